@@ -1,0 +1,1 @@
+//! The project's pages. This package holds no code, only the test in `tests/tidy.rs`.

@@ -1,0 +1,104 @@
+//! The disk: all file access of the engine and of the log passes here.
+//!
+//! The contract, checked for every implementation by [`suite`]:
+//! * a write is visible to reads at once, and durable only once `sync` of its file has returned;
+//! * a new, renamed or removed name is durable only once `sync_dir` of its folder has returned;
+//! * after a failed `sync` nothing is known of the bytes it covered: throw the file away;
+//! * an operation that fails has either happened in part or not at all, and says so by its error.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// An open file. All methods take `&self`: positions are arguments, so readers need no lock.
+pub trait DiskFile: Send + Sync {
+    /// Fills `out` from byte `offset` on.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the file ends earlier; else what the system says.
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all of `bytes` from byte `offset` on, extending the file if need be (a hole reads as zeros).
+    ///
+    /// # Errors
+    /// What the system says, `StorageFull` among it; part of the bytes may have been written.
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Makes length and content durable.
+    ///
+    /// # Errors
+    /// What the system says. Never try again on the same file: the system may have dropped the bytes.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Length in bytes.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Cuts or extends (with zeros) the file to `bytes`.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn set_len(&self, bytes: u64) -> io::Result<()>;
+}
+
+/// A lock on a folder, held until dropped (or until the process ends).
+pub trait DirLock: Send + Sync {}
+
+/// Files and folders. Paths are whole, as the caller gave them.
+pub trait Disk: Send + Sync {
+    /// Creates a file that must not exist, for reading and writing.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `NotFound` (no such folder), or what the system says.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Opens a file that exists, for reading and writing.
+    ///
+    /// # Errors
+    /// `NotFound`, or what the system says.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Removes a file. Open handles go on reading it.
+    ///
+    /// # Errors
+    /// `NotFound`, or what the system says.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Renames a file, replacing what has the name `to`.
+    ///
+    /// # Errors
+    /// `NotFound`, or what the system says.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Names in a folder, sorted.
+    ///
+    /// # Errors
+    /// `NotFound`, or what the system says.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// Creates a folder and those above it; no error if it is there.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Makes the names in a folder durable.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Locks a folder against other processes and other callers in this one. `holder` is what they will be told.
+    ///
+    /// # Errors
+    /// `WouldBlock` with the other holder's words as the message, or what the system says.
+    fn lock(&self, dir: &Path, holder: &str) -> io::Result<Box<dyn DirLock>>;
+}
+
+/// The name of `file` inside `dir`.
+#[must_use]
+pub fn join(dir: &Path, file: impl AsRef<str>) -> PathBuf {
+    dir.join(file.as_ref())
+}

@@ -1,0 +1,90 @@
+//! Pure: every bound of the engine, with its unit and its reason.
+
+/// Bytes of a user key. Keys are compared and indexed all the time; long ones belong into the value.
+pub const KEY_BYTES_MAX: usize = 4 << 10;
+/// Bytes of a value. Larger objects belong into an object store; one block must hold one value.
+pub const VALUE_BYTES_MAX: usize = 1 << 20;
+/// Bytes of an encoded batch: one log entry's worth, held in memory several times over.
+pub const BATCH_BYTES_MAX: usize = 8 << 20;
+/// Operations of a batch.
+pub const BATCH_OPERATIONS_MAX: usize = 10_000;
+/// Bytes of the opaque note a batch carries for the layer above (its log id, membership, registers).
+pub const NOTE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of an encoded version key: every byte of the user key escaped, prefix, end and stamp.
+pub const VERSION_KEY_BYTES_MAX: usize = 12 + 2 * KEY_BYTES_MAX + 2 + 8;
+
+/// Bytes of a block before sealing (`docs/formats/block_file.md`).
+pub const RAW_BLOCK_BYTES_MAX: usize = 2 << 20;
+/// Blocks of a file: half of the 2^21 after which a 64-bit random nonce part would be a worry.
+pub const FILE_BLOCKS_MAX: u32 = 1 << 20;
+/// Stripes of a file.
+pub const FILE_STRIPES_MAX: u32 = 65_535;
+/// Bytes of a file.
+pub const FILE_BYTES_MAX: u64 = 4 << 30;
+/// Bytes of the plaintext of an envelope.
+pub const ENVELOPE_BYTES_MAX: usize = 16 << 20;
+/// Envelopes sealed by one data key on one node, after which it is refused.
+pub const ENVELOPES_PER_KEY_MAX: u64 = 1 << 40;
+/// Bytes sealed by one data key on one node, after which rotation is asked for.
+pub const SEALED_BYTES_PER_KEY_MAX: u64 = 4 << 40;
+
+/// A stripe whose entries are smaller than this is one block (type solo).
+pub const SOLO_BYTES_MAX: usize = 4 << 10;
+/// Entries between two whole keys in a block: more saves bytes, fewer saves comparisons.
+pub const RESTART_ENTRIES: usize = 16;
+/// Bits of filter a key: 10 gives about one false answer in a hundred.
+pub const FILTER_BITS_PER_KEY: usize = 10;
+/// Raw bytes an index block or filter block of one stripe may reach before the writer begins the next file.
+pub const STRIPE_INDEX_BYTES_MAX: usize = 1 << 20;
+
+/// Levels of a tablet; level 0 may overlap.
+pub const LEVELS: usize = 7;
+/// Each level may hold this many times the bytes of the one above.
+pub const LEVEL_RATIO: u64 = 10;
+/// Tables in level 0 that ask for a compaction.
+pub const LEVEL0_COMPACT_TABLES: usize = 4;
+/// Tables in level 0 from which writers are asked to slow down.
+pub const LEVEL0_SLOW_TABLES: usize = 12;
+/// Tables in level 0 from which writes are refused: reads must look into each of them.
+pub const LEVEL0_STOP_TABLES: usize = 24;
+/// Frozen memtables of one tablet from which writes are refused.
+pub const FROZEN_MEMTABLES_MAX: usize = 4;
+/// Bytes a memtable entry costs beside its key and value: node, towers, handles.
+pub const MEMTABLE_ENTRY_OVERHEAD_BYTES: usize = 120;
+/// Range tombstones of one memtable; then it is frozen. Readers look at all that cover a key.
+pub const MEMTABLE_RANGE_TOMBSTONES_MAX: usize = 1_000;
+
+/// Edits a tablet's journal may hold before it is written anew as one.
+pub const JOURNAL_EDITS_MAX: u64 = 64;
+/// Bytes of one manifest edit.
+pub const EDIT_BYTES_MAX: usize = 15 << 20;
+/// Tables of one tablet.
+pub const TABLES_MAX: usize = 65_536;
+/// Tablets of one pool.
+pub const TABLETS_MAX: usize = 16_384;
+
+/// Entries one scan call returns at most.
+pub const SCAN_ENTRIES_MAX: usize = 10_000;
+/// Bytes of keys and values one scan call returns at most (at least one entry is).
+pub const SCAN_BYTES_MAX: usize = 8 << 20;
+/// Versions one history call returns at most.
+pub const HISTORY_ENTRIES_MAX: usize = 1_000;
+/// Keys of one multi-get.
+pub const MULTI_GET_KEYS_MAX: usize = 10_000;
+
+/// Keys a keyring holds in memory.
+pub const KEYRING_KEYS_MAX: usize = 65_536;
+/// Milliseconds after which failed background work is tried again.
+pub const RETRY_MS: u64 = 1_000;
+/// Damaged places one scrub report lists; the count goes on.
+pub const SCRUB_FINDINGS_MAX: usize = 1_000;
+
+const _: () = {
+    assert!(VERSION_KEY_BYTES_MAX <= u16::MAX as usize); // stored as u16
+    assert!(VERSION_KEY_BYTES_MAX * 2 + VALUE_BYTES_MAX + 64 < RAW_BLOCK_BYTES_MAX); // one entry fits one block
+    assert!(VERSION_KEY_BYTES_MAX + VALUE_BYTES_MAX < BATCH_BYTES_MAX);
+    assert!(STRIPE_INDEX_BYTES_MAX + 2 * VERSION_KEY_BYTES_MAX < RAW_BLOCK_BYTES_MAX);
+    assert!(EDIT_BYTES_MAX < ENVELOPE_BYTES_MAX);
+    assert!(LEVEL0_COMPACT_TABLES < LEVEL0_SLOW_TABLES && LEVEL0_SLOW_TABLES < LEVEL0_STOP_TABLES);
+    assert!(SOLO_BYTES_MAX < RAW_BLOCK_BYTES_MAX);
+};
