@@ -262,7 +262,7 @@ pub enum Error {
 }
 
 /// What most functions here return.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// What the caller should do.

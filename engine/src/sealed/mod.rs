@@ -1,0 +1,150 @@
+//! The only room that holds key bytes and calls a cipher: seals and opens on behalf of one node of one cluster.
+//!
+//! Two primitives: the [`envelope`] for single objects, the block file ([`BlockFileWriter`], [`BlockFile`]) for tables and
+//! archives. In both, sealed bytes open only at the place they were made for.
+
+pub(crate) mod block_file;
+pub mod cipher;
+pub mod context;
+pub mod derive;
+pub mod directory;
+pub mod envelope;
+mod keyring;
+mod known_answers;
+mod reader;
+mod secret;
+mod usage;
+mod writer;
+
+pub use block_file::{BlockPlace, BlockType, FileKind, Header};
+pub use context::Scope;
+pub use directory::DirectoryRow;
+pub use envelope::EnvelopeKind;
+pub use keyring::{KeySource, Keyring};
+pub use reader::{BlockFile, scrub_clear};
+pub use secret::{SecretBytes, SecretKey, SecretMemory, secret_memory};
+pub use usage::{KeyUse, Spend, spend};
+pub use writer::{BlockFileWriter, FileSummary};
+
+use crate::entropy::Entropy;
+use crate::error::{Error, Result};
+use crate::ids::{ClusterId, KeyEpoch, KeyId, Owner, Purpose};
+use envelope::EnvelopeKey;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Seals and opens with the keys of one cluster.
+pub struct Sealer {
+    cluster: ClusterId,
+    keys: Arc<dyn KeySource>,
+    entropy: Arc<dyn Entropy>,
+    /// By key, not by epoch alone: what a destroyed and remade epoch has used does not count for the new key.
+    used: Mutex<BTreeMap<(Owner, Purpose, KeyEpoch), KeyUse>>,
+}
+
+/// A data key with what every use of it derives.
+pub(crate) struct ReadyKey {
+    pub(crate) key: Arc<SecretKey>,
+    pub(crate) scope: Scope,
+    pub(crate) key_id: KeyId,
+    salt_key: SecretKey,
+    fingerprint_key: SecretKey,
+}
+
+impl Sealer {
+    /// A sealer for `cluster`.
+    ///
+    /// # Errors
+    /// `KnownAnswer` if a primitive of this machine or build gives a wrong answer.
+    pub fn new(cluster: ClusterId, keys: Arc<dyn KeySource>, entropy: Arc<dyn Entropy>) -> Result<Self> {
+        known_answers::check()?;
+        Ok(Self { cluster, keys, entropy, used: Mutex::default() })
+    }
+
+    /// The cluster it seals for.
+    #[must_use]
+    pub fn cluster(&self) -> ClusterId {
+        self.cluster
+    }
+
+    /// Where its keys come from.
+    #[must_use]
+    pub fn keys(&self) -> &Arc<dyn KeySource> {
+        &self.keys
+    }
+
+    /// Fresh random bytes.
+    pub(crate) fn random<const N: usize>(&self) -> [u8; N] {
+        let mut out = [0; N];
+        self.entropy.fill(&mut out);
+        out
+    }
+
+    /// What each data key has sealed here since the start; see [`KeyUse::wants_rotation`].
+    #[must_use]
+    pub fn usage(&self) -> BTreeMap<(Owner, Purpose, KeyEpoch), KeyUse> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn charge(&self, scope: &Scope, envelopes: u64, bytes: u64) -> Result<()> {
+        let Scope { owner, purpose, epoch, .. } = *scope;
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = used.entry((owner, purpose, epoch)).or_default();
+        if envelopes > 0 && !used.allows_envelope() {
+            return Err(Error::KeyUsedUp { owner, purpose, epoch });
+        }
+        used.envelopes += envelopes;
+        used.bytes = used.bytes.saturating_add(bytes);
+        Ok(())
+    }
+
+    pub(crate) fn ready(&self, owner: Owner, purpose: Purpose, epoch: KeyEpoch) -> Result<ReadyKey> {
+        let key = self.keys.key(owner, purpose, epoch)?;
+        let scope = Scope { cluster: self.cluster, owner, purpose, epoch };
+        let (key_id, salt_key, fingerprint_key) = derive::hedge(&key, &scope.bytes());
+        Ok(ReadyKey { key, scope, key_id, salt_key, fingerprint_key })
+    }
+
+    /// Seals `plain` as the object `name` of `owner`, under the active epoch of `purpose`.
+    ///
+    /// # Errors
+    /// `Key`: no active key, or it is used up. `Invalid`: over `ENVELOPE_BYTES_MAX`.
+    pub fn seal_envelope(
+        &self,
+        owner: Owner,
+        purpose: Purpose,
+        kind: EnvelopeKind,
+        name: &[u8],
+        plain: &[u8],
+    ) -> Result<Vec<u8>> {
+        let ready = self.ready(owner, purpose, self.keys.active(owner, purpose)?)?;
+        self.charge(&ready.scope, 1, plain.len() as u64)?;
+        envelope::seal(&ready.envelope(), &ready.scope, kind, name, &self.random(), plain)
+    }
+
+    /// Opens the envelope `sealed`, if it was sealed as this object.
+    ///
+    /// # Errors
+    /// * `Damaged`: `Missing` (cut), `WrongPlace` (another kind), `Tampered` (changed, or another object).
+    /// * `Key`: `KeyMissing`, or `WrongKey` if the keyring's key is another than the one that sealed it.
+    /// * `Stop`: `Unsupported` version or suite.
+    pub fn open_envelope(
+        &self,
+        owner: Owner,
+        purpose: Purpose,
+        kind: EnvelopeKind,
+        name: &[u8],
+        sealed: &[u8],
+    ) -> Result<SecretBytes> {
+        let header = envelope::read_header(sealed, kind)?;
+        let ready = self.ready(owner, purpose, header.epoch)?;
+        envelope::open(&ready.envelope(), &ready.scope, kind, name, sealed)
+    }
+}
+
+impl ReadyKey {
+    fn envelope(&self) -> EnvelopeKey<'_> {
+        let (key, key_id) = (&*self.key, self.key_id);
+        EnvelopeKey { key, key_id, salt_key: &self.salt_key, fingerprint_key: &self.fingerprint_key }
+    }
+}

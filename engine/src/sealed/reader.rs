@@ -1,0 +1,274 @@
+//! Reads block files: verified at the door, block by block afterwards; and walks one without any key.
+
+use super::block_file::{
+    BlockPlace, BlockType, FRAME_EXTRA_BYTES, FRAME_HEAD_BYTES, FileKind, FrameHead, HEADER_BYTES, Header, StripeKeys,
+    check_frame, tag_of,
+};
+use super::context::BlockPosition;
+use super::derive::{self, Sha256};
+use super::directory::{DirectoryRow, FOOTER_BYTES, Footer, ROW_BYTES, decode_directory};
+use super::writer::{CODEC_LZ4, CODEC_NONE};
+use super::{Sealer, SecretBytes};
+use crate::disk::DiskFile;
+use crate::error::{Damage, Error, Nature, Result};
+use crate::ids::{Owner, Purpose, TableId};
+use crate::limits;
+use crate::stamp::Stamp;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+/// An opened block file: header, directory and footer are verified. Holds no handle: one is passed to each read.
+pub struct BlockFile {
+    sealer: Arc<Sealer>,
+    place: String,
+    kind: FileKind,
+    header: Header,
+    footer: Footer,
+    rows: Vec<DirectoryRow>,
+    /// Derived when a stripe is first read.
+    keys: Vec<OnceLock<StripeKeys>>,
+}
+
+fn read(file: &dyn DiskFile, place: &str, out: &mut [u8], offset: u64) -> Result<()> {
+    file.read_exact_at(out, offset).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => Damage::of(Nature::Missing, "the file ends early").at(place).into(),
+        _ => Error::io("read", Path::new(place), error),
+    })
+}
+
+struct Ends {
+    header: [u8; HEADER_BYTES],
+    footer: Footer,
+    footer_bytes: [u8; FOOTER_BYTES],
+    directory: Vec<u8>,
+}
+
+fn read_ends(file: &dyn DiskFile, place: &str) -> Result<Ends> {
+    let length = file.len().map_err(|error| Error::io("measure", Path::new(place), error))?;
+    if length < (HEADER_BYTES + FOOTER_BYTES) as u64 || length > limits::FILE_BYTES_MAX + (64 << 20) {
+        return Err(Damage::of(Nature::Missing, "no block file has this length").at(place).into());
+    }
+    let (mut header, mut footer_bytes) = ([0; HEADER_BYTES], [0; FOOTER_BYTES]);
+    read(file, place, &mut header, 0)?;
+    read(file, place, &mut footer_bytes, length - FOOTER_BYTES as u64)?;
+    let footer = Footer::decode(&footer_bytes, length).map_err(|damage| damage.at(place))?;
+    let mut directory = vec![0; footer.rows as usize * ROW_BYTES];
+    read(file, place, &mut directory, footer.directory_offset)?;
+    Ok(Ends { header, footer, footer_bytes, directory })
+}
+
+impl BlockFile {
+    /// Opens the file `id` of `kind`: header, directory and footer must be whole, authentic and this file's. `place` names
+    /// it in errors.
+    ///
+    /// # Errors
+    /// `Damaged`, `Unsupported`, `Key` (the cluster's mac key), `Unavailable` (the disk failed).
+    pub fn open(
+        sealer: Arc<Sealer>,
+        file: &dyn DiskFile,
+        place: String,
+        kind: FileKind,
+        id: TableId,
+    ) -> Result<Self> {
+        let Ends { header, footer, footer_bytes, directory } = read_ends(file, &place)?;
+        let header = Header::decode(&header).map_err(|error| error.at(&place))?;
+        let rows = decode_directory(&directory, &footer, &footer_bytes).map_err(|damage| damage.at(&place))?;
+        let damaged = |nature, detail| Err(Damage::of(nature, detail).at(&place).into());
+        if header.file != id || header.cluster != sealer.cluster() || header.kind != kind as u8 {
+            return damaged(Nature::WrongPlace, "the header names another file, cluster or kind");
+        }
+        let mac_key = sealer.keys().key(Owner::Cluster, Purpose::Mac, footer.mac_epoch)?;
+        let mac = derive::footer_mac(&mac_key, &header.salt, &footer.authenticated());
+        if !derive::is_equal(&mac, &footer.mac) && super::cipher::suite() != super::cipher::SUITE_NULL {
+            return damaged(Nature::Tampered, "authenticator of the footer");
+        }
+        let keys = rows.iter().map(|_| OnceLock::new()).collect();
+        Ok(Self { sealer, place, kind, header, footer, rows, keys })
+    }
+
+    /// The stripes.
+    #[must_use]
+    pub fn rows(&self) -> &[DirectoryRow] {
+        &self.rows
+    }
+
+    /// When it was created.
+    #[must_use]
+    pub fn created(&self) -> Stamp {
+        self.header.created
+    }
+
+    /// How errors name it.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    fn stripe_keys(&self, row: usize) -> Result<&StripeKeys> {
+        let (Some(stripe), Some(slot)) = (self.rows.get(row), self.keys.get(row)) else {
+            return Err(Error::Invalid("no such stripe"));
+        };
+        if let Some(keys) = slot.get() {
+            return Ok(keys);
+        }
+        let ready = self.sealer.ready(stripe.owner, stripe.purpose, stripe.epoch)?;
+        if ready.key_id != stripe.key_id {
+            let (have, need, place) = (ready.key_id, stripe.key_id, self.place.clone());
+            let DirectoryRow { owner, purpose, epoch, .. } = *stripe;
+            return Err(Error::WrongKey { place, have, need, owner, purpose, epoch });
+        }
+        let keys = StripeKeys::derive(&ready.key, ready.key_id, &ready.scope, &self.header, self.kind);
+        if !derive::is_equal(keys.commitment(), &stripe.commitment) {
+            return Err(Damage::of(Nature::Tampered, "commitment of the stripe").at(&self.place).into());
+        }
+        Ok(slot.get_or_init(|| keys))
+    }
+
+    /// The end (or solo) block of stripe `row`, found by the directory alone, with its type.
+    ///
+    /// # Errors
+    /// As [`BlockFile::block`].
+    pub fn end_block(&self, file: &dyn DiskFile, row: usize) -> Result<(BlockType, BlockPlace, SecretBytes)> {
+        let stripe = self.rows.get(row).ok_or(Error::Invalid("no such stripe"))?;
+        let mut head = [0; FRAME_HEAD_BYTES];
+        read(file, &self.place, &mut head, stripe.end_offset)?;
+        let number = stripe.first_block + stripe.blocks - 1;
+        let head = FrameHead::decode(&head).map_err(|damage| damage.at(&self.place).in_block(number))?;
+        let place = BlockPlace { number, offset: stripe.end_offset, bytes: head.frame_bytes() };
+        let block_type = match head.block_type {
+            6 => BlockType::Solo,
+            _ => BlockType::StripeEnd,
+        };
+        Ok((block_type, place, self.block(file, row, place, block_type)?))
+    }
+
+    /// Opens the block at `place` of stripe `row`, decompressed, if it is whole, authentic and of `block_type`.
+    ///
+    /// # Errors
+    /// * `Damaged`: `Rot`, `Tampered`, `WrongPlace`, `Missing`, `Malformed`; names file and block.
+    /// * `Key`: the stripe's key is missing, or another. `Unavailable`: the disk failed.
+    pub fn block(
+        &self,
+        file: &dyn DiskFile,
+        row: usize,
+        place: BlockPlace,
+        block_type: BlockType,
+    ) -> Result<SecretBytes> {
+        let here = |damage: Damage| Error::from(damage.at(&self.place).in_block(place.number));
+        let length = place.bytes as usize;
+        let is_possible = (FRAME_EXTRA_BYTES..=limits::RAW_BLOCK_BYTES_MAX + 4 + FRAME_EXTRA_BYTES).contains(&length)
+            && place.offset.checked_add(u64::from(place.bytes)).is_some_and(|end| end <= self.footer.directory_offset);
+        if !is_possible {
+            return Err(here(Damage::of(Nature::Malformed, "a block's place lies outside the file")));
+        }
+        let keys = self.stripe_keys(row)?;
+        let mut frame = vec![0; length];
+        read(file, &self.place, &mut frame, place.offset)?;
+        let head = check_frame(&frame).map_err(here)?;
+        let stripe = u32::try_from(row).unwrap_or(u32::MAX);
+        if (head.number, head.stripe, head.block_type) != (place.number, stripe, block_type as u8) {
+            return Err(here(Damage::of(Nature::WrongPlace, "another block stands here")));
+        }
+        let position = BlockPosition { number: place.number, stripe, block_type, codec: head.codec };
+        let sealed = keys.open(&head, position, frame).map_err(here)?;
+        unpack(sealed, head.codec).map_err(here)
+    }
+}
+
+/// Raw bytes of what was sealed: length checked, decompressed.
+fn unpack(sealed: SecretBytes, codec: u8) -> Result<SecretBytes, Damage> {
+    let malformed = |detail| Damage::of(Nature::Malformed, detail);
+    let (length, packed) = sealed.split_first_chunk::<4>().ok_or_else(|| malformed("a block without its length"))?;
+    let length = u32::from_be_bytes(*length) as usize;
+    if length > limits::RAW_BLOCK_BYTES_MAX {
+        return Err(malformed("raw length over the limit"));
+    }
+    match codec {
+        CODEC_NONE if packed.len() == length => Ok(SecretBytes::from(packed.to_vec())),
+        CODEC_NONE => Err(malformed("raw length disagrees")),
+        CODEC_LZ4 => {
+            let mut raw = vec![0; length];
+            let n = lz4_flex::block::decompress_into(packed, &mut raw).map_err(|_| malformed("lz4 refuses the block"))?;
+            if n == length { Ok(SecretBytes::from(raw)) } else { Err(malformed("raw length disagrees")) }
+        }
+        _ => Err(malformed("a codec this build does not know")),
+    }
+}
+
+/// Walks a file without any key: header, checksum and order of every frame, directory, footer, and the digest over all
+/// tags. `progress` is told of bytes read, and may wait. The damage found, by block; empty if the file is whole.
+///
+/// # Errors
+/// `Unavailable` if the disk failed. Damage is a value, not an error.
+pub fn scrub_clear(file: &dyn DiskFile, place: &str, progress: &mut dyn FnMut(u64)) -> Result<Vec<Damage>> {
+    let ends = match read_ends(file, place) {
+        Ok(ends) => ends,
+        Err(Error::Damaged(damage)) => return Ok(vec![damage]),
+        Err(other) => return Err(other),
+    };
+    let mut found = Vec::new();
+    match Header::decode(&ends.header) {
+        Ok(_) => {}
+        Err(Error::Damaged(damage)) => found.push(damage.at(place)),
+        Err(other) => return Err(other),
+    }
+    let rows = match decode_directory(&ends.directory, &ends.footer, &ends.footer_bytes) {
+        Ok(rows) => rows,
+        Err(damage) => {
+            found.push(damage.at(place));
+            return Ok(found);
+        }
+    };
+    let mut tags = Sha256::new();
+    tags.update(&ends.header);
+    for (stripe, row) in (0..).zip(&rows) {
+        let is_walked = scrub_stripe(file, place, stripe, row, &mut tags, &mut found, progress)?;
+        if !is_walked || found.len() > limits::SCRUB_FINDINGS_MAX {
+            return Ok(found);
+        }
+    }
+    tags.update(&ends.directory);
+    if found.is_empty() && tags.finish() != ends.footer.digest {
+        found.push(Damage::of(Nature::Tampered, "digest over all seals").at(place));
+    }
+    Ok(found)
+}
+
+/// Walks the frames of one stripe. False if a frame's head is so broken that the next frame cannot be found.
+fn scrub_stripe(
+    file: &dyn DiskFile,
+    place: &str,
+    stripe: u32,
+    row: &DirectoryRow,
+    tags: &mut Sha256,
+    found: &mut Vec<Damage>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<bool> {
+    let (mut offset, end) = (row.offset, row.offset + row.length);
+    for number in row.first_block..row.first_block + row.blocks {
+        let named = |damage: Damage| damage.at(place).in_block(number);
+        let mut head = [0; FRAME_HEAD_BYTES];
+        read(file, place, &mut head, offset)?;
+        let head = match FrameHead::decode(&head) {
+            Ok(head) if offset + u64::from(head.frame_bytes()) <= end => head,
+            _ => {
+                found.push(named(Damage::of(Nature::Rot, "impossible frame head")));
+                return Ok(false);
+            }
+        };
+        let mut frame = vec![0; head.frame_bytes() as usize];
+        read(file, place, &mut frame, offset)?;
+        progress(frame.len() as u64);
+        match check_frame(&frame) {
+            Ok(head) if head.number == number && head.stripe == stripe => tags.update(&tag_of(&head, &frame)),
+            Ok(_) => found.push(named(Damage::of(Nature::WrongPlace, "another block stands here"))),
+            Err(damage) => found.push(Damage { block: None, ..damage }.at(place).in_block(number)),
+        }
+        offset += u64::from(head.frame_bytes());
+    }
+    if offset != end {
+        found.push(Damage::of(Nature::Malformed, "blocks do not fill their stripe").at(place));
+    }
+    Ok(true)
+}

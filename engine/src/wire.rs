@@ -1,0 +1,124 @@
+//! Pure: reading numbers and bytes from untrusted input, big-endian, never past its end.
+
+use crate::error::{Damage, Nature};
+
+/// Takes pieces off the front of a slice. Every way to read too far is an error.
+pub(crate) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// Bytes not read yet.
+    pub(crate) fn left(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn take(&mut self, n: usize) -> Result<&'a [u8], Damage> {
+        let (piece, rest) = self.0.split_at_checked(n).ok_or_else(short)?;
+        self.0 = rest;
+        Ok(piece)
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
+        let (piece, rest) = self.0.split_first_chunk().ok_or_else(short)?;
+        self.0 = rest;
+        Ok(*piece)
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, Damage> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    pub(crate) fn u16(&mut self) -> Result<u16, Damage> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, Damage> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, Damage> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    /// A number of at most 32 bits in groups of seven, least first; only the shortest form is one.
+    pub(crate) fn varint(&mut self) -> Result<u32, Damage> {
+        let mut value = 0_u32;
+        for shift in (0..35).step_by(7) {
+            let byte = self.u8()?;
+            let bits = u32::from(byte & 0x7f);
+            if shift == 28 && bits > 0x0f {
+                break;
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                let is_shortest = byte != 0 || shift == 0;
+                return if is_shortest { Ok(value) } else { Err(malformed("a number not in its shortest form")) };
+            }
+        }
+        Err(malformed("a number over 32 bits"))
+    }
+
+    /// A length of at most `max`, then that many bytes.
+    pub(crate) fn bytes32(&mut self, max: usize) -> Result<&'a [u8], Damage> {
+        let n = self.u32()? as usize;
+        if n > max { Err(malformed("a length over its limit")) } else { self.take(n) }
+    }
+
+    /// All must have been read.
+    pub(crate) fn end(&self) -> Result<(), Damage> {
+        if self.0.is_empty() { Ok(()) } else { Err(malformed("bytes after the end")) }
+    }
+}
+
+fn short() -> Damage {
+    malformed("the bytes end early")
+}
+
+fn malformed(detail: &'static str) -> Damage {
+    Damage::of(Nature::Malformed, detail)
+}
+
+/// Appends `value` as [`Reader::varint`] reads it.
+pub(crate) fn append_varint(out: &mut Vec<u8>, mut value: u32) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Appends a length as u32, then the bytes. The caller has checked the bound.
+pub(crate) fn append_bytes32(out: &mut Vec<u8>, bytes: &[u8]) {
+    let n = u32::try_from(bytes.len()).expect("bounded far below 4 GiB by limits.rs");
+    out.extend_from_slice(&n.to_be_bytes());
+    out.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn varints_come_back_and_only_their_shortest_form_is_read() {
+        for value in [0, 1, 127, 128, 300, 16_383, 16_384, 1 << 28, u32::MAX] {
+            let mut out = Vec::new();
+            append_varint(&mut out, value);
+            let mut reader = Reader::new(&out);
+            assert_eq!((reader.varint(), reader.end()), (Ok(value), Ok(())));
+        }
+        for bad in [&[0x80, 0][..], &[0xff, 0xff, 0xff, 0xff, 0x10], &[0x80], &[0x80, 0x80, 0x80, 0x80, 0x80, 0]] {
+            assert!(Reader::new(bad).varint().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_past_the_end() {
+        let mut reader = Reader::new(&[0, 0, 0, 5, 1, 2]);
+        assert!(reader.bytes32(9).is_err());
+        assert!(Reader::new(&[0, 0, 0, 5, 1, 2]).bytes32(4).is_err());
+        assert!(Reader::new(&[1]).u16().is_err() && Reader::new(&[1]).end().is_err());
+    }
+}
