@@ -6,8 +6,17 @@
 //! * after a failed `sync` nothing is known of the bytes it covered: throw the file away;
 //! * an operation that fails has either happened in part or not at all, and says so by its error.
 
+pub mod atomic;
+mod lock;
+mod real;
+pub mod sim;
+pub mod suite;
+
+pub use real::RealDisk;
+pub use sim::SimDisk;
+
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// An open file. All methods take `&self`: positions are arguments, so readers need no lock.
@@ -97,8 +106,5 @@ pub trait Disk: Send + Sync {
     fn lock(&self, dir: &Path, holder: &str) -> io::Result<Box<dyn DirLock>>;
 }
 
-/// The name of `file` inside `dir`.
-#[must_use]
-pub fn join(dir: &Path, file: impl AsRef<str>) -> PathBuf {
-    dir.join(file.as_ref())
-}
+#[cfg(test)]
+mod tests;
