@@ -72,6 +72,9 @@ pub const HISTORY_ENTRIES_MAX: usize = 1_000;
 /// Keys of one multi-get.
 pub const MULTI_GET_KEYS_MAX: usize = 10_000;
 
+/// Bytes of a checkpoint listing: a file takes about 100 bytes and 28 a stripe.
+pub const LISTING_BYTES_MAX: u64 = 64 << 20;
+
 /// Keys a keyring holds in memory.
 pub const KEYRING_KEYS_MAX: usize = 65_536;
 /// Milliseconds after which failed background work is tried again.

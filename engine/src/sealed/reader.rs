@@ -174,6 +174,28 @@ impl BlockFile {
         let sealed = keys.open(&head, position, frame).map_err(here)?;
         unpack(sealed, head.codec).map_err(here)
     }
+
+    /// SHA-256 over the seals of a stripe's blocks but the last, which holds the same digest if it is a stripe end.
+    ///
+    /// # Errors
+    /// `Damaged`, `Unavailable`.
+    pub fn stripe_digest(&self, file: &dyn DiskFile, row: usize) -> Result<[u8; 32]> {
+        let stripe = self.rows.get(row).ok_or(Error::Invalid("no such stripe"))?;
+        let mut tags = Sha256::new();
+        let mut offset = stripe.offset;
+        for number in stripe.first_block..stripe.first_block + stripe.blocks - 1 {
+            let here = |damage: Damage| Error::from(damage.at(&self.place).in_block(number));
+            let mut head = [0; FRAME_HEAD_BYTES];
+            read(file, &self.place, &mut head, offset)?;
+            let length = FrameHead::decode(&head).map_err(here)?.frame_bytes() as usize;
+            let mut frame = vec![0; length];
+            read(file, &self.place, &mut frame, offset)?;
+            let head = check_frame(&frame).map_err(here)?;
+            tags.update(&tag_of(&head, &frame));
+            offset += length as u64;
+        }
+        Ok(tags.finish())
+    }
 }
 
 /// Raw bytes of what was sealed: length checked, decompressed.

@@ -1,0 +1,203 @@
+//! Pure: what to compact next. One choice at a time, the same for the same picture.
+
+use crate::ids::{KeyEpoch, Owner, TableId, TenantId};
+use crate::key::KeyRange;
+use crate::manifest::levels::Levels;
+use crate::table::{TableMeta, owner_of};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// Nothing.
+    Rest,
+    /// Put tables one level down as they are: nothing there overlaps them.
+    Move {
+        /// Which.
+        tables: Vec<TableId>,
+        /// Their new level.
+        to: u8,
+    },
+    /// Forget tables without reading them: nothing in them is this tablet's, or anybody's.
+    Drop {
+        /// Which.
+        tables: Vec<TableId>,
+    },
+    /// Merge tables, or write them anew.
+    Merge {
+        /// Which, all levels together.
+        tables: BTreeSet<TableId>,
+        /// Level of the output.
+        to: u8,
+        /// What it is for.
+        reason: Reason,
+    },
+}
+
+/// Why tables are merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Level 0 has many tables: every read looks into each.
+    Level0,
+    /// A level is over its size.
+    Size,
+    /// Bytes of dropped tenants are in it.
+    DroppedTenant,
+    /// It is sealed under an old epoch, and somebody asked.
+    Reseal,
+    /// Somebody asked to merge everything.
+    Asked,
+}
+
+/// What somebody wants beside the usual.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Active epochs: stripes under others are to be written anew.
+    pub reseal: BTreeMap<Owner, KeyEpoch>,
+    /// Tenants whose bytes are to go.
+    pub dropped: BTreeSet<TenantId>,
+    /// Everything is to be merged down.
+    pub compact_all: bool,
+}
+
+/// When a level is too large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Bytes level 1 may hold.
+    pub level1_bytes: u64,
+    /// How many times more each deeper level may hold.
+    pub ratio: u64,
+    /// Tables of level 0 that ask for a merge.
+    pub level0_tables: usize,
+}
+
+/// What to do next with `levels`, leaving the tables in `busy` alone.
+#[must_use]
+pub fn pick(levels: &Levels, busy: &BTreeSet<TableId>, wanted: &Wanted, sizes: &Sizes) -> Choice {
+    drop_whole(levels, busy, wanted)
+        .or_else(|| merge_level0(levels, busy, sizes))
+        .or_else(|| merge_by_size(levels, busy, sizes))
+        .or_else(|| rewrite(levels, busy, Reason::DroppedTenant, |meta| has_dropped(meta, wanted)))
+        .or_else(|| rewrite(levels, busy, Reason::Reseal, |meta| has_old_epoch(meta, wanted)))
+        .or_else(|| merge_all(levels, busy, wanted))
+        .unwrap_or(Choice::Rest)
+}
+
+fn drop_whole(levels: &Levels, busy: &BTreeSet<TableId>, wanted: &Wanted) -> Option<Choice> {
+    let is_foreign = |meta: &TableMeta| {
+        let is_dropped = |owner: Owner| wanted.dropped.iter().any(|tenant| owner_of(*tenant) == owner);
+        !meta.span.overlaps(&levels.range) || meta.stripes.iter().all(|stripe| is_dropped(stripe.owner))
+    };
+    let free = levels.tables().filter(|meta| !busy.contains(&meta.id));
+    let tables: Vec<TableId> = free.filter(|meta| is_foreign(meta)).map(|meta| meta.id).collect();
+    (!tables.is_empty()).then_some(Choice::Drop { tables })
+}
+
+fn has_dropped(meta: &TableMeta, wanted: &Wanted) -> bool {
+    let is_dropped = |owner: Owner| wanted.dropped.iter().any(|tenant| owner_of(*tenant) == owner);
+    !wanted.dropped.is_empty() && meta.stripes.iter().any(|stripe| is_dropped(stripe.owner))
+}
+
+fn has_old_epoch(meta: &TableMeta, wanted: &Wanted) -> bool {
+    let is_old = |owner: Owner, epoch| wanted.reseal.get(&owner).is_some_and(|active| *active != epoch);
+    meta.stripes.iter().any(|stripe| is_old(stripe.owner, stripe.epoch))
+}
+
+fn hull<'a>(tables: impl Iterator<Item = &'a Arc<TableMeta>>) -> Option<KeyRange> {
+    tables.map(|meta| meta.span.clone()).reduce(|a, b| KeyRange {
+        start: a.start.min(b.start),
+        end: a.end.zip(b.end).map(|(a, b)| a.max(b)),
+    })
+}
+
+/// Tables of `level` that overlap `span`, with the neighbours that share a boundary row with them, and so on.
+fn overlapping<'a>(level: &'a [Arc<TableMeta>], span: &KeyRange) -> Vec<&'a Arc<TableMeta>> {
+    let mut span = span.clone();
+    loop {
+        let found: Vec<_> = level.iter().filter(|meta| meta.span.overlaps(&span)).collect();
+        let Some(wider) = hull(found.iter().copied()) else { return found };
+        let wider = KeyRange {
+            start: wider.start.min(span.start.clone()),
+            end: wider.end.zip(span.end.clone()).map(|(a, b)| a.max(b)),
+        };
+        if wider == span {
+            return found;
+        }
+        span = wider;
+    }
+}
+
+fn merge(tables: BTreeSet<TableId>, to: usize, reason: Reason, busy: &BTreeSet<TableId>) -> Option<Choice> {
+    let to = u8::try_from(to).expect("LEVELS fits u8");
+    tables.is_disjoint(busy).then_some(Choice::Merge { tables, to, reason })
+}
+
+fn merge_level0(levels: &Levels, busy: &BTreeSet<TableId>, sizes: &Sizes) -> Option<Choice> {
+    let level0 = levels.levels.first()?;
+    if level0.len() < sizes.level0_tables {
+        return None;
+    }
+    let span = hull(level0.iter())?;
+    let below = overlapping(levels.levels.get(1)?, &span);
+    merge(level0.iter().chain(below).map(|meta| meta.id).collect(), 1, Reason::Level0, busy)
+}
+
+fn merge_by_size(levels: &Levels, busy: &BTreeSet<TableId>, sizes: &Sizes) -> Option<Choice> {
+    let bytes = levels.bytes_by_level();
+    let mut target = sizes.level1_bytes;
+    let mut over = Vec::new();
+    for depth in 1..levels.levels.len() - 1 {
+        if bytes[depth] > target {
+            over.push((u128::from(bytes[depth]) * 1_000 / u128::from(target.max(1)), depth));
+        }
+        target = target.saturating_mul(sizes.ratio);
+    }
+    over.sort_by(|a, b| b.cmp(a));
+    over.into_iter().find_map(|(_, depth)| merge_down(levels, depth, busy))
+}
+
+/// Merges the table of level `depth` that costs least for what it frees.
+fn merge_down(levels: &Levels, depth: usize, busy: &BTreeSet<TableId>) -> Option<Choice> {
+    let (here, below) = (&levels.levels[depth], &levels.levels[depth + 1]);
+    let cost = |meta: &&Arc<TableMeta>| {
+        let under: u64 = below.iter().filter(|one| one.span.overlaps(&meta.span)).map(|one| one.bytes).sum();
+        (u128::from(under) * 1_000 / u128::from(meta.bytes.max(1)), meta.id)
+    };
+    let mut candidates: Vec<_> = here.iter().filter(|meta| !busy.contains(&meta.id)).collect();
+    candidates.sort_by_key(cost);
+    candidates.into_iter().find_map(|meta| {
+        let inputs = overlapping(here, &meta.span);
+        let under = overlapping(below, &hull(inputs.iter().copied())?);
+        let tables: BTreeSet<TableId> = inputs.iter().map(|one| one.id).collect();
+        if under.is_empty() && tables.is_disjoint(busy) {
+            let to = u8::try_from(depth + 1).expect("LEVELS fits u8");
+            return Some(Choice::Move { tables: tables.into_iter().collect(), to });
+        }
+        merge(tables.into_iter().chain(under.iter().map(|one| one.id)).collect(), depth + 1, Reason::Size, busy)
+    })
+}
+
+/// Writes the first table that `wants` it anew, at its own level.
+fn rewrite(
+    levels: &Levels,
+    busy: &BTreeSet<TableId>,
+    reason: Reason,
+    wants: impl Fn(&TableMeta) -> bool,
+) -> Option<Choice> {
+    levels.levels.iter().enumerate().find_map(|(depth, level)| {
+        level.iter().filter(|meta| wants(meta)).find_map(|meta| {
+            let tables = match depth {
+                0 => BTreeSet::from([meta.id]),
+                _ => overlapping(level, &meta.span).iter().map(|one| one.id).collect(),
+            };
+            merge(tables, depth, reason, busy)
+        })
+    })
+}
+
+fn merge_all(levels: &Levels, busy: &BTreeSet<TableId>, wanted: &Wanted) -> Option<Choice> {
+    let deepest = levels.levels.iter().rposition(|level| !level.is_empty())?;
+    let tables = levels.tables().map(|meta| meta.id).collect();
+    if wanted.compact_all { merge(tables, deepest.max(1), Reason::Asked, busy) } else { None }
+}

@@ -1,0 +1,147 @@
+//! The journal: a tablet's manifest edits, to and from the catalog.
+//!
+//! * One catalog row an edit, numbered without gap; the first one kept is a whole picture.
+//! * Every value is an envelope whose object name holds the row's key and the seal of the edit before it, so an
+//!   edit that is changed, moved, repeated or left out does not open.
+//! * An edit that gives a tablet its files and the applied position it makes durable is one row: both or neither.
+
+use super::edit::Edit;
+use super::levels::Levels;
+use crate::catalog::rows::RowKey;
+use crate::catalog::{Catalog, Change, sealer};
+use crate::error::{Damage, Error, Nature, Result};
+use crate::ids::{NodeId, TabletId};
+use crate::limits;
+use crate::sealed::Sealer;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Where a tablet's journal stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Sequence of the newest edit; 0 before the first.
+    pub sequence: u64,
+    /// Seal of the newest edit, which the next one names.
+    tag: [u8; 16],
+    /// Sequences of the rows kept, from the last whole picture on.
+    first: u64,
+}
+
+/// One tablet as the catalog tells it.
+pub struct Loaded {
+    /// Its tables and durable position.
+    pub levels: Levels,
+    /// Where its journal stands.
+    pub position: Position,
+}
+
+/// An edit ready to be committed, perhaps together with others.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What the catalog must commit, whole or not at all.
+    pub changes: Vec<Change>,
+    /// Where the journal stands afterwards.
+    pub position: Position,
+    /// The tablet's picture afterwards.
+    pub levels: Arc<Levels>,
+}
+
+/// Reads and writes manifest edits.
+pub struct Journal {
+    catalog: Arc<dyn Catalog>,
+    sealer: Arc<Sealer>,
+    node: NodeId,
+}
+
+impl Journal {
+    /// The journal kept in `catalog`, sealed with the key of `node`.
+    #[must_use]
+    pub fn new(catalog: Arc<dyn Catalog>, sealer: Arc<Sealer>, node: NodeId) -> Self {
+        Self { catalog, sealer, node }
+    }
+
+    /// Every tablet of the catalog; one whose rows are damaged is told apart from the others.
+    ///
+    /// # Errors
+    /// `Unavailable` if the catalog cannot be read. Damage of one tablet is its own value.
+    pub fn load(&self) -> Result<BTreeMap<TabletId, Result<Loaded>>> {
+        let mut by_tablet: BTreeMap<TabletId, Vec<(u64, Vec<u8>, Vec<u8>)>> = BTreeMap::new();
+        for (key, value) in self.catalog.scan(&RowKey::manifest_edits())? {
+            let RowKey::ManifestEdit { tablet, sequence } = RowKey::decode(&key)? else {
+                return Err(Damage::of(Nature::Malformed, "a foreign row among the manifest edits").at("catalog").into());
+            };
+            by_tablet.entry(tablet).or_default().push((sequence, key, value));
+        }
+        Ok(by_tablet.into_iter().map(|(tablet, rows)| (tablet, self.replay(tablet, rows))).collect())
+    }
+
+    fn replay(&self, tablet: TabletId, rows: Vec<(u64, Vec<u8>, Vec<u8>)>) -> Result<Loaded> {
+        let place = |sequence: u64| format!("manifest of {tablet}, edit {sequence}");
+        let mut levels: Option<Levels> = None;
+        let mut position = Position::default();
+        for (sequence, key, value) in rows {
+            if levels.is_some() && sequence != position.sequence + 1 {
+                let gap = Damage::of(Nature::Missing, "an edit is missing before this one");
+                return Err(gap.at(place(sequence)).into());
+            }
+            let opened = sealer::open_row(&self.sealer, self.node, &key, sequence, &position.tag, &value)
+                .map_err(|error| error.at(place(sequence)))?;
+            let edit = Edit::decode(&opened).map_err(|error| error.at(place(sequence)))?;
+            let damaged = |detail| Error::from(Damage::of(Nature::Malformed, detail).at(place(sequence)));
+            if edit.tablet != tablet || edit.sequence != sequence {
+                return Err(damaged("the edit names another tablet or sequence"));
+            }
+            if levels.is_none() && !edit.is_reset {
+                return Err(Damage::of(Nature::Missing, "the whole picture before this edit").at(place(sequence)).into());
+            }
+            let before = levels.take().unwrap_or_default();
+            levels = Some(before.apply(&edit).map_err(|damage| damage.at(place(sequence)))?);
+            let first = if edit.is_reset { sequence } else { position.first };
+            position = Position { sequence, tag: sealer::tag_of(&value), first };
+        }
+        let levels = levels.ok_or_else(|| Error::from(Damage::of(Nature::Missing, "no edit").at(place(0))))?;
+        Ok(Loaded { levels, position })
+    }
+
+    /// Seals `edit` (its sequence is set here) as the next one after `position`. A long journal is written anew.
+    ///
+    /// # Errors
+    /// `Damaged` if the edit breaks a rule of [`Levels`]; `Key` if the node's key is missing; `TooLarge`.
+    pub fn prepare(&self, levels: &Levels, position: &Position, mut edit: Edit) -> Result<Prepared> {
+        let sequence = position.sequence + 1;
+        edit.sequence = sequence;
+        let after = levels.apply(&edit)?;
+        let anew = edit.is_reset || sequence - position.first >= limits::JOURNAL_EDITS_MAX;
+        let mut changes = Vec::new();
+        let (edit, before) =
+            if anew { (after.whole_edit(edit.tablet, sequence), [0; 16]) } else { (edit, position.tag) };
+        let encoded = edit.encode();
+        if encoded.len() > limits::EDIT_BYTES_MAX {
+            let (got, max) = (encoded.len() as u64, limits::EDIT_BYTES_MAX as u64);
+            return Err(Error::TooLarge { what: "manifest edit bytes", got, max });
+        }
+        let key = RowKey::ManifestEdit { tablet: edit.tablet, sequence }.encode();
+        let value = sealer::seal_row(&self.sealer, self.node, &key, sequence, &before, &encoded)?;
+        let tag = sealer::tag_of(&value);
+        changes.push(Change::Put { key, value });
+        let first = if anew { sequence } else { position.first };
+        if anew && position.sequence > 0 {
+            changes.extend(Self::removals(edit.tablet, position));
+        }
+        Ok(Prepared { changes, position: Position { sequence, tag, first }, levels: Arc::new(after) })
+    }
+
+    /// The changes that forget a tablet whose journal stands at `position`.
+    pub fn removals(tablet: TabletId, position: &Position) -> impl Iterator<Item = Change> + use<> {
+        let (first, last) = (position.first.max(1), position.sequence);
+        (first..=last).map(move |sequence| Change::Remove { key: RowKey::ManifestEdit { tablet, sequence }.encode() })
+    }
+
+    /// Commits what one or several [`Journal::prepare`] made ready.
+    ///
+    /// # Errors
+    /// `Unavailable`: it is not known whether the commit happened. Commit the same changes again.
+    pub fn commit(&self, changes: &[Change]) -> Result<()> {
+        self.catalog.commit(changes)
+    }
+}

@@ -1,0 +1,193 @@
+//! A walk over all versions of a table, stripe by stripe, block by block, both ways.
+
+use super::block::BlockCursor;
+use super::index;
+use super::reader::{OpenedStripe, Table};
+use crate::error::{Error, Result};
+use crate::ids::Owner;
+use crate::key;
+use crate::read::{Cursor, Slot};
+use crate::sealed::BlockType;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Edge<'a> {
+    First,
+    Last,
+    At(&'a [u8]),
+}
+
+/// A walk over a table.
+pub struct TableCursor {
+    table: Arc<Table>,
+    is_cached: bool,
+    skipped: BTreeSet<Owner>,
+    stripe: usize,
+    /// The stripe's index; none in a small stripe.
+    index: Option<BlockCursor>,
+    data: Option<BlockCursor>,
+}
+
+impl TableCursor {
+    pub(super) fn new(table: Arc<Table>, is_cached: bool) -> Self {
+        Self { table, is_cached, skipped: BTreeSet::new(), stripe: 0, index: None, data: None }
+    }
+
+    /// The same walk without the stripes of `owners`: their keys are never asked for.
+    #[must_use]
+    pub fn skip_owners(mut self, owners: BTreeSet<Owner>) -> Self {
+        self.skipped = owners;
+        self
+    }
+
+    fn is_skipped(&self, stripe: usize) -> bool {
+        !self.skipped.is_empty()
+            && self.table.meta().stripes.get(stripe).is_some_and(|one| self.skipped.contains(&one.owner))
+    }
+
+    fn at_data<T>(&self, result: Result<T, crate::error::Damage>) -> Result<T> {
+        result.map_err(|damage| Error::from(damage).at(format!("tables/{}.dpb", self.table.meta().id)))
+    }
+
+    /// Stands at the edge of stripe `stripe`. False if nothing of the stripe is there.
+    fn enter(&mut self, stripe: usize, edge: Edge<'_>) -> Result<bool> {
+        (self.stripe, self.index, self.data) = (stripe, None, None);
+        if self.is_skipped(stripe) {
+            return Ok(false);
+        }
+        let opened = self.table.stripe(stripe)?;
+        match &*opened {
+            OpenedStripe::Solo { block, .. } => {
+                let mut data = BlockCursor::new(block.clone());
+                self.at_data(seek(&mut data, edge))?;
+                let is_there = data.key().is_some();
+                self.data = Some(data);
+                Ok(is_there)
+            }
+            OpenedStripe::Full(end) => {
+                let Some(place) = end.index else { return Ok(false) };
+                let block = self.table.block(stripe, place, BlockType::Index, self.is_cached)?;
+                let mut index = BlockCursor::new(block);
+                self.at_data(seek(&mut index, edge))?;
+                self.index = Some(index);
+                self.load(edge)
+            }
+        }
+    }
+
+    /// Opens the block the index stands at, and stands at its edge.
+    fn load(&mut self, edge: Edge<'_>) -> Result<bool> {
+        let Some(index) = self.index.as_ref().filter(|index| index.key().is_some()) else {
+            self.data = None;
+            return Ok(false);
+        };
+        let place = self.at_data(index::place_at(index))?;
+        let block = self.table.block(self.stripe, place, BlockType::Data, self.is_cached)?;
+        let mut data = match self.data.take() {
+            Some(mut data) => {
+                data.reset(block);
+                data
+            }
+            None => BlockCursor::new(block),
+        };
+        self.at_data(seek(&mut data, edge))?;
+        let is_there = data.key().is_some();
+        self.data = Some(data);
+        Ok(is_there)
+    }
+
+    fn enter_from(&mut self, first: usize) -> Result<()> {
+        let stripes = self.table.stripes()?;
+        for stripe in first..stripes {
+            if self.enter(stripe, Edge::First)? {
+                return Ok(());
+            }
+        }
+        (self.index, self.data) = (None, None);
+        Ok(())
+    }
+
+    fn enter_before(&mut self, after: usize) -> Result<()> {
+        for stripe in (0..after).rev() {
+            if self.enter(stripe, Edge::Last)? {
+                return Ok(());
+            }
+        }
+        (self.index, self.data) = (None, None);
+        Ok(())
+    }
+}
+
+fn seek(cursor: &mut BlockCursor, edge: Edge<'_>) -> Result<(), crate::error::Damage> {
+    match edge {
+        Edge::First => cursor.seek_first(),
+        Edge::Last => cursor.seek_last(),
+        Edge::At(target) => cursor.seek(target),
+    }
+}
+
+impl Cursor for TableCursor {
+    fn seek(&mut self, target: &[u8]) -> Result<()> {
+        let stripe = self.table.stripe_from(key::tenant_of(target))?;
+        if stripe < self.table.stripes()? && self.enter(stripe, Edge::At(target))? {
+            return Ok(());
+        }
+        self.enter_from(stripe + 1)
+    }
+
+    fn seek_before(&mut self, target: Option<&[u8]>) -> Result<()> {
+        let Some(target) = target else { return self.enter_before(self.table.stripes()?) };
+        self.seek(target)?;
+        if self.key().is_some() {
+            return self.prev();
+        }
+        self.enter_before(self.table.stripes()?)
+    }
+
+    fn next(&mut self) -> Result<()> {
+        if let Some(mut data) = self.data.take() {
+            self.at_data(data.next())?;
+            let is_there = data.key().is_some();
+            self.data = Some(data);
+            if is_there {
+                return Ok(());
+            }
+        }
+        if let Some(mut index) = self.index.take() {
+            self.at_data(index.next())?;
+            self.index = Some(index);
+            if self.load(Edge::First)? {
+                return Ok(());
+            }
+        }
+        self.enter_from(self.stripe + 1)
+    }
+
+    fn prev(&mut self) -> Result<()> {
+        if let Some(mut data) = self.data.take() {
+            self.at_data(data.prev())?;
+            let is_there = data.key().is_some();
+            self.data = Some(data);
+            if is_there {
+                return Ok(());
+            }
+        }
+        if let Some(mut index) = self.index.take() {
+            self.at_data(index.prev())?;
+            self.index = Some(index);
+            if self.load(Edge::Last)? {
+                return Ok(());
+            }
+        }
+        self.enter_before(self.stripe)
+    }
+
+    fn key(&self) -> Option<&[u8]> {
+        self.data.as_ref().and_then(BlockCursor::key)
+    }
+
+    fn slot(&self) -> Slot<'_> {
+        self.data.as_ref().map_or(Slot::Delete, BlockCursor::slot)
+    }
+}

@@ -1,0 +1,73 @@
+//! One immutable sorted file: a sequence of tenant stripes, each sealed under its own tenant's key.
+//!
+//! A stripe has its own data blocks, key index, filter and range tombstones; no block mixes tenants. The clear directory of the
+//! block file says whose stripes there are and under which epochs, and nothing a client wrote.
+
+pub mod block;
+mod cursor;
+pub mod filter;
+pub mod index;
+mod reader;
+pub mod stripe;
+#[cfg(test)]
+mod tests;
+pub mod tombstones;
+mod writer;
+
+pub use cursor::TableCursor;
+pub use reader::{Opened, OpenedBlocks, OpenedStripe, Table, TableFiles};
+pub use writer::TableWriter;
+
+use crate::ids::{KeyEpoch, Owner, TableId, TenantId};
+use crate::key::KeyRange;
+use crate::stamp::Stamp;
+
+/// What a manifest knows of one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableMeta {
+    /// Its random name.
+    pub id: TableId,
+    /// Length of the file in bytes.
+    pub bytes: u64,
+    /// Content id: SHA-256 of all bytes of the file.
+    pub content: [u8; 32],
+    /// CRC32 of all bytes of the file.
+    pub crc32: u32,
+    /// First version key; empty if it has only range tombstones.
+    pub least: Vec<u8>,
+    /// Last version key; empty if it has only range tombstones.
+    pub greatest: Vec<u8>,
+    /// The rows it touches, range tombstones included.
+    pub span: KeyRange,
+    /// Versions.
+    pub entries: u64,
+    /// Versions that are point tombstones.
+    pub deletes: u64,
+    /// Range tombstones.
+    pub tombstones: u32,
+    /// Least stamp in it.
+    pub least_stamp: Stamp,
+    /// Greatest stamp in it.
+    pub greatest_stamp: Stamp,
+    /// Its stripes, in order.
+    pub stripes: Vec<StripeMeta>,
+}
+
+/// What a manifest knows of one stripe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StripeMeta {
+    /// Whose bytes.
+    pub owner: Owner,
+    /// Under which epoch of the owner's data key.
+    pub epoch: KeyEpoch,
+    /// Bytes of the stripe.
+    pub bytes: u64,
+    /// Versions in it.
+    pub entries: u64,
+}
+
+/// Whose key seals the rows of `tenant`: its own; tenant 0 is the cluster.
+#[must_use]
+pub fn owner_of(tenant: TenantId) -> Owner {
+    if tenant == TenantId(0) { Owner::Cluster } else { Owner::Tenant(tenant) }
+}

@@ -1,0 +1,389 @@
+//! Reads a table: one row, its range tombstones, or all of it by a cursor. Opened blocks are shared through a cache.
+
+use super::block::{Block, BlockCursor};
+use super::cursor::TableCursor;
+use super::filter::Filter;
+use super::stripe::{StripeEnd, decode_solo};
+use super::{TableMeta, index, owner_of, tombstones};
+use crate::disk::DiskFile;
+use crate::error::{Damage, Error, Nature, Result};
+use crate::ids::{Owner, TableId, TenantId};
+use crate::key;
+use crate::range_tombstone::{RangeTombstone, Tombstones};
+use crate::read::OwnedSlot;
+use crate::read::block_cache::Cached;
+use crate::sealed::{BlockFile, BlockPlace, BlockType, FileKind, Sealer, SecretBytes};
+use crate::stamp::Stamp;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Gives handles of table files; the pool has a budget of them.
+pub trait TableFiles: Send + Sync {
+    /// An open handle.
+    ///
+    /// # Errors
+    /// `Damaged` (`Missing`) or `Unavailable`.
+    fn file(&self, id: TableId) -> Result<Arc<dyn DiskFile>>;
+
+    /// Told when the last reader lets go of a table.
+    fn dropped(&self, id: TableId);
+}
+
+/// Opened blocks shared by all tables, bounded in bytes.
+pub trait OpenedBlocks: Send + Sync {
+    /// A block that is in memory.
+    fn get(&self, table: u64, block: u32) -> Option<Opened>;
+    /// Keeps a block in memory, for as long as there is room.
+    fn put(&self, table: u64, block: u32, opened: Opened);
+}
+
+/// A block, opened and parsed.
+#[derive(Clone)]
+pub enum Opened {
+    /// A data or index block.
+    Block(Arc<Block>),
+    /// A filter.
+    Filter(Arc<Filter>),
+    /// A stripe's end, or a small stripe whole.
+    Stripe(Arc<OpenedStripe>),
+    /// Range tombstones.
+    Tombstones(Arc<Tombstones>),
+}
+
+impl Cached for Opened {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Block(block) => block.weight(),
+            Self::Filter(filter) => filter.weight(),
+            Self::Stripe(stripe) => stripe.weight(),
+            Self::Tombstones(all) => all.bytes(),
+        }
+    }
+}
+
+/// A stripe, opened.
+pub enum OpenedStripe {
+    /// Its blocks are elsewhere in the file.
+    Full(StripeEnd),
+    /// All of it is here.
+    Solo {
+        /// Its versions.
+        block: Arc<Block>,
+        /// Its range tombstones.
+        tombstones: Arc<Tombstones>,
+    },
+}
+
+impl OpenedStripe {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Full(_) => size_of::<Self>(),
+            Self::Solo { block, tombstones } => size_of::<Self>() + block.weight() + tombstones.bytes(),
+        }
+    }
+}
+
+/// An opened table. Lives while anybody reads it; its file stays as long.
+pub struct Table {
+    meta: Arc<TableMeta>,
+    files: Arc<dyn TableFiles>,
+    content: Result<Content, Damage>,
+}
+
+struct Content {
+    file: BlockFile,
+    blocks: Arc<dyn OpenedBlocks>,
+    /// Names the table in the cache; a number is never used twice in a process.
+    number: u64,
+}
+
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        self.files.dropped(self.meta.id);
+    }
+}
+
+impl Table {
+    /// Opens the table of `meta`: its ends must be whole, authentic and this table's. `place` names it in errors.
+    ///
+    /// # Errors
+    /// As [`BlockFile::open`].
+    pub fn open(
+        sealer: Arc<Sealer>,
+        files: Arc<dyn TableFiles>,
+        blocks: Arc<dyn OpenedBlocks>,
+        meta: Arc<TableMeta>,
+        place: String,
+    ) -> Result<Self> {
+        let handle = files.file(meta.id)?;
+        let file = BlockFile::open(sealer, &*handle, place, FileKind::Table, meta.id)?;
+        let is_same = file.rows().len() == meta.stripes.len()
+            && file.rows().iter().zip(&meta.stripes).all(|(row, stripe)| {
+                (row.owner, row.epoch, row.length, row.entries)
+                    == (stripe.owner, stripe.epoch, stripe.bytes, stripe.entries)
+            });
+        if !is_same {
+            let damage = Damage::of(Nature::WrongPlace, "the manifest describes another file of this name");
+            return Err(damage.at(file.place()).into());
+        }
+        let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { meta, files, content: Ok(Content { file, blocks, number }) })
+    }
+
+    /// A table that could not be opened: every read answers with `damage`.
+    #[must_use]
+    pub fn damaged(files: Arc<dyn TableFiles>, meta: Arc<TableMeta>, damage: Damage) -> Self {
+        Self { meta, files, content: Err(damage) }
+    }
+
+    /// What the manifest knows of it.
+    #[must_use]
+    pub fn meta(&self) -> &Arc<TableMeta> {
+        &self.meta
+    }
+
+    /// Why it could not be opened.
+    #[must_use]
+    pub fn damage(&self) -> Option<&Damage> {
+        self.content.as_ref().err()
+    }
+
+    fn content(&self) -> Result<&Content> {
+        self.content.as_ref().map_err(|damage| damage.clone().into())
+    }
+
+    pub(super) fn owners(&self) -> Result<impl Iterator<Item = Owner>> {
+        Ok(self.content()?.file.rows().iter().map(|row| row.owner))
+    }
+
+    /// The first stripe of `tenant` or a later one.
+    pub(super) fn stripe_from(&self, tenant: TenantId) -> Result<usize> {
+        Ok(self.content()?.file.rows().partition_point(|row| row.owner.id() < tenant.0))
+    }
+
+    pub(super) fn stripes(&self) -> Result<usize> {
+        Ok(self.content()?.file.rows().len())
+    }
+
+    fn stripe_of(&self, tenant: TenantId) -> Result<Option<usize>> {
+        let at = self.stripe_from(tenant)?;
+        let is_there = self.content()?.file.rows().get(at).is_some_and(|row| row.owner == owner_of(tenant));
+        Ok(is_there.then_some(at))
+    }
+
+    /// The newest version of `row` at or before `at`.
+    ///
+    /// # Errors
+    /// `Damaged`, `Key`, `Unavailable`: the answer is not known.
+    pub fn get(&self, row: &[u8], at: Stamp) -> Result<Option<(Stamp, OwnedSlot)>> {
+        let Some(stripe) = self.stripe_of(key::tenant_of(row))? else { return Ok(None) };
+        let opened = self.stripe(stripe)?;
+        let block = match &*opened {
+            OpenedStripe::Solo { block, .. } => block.clone(),
+            OpenedStripe::Full(end) => {
+                let (Some(filter), Some(index)) = (end.filter, end.index) else { return Ok(None) };
+                if !self.filter(stripe, filter)?.may_hold(row) {
+                    return Ok(None);
+                }
+                let index_block = self.block(stripe, index, BlockType::Index, true)?;
+                let mut walk = BlockCursor::new(index_block);
+                walk.seek(&key::version(row, at)).map_err(|damage| self.here(damage, index))?;
+                if walk.key().is_none() {
+                    return Ok(None);
+                }
+                let place = index::place_at(&walk).map_err(|damage| self.here(damage, index))?;
+                self.block(stripe, place, BlockType::Data, true)?
+            }
+        };
+        let mut walk = BlockCursor::new(block);
+        walk.seek(&key::version(row, at)).map_err(|damage| Error::from(damage.at(self.place())))?;
+        let found = walk.key().map(key::split).filter(|(found, _)| *found == row);
+        Ok(found.map(|(_, stamp)| (stamp, walk.slot().to_owned())))
+    }
+
+    fn place(&self) -> &str {
+        self.content.as_ref().map_or("", |content| content.file.place())
+    }
+
+    pub(super) fn here(&self, damage: Damage, place: BlockPlace) -> Error {
+        damage.at(self.place()).in_block(place.number).into()
+    }
+
+    /// The range tombstones of `tenant`, if there are any.
+    ///
+    /// # Errors
+    /// As [`Table::get`].
+    pub fn tombstones(&self, tenant: TenantId) -> Result<Option<Arc<Tombstones>>> {
+        if self.meta.tombstones == 0 {
+            self.content()?;
+            return Ok(None);
+        }
+        let Some(stripe) = self.stripe_of(tenant)? else { return Ok(None) };
+        match &*self.stripe(stripe)? {
+            OpenedStripe::Solo { tombstones, .. } => Ok(Some(tombstones.clone()).filter(|all| !all.is_empty())),
+            OpenedStripe::Full(end) => end.tombstones_at.map(|place| self.tombstones_at(stripe, place)).transpose(),
+        }
+    }
+
+    /// All range tombstones but those of the owners in `skipped`, whose keys may be gone.
+    ///
+    /// # Errors
+    /// As [`Table::get`].
+    pub fn all_tombstones(&self, skipped: &BTreeSet<Owner>) -> Result<Vec<RangeTombstone>> {
+        let mut all = Vec::new();
+        if self.meta.tombstones > 0 {
+            for owner in self.owners()?.filter(|owner| !skipped.contains(owner)) {
+                if let Some(found) = self.tombstones(TenantId(owner.id()))? {
+                    all.extend(found.fragments());
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// A walk over all its versions. Without `is_cached` opened blocks go past the cache, as compaction wants it.
+    #[must_use]
+    pub fn cursor(self: &Arc<Self>, is_cached: bool) -> TableCursor {
+        TableCursor::new(self.clone(), is_cached)
+    }
+
+    /// Opens every block and walks every entry: what a scrub with keys does. Stripes of owners in `skipped` are left out.
+    ///
+    /// # Errors
+    /// `Key`, `Unavailable`. Damage is a value, not an error.
+    pub fn verify(&self, skipped: &BTreeSet<Owner>) -> Result<Vec<Damage>> {
+        let mut found = Vec::new();
+        let content = match self.content() {
+            Ok(content) => content,
+            Err(Error::Damaged(damage)) => return Ok(vec![damage]),
+            Err(other) => return Err(other),
+        };
+        for (at, row) in content.file.rows().iter().enumerate().filter(|(_, row)| !skipped.contains(&row.owner)) {
+            match self.verify_stripe(content, at, row.entries, &mut found) {
+                Err(Error::Damaged(damage)) => found.push(damage),
+                other => other?,
+            }
+        }
+        Ok(found)
+    }
+
+    fn verify_stripe(&self, content: &Content, at: usize, entries: u64, found: &mut Vec<Damage>) -> Result<()> {
+        let handle = self.files.file(self.meta.id)?;
+        let malformed = |detail| Err(Damage::of(Nature::Malformed, detail).at(self.place()).into());
+        let end = match &*self.read_stripe(at)? {
+            OpenedStripe::Solo { block, .. } => {
+                let counted = block.verify(true).map_err(|damage| damage.at(self.place()))?;
+                return if counted == entries { Ok(()) } else { malformed("another number of entries in a stripe") };
+            }
+            OpenedStripe::Full(end) => end.clone(),
+        };
+        if content.file.stripe_digest(&*handle, at)? != end.digest {
+            return Err(Damage::of(Nature::Tampered, "digest over a stripe's seals").at(self.place()).into());
+        }
+        let mut counted = 0;
+        if let (Some(index), Some(filter)) = (end.index, end.filter) {
+            self.read_filter(at, filter)?;
+            let mut walk = BlockCursor::new(self.block(at, index, BlockType::Index, false)?);
+            walk.seek_first().map_err(|damage| self.here(damage, index))?;
+            while walk.key().is_some() {
+                let place = index::place_at(&walk).map_err(|damage| self.here(damage, index))?;
+                match self.block(at, place, BlockType::Data, false) {
+                    Ok(block) => counted += block.verify(true).map_err(|damage| self.here(damage, place))?,
+                    Err(Error::Damaged(damage)) => found.push(damage),
+                    Err(other) => return Err(other),
+                }
+                walk.next().map_err(|damage| self.here(damage, index))?;
+            }
+        }
+        if let Some(place) = end.tombstones_at {
+            self.read_tombstones(at, place)?;
+        }
+        let is_whole = counted == entries || !found.is_empty();
+        if is_whole { Ok(()) } else { malformed("another number of entries in a stripe") }
+    }
+
+    fn cached<T>(
+        &self,
+        place: u32,
+        pick: impl Fn(Opened) -> Option<T>,
+        read: impl FnOnce() -> Result<T>,
+        wrap: impl FnOnce(&T) -> Opened,
+    ) -> Result<T> {
+        let content = self.content()?;
+        if let Some(found) = content.blocks.get(content.number, place).and_then(pick) {
+            return Ok(found);
+        }
+        let opened = read()?;
+        content.blocks.put(content.number, place, wrap(&opened));
+        Ok(opened)
+    }
+
+    pub(super) fn stripe(&self, at: usize) -> Result<Arc<OpenedStripe>> {
+        let content = self.content()?;
+        let Some(row) = content.file.rows().get(at) else { return Err(Error::Invalid("no such stripe")) };
+        let pick = |opened| if let Opened::Stripe(stripe) = opened { Some(stripe) } else { None };
+        let last = row.first_block + row.blocks - 1;
+        self.cached(last, pick, || self.read_stripe(at), |stripe| Opened::Stripe(stripe.clone()))
+    }
+
+    fn read_stripe(&self, at: usize) -> Result<Arc<OpenedStripe>> {
+        let handle = self.files.file(self.meta.id)?;
+        let (block_type, place, bytes) = self.content()?.file.end_block(&*handle, at)?;
+        let opened = match block_type {
+            BlockType::Solo => decode_solo(bytes).map(|solo| OpenedStripe::Solo {
+                block: Arc::new(solo.block),
+                tombstones: Arc::new(Tombstones::new(solo.tombstones)),
+            }),
+            _ => StripeEnd::decode(&bytes).map(OpenedStripe::Full),
+        };
+        Ok(Arc::new(opened.map_err(|damage| self.here(damage, place))?))
+    }
+
+    fn read(&self, stripe: usize, place: BlockPlace, block_type: BlockType) -> Result<SecretBytes> {
+        let handle = self.files.file(self.meta.id)?;
+        self.content()?.file.block(&*handle, stripe, place, block_type)
+    }
+
+    pub(super) fn block(
+        &self,
+        stripe: usize,
+        place: BlockPlace,
+        block_type: BlockType,
+        is_cached: bool,
+    ) -> Result<Arc<Block>> {
+        let read = || {
+            let bytes = self.read(stripe, place, block_type)?;
+            Ok(Arc::new(Block::new(bytes, 0).map_err(|damage| self.here(damage, place))?))
+        };
+        if !is_cached {
+            return read();
+        }
+        let pick = |opened| if let Opened::Block(block) = opened { Some(block) } else { None };
+        self.cached(place.number, pick, read, |block| Opened::Block(block.clone()))
+    }
+
+    fn filter(&self, stripe: usize, place: BlockPlace) -> Result<Arc<Filter>> {
+        let pick = |opened| if let Opened::Filter(filter) = opened { Some(filter) } else { None };
+        let read = || self.read_filter(stripe, place);
+        self.cached(place.number, pick, read, |filter| Opened::Filter(filter.clone()))
+    }
+
+    fn read_filter(&self, stripe: usize, place: BlockPlace) -> Result<Arc<Filter>> {
+        let filter = Filter::new(self.read(stripe, place, BlockType::Filter)?);
+        Ok(Arc::new(filter.map_err(|damage| self.here(damage, place))?))
+    }
+
+    fn tombstones_at(&self, stripe: usize, place: BlockPlace) -> Result<Arc<Tombstones>> {
+        let pick = |opened| if let Opened::Tombstones(all) = opened { Some(all) } else { None };
+        let read = || self.read_tombstones(stripe, place);
+        self.cached(place.number, pick, read, |all| Opened::Tombstones(all.clone()))
+    }
+
+    fn read_tombstones(&self, stripe: usize, place: BlockPlace) -> Result<Arc<Tombstones>> {
+        let all = tombstones::decode(&self.read(stripe, place, BlockType::Tombstones)?);
+        Ok(Arc::new(Tombstones::new(all.map_err(|damage| self.here(damage, place))?)))
+    }
+}

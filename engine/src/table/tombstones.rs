@@ -1,0 +1,60 @@
+//! Pure: the range tombstones of a stripe as bytes.
+//! Format: range_tombstones, `docs/formats/range_tombstones.md`.
+
+use crate::error::{Damage, Nature};
+use crate::key;
+use crate::limits;
+use crate::range_tombstone::RangeTombstone;
+use crate::stamp::Stamp;
+use crate::wire::Reader;
+
+/// Bytes of a bound at most: a row key, and one byte that makes it the next.
+const BOUND_BYTES_MAX: usize = limits::VERSION_KEY_BYTES_MAX;
+
+/// The tombstones as bytes.
+#[must_use]
+pub fn encode(all: &[RangeTombstone]) -> Vec<u8> {
+    let mut out = u32::try_from(all.len()).expect("bounded by the block's size").to_be_bytes().to_vec();
+    for one in all {
+        for bound in [&one.start, &one.end] {
+            out.extend_from_slice(&u16::try_from(bound.len()).expect("row keys fit u16").to_be_bytes());
+            out.extend_from_slice(bound);
+        }
+        out.extend_from_slice(&one.stamp.0.to_be_bytes());
+    }
+    out
+}
+
+/// Bytes of one tombstone.
+#[must_use]
+pub fn bytes_of(one: &RangeTombstone) -> usize {
+    one.start.len() + one.end.len() + 12
+}
+
+/// Reads tombstones.
+///
+/// # Errors
+/// `Damaged`: an empty range, a bound too long, bytes too few or too many.
+pub fn decode(bytes: &[u8]) -> Result<Vec<RangeTombstone>, Damage> {
+    let mut reader = Reader::new(bytes);
+    let count = reader.u32()?;
+    let mut all = Vec::new();
+    for _ in 0..count {
+        let mut bound = || {
+            let length = usize::from(reader.u16()?);
+            reader.take(length).map(<[u8]>::to_vec)
+        };
+        let (start, end) = (bound()?, bound()?);
+        let stamp = Stamp(reader.u64()?);
+        let is_possible = start < end && start.len().max(end.len()) <= BOUND_BYTES_MAX && start.len() >= 8;
+        // A range may end where its tenant ends, and no later.
+        let is_of_one = key::tenant_of(&start) == key::tenant_of(&end)
+            || key::after_prefix(&start[..8]).is_some_and(|next| next == end);
+        if !is_possible || !is_of_one {
+            return Err(Damage::of(Nature::Malformed, "an impossible range tombstone"));
+        }
+        all.push(RangeTombstone { start, end, stamp });
+    }
+    reader.end()?;
+    Ok(all)
+}

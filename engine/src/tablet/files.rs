@@ -1,0 +1,226 @@
+//! The table files of a pool: which are needed, which are open, which may go.
+//!
+//! * A file is needed while a manifest names it or a reader, checkpoint or compaction holds its [`Table`].
+//! * A file nobody needs is removed by background work, never by the reader that let go of it last.
+//! * At most a budget of handles is open; the one unused for longest is closed first.
+
+use super::pool::PoolConfig;
+use crate::disk::{Disk, DiskFile};
+use crate::error::{Damage, Error, Nature, Result};
+use crate::ids::TableId;
+use crate::sealed::Sealer;
+use crate::table::{OpenedBlocks, Table, TableFiles, TableMeta};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+const SUFFIX: &str = ".dpb";
+
+/// All table files of a pool.
+pub(crate) struct Files {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    handles_max: usize,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    tables: BTreeMap<TableId, Entry>,
+    /// Needed by nobody; background work removes them.
+    doomed: BTreeSet<TableId>,
+    handles: BTreeMap<TableId, (u64, Arc<dyn DiskFile>)>,
+    by_use: BTreeMap<u64, TableId>,
+    uses: u64,
+}
+
+#[derive(Default)]
+struct Entry {
+    /// How many manifests name it.
+    named: usize,
+    live: Weak<Table>,
+}
+
+impl Files {
+    pub(crate) fn new(disk: Arc<dyn Disk>, config: &PoolConfig) -> Arc<Self> {
+        let dir = config.dir.join("tables");
+        Arc::new(Self { disk, dir, handles_max: config.handles_max.max(1), known: Mutex::default() })
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn path(&self, id: TableId) -> PathBuf {
+        self.dir.join(format!("{id}{SUFFIX}"))
+    }
+
+    /// How errors name the file.
+    pub(crate) fn place(id: TableId) -> String {
+        format!("tables/{id}{SUFFIX}")
+    }
+
+    /// Creates the file of a new table.
+    pub(crate) fn create(&self, id: TableId) -> Result<Arc<dyn DiskFile>> {
+        let path = self.path(id);
+        self.disk.create(&path).map_err(|source| Error::io("create", &path, source))
+    }
+
+    /// Makes the names of new files durable.
+    pub(crate) fn sync_names(&self) -> Result<()> {
+        self.disk.sync_dir(&self.dir).map_err(|source| Error::io("sync folder", &self.dir, source))
+    }
+
+    /// The opened table of `meta`, opened now if nobody has it open. Damage becomes a table that says so.
+    pub(crate) fn table(
+        self: &Arc<Self>,
+        sealer: &Arc<Sealer>,
+        blocks: &Arc<dyn OpenedBlocks>,
+        meta: &Arc<TableMeta>,
+    ) -> Result<Arc<Table>> {
+        let live = self.known().tables.get(&meta.id).and_then(|entry| entry.live.upgrade());
+        if let Some(table) = live {
+            return Ok(table);
+        }
+        let files: Arc<dyn TableFiles> = self.clone();
+        let opened = Table::open(sealer.clone(), files.clone(), blocks.clone(), meta.clone(), Self::place(meta.id));
+        let table = match opened {
+            Ok(table) => table,
+            Err(Error::Damaged(damage)) => Table::damaged(files, meta.clone(), damage.at(Self::place(meta.id))),
+            Err(other) => return Err(other),
+        };
+        let table = Arc::new(table);
+        self.known().tables.entry(meta.id).or_default().live = Arc::downgrade(&table);
+        Ok(table)
+    }
+
+    /// A manifest names this table from now on.
+    pub(crate) fn name(&self, id: TableId) {
+        let mut known = self.known();
+        known.tables.entry(id).or_default().named += 1;
+        known.doomed.remove(&id);
+    }
+
+    /// A manifest names this table no more.
+    pub(crate) fn unname(&self, id: TableId) {
+        let mut known = self.known();
+        let Some(entry) = known.tables.get_mut(&id) else { return };
+        entry.named = entry.named.saturating_sub(1);
+        if entry.named == 0 && entry.live.strong_count() == 0 {
+            known.doomed.insert(id);
+        }
+    }
+
+    /// A file that was created but will never be named.
+    pub(crate) fn discard(&self, id: TableId) {
+        self.known().doomed.insert(id);
+    }
+
+    /// Whether a manifest names the table.
+    pub(crate) fn is_named(&self, id: TableId) -> bool {
+        self.known().tables.get(&id).is_some_and(|entry| entry.named > 0)
+    }
+
+    /// Removes one file that nobody needs. `None` if there is none.
+    pub(crate) fn remove_one(&self) -> Option<Result<TableId>> {
+        let id = {
+            let mut known = self.known();
+            let id = known.doomed.pop_first()?;
+            known.tables.remove(&id);
+            known.close(id);
+            id
+        };
+        let path = self.path(id);
+        Some(match self.disk.remove(&path) {
+            Ok(()) => Ok(id),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(id),
+            Err(source) => {
+                self.known().doomed.insert(id);
+                Err(Error::io("remove", &path, source))
+            }
+        })
+    }
+
+    pub(crate) fn has_doomed(&self) -> bool {
+        !self.known().doomed.is_empty()
+    }
+
+    /// Files that wait to be removed.
+    pub(crate) fn doomed(&self) -> usize {
+        self.known().doomed.len()
+    }
+
+    /// Open handles.
+    pub(crate) fn handles(&self) -> usize {
+        self.known().handles.len()
+    }
+
+    /// Dooms every file in the folder that no manifest names: left over from work that a crash cut short.
+    pub(crate) fn doom_orphans(&self) -> Result<usize> {
+        let names = self.disk.list(&self.dir).map_err(|source| Error::io("list", &self.dir, source))?;
+        let ids = names.iter().filter_map(|name| TableId::parse(name.strip_suffix(SUFFIX)?));
+        let mut known = self.known();
+        let mut orphans = 0;
+        for id in ids {
+            if known.tables.get(&id).is_none_or(|entry| entry.named == 0) {
+                known.doomed.insert(id);
+                orphans += 1;
+            }
+        }
+        Ok(orphans)
+    }
+}
+
+impl Known {
+    fn close(&mut self, id: TableId) {
+        if let Some((used, _)) = self.handles.remove(&id) {
+            self.by_use.remove(&used);
+        }
+    }
+}
+
+impl TableFiles for Files {
+    fn file(&self, id: TableId) -> Result<Arc<dyn DiskFile>> {
+        {
+            let mut known = self.known();
+            known.uses += 1;
+            let now = known.uses;
+            if let Some((used, file)) = known.handles.get_mut(&id) {
+                let (before, file) = (std::mem::replace(used, now), file.clone());
+                known.by_use.remove(&before);
+                known.by_use.insert(now, id);
+                return Ok(file);
+            }
+        }
+        let path = self.path(id);
+        let file = self.disk.open(&path).map_err(|source| {
+            if source.kind() == io::ErrorKind::NotFound {
+                return Error::from(Damage::of(Nature::Missing, "the file is not there").at(Self::place(id)));
+            }
+            Error::io("open", &path, source)
+        })?;
+        let mut known = self.known();
+        known.uses += 1;
+        let now = known.uses;
+        known.close(id);
+        known.handles.insert(id, (now, file.clone()));
+        known.by_use.insert(now, id);
+        while known.handles.len() > self.handles_max {
+            let Some((_, oldest)) = known.by_use.pop_first() else { break };
+            known.handles.remove(&oldest);
+        }
+        Ok(file)
+    }
+
+    fn dropped(&self, id: TableId) {
+        let mut known = self.known();
+        if known.tables.get(&id).is_some_and(|entry| entry.named == 0 && entry.live.strong_count() == 0) {
+            known.doomed.insert(id);
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! The store of one shard replica: open, write, read, checkpoint, close. Decides nothing itself.
+//!
+//! A write goes: [`Tablet::apply`] -> active memtable -> frozen -> flushed to a sealed table -> manifest edit, which makes
+//! tables and applied position durable together. There is no log here: after a crash the tablet stands at
+//! [`Tablet::durable`], and whoever holds the log applies from there again.
+
+pub mod batch;
+pub(crate) mod files;
+pub(crate) mod ground;
+pub mod health;
+pub mod pool;
+pub(crate) mod snapshot;
+mod split;
+pub mod view;
+
+use crate::error::{Error, Result};
+use crate::ids::{KeyEpoch, LogIndex, Owner, TableId, TabletId, TenantId};
+use crate::key::{self, KeyRange};
+use crate::limits;
+use crate::manifest::edit::{Applied, Edit};
+use crate::manifest::journal::{Position, Prepared};
+use crate::manifest::levels::Levels;
+use crate::stamp::Stamp;
+use crate::stats::TabletStats;
+use crate::table::{Table, TableMeta};
+use crate::work::stall::{self, Load, Pressure};
+use batch::Batch;
+use ground::Ground;
+use health::Health;
+use snapshot::{Frozen, Snapshot};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+/// The store of one shard replica.
+pub struct Tablet {
+    id: TabletId,
+    pub(crate) ground: Arc<Ground>,
+    snapshot: RwLock<Arc<Snapshot>>,
+    /// Greatest applied stamp: what a new view may see. Stored after the memtable has the batch.
+    visible: AtomicU64,
+    writer: Mutex<Applied>,
+    /// No flush makes a position durable beyond this log index.
+    log_durable: AtomicU64,
+    pub(crate) manifest: Mutex<Manifest>,
+    health: Mutex<Health>,
+    /// One flush and one compaction at a time, side by side.
+    pub(crate) flushing: Mutex<()>,
+    pub(crate) compacting: Mutex<()>,
+    pub(crate) requests: Mutex<Requests>,
+    closed: AtomicBool,
+}
+
+/// The journal's place, and an edit whose commit failed: whether it happened is unknown, so it is committed again
+/// before anything else.
+pub(crate) struct Manifest {
+    pub(crate) position: Position,
+    pending: Option<Pending>,
+}
+
+struct Pending {
+    prepared: Prepared,
+    opened: Vec<Arc<Table>>,
+    flushed: Option<Arc<Frozen>>,
+}
+
+/// Background work somebody asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Requests {
+    /// Merge everything down.
+    pub(crate) compact_all: bool,
+    /// Rewrite what is sealed under other epochs than these.
+    pub(crate) reseal: BTreeMap<Owner, KeyEpoch>,
+    /// Tables that could not be read; compaction leaves them alone until the tablet is opened again.
+    pub(crate) damaged: BTreeSet<TableId>,
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these locks guard is replaced whole, never left half done, so a panic elsewhere does not spoil it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Tablet {
+    pub(crate) fn open(id: TabletId, ground: Arc<Ground>, levels: Arc<Levels>, position: Position) -> Result<Self> {
+        let tables = open_tables(&ground, &levels)?;
+        let applied = levels.applied.clone();
+        let snapshot = Snapshot::new(levels, tables, &ground.memtables);
+        Ok(Self {
+            id,
+            snapshot: RwLock::new(Arc::new(snapshot)),
+            visible: AtomicU64::new(applied.stamp.0),
+            writer: Mutex::new(applied),
+            log_durable: AtomicU64::new(u64::MAX),
+            manifest: Mutex::new(Manifest { position, pending: None }),
+            health: Mutex::default(),
+            flushing: Mutex::default(),
+            compacting: Mutex::default(),
+            requests: Mutex::default(),
+            closed: AtomicBool::new(false),
+            ground,
+        })
+    }
+
+    /// Which tablet this is.
+    #[must_use]
+    pub fn id(&self) -> TabletId {
+        self.id
+    }
+
+    /// The rows it holds.
+    #[must_use]
+    pub fn range(&self) -> KeyRange {
+        self.snapshot().levels.range.clone()
+    }
+
+    /// Applies a batch: all of it is visible to views made afterwards, or none. Durable only once flushed; until then
+    /// the caller's log must keep it.
+    ///
+    /// # Errors
+    /// * `Invalid`: over a limit, outside the range, or not after the batches before. Nothing changed.
+    /// * `Unavailable`: `Overloaded` or `WritesStopped`. Nothing changed; the same batch later.
+    /// * `Stop`: the tablet is fenced or closed.
+    pub fn apply(&self, batch: &Batch) -> Result<()> {
+        batch.check()?;
+        let mut last = lock(&self.writer);
+        self.allows(|health| health.allows_writes(self.id))?;
+        let (least, greatest) = (batch.least_stamp(), batch.greatest_stamp());
+        let is_rising = batch.index() > last.index && (batch.is_empty() || least > last.stamp);
+        if !is_rising {
+            let (index, last_index, last_stamp) = (batch.index(), last.index, last.stamp);
+            return Err(Error::NotRising { index, stamp: least, last_index, last_stamp });
+        }
+        let snapshot = self.snapshot();
+        self.check_range(batch, &snapshot.levels.range)?;
+        if self.pressure_of(&snapshot) == Pressure::Stop {
+            self.ground.counters.writes_refused.add(1);
+            self.ground.bell.ring();
+            return Err(Error::Overloaded { tablet: self.id, retry_ms: 10 });
+        }
+        let before = snapshot.active.memtable.bytes();
+        snapshot.active.memtable.apply(batch);
+        let after = snapshot.active.memtable.bytes();
+        self.ground.memtables.add(after - before);
+        last.index = batch.index();
+        last.stamp = last.stamp.max(greatest);
+        if let Some(note) = batch.note() {
+            last.note = note.to_vec();
+        }
+        self.visible.store(last.stamp.0, Ordering::Release);
+        self.ground.counters.batches.add(1);
+        let tombstones = snapshot.active.memtable.tombstones_len();
+        if after >= self.ground.config.memtable_bytes_per_tablet
+            || tombstones >= limits::MEMTABLE_RANGE_TOMBSTONES_MAX
+        {
+            self.freeze_locked(&last);
+        } else if self.ground.memtables.bytes() >= self.ground.config.freeze_bytes() {
+            self.ground.bell.ring();
+        }
+        Ok(())
+    }
+
+    fn check_range(&self, batch: &Batch, range: &KeyRange) -> Result<()> {
+        let is_all = range.start.is_empty() && range.end.is_none();
+        if is_all || batch.rows_within(range) { Ok(()) } else { Err(Error::OutsideRange { tablet: self.id }) }
+    }
+
+    fn allows(&self, rule: impl FnOnce(&Health) -> Result<()>) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::Closed);
+        }
+        rule(&lock(&self.health))
+    }
+
+    pub(crate) fn allows_reads(&self) -> Result<()> {
+        self.allows(|health| health.allows_reads(self.id))
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A picture and the newest stamp that is whole in it, taken together: no freeze comes between.
+    pub(crate) fn snapshot_and_stamp(&self) -> (Arc<Snapshot>, Stamp) {
+        let guard = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
+        (guard.clone(), Stamp(self.visible.load(Ordering::Acquire)))
+    }
+
+    /// The position applied last; in memory, perhaps not yet durable.
+    #[must_use]
+    pub fn applied(&self) -> Applied {
+        lock(&self.writer).clone()
+    }
+
+    /// Stamp of the position applied last; waits for no writer.
+    #[must_use]
+    pub fn applied_stamp(&self) -> Stamp {
+        Stamp(self.visible.load(Ordering::Acquire))
+    }
+
+    /// The position that a crash leaves: the log must keep everything after it.
+    #[must_use]
+    pub fn durable(&self) -> Applied {
+        self.snapshot().levels.applied.clone()
+    }
+
+    /// Tells how far the caller's log is durable: no flush makes a later position durable, so that the tablet never
+    /// knows of entries its log has lost. Until told, there is no bound.
+    pub fn set_log_durable(&self, index: LogIndex) {
+        self.log_durable.store(index.0, Ordering::Release);
+        self.ground.bell.ring();
+    }
+
+    pub(crate) fn log_durable(&self) -> LogIndex {
+        LogIndex(self.log_durable.load(Ordering::Acquire))
+    }
+
+    /// Freezes the active memtable so that background work will flush it. Nothing happens if it is empty and the
+    /// applied position is durable.
+    pub fn freeze(&self) {
+        let last = lock(&self.writer);
+        self.freeze_locked(&last);
+    }
+
+    fn freeze_locked(&self, last: &Applied) {
+        let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+        let newest = snapshot.frozen.first().map_or(snapshot.levels.applied.index, |frozen| frozen.applied.index);
+        if last.index > newest {
+            *snapshot = Arc::new(snapshot.frozen_at(last.clone(), &self.ground.memtables));
+            drop(snapshot);
+            self.ground.bell.ring();
+        }
+    }
+
+    /// Whether writers should slow down or stop.
+    #[must_use]
+    pub fn pressure(&self) -> Pressure {
+        self.pressure_of(&self.snapshot())
+    }
+
+    fn pressure_of(&self, snapshot: &Snapshot) -> Pressure {
+        stall::pressure(&Load {
+            frozen: snapshot.frozen.len(),
+            level0: snapshot.tables.first().map_or(0, Vec::len),
+            memtable_bytes: self.ground.memtables.bytes(),
+            memtable_budget: self.ground.config.memtable_bytes,
+        })
+    }
+
+    /// Waits until pressure is below `Stop`, at most `ms` milliseconds. Only of use with background threads.
+    /// Tells whether it is.
+    #[must_use]
+    pub fn await_room(&self, ms: u64) -> bool {
+        let mut left = ms;
+        loop {
+            let heard = self.ground.bell.heard();
+            if self.pressure() != Pressure::Stop {
+                return true;
+            }
+            if left == 0 || self.ground.bell.is_closing() {
+                return false;
+            }
+            let piece = left.min(20);
+            self.ground.bell.wait(heard, piece);
+            left -= piece;
+        }
+    }
+
+    /// What the tablet can do now, and why.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        lock(&self.health).clone()
+    }
+
+    pub(crate) fn set_health(&self, change: impl FnOnce(&Health) -> Health) {
+        let mut health = lock(&self.health);
+        *health = change(&health);
+    }
+
+    /// Refuses all further work on this tablet.
+    pub fn fence(&self, cause: impl Into<String>) {
+        *lock(&self.health) = Health::Fenced { cause: cause.into() };
+        self.ground.counters.fenced.add(1);
+    }
+
+    /// Tables found damaged when the tablet was opened or read by background work.
+    #[must_use]
+    pub fn damaged(&self) -> Vec<TableId> {
+        let snapshot = self.snapshot();
+        let mut found = lock(&self.requests).damaged.clone();
+        found.extend(snapshot.tables.iter().flatten().filter(|table| table.damage().is_some()).map(|t| t.meta().id));
+        found.into_iter().collect()
+    }
+
+    /// Bytes sealed in tables, by tenant and key epoch: what a rotation has reached. Needs no key.
+    #[must_use]
+    pub fn coverage(&self) -> BTreeMap<(TenantId, KeyEpoch), u64> {
+        self.snapshot().levels.coverage()
+    }
+
+    /// Asks background work to merge all tables down, dropping what the history window allows.
+    pub fn request_compaction(&self) {
+        lock(&self.requests).compact_all = true;
+        self.ground.bell.ring();
+    }
+
+    /// Figures of this tablet.
+    #[must_use]
+    pub fn stats(&self) -> TabletStats {
+        let snapshot = self.snapshot();
+        TabletStats {
+            memtable_bytes: snapshot.active.memtable.bytes(),
+            frozen_memtables: snapshot.frozen.len(),
+            frozen_bytes: snapshot.frozen.iter().map(|frozen| frozen.counted.memtable.bytes()).sum(),
+            tables_by_level: snapshot.tables.iter().map(Vec::len).collect(),
+            bytes_by_level: snapshot.levels.bytes_by_level(),
+            applied: self.applied(),
+            durable: snapshot.levels.applied.clone(),
+            pressure: self.pressure_of(&snapshot),
+            health: self.health(),
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn has_pending_edit(&self) -> bool {
+        lock(&self.manifest).pending.is_some()
+    }
+
+    /// Commits an edit and puts its picture in place. `flushed` is the memtable that went into the added tables.
+    ///
+    /// # Errors
+    /// `Unavailable` if the catalog failed: the edit stays pending and is committed again by background work. Any other
+    /// error: nothing happened, and the caller discards the files of the edit.
+    pub(crate) fn install(&self, edit: Edit, flushed: Option<Arc<Frozen>>) -> Result<()> {
+        let metas = edit.added.iter().map(|(_, meta)| Arc::new(meta.clone()));
+        let opened = metas.map(|meta| open_table(&self.ground, &meta)).collect::<Result<Vec<_>>>()?;
+        if let Some(damage) = opened.iter().find_map(|table| table.damage()) {
+            return Err(damage.clone().into());
+        }
+        let mut manifest = lock(&self.manifest);
+        if manifest.pending.is_some() {
+            return Err(Error::Invalid("an earlier edit of this tablet is still pending"));
+        }
+        let prepared = self.ground.journal.prepare(&self.snapshot().levels, &manifest.position, edit)?;
+        manifest.pending = Some(Pending { prepared, opened, flushed });
+        self.commit_pending(&mut manifest)
+    }
+
+    /// Commits an edit whose commit failed before, if there is one.
+    pub(crate) fn retry_pending(&self) -> Result<()> {
+        self.commit_pending(&mut lock(&self.manifest))
+    }
+
+    fn commit_pending(&self, manifest: &mut Manifest) -> Result<()> {
+        let Some(pending) = &manifest.pending else { return Ok(()) };
+        self.ground.journal.commit(&pending.prepared.changes)?;
+        if let Some(Pending { prepared, opened, flushed }) = manifest.pending.take() {
+            manifest.position = prepared.position;
+            self.replace_tables(prepared.levels, &opened, flushed.as_ref());
+        }
+        Ok(())
+    }
+
+    fn replace_tables(&self, levels: Arc<Levels>, opened: &[Arc<Table>], flushed: Option<&Arc<Frozen>>) {
+        let mut guard = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+        let old = guard.clone();
+        let mut by_id: BTreeMap<TableId, Arc<Table>> = BTreeMap::new();
+        for table in old.tables.iter().flatten().chain(opened) {
+            by_id.insert(table.meta().id, table.clone());
+        }
+        for table in opened {
+            self.ground.files.name(table.meta().id);
+        }
+        let pick = |meta: &Arc<TableMeta>| by_id.get(&meta.id).expect("a table in the picture is old or just opened");
+        let tables: Vec<Vec<_>> =
+            levels.levels.iter().map(|level| level.iter().map(|meta| pick(meta).clone()).collect()).collect();
+        let kept: BTreeSet<TableId> = tables.iter().flatten().map(|table: &Arc<Table>| table.meta().id).collect();
+        *guard = Arc::new(old.with_tables(levels, tables, flushed));
+        drop(guard);
+        for table in old.tables.iter().flatten().filter(|table| !kept.contains(&table.meta().id)) {
+            self.ground.files.unname(table.meta().id);
+        }
+        self.ground.bell.ring();
+    }
+}
+
+fn open_table(ground: &Ground, meta: &Arc<TableMeta>) -> Result<Arc<Table>> {
+    ground.files.table(&ground.sealer, &ground.blocks, meta)
+}
+
+pub(crate) fn open_tables(ground: &Ground, levels: &Levels) -> Result<Vec<Vec<Arc<Table>>>> {
+    levels.levels.iter().map(|level| level.iter().map(|meta| open_table(ground, meta)).collect()).collect()
+}
+
+/// The row key of a user key, checked against the limit.
+pub(crate) fn checked_row(tenant: TenantId, collection: crate::ids::CollectionId, user_key: &[u8]) -> Result<Vec<u8>> {
+    if user_key.len() > limits::KEY_BYTES_MAX {
+        let (got, max) = (user_key.len() as u64, limits::KEY_BYTES_MAX as u64);
+        return Err(Error::TooLarge { what: "key bytes", got, max });
+    }
+    Ok(key::row(tenant, collection, user_key))
+}

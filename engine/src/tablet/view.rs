@@ -1,0 +1,369 @@
+//! A read at one stamp. Pins what it reads from: nothing it sees changes or goes while it lives.
+
+use super::snapshot::Snapshot;
+use super::{Tablet, checked_row};
+use crate::error::{Error, Result};
+use crate::ids::{CollectionId, TenantId};
+use crate::key::{self, KeyRange};
+use crate::limits;
+use crate::range_tombstone::Tombstones;
+use crate::read::level_cursor::LevelCursor;
+use crate::read::merge_cursor::MergeCursor;
+use crate::read::range::Scanner;
+use crate::read::visibility::{Moment, is_visible};
+use crate::read::{BoxedCursor, Cursor, OwnedSlot, Slot};
+use crate::stamp::Stamp;
+use crate::table::Table;
+use bytes::Bytes;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// A read at one stamp.
+pub struct View {
+    tablet: Arc<Tablet>,
+    snapshot: Arc<Snapshot>,
+    moment: Moment,
+    /// A view of the past must not look below what history was kept.
+    is_past: bool,
+}
+
+/// A value that a reader sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its bytes.
+    pub value: Bytes,
+    /// When it was written: names the version.
+    pub stamp: Stamp,
+    /// When it expires: milliseconds since 1970, 0 never.
+    pub expires_ms: u64,
+}
+
+/// One entry of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The user key.
+    pub key: Vec<u8>,
+    /// What stands there.
+    pub found: Found,
+}
+
+/// What to scan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which collection.
+    pub collection: CollectionId,
+    /// First user key inside; `None` is the collection's first.
+    pub start: Option<Vec<u8>>,
+    /// First user key outside; `None` is after the collection's last.
+    pub end: Option<Vec<u8>>,
+    /// From the end to the start.
+    pub is_reverse: bool,
+    /// Entries at most; more than `SCAN_ENTRIES_MAX` are never given.
+    pub limit: usize,
+    /// Bytes of keys and values at most (but one entry is always given); more than `SCAN_BYTES_MAX` never are.
+    pub bytes_max: usize,
+}
+
+impl Scan {
+    /// A forward scan of a whole collection, in pages as large as allowed.
+    #[must_use]
+    pub fn all(tenant: TenantId, collection: CollectionId) -> Self {
+        let (limit, bytes_max) = (limits::SCAN_ENTRIES_MAX, limits::SCAN_BYTES_MAX);
+        Self { tenant, collection, start: None, end: None, is_reverse: false, limit, bytes_max }
+    }
+}
+
+/// Where a scan goes on, at the position it began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScanCursor {
+    /// The stamp all pages are read at.
+    pub at: Stamp,
+    /// The time all pages are read at: milliseconds since 1970.
+    pub now_ms: u64,
+    /// User key of the last entry given.
+    pub after: Vec<u8>,
+}
+
+/// Some entries, and where to go on if there may be more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// In the scan's order.
+    pub entries: Vec<Entry>,
+    /// `None` if the scan has reached its end.
+    pub next: Option<ScanCursor>,
+}
+
+/// One event in the life of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When.
+    pub stamp: Stamp,
+    /// The value written, with its expiry in milliseconds since 1970 (0 never); `None` if it was deleted, alone or in a range.
+    pub value: Option<(Bytes, u64)>,
+}
+
+impl Tablet {
+    /// A view of everything applied. Values expire by `now_ms`, milliseconds since 1970.
+    ///
+    /// # Errors
+    /// `Stop`: the tablet is fenced or closed.
+    pub fn view(self: &Arc<Self>, now_ms: u64) -> Result<View> {
+        self.allows_reads()?;
+        let (snapshot, at) = self.snapshot_and_stamp();
+        Ok(View { tablet: self.clone(), snapshot, moment: Moment { at, now_ms }, is_past: false })
+    }
+
+    /// A view of the past: everything at or before `at`, values expired by its time.
+    ///
+    /// # Errors
+    /// `NotYet` if `at` is not applied; `Stop`. Whether history reaches back so far is told by each read, by tenant.
+    pub fn view_as_of(self: &Arc<Self>, at: Stamp) -> Result<View> {
+        self.view_at(at, at.ms())
+    }
+
+    /// The view a scan began with.
+    ///
+    /// # Errors
+    /// As [`Tablet::view_as_of`].
+    pub fn view_of(self: &Arc<Self>, cursor: &ScanCursor) -> Result<View> {
+        self.view_at(cursor.at, cursor.now_ms)
+    }
+
+    fn view_at(self: &Arc<Self>, at: Stamp, now_ms: u64) -> Result<View> {
+        self.allows_reads()?;
+        let (snapshot, applied) = self.snapshot_and_stamp();
+        if at > applied {
+            return Err(Error::NotYet { asked: at, applied });
+        }
+        Ok(View { tablet: self.clone(), snapshot, moment: Moment { at, now_ms }, is_past: true })
+    }
+}
+
+impl View {
+    /// The stamp it reads at.
+    #[must_use]
+    pub fn at(&self) -> Stamp {
+        self.moment.at
+    }
+
+    fn check(&self, tenant: TenantId) -> Result<()> {
+        let floor = self.snapshot.levels.floors.get(&tenant).copied().unwrap_or_default();
+        if self.is_past && self.moment.at < floor { Err(Error::HistoryGone { oldest: floor }) } else { Ok(()) }
+    }
+
+    fn check_row(&self, row: &[u8]) -> Result<()> {
+        let is_here = self.snapshot.levels.range.contains(row);
+        if is_here { Ok(()) } else { Err(Error::OutsideRange { tablet: self.tablet.id() }) }
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// * `Invalid`: key too long, outside the tablet, or history gone.
+    /// * `Damaged`, `Key`, `Unavailable`: the answer is not known here.
+    pub fn get(&self, tenant: TenantId, collection: CollectionId, user_key: &[u8]) -> Result<Option<Found>> {
+        let row = checked_row(tenant, collection, user_key)?;
+        self.check_row(&row)?;
+        self.check(tenant)?;
+        self.find(tenant, &row)
+    }
+
+    /// The values of several keys, in their order.
+    ///
+    /// # Errors
+    /// As [`View::get`]; `TooLarge` over `MULTI_GET_KEYS_MAX`.
+    pub fn multi_get(
+        &self,
+        tenant: TenantId,
+        collection: CollectionId,
+        user_keys: &[&[u8]],
+    ) -> Result<Vec<Option<Found>>> {
+        if user_keys.len() > limits::MULTI_GET_KEYS_MAX {
+            let (got, max) = (user_keys.len() as u64, limits::MULTI_GET_KEYS_MAX as u64);
+            return Err(Error::TooLarge { what: "keys of a multi-get", got, max });
+        }
+        user_keys.iter().map(|key| self.get(tenant, collection, key)).collect()
+    }
+
+    /// Looks into the sources newest first. Whatever a source holds of a row is newer than all of it in the sources after,
+    /// so the first version found decides, and so does the first range tombstone.
+    fn find(&self, tenant: TenantId, row: &[u8]) -> Result<Option<Found>> {
+        let at = self.moment.at;
+        let frozen = self.snapshot.frozen.iter().map(|frozen| &frozen.counted);
+        for counted in std::iter::once(&self.snapshot.active).chain(frozen) {
+            let covered = counted.memtable.tombstones().covering(row, at);
+            let found = counted.memtable.get(row, at);
+            if found.is_some() || covered.is_some() {
+                return Ok(self.seen(found, covered));
+            }
+        }
+        for (depth, level) in self.snapshot.tables.iter().enumerate() {
+            // The tables of a level that hold the row: any of level 0; deeper, one, or a few that share a large row.
+            let (from, to) = if depth == 0 { (0, level.len()) } else { holding(level, row) };
+            let (mut found, mut covered) = (None, None);
+            for table in level[from..to].iter().filter(|table| table.meta().span.contains(row)) {
+                covered = covered.max(table.tombstones(tenant)?.and_then(|all| all.covering(row, at)));
+                found = table.get(row, at)?;
+                if found.is_some() || (depth == 0 && covered.is_some()) {
+                    break;
+                }
+            }
+            if found.is_some() || covered.is_some() {
+                return Ok(self.seen(found, covered));
+            }
+        }
+        Ok(None)
+    }
+
+    fn seen(&self, found: Option<(Stamp, OwnedSlot)>, covered: Option<Stamp>) -> Option<Found> {
+        let (stamp, slot) = found?;
+        if !is_visible(slot.as_slot(), stamp, covered, self.moment) {
+            return None;
+        }
+        match slot {
+            OwnedSlot::Put { value, expires_ms } => Some(Found { value, stamp, expires_ms }),
+            OwnedSlot::Delete => None,
+        }
+    }
+
+    /// A page of a scan; `resume` is where the page before ended, at a view of [`Tablet::view_of`].
+    ///
+    /// # Errors
+    /// As [`View::get`]. A page is whole or an error: nothing is left out silently.
+    pub fn scan(&self, scan: &Scan, resume: Option<&ScanCursor>) -> Result<Page> {
+        let range = self.scan_range(scan, resume)?;
+        self.check(scan.tenant)?;
+        let mut page = Page::default();
+        if range.is_empty() {
+            return Ok(page);
+        }
+        let limit = scan.limit.clamp(1, limits::SCAN_ENTRIES_MAX);
+        let bytes_max = scan.bytes_max.min(limits::SCAN_BYTES_MAX);
+        let (cursors, tombstones) = self.sources(scan.tenant, &range)?;
+        let mut scanner = Scanner::new(MergeCursor::new(cursors), tombstones, range, self.moment, scan.is_reverse);
+        let mut bytes = 0;
+        while let Some(row) = scanner.next_row()? {
+            let (_, _, key) = key::decode_row(&row.row)?;
+            bytes += key.len() + row.value.len();
+            if bytes > bytes_max && !page.entries.is_empty() {
+                page.next = self.cursor_after(&page);
+                return Ok(page);
+            }
+            let found = Found { value: row.value, stamp: row.stamp, expires_ms: row.expires_ms };
+            page.entries.push(Entry { key, found });
+            if page.entries.len() == limit {
+                page.next = self.cursor_after(&page);
+                return Ok(page);
+            }
+        }
+        Ok(page)
+    }
+
+    fn cursor_after(&self, page: &Page) -> Option<ScanCursor> {
+        let Moment { at, now_ms } = self.moment;
+        page.entries.last().map(|last| ScanCursor { at, now_ms, after: last.key.clone() })
+    }
+
+    /// The rows a scan may give: its bounds, what the page before left, what this tablet holds.
+    fn scan_range(&self, scan: &Scan, resume: Option<&ScanCursor>) -> Result<KeyRange> {
+        let row = |user_key: &Vec<u8>| checked_row(scan.tenant, scan.collection, user_key);
+        let mut range = KeyRange::prefix(scan.tenant, scan.collection, b"");
+        if let Some(start) = &scan.start {
+            range.start = row(start)?;
+        }
+        if let Some(end) = &scan.end {
+            range.end = Some(row(end)?);
+        }
+        match resume {
+            Some(cursor) if scan.is_reverse => range.end = Some(row(&cursor.after)?),
+            Some(cursor) => {
+                range.start = row(&cursor.after)?;
+                range.start.push(0);
+            }
+            None => {}
+        }
+        let inside = range.intersect(&self.snapshot.levels.range);
+        if !range.is_empty() && inside != range && inside.is_empty() {
+            return Err(Error::OutsideRange { tablet: self.tablet.id() });
+        }
+        Ok(inside)
+    }
+
+    /// Every source that may hold rows of `range`, newest first, and the range tombstones of `tenant` in them.
+    fn sources(&self, tenant: TenantId, range: &KeyRange) -> Result<(Vec<BoxedCursor>, Vec<Arc<Tombstones>>)> {
+        let mut cursors: Vec<BoxedCursor> = Vec::new();
+        let mut tombstones = Vec::new();
+        let frozen = self.snapshot.frozen.iter().map(|frozen| &frozen.counted);
+        for counted in std::iter::once(&self.snapshot.active).chain(frozen) {
+            cursors.push(Box::new(counted.memtable.cursor()));
+            tombstones.push(counted.memtable.tombstones());
+        }
+        for (depth, level) in self.snapshot.tables.iter().enumerate() {
+            let inside: Vec<Arc<Table>> =
+                level.iter().filter(|table| table.meta().span.overlaps(range)).cloned().collect();
+            for table in &inside {
+                tombstones.extend(table.tombstones(tenant)?);
+            }
+            match depth {
+                0 => cursors.extend(inside.iter().map(|table| Box::new(table.cursor(true)) as BoxedCursor)),
+                _ if inside.is_empty() => {}
+                _ => cursors.push(Box::new(LevelCursor::new(&inside, true, BTreeSet::new()))),
+            }
+        }
+        Ok((cursors, tombstones))
+    }
+
+    /// The events of a key at or before the view's stamp, newest first, at most `limit` (and `HISTORY_ENTRIES_MAX`).
+    ///
+    /// # Errors
+    /// As [`View::get`]. Events older than the kept history are not there, and not told of.
+    pub fn history(
+        &self,
+        tenant: TenantId,
+        collection: CollectionId,
+        user_key: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Event>> {
+        let row = checked_row(tenant, collection, user_key)?;
+        self.check_row(&row)?;
+        self.check(tenant)?;
+        let limit = limit.min(limits::HISTORY_ENTRIES_MAX);
+        let mut after = row.clone();
+        after.push(0);
+        let range = KeyRange { start: row.clone(), end: Some(after) };
+        let (cursors, tombstones) = self.sources(tenant, &range)?;
+        let mut deleted: Vec<Stamp> = tombstones.iter().flat_map(|all| all.all_covering(&row).to_vec()).collect();
+        deleted.retain(|stamp| *stamp <= self.moment.at);
+        deleted.sort_unstable();
+        deleted.dedup();
+        let mut cursor = MergeCursor::new(cursors);
+        cursor.seek(&key::version(&row, self.moment.at))?;
+        let mut events = Vec::new();
+        while events.len() < limit {
+            let version = cursor.key().map(key::split).filter(|(found, _)| *found == &row[..]).map(|(_, stamp)| stamp);
+            // A point write at the same stamp as a range tombstone comes after it.
+            if let Some(stamp) = deleted.pop_if(|stamp| version.is_none_or(|version| *stamp > version)) {
+                events.push(Event { stamp, value: None });
+                continue;
+            }
+            let Some(stamp) = version else { break };
+            let value = match cursor.slot() {
+                Slot::Put { value, expires_ms } => Some((Bytes::copy_from_slice(value), expires_ms)),
+                Slot::Delete => None,
+            };
+            events.push(Event { stamp, value });
+            cursor.next()?;
+        }
+        Ok(events)
+    }
+}
+
+/// The tables of a sorted level whose span may hold `row`.
+fn holding(level: &[Arc<Table>], row: &[u8]) -> (usize, usize) {
+    let to = level.partition_point(|table| &table.meta().span.start[..] <= row);
+    let holds = |table: &Arc<Table>| table.meta().span.contains(row);
+    let from = (0..to).rev().take_while(|at| holds(&level[*at])).last().unwrap_or(to);
+    (from, to)
+}

@@ -1,0 +1,194 @@
+//! The board: which tablets there are, which of them have work, and who is at it.
+
+use crate::error::{Error, Result};
+use crate::ids::TabletId;
+use crate::memtable::budget;
+use crate::tablet::ground::Ground;
+use crate::tablet::{Tablet, lock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// A unit of work that one worker has claimed.
+pub(crate) enum Task {
+    /// Commit an edit again whose commit failed.
+    Retry(Arc<Tablet>),
+    /// Remove a file nobody needs.
+    Remove,
+    /// Freeze the largest memtable: the budget is short.
+    Freeze(Arc<Tablet>),
+    /// Flush the oldest frozen memtable.
+    Flush(Arc<Tablet>),
+    /// Look for a compaction, and do it.
+    Compact(Arc<Tablet>),
+}
+
+/// Which tasks a worker takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shift {
+    /// Everything.
+    All,
+    /// Only what must not wait behind a compaction.
+    Urgent,
+}
+
+/// The board of a pool.
+pub(crate) struct Board {
+    pub(crate) ground: Arc<Ground>,
+    rooms: Mutex<Rooms>,
+    births: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Rooms {
+    tablets: BTreeMap<TabletId, Arc<Tablet>>,
+    unreadable: BTreeMap<TabletId, String>,
+    /// Claimed for retry, freeze or flush.
+    flushing: BTreeSet<TabletId>,
+    compacting: BTreeSet<TabletId>,
+    /// Tablets that may have something to compact.
+    compactable: BTreeSet<TabletId>,
+    /// The tablet whose turn it was last, so that all get theirs.
+    turn: Option<TabletId>,
+}
+
+impl Board {
+    pub(crate) fn new(ground: Arc<Ground>) -> Self {
+        Self { ground, rooms: Mutex::default(), births: Mutex::default() }
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, Rooms> {
+        lock(&self.rooms)
+    }
+
+    /// Held while tablets are created, split or dropped: one of these at a time.
+    pub(crate) fn births(&self) -> MutexGuard<'_, ()> {
+        lock(&self.births)
+    }
+
+    pub(crate) fn add(&self, tablet: Arc<Tablet>) {
+        let mut rooms = self.rooms();
+        rooms.compactable.insert(tablet.id());
+        rooms.tablets.insert(tablet.id(), tablet);
+    }
+
+    pub(crate) fn remove(&self, id: TabletId) {
+        let mut rooms = self.rooms();
+        rooms.tablets.remove(&id);
+        rooms.compactable.remove(&id);
+    }
+
+    pub(crate) fn add_unreadable(&self, id: TabletId, error: Error) {
+        self.rooms().unreadable.insert(id, error.to_string());
+    }
+
+    pub(crate) fn unreadable(&self) -> BTreeMap<TabletId, String> {
+        self.rooms().unreadable.clone()
+    }
+
+    pub(crate) fn knows(&self, id: TabletId) -> bool {
+        let rooms = self.rooms();
+        rooms.tablets.contains_key(&id) || rooms.unreadable.contains_key(&id)
+    }
+
+    pub(crate) fn tablet(&self, id: TabletId) -> Result<Arc<Tablet>> {
+        let rooms = self.rooms();
+        if let Some(cause) = rooms.unreadable.get(&id) {
+            return Err(Error::Fenced { tablet: id, cause: cause.clone() });
+        }
+        rooms.tablets.get(&id).cloned().ok_or(Error::NoSuchTablet(id))
+    }
+
+    pub(crate) fn tablets(&self) -> Vec<Arc<Tablet>> {
+        self.rooms().tablets.values().cloned().collect()
+    }
+
+    /// Every tablet may have something to compact: a policy or a request changed.
+    pub(crate) fn look_again(&self) {
+        let mut rooms = self.rooms();
+        rooms.compactable = rooms.tablets.keys().copied().collect();
+        drop(rooms);
+        self.ground.bell.ring();
+    }
+
+    /// A tablet may have something to compact.
+    pub(crate) fn look_at(&self, id: TabletId) {
+        let mut rooms = self.rooms();
+        if rooms.tablets.contains_key(&id) {
+            rooms.compactable.insert(id);
+        }
+    }
+
+    /// The most pressing work that nobody is at. Give it back with [`Board::release`].
+    pub(crate) fn claim(&self, shift: Shift) -> Option<Task> {
+        let mut rooms = self.rooms();
+        if let Some(task) = rooms.claim_flush(&self.ground) {
+            return Some(task);
+        }
+        if self.ground.files.has_doomed() {
+            return Some(Task::Remove);
+        }
+        if shift == Shift::All { rooms.claim_compaction(&self.ground) } else { None }
+    }
+
+    pub(crate) fn release(&self, task: &Task) {
+        let mut rooms = self.rooms();
+        match task {
+            Task::Retry(tablet) | Task::Freeze(tablet) | Task::Flush(tablet) => {
+                rooms.flushing.remove(&tablet.id());
+            }
+            Task::Compact(tablet) => {
+                rooms.compacting.remove(&tablet.id());
+            }
+            Task::Remove => {}
+        }
+    }
+}
+
+impl Rooms {
+    fn claim_flush(&mut self, ground: &Ground) -> Option<Task> {
+        let now_ms = ground.clock.now_ms();
+        let mut sizes = Vec::new();
+        let mut best: Option<(usize, Arc<Tablet>)> = None;
+        for (id, tablet) in &self.tablets {
+            if self.flushing.contains(id) || !tablet.health().allows_work(now_ms) {
+                continue;
+            }
+            if tablet.has_pending_edit() {
+                self.flushing.insert(*id);
+                return Some(Task::Retry(tablet.clone()));
+            }
+            let snapshot = tablet.snapshot();
+            let durable = tablet.log_durable();
+            let waiting = snapshot.frozen.iter().filter(|frozen| frozen.applied.index <= durable).count();
+            if waiting > best.as_ref().map_or(0, |(most, _)| *most) {
+                best = Some((waiting, tablet.clone()));
+            }
+            let frozen: usize = snapshot.frozen.iter().map(|frozen| frozen.counted.memtable.bytes()).sum();
+            sizes.push((*id, snapshot.active.memtable.bytes(), frozen));
+        }
+        if let Some((_, tablet)) = best {
+            self.flushing.insert(tablet.id());
+            return Some(Task::Flush(tablet));
+        }
+        let config = &ground.config;
+        let largest = budget::choose(config.freeze_bytes(), config.memtable_bytes_per_tablet, &sizes)?;
+        let tablet = self.tablets.get(&largest)?.clone();
+        self.flushing.insert(largest);
+        Some(Task::Freeze(tablet))
+    }
+
+    fn claim_compaction(&mut self, ground: &Ground) -> Option<Task> {
+        let now_ms = ground.clock.now_ms();
+        let after = self.turn.map_or(TabletId(0), |turn| TabletId(turn.0.wrapping_add(1)));
+        let in_turn = self.compactable.range(after..).chain(self.compactable.range(..after));
+        let id = in_turn.copied().find(|id| {
+            !self.compacting.contains(id)
+                && self.tablets.get(id).is_some_and(|tablet| tablet.health().allows_work(now_ms) && !tablet.has_pending_edit())
+        })?;
+        let tablet = self.tablets.get(&id)?.clone();
+        self.compactable.remove(&id);
+        self.compacting.insert(id);
+        self.turn = Some(id);
+        Some(Task::Compact(tablet))
+    }
+}

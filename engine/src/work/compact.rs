@@ -1,0 +1,144 @@
+//! Compaction: does what `compaction::pick` chose. Has no ideas of its own.
+
+use super::flush::{install, write};
+use crate::compaction::pick::{Choice, Reason, Sizes, Wanted, pick};
+use crate::compaction::run::Job;
+use crate::error::{Error, Result};
+use crate::ids::{Owner, TableId};
+use crate::key::KeyRange;
+use crate::manifest::edit::Edit;
+use crate::manifest::levels::Levels;
+use crate::range_tombstone::{RangeTombstone, Tombstones};
+use crate::read::BoxedCursor;
+use crate::read::level_cursor::LevelCursor;
+use crate::read::merge_cursor::MergeCursor;
+use crate::stamp::Stamp;
+use crate::table::Table;
+use crate::tablet::snapshot::Snapshot;
+use crate::tablet::{Tablet, lock};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Does one compaction of `tablet` if it needs one. Tells whether it did.
+pub(super) fn compact(tablet: &Tablet) -> Result<bool> {
+    let _one = lock(&tablet.compacting);
+    if tablet.is_closed() {
+        return Err(Error::Closed);
+    }
+    let ground = &tablet.ground;
+    let policy = ground.policy(tablet.applied_stamp());
+    let requests = lock(&tablet.requests).clone();
+    let wanted =
+        Wanted { reseal: requests.reseal.clone(), dropped: policy.dropped.clone(), compact_all: requests.compact_all };
+    let sizes = Sizes {
+        level1_bytes: ground.config.level1_bytes,
+        ratio: crate::limits::LEVEL_RATIO,
+        level0_tables: crate::limits::LEVEL0_COMPACT_TABLES,
+    };
+    let snapshot = tablet.snapshot();
+    let mut busy = requests.damaged;
+    busy.extend(snapshot.tables.iter().flatten().filter(|table| table.damage().is_some()).map(|t| t.meta().id));
+    let (mut edit, mut is_asked) = (Edit::empty(tablet.id()), false);
+    match pick(&snapshot.levels, &busy, &wanted, &sizes) {
+        Choice::Rest => {
+            finish_requests(tablet, &wanted);
+            return Ok(false);
+        }
+        Choice::Move { tables, to } => edit.moved = tables.into_iter().map(|id| (id, to)).collect(),
+        Choice::Drop { tables } => edit.removed = tables,
+        Choice::Merge { tables, to, reason } => {
+            merge(tablet, &snapshot, &tables, to, &mut edit)?;
+            is_asked = reason == Reason::Asked;
+        }
+    }
+    install(tablet, edit, None)?;
+    if is_asked {
+        lock(&tablet.requests).compact_all = false;
+    }
+    ground.counters.compactions.add(1);
+    Ok(true)
+}
+
+/// Requests that a rest shows to be done are done, unless somebody has asked anew meanwhile.
+fn finish_requests(tablet: &Tablet, done: &Wanted) {
+    let mut requests = lock(&tablet.requests);
+    if requests.compact_all && done.compact_all {
+        requests.compact_all = false;
+    }
+    if requests.reseal == done.reseal {
+        requests.reseal.clear();
+    }
+}
+
+fn merge(tablet: &Tablet, snapshot: &Snapshot, ids: &BTreeSet<TableId>, to: u8, edit: &mut Edit) -> Result<()> {
+    let ground = &tablet.ground;
+    let policy = ground.policy(tablet.applied_stamp());
+    let chosen = |level: &Vec<Arc<Table>>| level.iter().filter(|one| ids.contains(&one.meta().id)).cloned().collect();
+    let inputs: Vec<Vec<Arc<Table>>> = snapshot.tables.iter().map(chosen).collect();
+    let skipped: BTreeSet<Owner> = policy.dropped.iter().map(|tenant| crate::table::owner_of(*tenant)).collect();
+    let (cursors, tombstones) = open_inputs(&inputs, &skipped).map_err(|error| note_damage(tablet, &inputs, error))?;
+    let below = spans_below(&snapshot.levels, ids, to);
+    let job = Job {
+        sealer: &ground.sealer,
+        new_file: &|id| ground.files.create(id),
+        created: Stamp::new(ground.clock.now_ms(), 0),
+        block_bytes: ground.config.block_bytes,
+        table_bytes: ground.config.table_bytes,
+        range: &snapshot.levels.range,
+        policy: &policy,
+        below: &below,
+        throttle: &|bytes| ground.charge(bytes),
+    };
+    let fragments = Tombstones::new(tombstones).fragments();
+    let mut cursor = MergeCursor::new(cursors);
+    let output = write(&job, &mut cursor, fragments, tablet).map_err(|error| note_damage(tablet, &inputs, error))?;
+    ground.counters.compaction_read_bytes.add(inputs.iter().flatten().map(|table| table.meta().bytes).sum());
+    ground.counters.compaction_written_bytes.add(output.tables.iter().map(|meta| meta.bytes).sum());
+    edit.removed = ids.iter().copied().collect();
+    edit.floors = output.floors;
+    edit.added = output.tables.into_iter().map(|meta| (to, meta)).collect();
+    Ok(())
+}
+
+type Inputs = (Vec<BoxedCursor>, Vec<RangeTombstone>);
+
+fn open_inputs(inputs: &[Vec<Arc<Table>>], skipped: &BTreeSet<Owner>) -> Result<Inputs> {
+    let mut cursors: Vec<BoxedCursor> = Vec::new();
+    let mut tombstones = Vec::new();
+    for (depth, level) in inputs.iter().enumerate().filter(|(_, level)| !level.is_empty()) {
+        for table in level {
+            tombstones.extend(table.all_tombstones(skipped)?);
+        }
+        if depth == 0 {
+            let walk = |table: &Arc<Table>| Box::new(table.cursor(false).skip_owners(skipped.clone())) as BoxedCursor;
+            cursors.extend(level.iter().map(walk));
+        } else {
+            cursors.push(Box::new(LevelCursor::new(level, false, skipped.clone())));
+        }
+    }
+    Ok((cursors, tombstones))
+}
+
+/// Spans of the tables that may hold older versions than the output: those deeper than `to`, and older ones of level 0.
+fn spans_below(levels: &Levels, inputs: &BTreeSet<TableId>, to: u8) -> Vec<KeyRange> {
+    let mut spans = Vec::new();
+    for (level, tables) in levels.levels.iter().enumerate() {
+        let may_be_older = level > usize::from(to) || (level == 0 && to == 0);
+        let others = tables.iter().filter(|meta| may_be_older && !inputs.contains(&meta.id));
+        spans.extend(others.map(|meta| meta.span.clone()));
+    }
+    spans
+}
+
+/// A damaged input is set aside, so that the next pick goes around it; the error stays what it is.
+fn note_damage(tablet: &Tablet, inputs: &[Vec<Arc<Table>>], error: Error) -> Error {
+    if let Error::Damaged(damage) = &error {
+        let places = inputs.iter().flatten().map(|table| table.meta().id);
+        for id in places.filter(|id| damage.place.contains(&id.to_string())) {
+            if lock(&tablet.requests).damaged.insert(id) {
+                tablet.ground.counters.damaged_tables.add(1);
+            }
+        }
+    }
+    error
+}
