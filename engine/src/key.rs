@@ -48,6 +48,16 @@ pub fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// The bound right after `row`: above every version key of it, below every greater row key.
+#[must_use]
+pub fn after_row(row: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(row.len() + STAMP + 1);
+    out.extend_from_slice(row);
+    // A version key has eight bytes here; nine of the greatest are above them all.
+    out.extend_from_slice(&[0xff; STAMP + 1]);
+    out
+}
+
 /// The least row key of `tenant`, as a bound.
 #[must_use]
 pub fn tenant_start(tenant: TenantId) -> Vec<u8> {

@@ -13,6 +13,9 @@ pub const NOTE_BYTES_MAX: usize = 64 << 10;
 /// Bytes of an encoded version key: every byte of the user key escaped, prefix, end and stamp.
 pub const VERSION_KEY_BYTES_MAX: usize = 12 + 2 * KEY_BYTES_MAX + 2 + 8;
 
+/// Bytes of a bound between rows: at most what stands right after the longest row key.
+pub const BOUND_BYTES_MAX: usize = VERSION_KEY_BYTES_MAX + 1;
+
 /// Bytes of a block before sealing (`docs/formats/block_file.md`).
 pub const RAW_BLOCK_BYTES_MAX: usize = 2 << 20;
 /// Blocks of a file: half of the 2^21 after which a 64-bit random nonce part would be a worry.
@@ -83,7 +86,7 @@ pub const RETRY_MS: u64 = 1_000;
 pub const SCRUB_FINDINGS_MAX: usize = 1_000;
 
 const _: () = {
-    assert!(VERSION_KEY_BYTES_MAX <= u16::MAX as usize); // stored as u16
+    assert!(BOUND_BYTES_MAX <= u16::MAX as usize); // stored as u16
     assert!(VERSION_KEY_BYTES_MAX * 2 + VALUE_BYTES_MAX + 64 < RAW_BLOCK_BYTES_MAX); // one entry fits one block
     assert!(VERSION_KEY_BYTES_MAX + VALUE_BYTES_MAX < BATCH_BYTES_MAX);
     assert!(STRIPE_INDEX_BYTES_MAX + 2 * VERSION_KEY_BYTES_MAX < RAW_BLOCK_BYTES_MAX);

@@ -1,9 +1,6 @@
 //! Random histories against an oracle that holds every version: batches, flushes, compactions, crashes, splits.
 
-mod rig {
-    pub mod oracle;
-    include!("rig/mod.rs");
-}
+mod rig;
 
 use engine::Stamp;
 use engine::compaction::retention::Policy;
@@ -13,9 +10,9 @@ use engine::tablet::Tablet;
 use engine::tablet::pool::{NewTablet, Pool};
 use engine::tablet::view::{Scan, View};
 use engine::work::Done;
-use rig::oracle::{LogEntry, Oracle, Write, row};
+use rig::oracle::{LogEntry, Oracle, Seen, Write, row};
 use rig::{C, Dice, Rig, START_MS, T1, T2, TABLET, seeds};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const WINDOW_MS: u64 = 200;
@@ -240,7 +237,21 @@ impl Run {
                 if is_reverse {
                     got.reverse();
                 }
-                assert_eq!(got, want, "seed {} scan reverse {is_reverse} at {at}", self.seed);
+                let short = |all: &[Seen]| all.iter().map(|(k, s, _)| (k.clone(), *s)).collect::<BTreeSet<_>>();
+                let (extra, missing) = (&short(&got) - &short(&want), &short(&want) - &short(&got));
+                for (key, _) in &missing {
+                    println!("missing {key:?}: get {:?} {:?}", view.get(tenant, C, key).map(|f| f.map(|f| f.stamp)), view.history(tenant, C, key, 9).map(|all| all.into_iter().map(|e| (e.stamp, e.value.is_some())).collect::<Vec<_>>()));
+                    println!("   oracle {:?}", self.oracle.events(tenant, key).iter().map(|(s, v)| (*s, v.is_some())).collect::<Vec<_>>());
+                }
+                if !missing.is_empty() { println!("got {:?}", got.iter().map(|g| String::from_utf8_lossy(&g.0).into_owned()).collect::<Vec<_>>()); println!("want {:?}", want.iter().map(|g| String::from_utf8_lossy(&g.0).into_owned()).collect::<Vec<_>>()); println!("range {:?}", range); }
+                println!("{:?} limit {limit} {:?}", tablet.stats(), self.trace.join(" "));
+                let tablet = tablet.id();
+                assert!(
+                    extra.is_empty() && missing.is_empty(),
+                    "seed {} {tablet} {tenant} reverse {is_reverse} at {at} of {}: {extra:?} too many, {missing:?} missing",
+                    self.seed, self.stamp,
+                );
+                assert_eq!(got, want);
             }
             for _ in 0..6 {
                 let key = self.key();

@@ -213,8 +213,7 @@ impl<'a> Run<'a> {
         if self.writer.as_ref().is_some_and(is_huge) {
             // Inside a row: the file ends right behind it, and the next begins with it again.
             let row = self.row.clone();
-            let mut after = row.clone();
-            after.push(0);
+            let after = key::after_row(&row);
             self.place_ranges(Some(&after), Some(&row))?;
             self.cut()?;
         }

@@ -182,9 +182,9 @@ fn append_range(out: &mut Vec<u8>, range: &KeyRange) {
 }
 
 fn read_range(reader: &mut Reader<'_>) -> Result<KeyRange, Damage> {
-    let start = reader.bytes32(limits::VERSION_KEY_BYTES_MAX)?.to_vec();
+    let start = reader.bytes32(limits::BOUND_BYTES_MAX)?.to_vec();
     let has_end = reader.u8()?;
-    let end = reader.bytes32(limits::VERSION_KEY_BYTES_MAX)?.to_vec();
+    let end = reader.bytes32(limits::BOUND_BYTES_MAX)?.to_vec();
     match has_end {
         0 if end.is_empty() => Ok(KeyRange { start, end: None }),
         1 => Ok(KeyRange { start, end: Some(end) }),

@@ -6,7 +6,7 @@
 use super::edit::{Applied, Edit};
 use crate::error::{Damage, Nature};
 use crate::ids::{KeyEpoch, TableId, TabletId, TenantId};
-use crate::key::KeyRange;
+use crate::key::{self, KeyRange};
 use crate::limits;
 use crate::stamp::Stamp;
 use crate::table::TableMeta;
@@ -161,8 +161,7 @@ impl Levels {
 
 /// Whether two neighbours of a sorted level are in order and share at most the row where one file ended and the next began.
 fn follows(first: &TableMeta, second: &TableMeta) -> bool {
-    let mut after_start = second.span.start.clone();
-    after_start.push(0);
+    let after_start = key::after_row(&second.span.start);
     let are_apart = first.span.end.as_ref().is_some_and(|end| *end <= after_start);
     let are_sorted = first.greatest.is_empty() || second.least.is_empty() || first.greatest < second.least;
     are_apart && are_sorted

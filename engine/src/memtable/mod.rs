@@ -10,7 +10,7 @@ use crate::limits;
 use crate::range_tombstone::{RangeTombstone, Tombstones};
 use crate::read::OwnedSlot;
 use crate::stamp::Stamp;
-use crate::tablet::batch::{Batch, Op};
+use crate::tablet::batch::{Batch, Op, ops_of};
 use bytes::Bytes;
 use crossbeam_skiplist::SkipMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,7 +44,7 @@ impl Memtable {
         let bytes = Bytes::copy_from_slice(batch.operations());
         let mut added = 0;
         let mut ranges = Vec::new();
-        for op in batch.ops() {
+        for op in ops_of(&bytes) {
             match op {
                 Op::Put { version, value, expires_ms } => {
                     added += version.len() + value.len() + limits::MEMTABLE_ENTRY_OVERHEAD_BYTES;

@@ -114,11 +114,7 @@ impl Scanner {
                 return Ok(());
             }
         }
-        self.target.clear();
-        self.target.extend_from_slice(&self.row);
-        key::append_stamp(&mut self.target, Stamp::ZERO);
-        self.target.push(0);
-        self.cursor.seek(&self.target)
+        self.cursor.seek(&key::after_row(&self.row))
     }
 
     fn next_backward(&mut self) -> Result<Option<VisibleRow>> {

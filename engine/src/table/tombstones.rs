@@ -8,9 +8,6 @@ use crate::range_tombstone::RangeTombstone;
 use crate::stamp::Stamp;
 use crate::wire::Reader;
 
-/// Bytes of a bound at most: a row key, and one byte that makes it the next.
-const BOUND_BYTES_MAX: usize = limits::VERSION_KEY_BYTES_MAX;
-
 /// The tombstones as bytes.
 #[must_use]
 pub fn encode(all: &[RangeTombstone]) -> Vec<u8> {
@@ -46,7 +43,7 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<RangeTombstone>, Damage> {
         };
         let (start, end) = (bound()?, bound()?);
         let stamp = Stamp(reader.u64()?);
-        let is_possible = start < end && start.len().max(end.len()) <= BOUND_BYTES_MAX && start.len() >= 8;
+        let is_possible = start < end && start.len().max(end.len()) <= limits::BOUND_BYTES_MAX && start.len() >= 8;
         // A range may end where its tenant ends, and no later.
         let is_of_one = key::tenant_of(&start) == key::tenant_of(&end)
             || key::after_prefix(&start[..8]).is_some_and(|next| next == end);

@@ -224,7 +224,7 @@ impl TableWriter {
     #[must_use]
     pub fn end(&self) -> Option<Vec<u8>> {
         let ranges = self.span.as_ref().and_then(|span| span.end.clone());
-        let versions = (!self.last.is_empty()).then(|| [key::split(&self.last).0, &[0]].concat());
+        let versions = (!self.last.is_empty()).then(|| key::after_row(key::split(&self.last).0));
         ranges.max(versions)
     }
 
@@ -252,9 +252,8 @@ impl TableWriter {
         self.end_stripe()?;
         let (least, last) = (std::mem::take(&mut self.least), std::mem::take(&mut self.last));
         if !least.is_empty() {
-            let mut end = key::split(&last).0.to_vec();
-            end.push(0);
-            self.widen(&key::split(&least).0.to_vec(), &end);
+            let end = key::after_row(key::split(&last).0);
+            self.widen(key::split(&least).0, &end);
         }
         let span = self.span.take().unwrap_or_default();
         let summary = self.file.finish()?;

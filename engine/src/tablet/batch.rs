@@ -213,10 +213,7 @@ impl Batch {
 
     /// The operations, in order.
     pub fn ops(&self) -> impl Iterator<Item = Op<'_>> {
-        let mut reader = Reader::new(&self.operations);
-        std::iter::from_fn(move || {
-            (reader.left() > 0).then(|| read_op(&mut reader).expect("a batch holds what its builder or decoder checked"))
-        })
+        ops_of(&self.operations)
     }
 
     /// Checks the rule that needs the whole batch: no two point writes of one row with one stamp.
@@ -297,6 +294,14 @@ impl Batch {
         batch.check()?;
         Ok(batch)
     }
+}
+
+/// The operations in a copy of [`Batch::operations`].
+pub(crate) fn ops_of(operations: &[u8]) -> impl Iterator<Item = Op<'_>> {
+    let mut reader = Reader::new(operations);
+    std::iter::from_fn(move || {
+        (reader.left() > 0).then(|| read_op(&mut reader).expect("a batch holds what its builder or decoder checked"))
+    })
 }
 
 fn stamp_of(op: Op<'_>) -> Stamp {

@@ -156,7 +156,8 @@ impl Pool {
         disk.create_dir(&tables).map_err(io("create folder", &tables))?;
         disk.sync_dir(&config.dir).map_err(io("sync folder", &config.dir))?;
         let catalog = (parts.catalog)(&config.dir)?;
-        check_identity(&*catalog, &parts.sealer, parts.node)?;
+        let has_tables = !disk.list(&tables).map_err(io("list", &tables))?.is_empty();
+        check_identity(&*catalog, &parts.sealer, parts.node, has_tables)?;
         let now_ms = parts.clock.now_ms();
         let cache = Arc::new(BlockCache::new(config.cache_bytes));
         let ground = Arc::new(Ground {
@@ -374,11 +375,16 @@ fn take_lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DirLock>> {
 }
 
 /// The first row of a catalog says whose it is; opening it proves that the node's key is right.
-fn check_identity(catalog: &dyn Catalog, sealer: &Sealer, node: NodeId) -> Result<()> {
+/// A catalog without it is new, and then there must be no tables: else the catalog was lost, and every table would look
+/// like one that nobody needs.
+fn check_identity(catalog: &dyn Catalog, sealer: &Sealer, node: NodeId, has_tables: bool) -> Result<()> {
     let key = RowKey::NodeLocal { name: rows::IDENTITY }.encode();
     let mut identity = sealer.cluster().0.to_vec();
     identity.extend_from_slice(&Owner::Node(node).id().to_be_bytes());
     let Some(found) = catalog.get(&key)? else {
+        if has_tables {
+            return Err(Damage::of(Nature::Missing, "the catalog is empty, but tables are here").at("catalog").into());
+        }
         let value = sealer::seal_row(sealer, node, &key, 0, &[0; 16], &identity)?;
         return catalog.commit(&[Change::Put { key, value }]);
     };

@@ -279,8 +279,7 @@ impl View {
         match resume {
             Some(cursor) if scan.is_reverse => range.end = Some(row(&cursor.after)?),
             Some(cursor) => {
-                range.start = row(&cursor.after)?;
-                range.start.push(0);
+                range.start = key::after_row(&row(&cursor.after)?);
             }
             None => {}
         }
@@ -330,9 +329,7 @@ impl View {
         self.check_row(&row)?;
         self.check(tenant)?;
         let limit = limit.min(limits::HISTORY_ENTRIES_MAX);
-        let mut after = row.clone();
-        after.push(0);
-        let range = KeyRange { start: row.clone(), end: Some(after) };
+        let range = KeyRange { start: row.clone(), end: Some(key::after_row(&row)) };
         let (cursors, tombstones) = self.sources(tenant, &range)?;
         let mut deleted: Vec<Stamp> = tombstones.iter().flat_map(|all| all.all_covering(&row).to_vec()).collect();
         deleted.retain(|stamp| *stamp <= self.moment.at);

@@ -1,6 +1,8 @@
 //! A pool on a simulated disk, driven step by step, with what a test needs to break it.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod oracle;
+
 use engine::catalog::MemoryCatalog;
 use engine::clock::ManualClock;
 use engine::disk::SimDisk;
