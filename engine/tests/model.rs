@@ -239,12 +239,6 @@ impl Run {
                 }
                 let short = |all: &[Seen]| all.iter().map(|(k, s, _)| (k.clone(), *s)).collect::<BTreeSet<_>>();
                 let (extra, missing) = (&short(&got) - &short(&want), &short(&want) - &short(&got));
-                for (key, _) in &missing {
-                    println!("missing {key:?}: get {:?} {:?}", view.get(tenant, C, key).map(|f| f.map(|f| f.stamp)), view.history(tenant, C, key, 9).map(|all| all.into_iter().map(|e| (e.stamp, e.value.is_some())).collect::<Vec<_>>()));
-                    println!("   oracle {:?}", self.oracle.events(tenant, key).iter().map(|(s, v)| (*s, v.is_some())).collect::<Vec<_>>());
-                }
-                if !missing.is_empty() { println!("got {:?}", got.iter().map(|g| String::from_utf8_lossy(&g.0).into_owned()).collect::<Vec<_>>()); println!("want {:?}", want.iter().map(|g| String::from_utf8_lossy(&g.0).into_owned()).collect::<Vec<_>>()); println!("range {:?}", range); }
-                println!("{:?} limit {limit} {:?}", tablet.stats(), self.trace.join(" "));
                 let tablet = tablet.id();
                 assert!(
                     extra.is_empty() && missing.is_empty(),

@@ -276,6 +276,10 @@ impl View {
         if let Some(end) = &scan.end {
             range.end = Some(row(end)?);
         }
+        let is_elsewhere = !range.is_empty() && range.intersect(&self.snapshot.levels.range).is_empty();
+        if is_elsewhere {
+            return Err(Error::OutsideRange { tablet: self.tablet.id() });
+        }
         match resume {
             Some(cursor) if scan.is_reverse => range.end = Some(row(&cursor.after)?),
             Some(cursor) => {
@@ -283,11 +287,7 @@ impl View {
             }
             None => {}
         }
-        let inside = range.intersect(&self.snapshot.levels.range);
-        if !range.is_empty() && inside != range && inside.is_empty() {
-            return Err(Error::OutsideRange { tablet: self.tablet.id() });
-        }
-        Ok(inside)
+        Ok(range.intersect(&self.snapshot.levels.range))
     }
 
     /// Every source that may hold rows of `range`, newest first, and the range tombstones of `tenant` in them.
