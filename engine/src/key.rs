@@ -136,7 +136,8 @@ pub fn decode_row(row: &[u8]) -> Result<(TenantId, CollectionId, Vec<u8>), Damag
 /// `Damaged` as [`decode_row`].
 pub fn check_version(version: &[u8]) -> Result<(), Damage> {
     let bad = |detail| Damage::of(Nature::Malformed, detail);
-    let (row, _) = version.split_last_chunk::<STAMP>().ok_or_else(|| bad("version key shorter than a stamp"))?;
+    let (row, _) =
+        version.split_last_chunk::<STAMP>().ok_or_else(|| bad("version key shorter than a stamp"))?;
     let body = row.get(PREFIX..).ok_or_else(|| bad("row key shorter than its prefix"))?;
     let body = body.strip_suffix(&END).ok_or_else(|| bad("row key without its end"))?;
     let mut escapes = 0;
@@ -229,8 +230,8 @@ mod tests {
     fn one_key_in_bytes() {
         let got = version(&row(T, C, b"a\0b"), Stamp::new(1, 2));
         let want = [
-            1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 9, b'a', 0, 0xff, b'b', 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe, 0xff,
-            0xfd,
+            1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 9, b'a', 0, 0xff, b'b', 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff,
+            0xfe, 0xff, 0xfd,
         ];
         assert_eq!(got, want);
     }

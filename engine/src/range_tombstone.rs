@@ -73,7 +73,11 @@ impl Tombstones {
     pub fn fragments(&self) -> Vec<RangeTombstone> {
         let each = |fragment: &Fragment| {
             let Fragment { start, end, stamps } = fragment.clone();
-            stamps.into_iter().map(move |stamp| RangeTombstone { start: start.clone(), end: end.clone(), stamp })
+            stamps.into_iter().map(move |stamp| RangeTombstone {
+                start: start.clone(),
+                end: end.clone(),
+                stamp,
+            })
         };
         self.0.iter().flat_map(each).collect()
     }

@@ -43,24 +43,6 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_be_bytes)
     }
 
-    /// A number of at most 32 bits in groups of seven, least first; only the shortest form is one.
-    pub(crate) fn varint(&mut self) -> Result<u32, Damage> {
-        let mut value = 0_u32;
-        for shift in (0..35).step_by(7) {
-            let byte = self.u8()?;
-            let bits = u32::from(byte & 0x7f);
-            if shift == 28 && bits > 0x0f {
-                break;
-            }
-            value |= bits << shift;
-            if byte & 0x80 == 0 {
-                let is_shortest = byte != 0 || shift == 0;
-                return if is_shortest { Ok(value) } else { Err(malformed("a number not in its shortest form")) };
-            }
-        }
-        Err(malformed("a number over 32 bits"))
-    }
-
     /// A length of at most `max`, then that many bytes.
     pub(crate) fn bytes32(&mut self, max: usize) -> Result<&'a [u8], Damage> {
         let n = self.u32()? as usize;
@@ -81,15 +63,6 @@ fn malformed(detail: &'static str) -> Damage {
     Damage::of(Nature::Malformed, detail)
 }
 
-/// Appends `value` as [`Reader::varint`] reads it.
-pub(crate) fn append_varint(out: &mut Vec<u8>, mut value: u32) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
 /// Appends a length as u32, then the bytes. The caller has checked the bound.
 pub(crate) fn append_bytes32(out: &mut Vec<u8>, bytes: &[u8]) {
     let n = u32::try_from(bytes.len()).expect("bounded far below 4 GiB by limits.rs");
@@ -100,19 +73,6 @@ pub(crate) fn append_bytes32(out: &mut Vec<u8>, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn varints_come_back_and_only_their_shortest_form_is_read() {
-        for value in [0, 1, 127, 128, 300, 16_383, 16_384, 1 << 28, u32::MAX] {
-            let mut out = Vec::new();
-            append_varint(&mut out, value);
-            let mut reader = Reader::new(&out);
-            assert_eq!((reader.varint(), reader.end()), (Ok(value), Ok(())));
-        }
-        for bad in [&[0x80, 0][..], &[0xff, 0xff, 0xff, 0xff, 0x10], &[0x80], &[0x80, 0x80, 0x80, 0x80, 0x80, 0]] {
-            assert!(Reader::new(bad).varint().is_err(), "{bad:?}");
-        }
-    }
 
     #[test]
     fn nothing_is_read_past_the_end() {

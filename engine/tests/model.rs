@@ -99,13 +99,20 @@ impl Run {
 
     fn tablet_for(&self, write: &Write) -> Option<Arc<Tablet>> {
         let (first, last) = match write {
-            Write::Put { tenant, key, .. } | Write::Delete { tenant, key } => (row(*tenant, key), row(*tenant, key)),
+            Write::Put { tenant, key, .. } | Write::Delete { tenant, key } => {
+                (row(*tenant, key), row(*tenant, key))
+            }
             Write::DeleteRange { tenant, start, end } => {
-                let last = end.as_ref().map_or_else(|| KeyRange::prefix(*tenant, C, b"").end.unwrap(), |end| row(*tenant, end));
+                let last = end
+                    .as_ref()
+                    .map_or_else(|| KeyRange::prefix(*tenant, C, b"").end.unwrap(), |end| row(*tenant, end));
                 (row(*tenant, start), last)
             }
         };
-        let holds = |range: &KeyRange| range.contains(&first) && range.end.as_ref().is_none_or(|end| last <= *end || (first == last && first < *end));
+        let holds = |range: &KeyRange| {
+            range.contains(&first)
+                && range.end.as_ref().is_none_or(|end| last <= *end || (first == last && first < *end))
+        };
         self.pool().tablets().into_iter().find(|tablet| holds(&tablet.range()))
     }
 
@@ -113,7 +120,11 @@ impl Run {
         let mut by_tablet: BTreeMap<TabletId, Vec<(Stamp, Write)>> = BTreeMap::new();
         for _ in 0..=self.dice.below(12) {
             let write = self.write();
-            self.stamp = if self.dice.one_in(3) { Stamp::new(self.stamp.ms() + self.dice.below(30), 0).max(self.stamp.next()) } else { self.stamp.next() };
+            self.stamp = if self.dice.one_in(3) {
+                Stamp::new(self.stamp.ms() + self.dice.below(30), 0).max(self.stamp.next())
+            } else {
+                self.stamp.next()
+            };
             if let Some(tablet) = self.tablet_for(&write) {
                 by_tablet.entry(tablet.id()).or_default().push((self.stamp, write));
             }
@@ -162,7 +173,8 @@ impl Run {
     fn split(&mut self) {
         let tablets = self.pool().tablets();
         let tablet = &tablets[self.dice.below(tablets.len() as u64) as usize];
-        let at = if self.dice.one_in(4) { T2.0.to_be_bytes().to_vec() } else { row(self.tenant(), &self.key()) };
+        let at =
+            if self.dice.one_in(4) { T2.0.to_be_bytes().to_vec() } else { row(self.tenant(), &self.key()) };
         let range = tablet.range();
         if tablets.len() >= 5 || at <= range.start || !range.contains(&at) {
             return;
@@ -181,7 +193,9 @@ impl Run {
         match action {
             0..=19 => self.apply(),
             20..=24 => self.pool().tablets().iter().for_each(|tablet| {
-                if self.dice.one_in(2) { tablet.freeze() }
+                if self.dice.one_in(2) {
+                    tablet.freeze()
+                }
             }),
             25..=32 => {
                 for _ in 0..self.dice.below(6) {
@@ -199,7 +213,11 @@ impl Run {
     }
 
     fn check_step(&self, done: Done) {
-        assert!(!matches!(done, Done::Failed(_)), "{:?}", self.pool().tablets().iter().map(|t| t.health()).collect::<Vec<_>>());
+        assert!(
+            !matches!(done, Done::Failed(_)),
+            "{:?}",
+            self.pool().tablets().iter().map(|t| t.health()).collect::<Vec<_>>()
+        );
     }
 
     fn check_views(&self) {
@@ -207,7 +225,8 @@ impl Run {
             let view = tablet.view(self.now_ms()).unwrap();
             self.check(&tablet, &view, view.at(), self.now_ms());
             let oldest = if self.has_window { self.now_ms() - WINDOW_MS } else { START_MS };
-            let past = Stamp::new(oldest + self.dice.below(self.now_ms() - oldest + 1), 0).max(Stamp::new(START_MS, 0));
+            let past = Stamp::new(oldest + self.dice.below(self.now_ms() - oldest + 1), 0)
+                .max(Stamp::new(START_MS, 0));
             if past <= tablet.applied_stamp() {
                 let view = tablet.view_as_of(past).unwrap();
                 self.check(&tablet, &view, past, past.ms());
@@ -230,28 +249,38 @@ impl Run {
                 let mut page = view.scan(&scan, None).unwrap();
                 loop {
                     assert!(page.entries.len() <= limit);
-                    got.extend(page.entries.iter().map(|e| (e.key.clone(), e.found.stamp, e.found.value.to_vec())));
+                    got.extend(
+                        page.entries.iter().map(|e| (e.key.clone(), e.found.stamp, e.found.value.to_vec())),
+                    );
                     let Some(cursor) = page.next else { break };
                     page = view.scan(&scan, Some(&cursor)).unwrap();
                 }
                 if is_reverse {
                     got.reverse();
                 }
-                let short = |all: &[Seen]| all.iter().map(|(k, s, _)| (k.clone(), *s)).collect::<BTreeSet<_>>();
+                let short =
+                    |all: &[Seen]| all.iter().map(|(k, s, _)| (k.clone(), *s)).collect::<BTreeSet<_>>();
                 let (extra, missing) = (&short(&got) - &short(&want), &short(&want) - &short(&got));
                 let tablet = tablet.id();
                 assert!(
                     extra.is_empty() && missing.is_empty(),
                     "seed {} {tablet} {tenant} reverse {is_reverse} at {at} of {}: {extra:?} too many, {missing:?} missing",
-                    self.seed, self.stamp,
+                    self.seed,
+                    self.stamp,
                 );
                 assert_eq!(got, want);
             }
             for _ in 0..6 {
                 let key = self.key();
                 if range.contains(&row(tenant, &key)) {
-                    let got = view.get(tenant, C, &key).unwrap().map(|found| (found.stamp, found.value.to_vec()));
-                    assert_eq!(got, self.oracle.get(tenant, &key, at, now_ms), "seed {} get {key:?} at {at}", self.seed);
+                    let got =
+                        view.get(tenant, C, &key).unwrap().map(|found| (found.stamp, found.value.to_vec()));
+                    assert_eq!(
+                        got,
+                        self.oracle.get(tenant, &key, at, now_ms),
+                        "seed {} get {key:?} at {at}",
+                        self.seed
+                    );
                     self.check_history(view, tenant, &key, at);
                 }
             }
@@ -265,7 +294,9 @@ impl Run {
         let mut want = self.oracle.events(tenant, key);
         want.retain(|(stamp, _)| *stamp <= at);
         want.reverse();
-        let above = |all: &[(Stamp, Option<(Vec<u8>, u64)>)]| all.iter().filter(|(s, _)| *s > floor).cloned().collect::<Vec<_>>();
+        let above = |all: &[(Stamp, Option<(Vec<u8>, u64)>)]| {
+            all.iter().filter(|(s, _)| *s > floor).cloned().collect::<Vec<_>>()
+        };
         assert_eq!(above(&got), above(&want), "seed {} history of {key:?}", self.seed);
     }
 }

@@ -54,9 +54,7 @@ impl RowKey {
     pub fn decode(key: &[u8]) -> Result<Self, Damage> {
         let mut reader = Reader::new(key);
         let row = match reader.u8()? {
-            MANIFEST_EDIT => {
-                Self::ManifestEdit { tablet: TabletId(reader.u64()?), sequence: reader.u64()? }
-            }
+            MANIFEST_EDIT => Self::ManifestEdit { tablet: TabletId(reader.u64()?), sequence: reader.u64()? },
             NODE_LOCAL => Self::NodeLocal { name: reader.u32()? },
             _ => return Err(Damage::of(Nature::Malformed, "unknown row kind")),
         };

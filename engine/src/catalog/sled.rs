@@ -46,7 +46,8 @@ impl Catalog for SledCatalog {
 
     fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let rows = self.0.scan_prefix(prefix);
-        rows.map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(failed("scan"))).collect()
+        rows.map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(failed("scan")))
+            .collect()
     }
 
     fn commit(&self, changes: &[Change]) -> Result<()> {

@@ -79,7 +79,8 @@ impl Checkpoint {
             let name = format!("{}.dpb", file.id);
             let path = dir.join(&name);
             if present.contains(&name) {
-                let is_whole = disk.open(&path).and_then(|there| there.len()).is_ok_and(|len| len == file.bytes);
+                let is_whole =
+                    disk.open(&path).and_then(|there| there.len()).is_ok_and(|len| len == file.bytes);
                 if is_whole {
                     continue;
                 }
@@ -102,7 +103,8 @@ impl Checkpoint {
             copied += file.bytes;
         }
         disk.sync_dir(dir).map_err(|error| Error::io("sync folder", dir, error))?;
-        atomic::replace(disk, dir, LISTING_NAME, &self.listing).map_err(|error| Error::io("write listing in", dir, error))?;
+        atomic::replace(disk, dir, LISTING_NAME, &self.listing)
+            .map_err(|error| Error::io("write listing in", dir, error))?;
         Ok(copied)
     }
 

@@ -37,7 +37,11 @@ impl Pool {
     /// The tables of all tablets, pinned: no file goes while these are held.
     fn pinned_tables(&self) -> BTreeMap<TableId, Arc<Table>> {
         let snapshots: Vec<_> = self.tablets().iter().map(|tablet| tablet.snapshot()).collect();
-        snapshots.iter().flat_map(|one| one.tables.iter().flatten()).map(|table| (table.meta().id, table.clone())).collect()
+        snapshots
+            .iter()
+            .flat_map(|one| one.tables.iter().flatten())
+            .map(|table| (table.meta().id, table.clone()))
+            .collect()
     }
 
     /// Creates the tablet `id` from a folder that [`super::Checkpoint::export_to_dir`] wrote.
@@ -48,13 +52,19 @@ impl Pool {
     pub fn import_from_dir(&self, disk: &dyn Disk, dir: &Path, id: TabletId) -> Result<Imported> {
         let path = dir.join(LISTING_NAME);
         let missing = |error: io::Error, path: &Path| match error.kind() {
-            io::ErrorKind::NotFound => Damage::of(Nature::Missing, "the file is not there").at(path.display()).into(),
+            io::ErrorKind::NotFound => {
+                Damage::of(Nature::Missing, "the file is not there").at(path.display()).into()
+            }
             _ => Error::io("open", path, error),
         };
         let file = disk.open(&path).map_err(|error| missing(error, &path))?;
         let length = file.len().map_err(|error| Error::io("measure", &path, error))?;
         if length > limits::LISTING_BYTES_MAX {
-            return Err(Error::TooLarge { what: "listing bytes", got: length, max: limits::LISTING_BYTES_MAX });
+            return Err(Error::TooLarge {
+                what: "listing bytes",
+                got: length,
+                max: limits::LISTING_BYTES_MAX,
+            });
         }
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
         read_at(&*file, LISTING_NAME, &mut bytes, 0)?;
@@ -62,7 +72,9 @@ impl Pool {
             let path = dir.join(format!("{}.dpb", wanted.id));
             let source = disk.open(&path).map_err(|error| missing(error, &path))?;
             if source.len().map_err(|error| Error::io("measure", &path, error))? != wanted.bytes {
-                return Err(Damage::of(Nature::Missing, "another length than listed").at(path.display()).into());
+                return Err(Damage::of(Nature::Missing, "another length than listed")
+                    .at(path.display())
+                    .into());
             }
             copy_verified(wanted, place, |out, at| read_at(&*source, place, out, at), write)
         })
@@ -75,10 +87,14 @@ impl Pool {
     pub fn import_from_stream(&self, source: &mut dyn Read, id: TabletId) -> Result<Imported> {
         let head: [u8; 12] = read_array(source)?;
         let [magic @ .., v0, v1, 0, 0, l0, l1, l2, l3] = head else {
-            return Err(Damage::of(Nature::Malformed, "reserved bytes are not zero").at("checkpoint stream").into());
+            return Err(Damage::of(Nature::Malformed, "reserved bytes are not zero")
+                .at("checkpoint stream")
+                .into());
         };
         if magic != magic::CHECKPOINT_STREAM {
-            return Err(Damage::of(Nature::WrongPlace, "no checkpoint stream").at("checkpoint stream").into());
+            return Err(Damage::of(Nature::WrongPlace, "no checkpoint stream")
+                .at("checkpoint stream")
+                .into());
         }
         let version = u16::from_be_bytes([v0, v1]);
         if version != magic::CHECKPOINT_STREAM_VERSION {
@@ -87,7 +103,11 @@ impl Pool {
         }
         let length = u64::from(u32::from_be_bytes([l0, l1, l2, l3]));
         if length > limits::LISTING_BYTES_MAX {
-            return Err(Error::TooLarge { what: "listing bytes", got: length, max: limits::LISTING_BYTES_MAX });
+            return Err(Error::TooLarge {
+                what: "listing bytes",
+                got: length,
+                max: limits::LISTING_BYTES_MAX,
+            });
         }
         let mut listing = Vec::new();
         source.take(length).read_to_end(&mut listing).map_err(stream_failed)?;
@@ -95,7 +115,9 @@ impl Pool {
             // Files come in the listing's order, so the next one must be the one wanted.
             let mark = read_array::<1>(source)?;
             if mark != [FILE_FOLLOWS] || TableId(read_array(source)?) != wanted.id {
-                return Err(Damage::of(Nature::Missing, "the stream leaves out a file that is not here").at(place).into());
+                return Err(Damage::of(Nature::Missing, "the stream leaves out a file that is not here")
+                    .at(place)
+                    .into());
             }
             if u64::from_be_bytes(read_array(source)?) != wanted.bytes {
                 return Err(Damage::of(Nature::Malformed, "another length than listed").at(place).into());
@@ -108,7 +130,12 @@ impl Pool {
         }
     }
 
-    fn import(&self, id: TabletId, listing: &[u8], mut fetch: impl FnMut(&ListedFile, &str, Write<'_>) -> Result<()>) -> Result<Imported> {
+    fn import(
+        &self,
+        id: TabletId,
+        listing: &[u8],
+        mut fetch: impl FnMut(&ListedFile, &str, Write<'_>) -> Result<()>,
+    ) -> Result<Imported> {
         let unverified = UnverifiedListing::decode(listing).map_err(|error| error.at(LISTING_NAME))?;
         let listing = unverified.verify(&self.ground.sealer).map_err(|error| error.at(LISTING_NAME))?;
         let present = self.pinned_tables();
@@ -118,7 +145,8 @@ impl Pool {
             done = self.ground.files.sync_names();
         }
         let born = done.and_then(|()| self.adopt(id, &listing.levels));
-        let tablet = born.inspect_err(|_| created.iter().for_each(|file| self.ground.files.discard(file.id)))?;
+        let tablet =
+            born.inspect_err(|_| created.iter().for_each(|file| self.ground.files.discard(file.id)))?;
         let skipped_files = listing.files.len() - created.len();
         Ok(Imported { tablet, copied_bytes: created.iter().map(|file| file.bytes).sum(), skipped_files })
     }

@@ -81,7 +81,8 @@ pub fn seal(sealer: &Sealer, tablet: TabletId, levels: &Levels) -> Result<Vec<u8
     out.extend_from_slice(&count(files.len()).to_be_bytes());
     files.values().for_each(|file| append_file(&mut out, file));
     let picture = levels.whole_edit(tablet, 1).encode();
-    let sealed = sealer.seal_envelope(Owner::Cluster, Purpose::Meta, EnvelopeKind::CheckpointState, &out, &picture)?;
+    let sealed =
+        sealer.seal_envelope(Owner::Cluster, Purpose::Meta, EnvelopeKind::CheckpointState, &out, &picture)?;
     out.extend_from_slice(&count(sealed.len()).to_be_bytes());
     out.extend_from_slice(&sealed);
     out.extend_from_slice(&crc32fast::hash(&out).to_be_bytes());
@@ -108,7 +109,8 @@ fn append_file(out: &mut Vec<u8>, file: &ListedFile) {
 }
 
 fn read_file(reader: &mut Reader<'_>) -> Result<ListedFile, Damage> {
-    let (id, bytes, content, crc32) = (TableId(reader.array()?), reader.u64()?, reader.array()?, reader.u32()?);
+    let (id, bytes, content, crc32) =
+        (TableId(reader.array()?), reader.u64()?, reader.array()?, reader.u32()?);
     let stripes = reader.u32()?;
     if stripes > limits::FILE_STRIPES_MAX {
         return Err(malformed("more stripes than a file may have"));
@@ -189,7 +191,8 @@ impl UnverifiedListing {
         let levels = Levels::default().apply(&edit)?;
         let mut files: Vec<_> = levels.tables().map(|meta| ListedFile::of(meta)).collect();
         files.sort_by_key(|file| file.id);
-        let is_same = files == self.files && levels.applied.index == self.index && levels.applied.stamp == self.stamp;
+        let is_same =
+            files == self.files && levels.applied.index == self.index && levels.applied.stamp == self.stamp;
         if !is_same {
             return Err(malformed("clear and sealed part disagree").into());
         }

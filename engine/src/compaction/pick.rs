@@ -105,10 +105,9 @@ fn has_old_epoch(meta: &TableMeta, wanted: &Wanted) -> bool {
 }
 
 fn hull<'a>(tables: impl Iterator<Item = &'a Arc<TableMeta>>) -> Option<KeyRange> {
-    tables.map(|meta| meta.span.clone()).reduce(|a, b| KeyRange {
-        start: a.start.min(b.start),
-        end: a.end.zip(b.end).map(|(a, b)| a.max(b)),
-    })
+    tables
+        .map(|meta| meta.span.clone())
+        .reduce(|a, b| KeyRange { start: a.start.min(b.start), end: a.end.zip(b.end).map(|(a, b)| a.max(b)) })
 }
 
 /// Tables of `level` that overlap `span`, with the neighbours that share a boundary row with them, and so on.
@@ -174,7 +173,12 @@ fn merge_down(levels: &Levels, depth: usize, busy: &BTreeSet<TableId>) -> Option
             let to = u8::try_from(depth + 1).expect("LEVELS fits u8");
             return Some(Choice::Move { tables: tables.into_iter().collect(), to });
         }
-        merge(tables.into_iter().chain(under.iter().map(|one| one.id)).collect(), depth + 1, Reason::Size, busy)
+        merge(
+            tables.into_iter().chain(under.iter().map(|one| one.id)).collect(),
+            depth + 1,
+            Reason::Size,
+            busy,
+        )
     })
 }
 

@@ -92,7 +92,8 @@ mod tests {
 
     /// What a reader sees of a row with these versions and range tombstones.
     fn read(versions: &[Version], ranges: &[u64], at: u64) -> Option<u64> {
-        let (stamp, slot) = versions.iter().filter(|(stamp, _)| *stamp <= at).max_by_key(|(stamp, _)| *stamp)?;
+        let (stamp, slot) =
+            versions.iter().filter(|(stamp, _)| *stamp <= at).max_by_key(|(stamp, _)| *stamp)?;
         let covered = ranges.iter().copied().filter(|range| *range <= at).max().map(Stamp);
         let moment = Moment { at: Stamp(at), now_ms: Stamp(at).ms() };
         is_visible(slot.as_slot(), Stamp(*stamp), covered, moment).then_some(*stamp)
@@ -100,7 +101,9 @@ mod tests {
 
     fn merge(input: &[Version], ranges: &[u64], floor: Stamp, is_bottom: bool) -> (Vec<Version>, Vec<u64>) {
         let index = Tombstones::new(ranges.iter().map(|stamp| RangeTombstone {
-            start: vec![0], end: vec![9], stamp: Stamp(*stamp),
+            start: vec![0],
+            end: vec![9],
+            stamp: Stamp(*stamp),
         }));
         let mut retention = RowRetention::new(floor, is_bottom);
         let mut out = Vec::new();

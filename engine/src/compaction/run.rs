@@ -64,7 +64,11 @@ pub struct Failed {
 ///
 /// # Errors
 /// [`Failed`].
-pub fn write_tables(job: &Job<'_>, cursor: &mut dyn Cursor, ranges: Vec<RangeTombstone>) -> Result<Output, Failed> {
+pub fn write_tables(
+    job: &Job<'_>,
+    cursor: &mut dyn Cursor,
+    ranges: Vec<RangeTombstone>,
+) -> Result<Output, Failed> {
     let mut run = Run::new(job, ranges);
     match run.all(cursor) {
         Ok(()) => Ok(run.output),

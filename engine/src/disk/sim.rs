@@ -414,7 +414,8 @@ impl Disk for SimDisk {
         if world.faults.fail_syncs {
             return Err(failed("simulated I/O error"));
         }
-        let (here, elsewhere) = std::mem::take(&mut world.pending).into_iter().partition(|change| change.is_in(dir));
+        let (here, elsewhere) =
+            std::mem::take(&mut world.pending).into_iter().partition(|change| change.is_in(dir));
         world.pending = elsewhere;
         let here: Vec<NameChange> = here;
         here.iter().for_each(|change| apply(&mut world.durable_names, change));

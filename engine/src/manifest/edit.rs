@@ -122,7 +122,9 @@ impl Edit {
             let what = "manifest edit".to_owned();
             return Err(Error::Unsupported { what, found: u32::from(version), supported: "1" });
         }
-        let [flags @ 0..=7, 0] = reader.array()? else { return Err(malformed("unknown flags of an edit").into()) };
+        let [flags @ 0..=7, 0] = reader.array()? else {
+            return Err(malformed("unknown flags of an edit").into());
+        };
         let mut edit = Self::empty(TabletId(reader.u64()?));
         edit.sequence = reader.u64()?;
         edit.is_reset = flags & IS_RESET != 0;
@@ -162,7 +164,9 @@ fn malformed(detail: &'static str) -> Damage {
 }
 
 fn append_count(out: &mut Vec<u8>, n: usize) {
-    out.extend_from_slice(&u32::try_from(n).expect("bounded by TABLES_MAX and tenants of a tablet").to_be_bytes());
+    out.extend_from_slice(
+        &u32::try_from(n).expect("bounded by TABLES_MAX and tenants of a tablet").to_be_bytes(),
+    );
 }
 
 fn read_count(reader: &mut Reader<'_>) -> Result<u32, Damage> {
@@ -216,7 +220,8 @@ fn append_meta(out: &mut Vec<u8>, meta: &TableMeta) {
 }
 
 fn read_meta(reader: &mut Reader<'_>) -> Result<TableMeta, Damage> {
-    let (id, bytes, content, crc32) = (TableId(reader.array()?), reader.u64()?, reader.array()?, reader.u32()?);
+    let (id, bytes, content, crc32) =
+        (TableId(reader.array()?), reader.u64()?, reader.array()?, reader.u32()?);
     let least = reader.bytes32(limits::VERSION_KEY_BYTES_MAX)?.to_vec();
     let greatest = reader.bytes32(limits::VERSION_KEY_BYTES_MAX)?.to_vec();
     let span = read_range(reader)?;

@@ -68,7 +68,9 @@ impl Journal {
         let mut by_tablet: BTreeMap<TabletId, Vec<(u64, Vec<u8>, Vec<u8>)>> = BTreeMap::new();
         for (key, value) in self.catalog.scan(&RowKey::manifest_edits())? {
             let RowKey::ManifestEdit { tablet, sequence } = RowKey::decode(&key)? else {
-                return Err(Damage::of(Nature::Malformed, "a foreign row among the manifest edits").at("catalog").into());
+                return Err(Damage::of(Nature::Malformed, "a foreign row among the manifest edits")
+                    .at("catalog")
+                    .into());
             };
             by_tablet.entry(tablet).or_default().push((sequence, key, value));
         }
@@ -92,14 +94,17 @@ impl Journal {
                 return Err(damaged("the edit names another tablet or sequence"));
             }
             if levels.is_none() && !edit.is_reset {
-                return Err(Damage::of(Nature::Missing, "the whole picture before this edit").at(place(sequence)).into());
+                return Err(Damage::of(Nature::Missing, "the whole picture before this edit")
+                    .at(place(sequence))
+                    .into());
             }
             let before = levels.take().unwrap_or_default();
             levels = Some(before.apply(&edit).map_err(|damage| damage.at(place(sequence)))?);
             let first = if edit.is_reset { sequence } else { position.first };
             position = Position { sequence, tag: sealer::tag_of(&value), first };
         }
-        let levels = levels.ok_or_else(|| Error::from(Damage::of(Nature::Missing, "no edit").at(place(0))))?;
+        let levels =
+            levels.ok_or_else(|| Error::from(Damage::of(Nature::Missing, "no edit").at(place(0))))?;
         Ok(Loaded { levels, position })
     }
 
@@ -134,7 +139,8 @@ impl Journal {
     /// The changes that forget a tablet whose journal stands at `position`.
     pub fn removals(tablet: TabletId, position: &Position) -> impl Iterator<Item = Change> + use<> {
         let (first, last) = (position.first.max(1), position.sequence);
-        (first..=last).map(move |sequence| Change::Remove { key: RowKey::ManifestEdit { tablet, sequence }.encode() })
+        (first..=last)
+            .map(move |sequence| Change::Remove { key: RowKey::ManifestEdit { tablet, sequence }.encode() })
     }
 
     /// Commits what one or several [`Journal::prepare`] made ready.

@@ -138,7 +138,9 @@ impl Levels {
     /// The picture narrowed to `range`: without the tables that hold nothing of it.
     #[must_use]
     pub fn within(&self, range: &KeyRange) -> Self {
-        let keep = |level: &Vec<Arc<TableMeta>>| level.iter().filter(|meta| meta.span.overlaps(range)).cloned().collect();
+        let keep = |level: &Vec<Arc<TableMeta>>| {
+            level.iter().filter(|meta| meta.span.overlaps(range)).cloned().collect()
+        };
         Self { range: range.clone(), levels: self.levels.iter().map(keep).collect(), ..self.clone() }
     }
 

@@ -38,7 +38,9 @@ impl MergeCursor {
         let mut order = std::mem::take(&mut self.order);
         order.clear();
         order.extend((0..self.sources.len()).filter(|at| self.sources[*at].key().is_some()));
-        order.sort_unstable_by(|a, b| if self.comes_before(*a, *b) { Ordering::Less } else { Ordering::Greater });
+        order.sort_unstable_by(
+            |a, b| if self.comes_before(*a, *b) { Ordering::Less } else { Ordering::Greater },
+        );
         self.order = order;
     }
 

@@ -42,7 +42,9 @@ impl Slot<'_> {
     #[must_use]
     pub fn to_owned(&self) -> OwnedSlot {
         match *self {
-            Self::Put { value, expires_ms } => OwnedSlot::Put { value: Bytes::copy_from_slice(value), expires_ms },
+            Self::Put { value, expires_ms } => {
+                OwnedSlot::Put { value: Bytes::copy_from_slice(value), expires_ms }
+            }
             Self::Delete => OwnedSlot::Delete,
         }
     }

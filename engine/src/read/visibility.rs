@@ -52,7 +52,11 @@ mod tests {
             (Slot::Delete, 5, None, false),
         ];
         for (slot, stamp, covered, want) in cases {
-            assert_eq!(is_visible(slot, Stamp(stamp), covered.map(Stamp), moment), want, "{slot:?} {covered:?}");
+            assert_eq!(
+                is_visible(slot, Stamp(stamp), covered.map(Stamp), moment),
+                want,
+                "{slot:?} {covered:?}"
+            );
         }
     }
 }

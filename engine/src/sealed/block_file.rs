@@ -225,7 +225,13 @@ pub(crate) struct StripeKeys {
 }
 
 impl StripeKeys {
-    pub(crate) fn derive(key: &SecretKey, key_id: KeyId, scope: &Scope, header: &Header, kind: FileKind) -> Self {
+    pub(crate) fn derive(
+        key: &SecretKey,
+        key_id: KeyId,
+        scope: &Scope,
+        header: &Header,
+        kind: FileKind,
+    ) -> Self {
         let context = scope.file(header.file, kind, header.suite);
         let secrets = derive::file(key, &header.salt, &context);
         Self {
@@ -276,11 +282,18 @@ impl StripeKeys {
     }
 
     /// Opens a frame that [`check_frame`] has passed, if it was sealed for this file and `position`.
-    pub(crate) fn open(&self, head: &FrameHead, position: BlockPosition, mut frame: Vec<u8>) -> Result<SecretBytes, Damage> {
+    pub(crate) fn open(
+        &self,
+        head: &FrameHead,
+        position: BlockPosition,
+        mut frame: Vec<u8>,
+    ) -> Result<SecretBytes, Damage> {
         let context = position.context(&self.context);
         let end = FRAME_HEAD_BYTES + head.sealed_bytes as usize;
-        let tag: [u8; TAG_BYTES] = frame[end..end + TAG_BYTES].try_into().expect("a tag after the ciphertext");
-        let is_right = self.cipher.open(nonce(head.number, &head.r), &context, &mut frame[FRAME_HEAD_BYTES..end], &tag);
+        let tag: [u8; TAG_BYTES] =
+            frame[end..end + TAG_BYTES].try_into().expect("a tag after the ciphertext");
+        let is_right =
+            self.cipher.open(nonce(head.number, &head.r), &context, &mut frame[FRAME_HEAD_BYTES..end], &tag);
         if !is_right {
             frame.zeroize();
             return Err(Damage::of(Nature::Tampered, "seal of the block"));

@@ -95,8 +95,12 @@ pub(super) fn file(key: &SecretKey, salt: &[u8; 32], context: &[u8; CONTEXT_BYTE
     let mut all = [0; 128];
     expand(key, Some(salt), &[b"dewpond/1/file", context], &mut all);
     let commitment = all[32..64].try_into().expect("the second 32 bytes of 128");
-    let secrets =
-        FileSecrets { key: key_at(&all, 0), commitment, nonce: key_at(&all, 2), fingerprint: key_at(&all, 3) };
+    let secrets = FileSecrets {
+        key: key_at(&all, 0),
+        commitment,
+        nonce: key_at(&all, 2),
+        fingerprint: key_at(&all, 3),
+    };
     all.zeroize();
     secrets
 }

@@ -158,7 +158,11 @@ impl Footer {
             && footer.blocks <= limits::FILE_BLOCKS_MAX
             && footer.file_bytes == file_bytes
             && footer.directory_offset.checked_add(directory + FOOTER_BYTES as u64) == Some(file_bytes);
-        if is_possible { Ok(footer) } else { Err(Damage::of(Nature::Rot, "impossible numbers in the footer")) }
+        if is_possible {
+            Ok(footer)
+        } else {
+            Err(Damage::of(Nature::Rot, "impossible numbers in the footer"))
+        }
     }
 }
 
@@ -190,7 +194,9 @@ pub fn decode_directory(
         let is_in_place = row.offset == offset
             && row.first_block == block
             && row.blocks > 0
-            && end.is_some_and(|end| end <= footer.directory_offset && row.offset <= row.end_offset && row.end_offset < end);
+            && end.is_some_and(|end| {
+                end <= footer.directory_offset && row.offset <= row.end_offset && row.end_offset < end
+            });
         let next_block = block.checked_add(row.blocks);
         let (true, Some(end), Some(next)) = (is_in_place, end, next_block) else {
             return Err(Damage::of(Nature::Malformed, "stripes overlap, leave gaps or lie outside the file"));

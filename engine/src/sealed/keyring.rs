@@ -117,7 +117,10 @@ mod tests {
         let ring = Keyring::new();
         let (owner, purpose) = (Owner::Tenant(TenantId(7)), Purpose::Data);
         let error = ring.key(owner, purpose, KeyEpoch(3)).unwrap_err().to_string();
-        assert!(error.contains("t-0000000000000007") && error.contains("data") && error.contains("e3"), "{error}");
+        assert!(
+            error.contains("t-0000000000000007") && error.contains("data") && error.contains("e3"),
+            "{error}"
+        );
         assert!(ring.activate(owner, purpose, KeyEpoch(3)).is_err());
         ring.insert(owner, purpose, KeyEpoch(3), SecretKey::new([1; 32])).unwrap();
         assert!(ring.insert(owner, purpose, KeyEpoch(3), SecretKey::new([2; 32])).is_err());

@@ -23,7 +23,8 @@ pub(super) fn check() -> Result<()> {
         }
         let mut block = [0; 16];
         let tag = cipher.seal([0; 12], &[], &mut block);
-        let is_right = hex(&block) == "cea7403d4d606b6e074ec5d3baf39d18" && hex(&tag) == "d0d1c8a799996bf0265b98b5d48ab919";
+        let is_right = hex(&block) == "cea7403d4d606b6e074ec5d3baf39d18"
+            && hex(&tag) == "d0d1c8a799996bf0265b98b5d48ab919";
         if !is_right || !cipher.open([0; 12], &[], &mut block, &tag) || block != [0; 16] {
             return wrong(name);
         }
@@ -66,7 +67,8 @@ fn is_envelope_right() -> bool {
     let (key, scope) = (example_key(), example_scope(Purpose::Meta));
     let (key_id, salt_key, fingerprint_key) = derive::hedge(&key, &scope.bytes());
     let ready = EnvelopeKey { key: &key, key_id, salt_key: &salt_key, fingerprint_key: &fingerprint_key };
-    let Ok(sealed) = envelope::seal(&ready, &scope, EnvelopeKind::SecretField, b"example", &[0x55; 32], b"dewpond")
+    let Ok(sealed) =
+        envelope::seal(&ready, &scope, EnvelopeKind::SecretField, b"example", &[0x55; 32], b"dewpond")
     else {
         return false;
     };

@@ -1,8 +1,8 @@
 //! Reads block files: verified at the door, block by block afterwards; and walks one without any key.
 
 use super::block_file::{
-    BlockPlace, BlockType, FRAME_EXTRA_BYTES, FRAME_HEAD_BYTES, FileKind, FrameHead, HEADER_BYTES, Header, StripeKeys,
-    check_frame, tag_of,
+    BlockPlace, BlockType, FRAME_EXTRA_BYTES, FRAME_HEAD_BYTES, FileKind, FrameHead, HEADER_BYTES, Header,
+    StripeKeys, check_frame, tag_of,
 };
 use super::context::BlockPosition;
 use super::derive::{self, Sha256};
@@ -73,7 +73,8 @@ impl BlockFile {
     ) -> Result<Self> {
         let Ends { header, footer, footer_bytes, directory } = read_ends(file, &place)?;
         let header = Header::decode(&header).map_err(|error| error.at(&place))?;
-        let rows = decode_directory(&directory, &footer, &footer_bytes).map_err(|damage| damage.at(&place))?;
+        let rows =
+            decode_directory(&directory, &footer, &footer_bytes).map_err(|damage| damage.at(&place))?;
         let damaged = |nature, detail| Err(Damage::of(nature, detail).at(&place).into());
         if header.file != id || header.cluster != sealer.cluster() || header.kind != kind as u8 {
             return damaged(Nature::WrongPlace, "the header names another file, cluster or kind");
@@ -157,8 +158,12 @@ impl BlockFile {
     ) -> Result<SecretBytes> {
         let here = |damage: Damage| Error::from(damage.at(&self.place).in_block(place.number));
         let length = place.bytes as usize;
-        let is_possible = (FRAME_EXTRA_BYTES..=limits::RAW_BLOCK_BYTES_MAX + 4 + FRAME_EXTRA_BYTES).contains(&length)
-            && place.offset.checked_add(u64::from(place.bytes)).is_some_and(|end| end <= self.footer.directory_offset);
+        let is_possible = (FRAME_EXTRA_BYTES..=limits::RAW_BLOCK_BYTES_MAX + 4 + FRAME_EXTRA_BYTES)
+            .contains(&length)
+            && place
+                .offset
+                .checked_add(u64::from(place.bytes))
+                .is_some_and(|end| end <= self.footer.directory_offset);
         if !is_possible {
             return Err(here(Damage::of(Nature::Malformed, "a block's place lies outside the file")));
         }
@@ -201,7 +206,8 @@ impl BlockFile {
 /// Raw bytes of what was sealed: length checked, decompressed.
 fn unpack(sealed: SecretBytes, codec: u8) -> Result<SecretBytes, Damage> {
     let malformed = |detail| Damage::of(Nature::Malformed, detail);
-    let (length, packed) = sealed.split_first_chunk::<4>().ok_or_else(|| malformed("a block without its length"))?;
+    let (length, packed) =
+        sealed.split_first_chunk::<4>().ok_or_else(|| malformed("a block without its length"))?;
     let length = u32::from_be_bytes(*length) as usize;
     if length > limits::RAW_BLOCK_BYTES_MAX {
         return Err(malformed("raw length over the limit"));
@@ -211,7 +217,8 @@ fn unpack(sealed: SecretBytes, codec: u8) -> Result<SecretBytes, Damage> {
         CODEC_NONE => Err(malformed("raw length disagrees")),
         CODEC_LZ4 => {
             let mut raw = vec![0; length];
-            let n = lz4_flex::block::decompress_into(packed, &mut raw).map_err(|_| malformed("lz4 refuses the block"))?;
+            let n = lz4_flex::block::decompress_into(packed, &mut raw)
+                .map_err(|_| malformed("lz4 refuses the block"))?;
             if n == length { Ok(SecretBytes::from(raw)) } else { Err(malformed("raw length disagrees")) }
         }
         _ => Err(malformed("a codec this build does not know")),

@@ -55,7 +55,8 @@ impl Arena {
     fn add_page(&mut self) {
         let flags = MapFlags::PRIVATE;
         // SAFETY: a new anonymous mapping at an address the system chooses; it is never unmapped.
-        let page = unsafe { mmap_anonymous(ptr::null_mut(), PAGE_BYTES, ProtFlags::READ | ProtFlags::WRITE, flags) };
+        let page =
+            unsafe { mmap_anonymous(ptr::null_mut(), PAGE_BYTES, ProtFlags::READ | ProtFlags::WRITE, flags) };
         let page = page.expect("the system has no page for keys");
         // SAFETY: the page was just mapped with this length.
         let is_locked = unsafe { mlock(page, PAGE_BYTES) }.is_ok();

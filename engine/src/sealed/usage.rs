@@ -41,7 +41,8 @@ impl KeyUse {
     /// Whether the key has done its share and a new epoch should begin.
     #[must_use]
     pub fn wants_rotation(&self) -> bool {
-        self.bytes >= limits::SEALED_BYTES_PER_KEY_MAX || self.envelopes >= limits::ENVELOPES_PER_KEY_MAX / 4 * 3
+        self.bytes >= limits::SEALED_BYTES_PER_KEY_MAX
+            || self.envelopes >= limits::ENVELOPES_PER_KEY_MAX / 4 * 3
     }
 }
 

@@ -129,7 +129,11 @@ impl BlockFileWriter {
             return too_large("block bytes", raw.len() as u64, limits::RAW_BLOCK_BYTES_MAX as u64);
         }
         if spend(self.blocks) == Spend::Refuse {
-            return too_large("blocks of a file", u64::from(self.blocks) + 1, u64::from(limits::FILE_BLOCKS_MAX));
+            return too_large(
+                "blocks of a file",
+                u64::from(self.blocks) + 1,
+                u64::from(limits::FILE_BLOCKS_MAX),
+            );
         }
         let after = self.bytes() + raw.len() as u64 + 4 + block_file::FRAME_EXTRA_BYTES as u64;
         if after > limits::FILE_BYTES_MAX {

@@ -8,7 +8,6 @@ use crate::key;
 use crate::limits;
 use crate::read::Slot;
 use crate::sealed::SecretBytes;
-use crate::wire::append_varint;
 use std::sync::Arc;
 
 const DELETE: u8 = 0;
@@ -34,9 +33,8 @@ impl BlockBuilder {
             shared = self.last.iter().zip(version).take_while(|(a, b)| a == b).count();
         }
         self.since_restart = (self.since_restart + 1) % limits::RESTART_ENTRIES;
-        let varint = |out: &mut Vec<u8>, n: usize| append_varint(out, u32::try_from(n).expect("bounded by limits.rs"));
-        varint(&mut self.bytes, shared);
-        varint(&mut self.bytes, version.len() - shared);
+        append_varint(&mut self.bytes, shared);
+        append_varint(&mut self.bytes, version.len() - shared);
         let value = match slot {
             Slot::Delete => {
                 self.bytes.push(DELETE);
@@ -53,7 +51,7 @@ impl BlockBuilder {
             }
         };
         if let Some(value) = value {
-            varint(&mut self.bytes, value.len());
+            append_varint(&mut self.bytes, value.len());
         }
         self.bytes.extend_from_slice(&version[shared..]);
         self.bytes.extend_from_slice(value.unwrap_or_default());
@@ -111,10 +109,12 @@ impl Block {
     /// `Damaged` if it has no room for its restarts. Entries are checked as they are walked.
     pub fn new(bytes: SecretBytes, start: usize) -> Result<Self, Damage> {
         let body = bytes.get(start..).ok_or_else(|| malformed("a block that begins past its end"))?;
-        let (rest, count) = body.split_last_chunk::<4>().ok_or_else(|| malformed("a block without its end"))?;
+        let (rest, count) =
+            body.split_last_chunk::<4>().ok_or_else(|| malformed("a block without its end"))?;
         let restarts = u32::from_be_bytes(*count) as usize;
         let entries_end = restarts.checked_mul(4).and_then(|bytes| rest.len().checked_sub(bytes));
-        let entries_end = start + entries_end.ok_or_else(|| malformed("more restarts than the block has room for"))?;
+        let entries_end =
+            start + entries_end.ok_or_else(|| malformed("more restarts than the block has room for"))?;
         Ok(Self { bytes, start, entries_end, restarts })
     }
 
@@ -127,7 +127,8 @@ impl Block {
     fn restart(&self, n: usize) -> Result<usize, Damage> {
         let at = self.entries_end + n * 4;
         let bytes = self.bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
-        let offset = self.start + u32::from_be_bytes(bytes.ok_or_else(|| malformed("no such restart"))?) as usize;
+        let offset =
+            self.start + u32::from_be_bytes(bytes.ok_or_else(|| malformed("no such restart"))?) as usize;
         if offset < self.entries_end { Ok(offset) } else { Err(malformed("a restart past the entries")) }
     }
 
@@ -171,6 +172,15 @@ struct Entry {
     is_put: bool,
     expires_ms: u64,
     value: (usize, usize),
+}
+
+/// Appends a length in groups of seven bits, least first.
+fn append_varint(out: &mut Vec<u8>, mut value: usize) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
 }
 
 fn varint(bytes: &[u8], at: &mut usize) -> Option<usize> {

@@ -66,7 +66,8 @@ impl Filter {
     /// # Errors
     /// `Damaged` if the head is none.
     pub fn new(bytes: SecretBytes) -> Result<Self, Damage> {
-        let is_known = bytes.len() >= HEAD_BYTES && (1..=30).contains(&bytes[0]) && bytes[1..HEAD_BYTES] == [0; 7];
+        let is_known =
+            bytes.len() >= HEAD_BYTES && (1..=30).contains(&bytes[0]) && bytes[1..HEAD_BYTES] == [0; 7];
         if is_known { Ok(Self(bytes)) } else { Err(Damage::of(Nature::Malformed, "no filter")) }
     }
 

@@ -223,8 +223,12 @@ impl Table {
         }
         let Some(stripe) = self.stripe_of(tenant)? else { return Ok(None) };
         match &*self.stripe(stripe)? {
-            OpenedStripe::Solo { tombstones, .. } => Ok(Some(tombstones.clone()).filter(|all| !all.is_empty())),
-            OpenedStripe::Full(end) => end.tombstones_at.map(|place| self.tombstones_at(stripe, place)).transpose(),
+            OpenedStripe::Solo { tombstones, .. } => {
+                Ok(Some(tombstones.clone()).filter(|all| !all.is_empty()))
+            }
+            OpenedStripe::Full(end) => {
+                end.tombstones_at.map(|place| self.tombstones_at(stripe, place)).transpose()
+            }
         }
     }
 
@@ -261,7 +265,9 @@ impl Table {
             Err(Error::Damaged(damage)) => return Ok(vec![damage]),
             Err(other) => return Err(other),
         };
-        for (at, row) in content.file.rows().iter().enumerate().filter(|(_, row)| !skipped.contains(&row.owner)) {
+        for (at, row) in
+            content.file.rows().iter().enumerate().filter(|(_, row)| !skipped.contains(&row.owner))
+        {
             match self.verify_stripe(content, at, row.entries, &mut found) {
                 Err(Error::Damaged(damage)) => found.push(damage),
                 other => other?,
@@ -270,13 +276,23 @@ impl Table {
         Ok(found)
     }
 
-    fn verify_stripe(&self, content: &Content, at: usize, entries: u64, found: &mut Vec<Damage>) -> Result<()> {
+    fn verify_stripe(
+        &self,
+        content: &Content,
+        at: usize,
+        entries: u64,
+        found: &mut Vec<Damage>,
+    ) -> Result<()> {
         let handle = self.files.file(self.meta.id)?;
         let malformed = |detail| Err(Damage::of(Nature::Malformed, detail).at(self.place()).into());
         let end = match &*self.read_stripe(at)? {
             OpenedStripe::Solo { block, .. } => {
                 let counted = block.verify(true).map_err(|damage| damage.at(self.place()))?;
-                return if counted == entries { Ok(()) } else { malformed("another number of entries in a stripe") };
+                return if counted == entries {
+                    Ok(())
+                } else {
+                    malformed("another number of entries in a stripe")
+                };
             }
             OpenedStripe::Full(end) => end.clone(),
         };

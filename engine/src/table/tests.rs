@@ -56,7 +56,8 @@ fn write(entries: &Entries, ranges: &[RangeTombstone], block_bytes: usize) -> (A
     let mut writer = TableWriter::create(sealer.clone(), ID, Stamp(5), file, block_bytes).unwrap();
     let mut ranges = ranges.iter().peekable();
     for (version, slot) in entries {
-        while let Some(range) = ranges.next_if(|range| key::tenant_of(&range.start) < key::tenant_of(version)) {
+        while let Some(range) = ranges.next_if(|range| key::tenant_of(&range.start) < key::tenant_of(version))
+        {
             writer.tombstone(range.clone()).unwrap();
         }
         writer.add(version, slot.as_slot()).unwrap();

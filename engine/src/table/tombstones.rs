@@ -43,7 +43,8 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<RangeTombstone>, Damage> {
         };
         let (start, end) = (bound()?, bound()?);
         let stamp = Stamp(reader.u64()?);
-        let is_possible = start < end && start.len().max(end.len()) <= limits::BOUND_BYTES_MAX && start.len() >= 8;
+        let is_possible =
+            start < end && start.len().max(end.len()) <= limits::BOUND_BYTES_MAX && start.len() >= 8;
         // A range may end where its tenant ends, and no later.
         let is_of_one = key::tenant_of(&start) == key::tenant_of(&end)
             || key::after_prefix(&start[..8]).is_some_and(|next| next == end);

@@ -132,7 +132,8 @@ impl TableWriter {
     }
 
     fn widen(&mut self, start: &[u8], end: &[u8]) {
-        let span = self.span.get_or_insert_with(|| KeyRange { start: start.to_vec(), end: Some(end.to_vec()) });
+        let span =
+            self.span.get_or_insert_with(|| KeyRange { start: start.to_vec(), end: Some(end.to_vec()) });
         if start < &span.start[..] {
             span.start = start.to_vec();
         }
@@ -214,7 +215,8 @@ impl TableWriter {
             end.filter = Some(self.file.block(BlockType::Filter, &self.filter.finish())?);
         }
         if end.tombstones > 0 {
-            end.tombstones_at = Some(self.file.block(BlockType::Tombstones, &tombstones::encode(&self.ranges))?);
+            end.tombstones_at =
+                Some(self.file.block(BlockType::Tombstones, &tombstones::encode(&self.ranges))?);
         }
         end.digest = self.file.stripe_digest();
         self.file.block(BlockType::StripeEnd, &end.encode())
@@ -231,7 +233,8 @@ impl TableWriter {
     /// Bytes of the file if it ended about now.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.file.bytes() + (self.data.bytes() + self.index.bytes() + self.filter.bytes() + self.ranges_bytes) as u64
+        self.file.bytes()
+            + (self.data.bytes() + self.index.bytes() + self.filter.bytes() + self.ranges_bytes) as u64
     }
 
     /// Whether a limit of the format is near: the caller finishes this table and begins the next.

@@ -152,7 +152,14 @@ impl Batch {
         check_size("batch operations", self.len as usize + 1, limits::BATCH_OPERATIONS_MAX)
     }
 
-    fn append_version(&mut self, kind: u8, tenant: TenantId, collection: CollectionId, user_key: &[u8], stamp: Stamp) -> Result<()> {
+    fn append_version(
+        &mut self,
+        kind: u8,
+        tenant: TenantId,
+        collection: CollectionId,
+        user_key: &[u8],
+        stamp: Stamp,
+    ) -> Result<()> {
         check_size("key bytes", user_key.len(), limits::KEY_BYTES_MAX)?;
         self.operations.push(kind);
         let at = self.operations.len();
@@ -231,7 +238,9 @@ impl Batch {
         let mut versions: Vec<&[u8]> = self.ops().filter_map(version).collect();
         versions.sort_unstable();
         match versions.windows(2).any(|pair| pair[0] == pair[1]) {
-            true => Err(Error::Invalid("a batch writes one row twice with the same stamp; keep the last write")),
+            true => {
+                Err(Error::Invalid("a batch writes one row twice with the same stamp; keep the last write"))
+            }
             false => Ok(()),
         }
     }
@@ -268,9 +277,15 @@ impl Batch {
         let mut reader = Reader::new(bytes);
         let version = reader.u16()?;
         if version != VERSION {
-            return Err(Error::Unsupported { what: "batch".to_owned(), found: u32::from(version), supported: "1" });
+            return Err(Error::Unsupported {
+                what: "batch".to_owned(),
+                found: u32::from(version),
+                supported: "1",
+            });
         }
-        let [has_note @ (0 | 1), 0] = reader.array()? else { return Err(malformed("reserved bytes of a batch").into()) };
+        let [has_note @ (0 | 1), 0] = reader.array()? else {
+            return Err(malformed("reserved bytes of a batch").into());
+        };
         let index = LogIndex(reader.u64()?);
         let note = reader.bytes32(limits::NOTE_BYTES_MAX)?;
         let mut batch = Self::new(index);
@@ -300,7 +315,8 @@ impl Batch {
 pub(crate) fn ops_of(operations: &[u8]) -> impl Iterator<Item = Op<'_>> {
     let mut reader = Reader::new(operations);
     std::iter::from_fn(move || {
-        (reader.left() > 0).then(|| read_op(&mut reader).expect("a batch holds what its builder or decoder checked"))
+        (reader.left() > 0)
+            .then(|| read_op(&mut reader).expect("a batch holds what its builder or decoder checked"))
     })
 }
 

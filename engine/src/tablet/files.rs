@@ -12,7 +12,7 @@ use crate::sealed::Sealer;
 use crate::table::{OpenedBlocks, Table, TableFiles, TableMeta};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 const SUFFIX: &str = ".dpb";
@@ -52,10 +52,6 @@ impl Files {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     pub(crate) fn path(&self, id: TableId) -> PathBuf {
         self.dir.join(format!("{id}{SUFFIX}"))
     }
@@ -88,10 +84,13 @@ impl Files {
             return Ok(table);
         }
         let files: Arc<dyn TableFiles> = self.clone();
-        let opened = Table::open(sealer.clone(), files.clone(), blocks.clone(), meta.clone(), Self::place(meta.id));
+        let opened =
+            Table::open(sealer.clone(), files.clone(), blocks.clone(), meta.clone(), Self::place(meta.id));
         let table = match opened {
             Ok(table) => table,
-            Err(Error::Damaged(damage)) => Table::damaged(files, meta.clone(), damage.at(Self::place(meta.id))),
+            Err(Error::Damaged(damage)) => {
+                Table::damaged(files, meta.clone(), damage.at(Self::place(meta.id)))
+            }
             Err(other) => return Err(other),
         };
         let table = Arc::new(table);
@@ -119,11 +118,6 @@ impl Files {
     /// A file that was created but will never be named.
     pub(crate) fn discard(&self, id: TableId) {
         self.known().doomed.insert(id);
-    }
-
-    /// Whether a manifest names the table.
-    pub(crate) fn is_named(&self, id: TableId) -> bool {
-        self.known().tables.get(&id).is_some_and(|entry| entry.named > 0)
     }
 
     /// Removes one file that nobody needs. `None` if there is none.

@@ -4,7 +4,6 @@ use super::files::Files;
 use super::pool::PoolConfig;
 use crate::clock::Clock;
 use crate::compaction::retention::Policy;
-use crate::disk::Disk;
 use crate::manifest::journal::Journal;
 use crate::memtable::Memtable;
 use crate::read::block_cache::BlockCache;
@@ -20,7 +19,6 @@ use std::time::Duration;
 /// What every tablet of a pool uses and none owns.
 pub(crate) struct Ground {
     pub(crate) config: PoolConfig,
-    pub(crate) disk: Arc<dyn Disk>,
     pub(crate) sealer: Arc<Sealer>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) journal: Journal,

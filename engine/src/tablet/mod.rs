@@ -81,7 +81,12 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Tablet {
-    pub(crate) fn open(id: TabletId, ground: Arc<Ground>, levels: Arc<Levels>, position: Position) -> Result<Self> {
+    pub(crate) fn open(
+        id: TabletId,
+        ground: Arc<Ground>,
+        levels: Arc<Levels>,
+        position: Position,
+    ) -> Result<Self> {
         let tables = open_tables(&ground, &levels)?;
         let applied = levels.applied.clone();
         let snapshot = Snapshot::new(levels, tables, &ground.memtables);
@@ -223,7 +228,8 @@ impl Tablet {
 
     fn freeze_locked(&self, last: &Applied) {
         let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
-        let newest = snapshot.frozen.first().map_or(snapshot.levels.applied.index, |frozen| frozen.applied.index);
+        let newest =
+            snapshot.frozen.first().map_or(snapshot.levels.applied.index, |frozen| frozen.applied.index);
         if last.index > newest {
             *snapshot = Arc::new(snapshot.frozen_at(last.clone(), &self.ground.memtables));
             drop(snapshot);
@@ -287,7 +293,9 @@ impl Tablet {
     pub fn damaged(&self) -> Vec<TableId> {
         let snapshot = self.snapshot();
         let mut found = lock(&self.requests).damaged.clone();
-        found.extend(snapshot.tables.iter().flatten().filter(|table| table.damage().is_some()).map(|t| t.meta().id));
+        found.extend(
+            snapshot.tables.iter().flatten().filter(|table| table.damage().is_some()).map(|t| t.meta().id),
+        );
         found.into_iter().collect()
     }
 
@@ -377,10 +385,13 @@ impl Tablet {
         for table in opened {
             self.ground.files.name(table.meta().id);
         }
-        let pick = |meta: &Arc<TableMeta>| by_id.get(&meta.id).expect("a table in the picture is old or just opened");
+        let pick = |meta: &Arc<TableMeta>| {
+            by_id.get(&meta.id).expect("a table in the picture is old or just opened")
+        };
         let tables: Vec<Vec<_>> =
             levels.levels.iter().map(|level| level.iter().map(|meta| pick(meta).clone()).collect()).collect();
-        let kept: BTreeSet<TableId> = tables.iter().flatten().map(|table: &Arc<Table>| table.meta().id).collect();
+        let kept: BTreeSet<TableId> =
+            tables.iter().flatten().map(|table: &Arc<Table>| table.meta().id).collect();
         *guard = Arc::new(old.with_tables(levels, tables, flushed));
         drop(guard);
         for table in old.tables.iter().flatten().filter(|table| !kept.contains(&table.meta().id)) {
@@ -399,7 +410,11 @@ pub(crate) fn open_tables(ground: &Ground, levels: &Levels) -> Result<Vec<Vec<Ar
 }
 
 /// The row key of a user key, checked against the limit.
-pub(crate) fn checked_row(tenant: TenantId, collection: crate::ids::CollectionId, user_key: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn checked_row(
+    tenant: TenantId,
+    collection: crate::ids::CollectionId,
+    user_key: &[u8],
+) -> Result<Vec<u8>> {
     if user_key.len() > limits::KEY_BYTES_MAX {
         let (got, max) = (user_key.len() as u64, limits::KEY_BYTES_MAX as u64);
         return Err(Error::TooLarge { what: "key bytes", got, max });

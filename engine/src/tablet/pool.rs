@@ -161,12 +161,11 @@ impl Pool {
         let now_ms = parts.clock.now_ms();
         let cache = Arc::new(BlockCache::new(config.cache_bytes));
         let ground = Arc::new(Ground {
-            files: Files::new(disk.clone(), &config),
+            files: Files::new(disk, &config),
             blocks: Arc::new(CachedBlocks(cache.clone())),
             cache,
             journal: Journal::new(catalog.clone(), parts.sealer.clone(), parts.node),
             bucket: Mutex::new(Bucket::new(config.background_bytes_per_s, now_ms)),
-            disk,
             sealer: parts.sealer,
             clock: parts.clock,
             memtables: Arc::new(MemtableBudget::default()),
@@ -187,7 +186,9 @@ impl Pool {
         for (id, loaded) in self.ground.journal.load()? {
             match loaded {
                 Ok(loaded) => readable.push((id, loaded)),
-                Err(error @ (Error::Damaged(_) | Error::Unsupported { .. })) => self.board.add_unreadable(id, error),
+                Err(error @ (Error::Damaged(_) | Error::Unsupported { .. })) => {
+                    self.board.add_unreadable(id, error)
+                }
                 Err(other) => return Err(other),
             }
         }
@@ -235,7 +236,11 @@ impl Pool {
         }
         let count = self.board.tablets().len() + born.len();
         if count > limits::TABLETS_MAX {
-            return Err(Error::TooLarge { what: "tablets", got: count as u64, max: limits::TABLETS_MAX as u64 });
+            return Err(Error::TooLarge {
+                what: "tablets",
+                got: count as u64,
+                max: limits::TABLETS_MAX as u64,
+            });
         }
         self.ground.journal.commit(&changes)?;
         let mut tablets = Vec::with_capacity(born.len());
@@ -383,14 +388,18 @@ fn check_identity(catalog: &dyn Catalog, sealer: &Sealer, node: NodeId, has_tabl
     identity.extend_from_slice(&Owner::Node(node).id().to_be_bytes());
     let Some(found) = catalog.get(&key)? else {
         if has_tables {
-            return Err(Damage::of(Nature::Missing, "the catalog is empty, but tables are here").at("catalog").into());
+            return Err(Damage::of(Nature::Missing, "the catalog is empty, but tables are here")
+                .at("catalog")
+                .into());
         }
         let value = sealer::seal_row(sealer, node, &key, 0, &[0; 16], &identity)?;
         return catalog.commit(&[Change::Put { key, value }]);
     };
     let opened = sealer::open_row(sealer, node, &key, 0, &[0; 16], &found)?;
     if *opened != *identity {
-        return Err(Damage::of(Nature::WrongPlace, "the catalog is another node's").at("catalog identity").into());
+        return Err(Damage::of(Nature::WrongPlace, "the catalog is another node's")
+            .at("catalog identity")
+            .into());
     }
     Ok(())
 }

@@ -24,7 +24,11 @@ pub(crate) struct Frozen {
 }
 
 impl Snapshot {
-    pub(crate) fn new(levels: Arc<Levels>, tables: Vec<Vec<Arc<Table>>>, budget: &Arc<MemtableBudget>) -> Self {
+    pub(crate) fn new(
+        levels: Arc<Levels>,
+        tables: Vec<Vec<Arc<Table>>>,
+        budget: &Arc<MemtableBudget>,
+    ) -> Self {
         Self { active: Counted::new(budget), frozen: Vec::new(), tables, levels }
     }
 

@@ -23,7 +23,13 @@ impl Pool {
     /// * `Invalid`: `at` outside the range, an id that is here already, no such tablet. Nothing changed.
     /// * `Unavailable`: the flush or the commit failed, or the log is not durable up to the applied position. After a
     ///   failed commit the parent is fenced: open the pool again to see which of them are there.
-    pub fn split(&self, parent: TabletId, at: &[u8], left: TabletId, right: TabletId) -> Result<[Arc<Tablet>; 2]> {
+    pub fn split(
+        &self,
+        parent: TabletId,
+        at: &[u8],
+        left: TabletId,
+        right: TabletId,
+    ) -> Result<[Arc<Tablet>; 2]> {
         let _births = self.board.births();
         let tablet = self.board.tablet(parent)?;
         if let Some(taken) = [left, right].into_iter().find(|id| self.board.knows(*id)) {
@@ -31,7 +37,9 @@ impl Pool {
         }
         let range = tablet.range();
         if left == right || at <= range.start.as_slice() || !range.contains(at) {
-            return Err(Error::Invalid("a split needs two new ids and a row inside the range, above its start"));
+            return Err(Error::Invalid(
+                "a split needs two new ids and a row inside the range, above its start",
+            ));
         }
         let _compacting = lock(&tablet.compacting);
         let _writer = lock(&tablet.writer);
@@ -46,7 +54,12 @@ impl Pool {
         self.replace(&tablet, &whole, ranges)
     }
 
-    fn replace(&self, parent: &Tablet, whole: &Levels, ranges: [(TabletId, KeyRange); 2]) -> Result<[Arc<Tablet>; 2]> {
+    fn replace(
+        &self,
+        parent: &Tablet,
+        whole: &Levels,
+        ranges: [(TabletId, KeyRange); 2],
+    ) -> Result<[Arc<Tablet>; 2]> {
         let manifest = lock(&parent.manifest);
         let mut changes: Vec<_> = Journal::removals(parent.id(), &manifest.position).collect();
         let mut born = Vec::with_capacity(2);
@@ -57,7 +70,9 @@ impl Pool {
             born.push((id, prepared.levels, prepared.position));
         }
         if let Err(error) = self.ground.journal.commit(&changes) {
-            parent.set_health(|_| Health::Fenced { cause: format!("it is not known whether its split happened: {error}") });
+            parent.set_health(|_| Health::Fenced {
+                cause: format!("it is not known whether its split happened: {error}"),
+            });
             return Err(error);
         }
         drop(manifest);

@@ -150,7 +150,11 @@ impl View {
 
     fn check(&self, tenant: TenantId) -> Result<()> {
         let floor = self.snapshot.levels.floors.get(&tenant).copied().unwrap_or_default();
-        if self.is_past && self.moment.at < floor { Err(Error::HistoryGone { oldest: floor }) } else { Ok(()) }
+        if self.is_past && self.moment.at < floor {
+            Err(Error::HistoryGone { oldest: floor })
+        } else {
+            Ok(())
+        }
     }
 
     fn check_row(&self, row: &[u8]) -> Result<()> {
@@ -242,7 +246,8 @@ impl View {
         let limit = scan.limit.clamp(1, limits::SCAN_ENTRIES_MAX);
         let bytes_max = scan.bytes_max.min(limits::SCAN_BYTES_MAX);
         let (cursors, tombstones) = self.sources(scan.tenant, &range)?;
-        let mut scanner = Scanner::new(MergeCursor::new(cursors), tombstones, range, self.moment, scan.is_reverse);
+        let mut scanner =
+            Scanner::new(MergeCursor::new(cursors), tombstones, range, self.moment, scan.is_reverse);
         let mut bytes = 0;
         while let Some(row) = scanner.next_row()? {
             let (_, _, key) = key::decode_row(&row.row)?;
@@ -291,7 +296,11 @@ impl View {
     }
 
     /// Every source that may hold rows of `range`, newest first, and the range tombstones of `tenant` in them.
-    fn sources(&self, tenant: TenantId, range: &KeyRange) -> Result<(Vec<BoxedCursor>, Vec<Arc<Tombstones>>)> {
+    fn sources(
+        &self,
+        tenant: TenantId,
+        range: &KeyRange,
+    ) -> Result<(Vec<BoxedCursor>, Vec<Arc<Tombstones>>)> {
         let mut cursors: Vec<BoxedCursor> = Vec::new();
         let mut tombstones = Vec::new();
         let frozen = self.snapshot.frozen.iter().map(|frozen| &frozen.counted);
@@ -331,7 +340,8 @@ impl View {
         let limit = limit.min(limits::HISTORY_ENTRIES_MAX);
         let range = KeyRange { start: row.clone(), end: Some(key::after_row(&row)) };
         let (cursors, tombstones) = self.sources(tenant, &range)?;
-        let mut deleted: Vec<Stamp> = tombstones.iter().flat_map(|all| all.all_covering(&row).to_vec()).collect();
+        let mut deleted: Vec<Stamp> =
+            tombstones.iter().flat_map(|all| all.all_covering(&row).to_vec()).collect();
         deleted.retain(|stamp| *stamp <= self.moment.at);
         deleted.sort_unstable();
         deleted.dedup();
@@ -339,7 +349,8 @@ impl View {
         cursor.seek(&key::version(&row, self.moment.at))?;
         let mut events = Vec::new();
         while events.len() < limit {
-            let version = cursor.key().map(key::split).filter(|(found, _)| *found == &row[..]).map(|(_, stamp)| stamp);
+            let version =
+                cursor.key().map(key::split).filter(|(found, _)| *found == &row[..]).map(|(_, stamp)| stamp);
             // A point write at the same stamp as a range tombstone comes after it.
             if let Some(stamp) = deleted.pop_if(|stamp| version.is_none_or(|version| *stamp > version)) {
                 events.push(Event { stamp, value: None });

@@ -5,6 +5,7 @@ use crate::ids::TabletId;
 use crate::memtable::budget;
 use crate::tablet::ground::Ground;
 use crate::tablet::{Tablet, lock};
+use crate::work::scrub::ScrubJob;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -20,6 +21,8 @@ pub(crate) enum Task {
     Flush(Arc<Tablet>),
     /// Look for a compaction, and do it.
     Compact(Arc<Tablet>),
+    /// Scrub the next file.
+    Scrub,
 }
 
 /// Which tasks a worker takes.
@@ -36,6 +39,7 @@ pub(crate) struct Board {
     pub(crate) ground: Arc<Ground>,
     rooms: Mutex<Rooms>,
     births: Mutex<()>,
+    pub(crate) scrub: Mutex<ScrubJob>,
 }
 
 #[derive(Default)]
@@ -53,7 +57,7 @@ struct Rooms {
 
 impl Board {
     pub(crate) fn new(ground: Arc<Ground>) -> Self {
-        Self { ground, rooms: Mutex::default(), births: Mutex::default() }
+        Self { ground, rooms: Mutex::default(), births: Mutex::default(), scrub: Mutex::default() }
     }
 
     fn rooms(&self) -> MutexGuard<'_, Rooms> {
@@ -127,7 +131,11 @@ impl Board {
         if self.ground.files.has_doomed() {
             return Some(Task::Remove);
         }
-        if shift == Shift::All { rooms.claim_compaction(&self.ground) } else { None }
+        if shift == Shift::Urgent {
+            return None;
+        }
+        let compaction = rooms.claim_compaction(&self.ground);
+        compaction.or_else(|| lock(&self.scrub).has_more().then_some(Task::Scrub))
     }
 
     pub(crate) fn release(&self, task: &Task) {
@@ -139,7 +147,7 @@ impl Board {
             Task::Compact(tablet) => {
                 rooms.compacting.remove(&tablet.id());
             }
-            Task::Remove => {}
+            Task::Remove | Task::Scrub => {}
         }
     }
 }
@@ -183,7 +191,10 @@ impl Rooms {
         let in_turn = self.compactable.range(after..).chain(self.compactable.range(..after));
         let id = in_turn.copied().find(|id| {
             !self.compacting.contains(id)
-                && self.tablets.get(id).is_some_and(|tablet| tablet.health().allows_work(now_ms) && !tablet.has_pending_edit())
+                && self
+                    .tablets
+                    .get(id)
+                    .is_some_and(|tablet| tablet.health().allows_work(now_ms) && !tablet.has_pending_edit())
         })?;
         let tablet = self.tablets.get(&id)?.clone();
         self.compactable.remove(&id);

@@ -28,8 +28,11 @@ pub(super) fn compact(tablet: &Tablet) -> Result<bool> {
     let ground = &tablet.ground;
     let policy = ground.policy(tablet.applied_stamp());
     let requests = lock(&tablet.requests).clone();
-    let wanted =
-        Wanted { reseal: requests.reseal.clone(), dropped: policy.dropped.clone(), compact_all: requests.compact_all };
+    let wanted = Wanted {
+        reseal: requests.reseal.clone(),
+        dropped: policy.dropped.clone(),
+        compact_all: requests.compact_all,
+    };
     let sizes = Sizes {
         level1_bytes: ground.config.level1_bytes,
         ratio: crate::limits::LEVEL_RATIO,
@@ -37,7 +40,9 @@ pub(super) fn compact(tablet: &Tablet) -> Result<bool> {
     };
     let snapshot = tablet.snapshot();
     let mut busy = requests.damaged;
-    busy.extend(snapshot.tables.iter().flatten().filter(|table| table.damage().is_some()).map(|t| t.meta().id));
+    busy.extend(
+        snapshot.tables.iter().flatten().filter(|table| table.damage().is_some()).map(|t| t.meta().id),
+    );
     let (mut edit, mut is_asked) = (Edit::empty(tablet.id()), false);
     match pick(&snapshot.levels, &busy, &wanted, &sizes) {
         Choice::Rest => {
@@ -70,13 +75,22 @@ fn finish_requests(tablet: &Tablet, done: &Wanted) {
     }
 }
 
-fn merge(tablet: &Tablet, snapshot: &Snapshot, ids: &BTreeSet<TableId>, to: u8, edit: &mut Edit) -> Result<()> {
+fn merge(
+    tablet: &Tablet,
+    snapshot: &Snapshot,
+    ids: &BTreeSet<TableId>,
+    to: u8,
+    edit: &mut Edit,
+) -> Result<()> {
     let ground = &tablet.ground;
     let policy = ground.policy(tablet.applied_stamp());
-    let chosen = |level: &Vec<Arc<Table>>| level.iter().filter(|one| ids.contains(&one.meta().id)).cloned().collect();
+    let chosen =
+        |level: &Vec<Arc<Table>>| level.iter().filter(|one| ids.contains(&one.meta().id)).cloned().collect();
     let inputs: Vec<Vec<Arc<Table>>> = snapshot.tables.iter().map(chosen).collect();
-    let skipped: BTreeSet<Owner> = policy.dropped.iter().map(|tenant| crate::table::owner_of(*tenant)).collect();
-    let (cursors, tombstones) = open_inputs(&inputs, &skipped).map_err(|error| note_damage(tablet, &inputs, error))?;
+    let skipped: BTreeSet<Owner> =
+        policy.dropped.iter().map(|tenant| crate::table::owner_of(*tenant)).collect();
+    let (cursors, tombstones) =
+        open_inputs(&inputs, &skipped).map_err(|error| note_damage(tablet, &inputs, error))?;
     let below = spans_below(&snapshot.levels, ids, to);
     let job = Job {
         sealer: &ground.sealer,
@@ -91,7 +105,8 @@ fn merge(tablet: &Tablet, snapshot: &Snapshot, ids: &BTreeSet<TableId>, to: u8, 
     };
     let fragments = Tombstones::new(tombstones).fragments();
     let mut cursor = MergeCursor::new(cursors);
-    let output = write(&job, &mut cursor, fragments, tablet).map_err(|error| note_damage(tablet, &inputs, error))?;
+    let output =
+        write(&job, &mut cursor, fragments, tablet).map_err(|error| note_damage(tablet, &inputs, error))?;
     ground.counters.compaction_read_bytes.add(inputs.iter().flatten().map(|table| table.meta().bytes).sum());
     ground.counters.compaction_written_bytes.add(output.tables.iter().map(|meta| meta.bytes).sum());
     edit.removed = ids.iter().copied().collect();
@@ -110,7 +125,9 @@ fn open_inputs(inputs: &[Vec<Arc<Table>>], skipped: &BTreeSet<Owner>) -> Result<
             tombstones.extend(table.all_tombstones(skipped)?);
         }
         if depth == 0 {
-            let walk = |table: &Arc<Table>| Box::new(table.cursor(false).skip_owners(skipped.clone())) as BoxedCursor;
+            let walk = |table: &Arc<Table>| {
+                Box::new(table.cursor(false).skip_owners(skipped.clone())) as BoxedCursor
+            };
             cursors.extend(level.iter().map(walk));
         } else {
             cursors.push(Box::new(LevelCursor::new(level, false, skipped.clone())));

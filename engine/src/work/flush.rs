@@ -15,7 +15,8 @@ pub(super) fn flush_oldest(tablet: &Tablet) -> Result<()> {
         return Err(Error::Closed);
     }
     let snapshot = tablet.snapshot();
-    let Some(frozen) = snapshot.frozen.last().filter(|frozen| frozen.applied.index <= tablet.log_durable()).cloned()
+    let Some(frozen) =
+        snapshot.frozen.last().filter(|frozen| frozen.applied.index <= tablet.log_durable()).cloned()
     else {
         return Ok(());
     };

@@ -12,8 +12,8 @@ pub(crate) mod throttle;
 
 use crate::error::{Error, Kind, Result};
 use crate::ids::{TableId, TabletId};
-use crate::tablet::Tablet;
 use crate::tablet::health::Work;
+use crate::tablet::{Tablet, lock};
 use board::{Board, Shift, Task};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -36,6 +36,8 @@ pub enum Done {
     Compacted(TabletId),
     /// A tablet was looked at and needs nothing.
     Rested(TabletId),
+    /// A file was scrubbed.
+    Scrubbed(TableId),
     /// It failed; the tablet's health says why. It is tried again later.
     Failed(Option<TabletId>),
 }
@@ -59,7 +61,7 @@ fn step_of(board: &Board, shift: Shift) -> Done {
                     tablet.fence(format!("background work panicked: {cause}"));
                     Done::Failed(Some(tablet.id()))
                 }
-                Task::Remove => Done::Failed(None),
+                Task::Remove | Task::Scrub => Done::Failed(None),
             }
         }
     };
@@ -105,12 +107,20 @@ fn run(board: &Board, task: &Task) -> Done {
             }
             None => Done::Rested(TabletId(0)),
         },
+        Task::Scrub => scrub_one(board),
         Task::Freeze(tablet) => {
             tablet.freeze();
             Done::Froze(tablet.id())
         }
-        Task::Retry(tablet) => settle(board, tablet, Work::Flush, tablet.retry_pending().map(|()| Done::Retried(tablet.id()))),
-        Task::Flush(tablet) => settle(board, tablet, Work::Flush, flush::flush_oldest(tablet).map(|()| Done::Flushed(tablet.id()))),
+        Task::Retry(tablet) => {
+            settle(board, tablet, Work::Flush, tablet.retry_pending().map(|()| Done::Retried(tablet.id())))
+        }
+        Task::Flush(tablet) => settle(
+            board,
+            tablet,
+            Work::Flush,
+            flush::flush_oldest(tablet).map(|()| Done::Flushed(tablet.id())),
+        ),
         Task::Compact(tablet) => {
             let result = compact::compact(tablet).map(|worked| match worked {
                 true => Done::Compacted(tablet.id()),
@@ -119,6 +129,14 @@ fn run(board: &Board, task: &Task) -> Done {
             settle(board, tablet, Work::Compaction, result)
         }
     }
+}
+
+fn scrub_one(board: &Board) -> Done {
+    let next = lock(&board.scrub).take();
+    let Some((table, with_keys)) = next else { return Done::Rested(TabletId(0)) };
+    let found = scrub::scrub_table(&board.ground, &table, with_keys);
+    lock(&board.scrub).note(&table, found);
+    Done::Scrubbed(table.meta().id)
 }
 
 /// Writes the outcome of work into the tablet's health and puts it back on the board.
@@ -164,7 +182,8 @@ pub(crate) fn start_threads(board: &Arc<Board>, count: usize) -> Result<Vec<Join
         let board = board.clone();
         let shift = if number == 0 && count > 1 { Shift::Urgent } else { Shift::All };
         let name = format!("engine-work-{number}");
-        let failed = |source| Error::io("start a worker thread in", &std::path::PathBuf::from("process"), source);
+        let failed =
+            |source| Error::io("start a worker thread in", &std::path::PathBuf::from("process"), source);
         thread::Builder::new().name(name).spawn(move || work_until_closed(&board, shift)).map_err(failed)
     };
     (0..count).map(start).collect()

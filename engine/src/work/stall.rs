@@ -35,7 +35,10 @@ pub fn pressure(load: &Load) -> Pressure {
         return Pressure::Stop;
     }
     let is_filling = load.memtable_bytes >= load.memtable_budget / 8 * 7;
-    if is_filling || load.frozen + 1 >= limits::FROZEN_MEMTABLES_MAX || load.level0 >= limits::LEVEL0_SLOW_TABLES {
+    if is_filling
+        || load.frozen + 1 >= limits::FROZEN_MEMTABLES_MAX
+        || load.level0 >= limits::LEVEL0_SLOW_TABLES
+    {
         return Pressure::Slow;
     }
     Pressure::None

@@ -26,7 +26,8 @@ impl Bucket {
         let elapsed = now_ms.saturating_sub(self.filled_ms);
         self.filled_ms = self.filled_ms.max(now_ms);
         let rate = i64::try_from(self.bytes_per_s).unwrap_or(i64::MAX);
-        let inflow = i64::try_from(u128::from(elapsed) * u128::from(self.bytes_per_s) / 1_000).unwrap_or(i64::MAX);
+        let inflow =
+            i64::try_from(u128::from(elapsed) * u128::from(self.bytes_per_s) / 1_000).unwrap_or(i64::MAX);
         let filled = self.left.saturating_add(inflow).min(rate);
         self.left = filled.saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
         if self.left >= 0 {

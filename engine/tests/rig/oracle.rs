@@ -27,9 +27,13 @@ impl LogEntry {
         let mut batch = Batch::new(self.index);
         for (stamp, write) in &self.writes {
             match write {
-                Write::Put { tenant, key, value, expires_ms } => batch.put(*tenant, C, key, value, *stamp, *expires_ms),
+                Write::Put { tenant, key, value, expires_ms } => {
+                    batch.put(*tenant, C, key, value, *stamp, *expires_ms)
+                }
                 Write::Delete { tenant, key } => batch.delete(*tenant, C, key, *stamp),
-                Write::DeleteRange { tenant, start, end } => batch.delete_range(*tenant, C, start, end.as_deref(), *stamp),
+                Write::DeleteRange { tenant, start, end } => {
+                    batch.delete_range(*tenant, C, start, end.as_deref(), *stamp)
+                }
             }
             .unwrap();
         }
@@ -90,7 +94,8 @@ impl Oracle {
     }
 
     pub fn scan(&self, tenant: TenantId, at: Stamp, now_ms: u64) -> Vec<Seen> {
-        let seen = |key: Vec<u8>| self.get(tenant, &key, at, now_ms).map(|(stamp, value)| (key, stamp, value));
+        let seen =
+            |key: Vec<u8>| self.get(tenant, &key, at, now_ms).map(|(stamp, value)| (key, stamp, value));
         self.keys(tenant).into_iter().filter_map(seen).collect()
     }
 }

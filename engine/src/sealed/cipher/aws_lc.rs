@@ -21,7 +21,13 @@ impl Aead for AwsLc {
         tag.as_ref().try_into().expect("a tag of 16 bytes")
     }
 
-    fn open(&self, nonce: [u8; NONCE_BYTES], associated: &[u8], bytes: &mut [u8], tag: &[u8; TAG_BYTES]) -> bool {
+    fn open(
+        &self,
+        nonce: [u8; NONCE_BYTES],
+        associated: &[u8],
+        bytes: &mut [u8],
+        tag: &[u8; TAG_BYTES],
+    ) -> bool {
         let nonce = Nonce::assume_unique_for_key(nonce);
         self.0.open_in_place_separate_tag(nonce, Aad::from(associated), tag, bytes).is_ok()
     }

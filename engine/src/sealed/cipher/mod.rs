@@ -32,7 +32,13 @@ pub(super) trait Aead: Send + Sync {
     /// Encrypts in place, returns the tag.
     fn seal(&self, nonce: [u8; NONCE_BYTES], associated: &[u8], bytes: &mut [u8]) -> [u8; TAG_BYTES];
     /// Decrypts in place if the tag is right; if not, the bytes are of no use and the caller wipes them.
-    fn open(&self, nonce: [u8; NONCE_BYTES], associated: &[u8], bytes: &mut [u8], tag: &[u8; TAG_BYTES]) -> bool;
+    fn open(
+        &self,
+        nonce: [u8; NONCE_BYTES],
+        associated: &[u8],
+        bytes: &mut [u8],
+        tag: &[u8; TAG_BYTES],
+    ) -> bool;
 }
 
 /// A key made ready.

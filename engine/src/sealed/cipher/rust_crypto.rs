@@ -20,7 +20,13 @@ impl Aead for RustCrypto {
             .into()
     }
 
-    fn open(&self, nonce: [u8; NONCE_BYTES], associated: &[u8], bytes: &mut [u8], tag: &[u8; TAG_BYTES]) -> bool {
+    fn open(
+        &self,
+        nonce: [u8; NONCE_BYTES],
+        associated: &[u8],
+        bytes: &mut [u8],
+        tag: &[u8; TAG_BYTES],
+    ) -> bool {
         self.0.decrypt_inout_detached(&Nonce::from(nonce), associated, bytes.into(), &Tag::from(*tag)).is_ok()
     }
 }

@@ -19,7 +19,9 @@ fn both_backends_give_the_same_bytes() {
         let (mut a, mut b) = (plain.clone(), plain.clone());
         let (tag_a, tag_b) = (first.seal(nonce, associated, &mut a), second.seal(nonce, associated, &mut b));
         assert_eq!((&a, tag_a), (&b, tag_b), "{} bytes", plain.len());
-        assert!(second.open(nonce, associated, &mut a, &tag_a) && first.open(nonce, associated, &mut b, &tag_b));
+        assert!(
+            second.open(nonce, associated, &mut a, &tag_a) && first.open(nonce, associated, &mut b, &tag_b)
+        );
         assert_eq!((&a, &b), (&plain, &plain));
     }
 }
