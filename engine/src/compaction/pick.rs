@@ -146,9 +146,10 @@ fn merge_by_size(levels: &Levels, busy: &BTreeSet<TableId>, sizes: &Sizes) -> Op
     let bytes = levels.bytes_by_level();
     let mut target = sizes.level1_bytes;
     let mut over = Vec::new();
-    for depth in 1..levels.levels.len() - 1 {
-        if bytes[depth] > target {
-            over.push((u128::from(bytes[depth]) * 1_000 / u128::from(target.max(1)), depth));
+    // Level 0 is judged by its count, and the last level has nowhere to go.
+    for (depth, bytes) in bytes.iter().enumerate().skip(1).take(levels.levels.len().saturating_sub(2)) {
+        if *bytes > target {
+            over.push((u128::from(*bytes) * 1_000 / u128::from(target.max(1)), depth));
         }
         target = target.saturating_mul(sizes.ratio);
     }

@@ -46,6 +46,12 @@ pub struct Prepared {
     pub levels: Arc<Levels>,
 }
 
+struct Row {
+    sequence: u64,
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
 /// Reads and writes manifest edits.
 pub struct Journal {
     catalog: Arc<dyn Catalog>,
@@ -65,23 +71,23 @@ impl Journal {
     /// # Errors
     /// `Unavailable` if the catalog cannot be read. Damage of one tablet is its own value.
     pub fn load(&self) -> Result<BTreeMap<TabletId, Result<Loaded>>> {
-        let mut by_tablet: BTreeMap<TabletId, Vec<(u64, Vec<u8>, Vec<u8>)>> = BTreeMap::new();
+        let mut by_tablet: BTreeMap<TabletId, Vec<Row>> = BTreeMap::new();
         for (key, value) in self.catalog.scan(&RowKey::manifest_edits())? {
             let RowKey::ManifestEdit { tablet, sequence } = RowKey::decode(&key)? else {
                 return Err(Damage::of(Nature::Malformed, "a foreign row among the manifest edits")
                     .at("catalog")
                     .into());
             };
-            by_tablet.entry(tablet).or_default().push((sequence, key, value));
+            by_tablet.entry(tablet).or_default().push(Row { sequence, key, value });
         }
         Ok(by_tablet.into_iter().map(|(tablet, rows)| (tablet, self.replay(tablet, rows))).collect())
     }
 
-    fn replay(&self, tablet: TabletId, rows: Vec<(u64, Vec<u8>, Vec<u8>)>) -> Result<Loaded> {
+    fn replay(&self, tablet: TabletId, rows: Vec<Row>) -> Result<Loaded> {
         let place = |sequence: u64| format!("manifest of {tablet}, edit {sequence}");
         let mut levels: Option<Levels> = None;
         let mut position = Position::default();
-        for (sequence, key, value) in rows {
+        for Row { sequence, key, value } in rows {
             if levels.is_some() && sequence != position.sequence + 1 {
                 let gap = Damage::of(Nature::Missing, "an edit is missing before this one");
                 return Err(gap.at(place(sequence)).into());

@@ -92,7 +92,7 @@ impl Levels {
     fn arrange(&mut self) {
         for (depth, level) in self.levels.iter_mut().enumerate() {
             match depth {
-                0 => level.sort_by(|a, b| (b.greatest_stamp, b.id).cmp(&(a.greatest_stamp, a.id))),
+                0 => level.sort_by_key(|meta| std::cmp::Reverse((meta.greatest_stamp, meta.id))),
                 _ => level.sort_by(|a, b| (&a.span.start, &a.least).cmp(&(&b.span.start, &b.least))),
             }
         }

@@ -159,7 +159,7 @@ impl Block {
             last.clear();
             last.extend_from_slice(key);
             entries += 1;
-            cursor.next()?;
+            cursor.step()?;
         }
         Ok(entries)
     }
@@ -344,7 +344,7 @@ impl BlockCursor {
         }
         self.stand_at_restart(low)?;
         while self.key().is_some_and(|key| key < target) {
-            self.next()?;
+            self.step()?;
         }
         Ok(())
     }
@@ -353,7 +353,7 @@ impl BlockCursor {
     ///
     /// # Errors
     /// `Damaged`.
-    pub fn next(&mut self) -> Result<(), Damage> {
+    pub fn step(&mut self) -> Result<(), Damage> {
         match self.at {
             Some(_) => self.stand(self.entry.value.1),
             None => Ok(()),
@@ -364,7 +364,7 @@ impl BlockCursor {
     ///
     /// # Errors
     /// `Damaged`.
-    pub fn prev(&mut self) -> Result<(), Damage> {
+    pub fn step_back(&mut self) -> Result<(), Damage> {
         let Some(here) = self.at else { return Ok(()) };
         // The last restart before this entry; from there forward again.
         let (mut low, mut high) = (0, self.block.restarts);

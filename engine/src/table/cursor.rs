@@ -147,7 +147,7 @@ impl Cursor for TableCursor {
 
     fn next(&mut self) -> Result<()> {
         if let Some(mut data) = self.data.take() {
-            self.at_data(data.next())?;
+            self.at_data(data.step())?;
             let is_there = data.key().is_some();
             self.data = Some(data);
             if is_there {
@@ -155,7 +155,7 @@ impl Cursor for TableCursor {
             }
         }
         if let Some(mut index) = self.index.take() {
-            self.at_data(index.next())?;
+            self.at_data(index.step())?;
             self.index = Some(index);
             if self.load(Edge::First)? {
                 return Ok(());
@@ -166,7 +166,7 @@ impl Cursor for TableCursor {
 
     fn prev(&mut self) -> Result<()> {
         if let Some(mut data) = self.data.take() {
-            self.at_data(data.prev())?;
+            self.at_data(data.step_back())?;
             let is_there = data.key().is_some();
             self.data = Some(data);
             if is_there {
@@ -174,7 +174,7 @@ impl Cursor for TableCursor {
             }
         }
         if let Some(mut index) = self.index.take() {
-            self.at_data(index.prev())?;
+            self.at_data(index.step_back())?;
             self.index = Some(index);
             if self.load(Edge::Last)? {
                 return Ok(());

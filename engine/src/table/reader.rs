@@ -311,7 +311,7 @@ impl Table {
                     Err(Error::Damaged(damage)) => found.push(damage),
                     Err(other) => return Err(other),
                 }
-                walk.next().map_err(|damage| self.here(damage, index))?;
+                walk.step().map_err(|damage| self.here(damage, index))?;
             }
         }
         if let Some(place) = end.tombstones_at {

@@ -37,7 +37,7 @@ impl OpenedBlocks for NoCache {
 
 fn sealer(tenants: impl IntoIterator<Item = u64>) -> Arc<Sealer> {
     let keys = Keyring::new();
-    let mut add = |owner, purpose| {
+    let add = |owner, purpose| {
         keys.insert(owner, purpose, KeyEpoch(1), SecretKey::new([owner.id() as u8; 32])).unwrap();
         keys.activate(owner, purpose, KeyEpoch(1)).unwrap();
     };

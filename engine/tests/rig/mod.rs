@@ -129,6 +129,7 @@ impl Dice {
 
 /// Seeds for a test: one a case, beginning at `DEWPOND_SEED` (printed) or at a fixed number.
 pub fn seeds(default_cases: u64) -> impl Iterator<Item = u64> {
+    #[expect(clippy::disallowed_methods, reason = "a test run is steered from outside, and prints by what")]
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let first = number("DEWPOND_SEED").unwrap_or(1);
     let cases = number("DEWPOND_CASES").unwrap_or(default_cases);

@@ -1,0 +1,18 @@
+# Names for people. Continuous integration runs `.ci/run`, which needs only cargo and bash.
+
+# Everything a reviewer will ask for.
+check:
+    .ci/run
+
+# Formats, and applies what clippy can.
+fix:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+
+# All tests.
+test:
+    cargo test --workspace
+
+# Our engine beside its peers, quickly.
+bench:
+    cargo run --release -p benches -- engine --quick
