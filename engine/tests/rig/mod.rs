@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub mod oracle;
+pub mod script;
 
 use engine::catalog::MemoryCatalog;
 use engine::clock::ManualClock;
