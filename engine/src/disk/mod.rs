@@ -19,7 +19,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-#[expect(clippy::len_without_is_empty, reason = "a length here may fail, and nobody asks only whether it is zero")]
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "a length here may fail, and nobody asks only whether it is zero"
+)]
 /// An open file. All methods take `&self`: positions are arguments, so readers need no lock.
 pub trait DiskFile: Send + Sync {
     /// Fills `out` from byte `offset` on.

@@ -124,15 +124,23 @@ impl Script {
             pool.drop_tablet(IMPORTED).unwrap();
         }
         let present: Vec<TabletId> = pool.tablets().iter().map(|tablet| tablet.id()).collect();
-        assert!(present.is_empty() || present == [TABLET] || present == [LEFT, RIGHT], "{context}: {present:?}");
+        assert!(
+            present.is_empty() || present == [TABLET] || present == [LEFT, RIGHT],
+            "{context}: {present:?}"
+        );
         if present.is_empty() {
-            assert!(self.logs.is_empty() && self.told.is_empty(), "{context}: a tablet that was there is gone");
+            assert!(
+                self.logs.is_empty() && self.told.is_empty(),
+                "{context}: a tablet that was there is gone"
+            );
         }
         for tablet in pool.tablets() {
             let durable = tablet.durable().index;
             let told = self.told.get(&tablet.id()).copied().unwrap_or_default();
             assert!(durable >= told, "{context}: durable {durable} after it told of {told}");
-            for entry in self.logs.get(&tablet.id()).into_iter().flatten().filter(|entry| entry.index > durable) {
+            for entry in
+                self.logs.get(&tablet.id()).into_iter().flatten().filter(|entry| entry.index > durable)
+            {
                 tablet.apply(&entry.batch()).unwrap();
             }
         }
@@ -143,7 +151,8 @@ impl Script {
         self.check(&pool, context);
         let stats = pool.stats();
         assert_eq!((stats.files_to_remove, stats.counters.work_failed), (0, 0), "{context}");
-        let named: usize = pool.tablets().iter().map(|t| t.stats().tables_by_level.iter().sum::<usize>()).sum();
+        let named: usize =
+            pool.tablets().iter().map(|t| t.stats().tables_by_level.iter().sum::<usize>()).sum();
         let on_disk = self.rig.disk.files().keys().filter(|path| path.starts_with("/pool/tables")).count();
         assert!(on_disk <= named, "{context}: {on_disk} files for {named} tables");
     }
