@@ -136,6 +136,11 @@ impl BlockFile {
         read(file, &self.place, &mut head, stripe.end_offset)?;
         let number = stripe.first_block + stripe.blocks - 1;
         let head = FrameHead::decode(&head).map_err(|damage| damage.at(&self.place).in_block(number))?;
+        if stripe.end_offset + u64::from(head.frame_bytes()) != stripe.offset + stripe.length {
+            // The directory is authentic, the frame's head is not yet: it is the head that must be wrong.
+            let rot = Damage::of(Nature::Rot, "the last block of a stripe has another length");
+            return Err(rot.at(&self.place).in_block(number).into());
+        }
         let place = BlockPlace { number, offset: stripe.end_offset, bytes: head.frame_bytes() };
         let block_type = match head.block_type {
             6 => BlockType::Solo,
