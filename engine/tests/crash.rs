@@ -1,6 +1,8 @@
 //! A crash at every disk operation of a scripted run: what was durable is there, what was not is in the caller's log, and
 //! nothing is left over.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod rig;
 
 use engine::disk::sim::Faults;

@@ -1,6 +1,8 @@
 //! Damage: every flipped bit of a table and a manifest is noticed; blocks and files that are moved, cut or forged are refused, by
 //! name; and no reader ever gets other bytes.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod rig;
 
 use engine::ids::{LogIndex, TableId, TenantId};

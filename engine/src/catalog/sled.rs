@@ -3,17 +3,35 @@
 use super::{Catalog, Change};
 use crate::error::{Error, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of sled's own cache: manifests are read once, at start.
 const CACHE_BYTES: u64 = 8 << 20;
 
 /// A catalog in a folder, kept by sled.
-pub struct SledCatalog(sled::Db);
+///
+/// After an I/O error sled answers every later call with that error. It is closed then, and the next call opens it again,
+/// so that a full disk stops the catalog only for as long as it is full.
+pub struct SledCatalog {
+    dir: PathBuf,
+    /// `None` after an error.
+    open: Mutex<Option<sled::Db>>,
+}
 
-fn failed(verb: &'static str) -> impl Fn(sled::Error) -> Error {
-    move |error| Error::Catalog { verb, cause: error.to_string() }
+fn failed(verb: &'static str, error: &sled::Error) -> Error {
+    Error::Catalog { verb, cause: error.to_string() }
+}
+
+fn open_db(dir: &Path) -> Result<sled::Db> {
+    let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    // sled asserts on some kinds of damage. What it read is of no use then, and nothing of it is kept.
+    let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
+    let opened = opened.map_err(|_| {
+        let cause = "the files are damaged beyond what sled can tell".to_owned();
+        Error::Catalog { verb: "open", cause }
+    })?;
+    opened.map_err(|error| failed("open", &error))
 }
 
 impl SledCatalog {
@@ -22,14 +40,25 @@ impl SledCatalog {
     /// # Errors
     /// `Unavailable`: sled cannot open it, in its own words.
     pub fn open(dir: &Path) -> Result<Self> {
-        let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-        // sled asserts on some kinds of damage. What it read is of no use then, and nothing of it is kept.
-        let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
-        let opened = opened.map_err(|_| {
-            let cause = "the files are damaged beyond what sled can tell".to_owned();
-            Error::Catalog { verb: "open", cause }
-        })?;
-        Ok(Self(opened.map_err(failed("open"))?))
+        Ok(Self { dir: dir.to_owned(), open: Mutex::new(Some(open_db(dir)?)) })
+    }
+
+    /// Does `work` on the open database; one that fails is closed.
+    fn with<T>(&self, verb: &'static str, work: impl Fn(&sled::Db) -> sled::Result<T>) -> Result<T> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let db = match open.take() {
+            Some(db) => db,
+            None => open_db(&self.dir)?,
+        };
+        let done = catch_unwind(AssertUnwindSafe(|| work(&db)));
+        match done {
+            Ok(Ok(done)) => {
+                *open = Some(db);
+                Ok(done)
+            }
+            Ok(Err(error)) => Err(failed(verb, &error)),
+            Err(_) => Err(Error::Catalog { verb, cause: "sled panicked; it is opened again".to_owned() }),
+        }
     }
 
     /// Opens a pool's catalog in the folder `catalog` inside the pool's.
@@ -41,25 +70,27 @@ impl SledCatalog {
 
 impl Catalog for SledCatalog {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        Ok(self.0.get(key).map_err(failed("get"))?.map(|value| value.to_vec()))
+        self.with("get", |db| Ok(db.get(key)?.map(|value| value.to_vec())))
     }
 
     fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let rows = self.0.scan_prefix(prefix);
-        rows.map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(failed("scan")))
-            .collect()
+        self.with("scan", |db| {
+            db.scan_prefix(prefix).map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
+        })
     }
 
     fn commit(&self, changes: &[Change]) -> Result<()> {
-        let mut batch = sled::Batch::default();
-        for change in changes {
-            match change {
-                Change::Put { key, value } => batch.insert(&key[..], &value[..]),
-                Change::Remove { key } => batch.remove(&key[..]),
+        self.with("commit", |db| {
+            let mut batch = sled::Batch::default();
+            for change in changes {
+                match change {
+                    Change::Put { key, value } => batch.insert(&key[..], &value[..]),
+                    Change::Remove { key } => batch.remove(&key[..]),
+                }
             }
-        }
-        self.0.apply_batch(batch).map_err(failed("commit"))?;
-        self.0.flush().map_err(failed("sync"))?;
-        Ok(())
+            db.apply_batch(batch)?;
+            db.flush()?;
+            Ok(())
+        })
     }
 }

@@ -16,6 +16,8 @@ use std::path::Path;
 
 /// Name of the listing in an exported folder.
 pub const LISTING_NAME: &str = "checkpoint.dpl";
+/// A file that is still being copied has this behind its name.
+const PART_SUFFIX: &str = ".part";
 pub(super) const PIECE_BYTES: usize = 1 << 20;
 /// Marks of a stream: a file follows, or nothing more.
 pub(super) const FILE_FOLLOWS: u8 = 1;
@@ -65,8 +67,9 @@ impl Checkpoint {
         files
     }
 
-    /// Copies listing and files into `dir` of `disk`; a file that is there with the same length is left as it is. The
-    /// listing comes last, so a folder with a listing is whole. Needs no tenant's key. Returns bytes copied.
+    /// Copies listing and files into `dir` of `disk`. A file that has its name there was synced whole before it got it, so it
+    /// is left as it is, once its length agrees. The listing comes last, so a folder with a listing is whole. Needs no
+    /// tenant's key. Returns bytes copied.
     ///
     /// # Errors
     /// `Damaged` names a file whose content is not what the manifest says; `Unavailable` if a disk failed.
@@ -79,33 +82,40 @@ impl Checkpoint {
             let name = format!("{}.dpb", file.id);
             let path = dir.join(&name);
             if present.contains(&name) {
-                let is_whole =
-                    disk.open(&path).and_then(|there| there.len()).is_ok_and(|len| len == file.bytes);
-                if is_whole {
+                let length = disk.open(&path).and_then(|there| there.len());
+                if length.map_err(|error| Error::io("measure", &path, error))? == file.bytes {
                     continue;
                 }
                 disk.remove(&path).map_err(|error| Error::io("remove", &path, error))?;
             }
-            let source = self.ground.files.file(file.id)?;
-            let target = disk.create(&path).map_err(|error| Error::io("create", &path, error))?;
-            let place = Files::place(file.id);
-            let write = |piece: &[u8], at| {
-                self.ground.charge(piece.len() as u64);
-                target.write_all_at(piece, at).map_err(|error| Error::io("write", &path, error))
-            };
-            let done = copy_verified(&file, &place, |out, at| read_at(&*source, &place, out, at), write)
-                .and_then(|()| target.sync().map_err(|error| Error::io("sync", &path, error)));
-            if let Err(error) = done {
-                // What is left of it has the right name and perhaps the right length: it must go.
-                let _ = disk.remove(&path);
+            let part = dir.join(format!("{name}{PART_SUFFIX}"));
+            if present.contains(&format!("{name}{PART_SUFFIX}")) {
+                disk.remove(&part).map_err(|error| Error::io("remove", &part, error))?;
+            }
+            if let Err(error) = self.copy_to(disk, &file, &part) {
+                // A later export removes what cannot be removed now.
+                let _ = disk.remove(&part);
                 return Err(error);
             }
+            disk.rename(&part, &path).map_err(|error| Error::io("rename", &part, error))?;
             copied += file.bytes;
         }
         disk.sync_dir(dir).map_err(|error| Error::io("sync folder", dir, error))?;
         atomic::replace(disk, dir, LISTING_NAME, &self.listing)
             .map_err(|error| Error::io("write listing in", dir, error))?;
         Ok(copied)
+    }
+
+    fn copy_to(&self, disk: &dyn Disk, file: &ListedFile, path: &Path) -> Result<()> {
+        let source = self.ground.files.file(file.id)?;
+        let target = disk.create(path).map_err(|error| Error::io("create", path, error))?;
+        let place = Files::place(file.id);
+        let write = |piece: &[u8], at| {
+            self.ground.charge(piece.len() as u64);
+            target.write_all_at(piece, at).map_err(|error| Error::io("write", path, error))
+        };
+        copy_verified(file, &place, |out, at| read_at(&*source, &place, out, at), write)?;
+        target.sync().map_err(|error| Error::io("sync", path, error))
     }
 
     /// Writes listing and files into `out`, but for the files in `present`, which the receiver has. Returns bytes of

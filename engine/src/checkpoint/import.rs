@@ -163,7 +163,7 @@ impl Pool {
                 continue;
             }
             let path = self.ground.files.path(file.id);
-            let target = self.ground.files.create(file.id)?;
+            let target = self.ground.files.create_anew(file.id)?;
             created.push(file.clone());
             fetch(file, &Files::place(file.id), &mut |piece, at| {
                 self.ground.charge(piece.len() as u64);

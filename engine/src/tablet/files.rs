@@ -30,6 +30,8 @@ struct Known {
     tables: BTreeMap<TableId, Entry>,
     /// Needed by nobody; background work removes them.
     doomed: BTreeSet<TableId>,
+    /// Being removed now.
+    going: BTreeSet<TableId>,
     handles: BTreeMap<TableId, (u64, Arc<dyn DiskFile>)>,
     by_use: BTreeMap<u64, TableId>,
     uses: u64,
@@ -65,6 +67,29 @@ impl Files {
     pub(crate) fn create(&self, id: TableId) -> Result<Arc<dyn DiskFile>> {
         let path = self.path(id);
         self.disk.create(&path).map_err(|source| Error::io("create", &path, source))
+    }
+
+    /// Creates the file of a table that comes from elsewhere, in the place of one that nobody needs: what an earlier try left,
+    /// or a dropped tablet's that is not removed yet.
+    pub(crate) fn create_anew(&self, id: TableId) -> Result<Arc<dyn DiskFile>> {
+        let mut known = self.known();
+        let is_needed = known.going.contains(&id)
+            || known.tables.get(&id).is_some_and(|entry| entry.named > 0 || entry.live.strong_count() > 0);
+        let path = self.path(id);
+        if is_needed {
+            let source =
+                io::Error::new(io::ErrorKind::AlreadyExists, "somebody still needs the file of this name");
+            return Err(Error::io("create", &path, source));
+        }
+        // Nobody removes it while the lock is held, nor after: it is no longer doomed.
+        known.doomed.remove(&id);
+        known.close(id);
+        match self.disk.remove(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(Error::io("remove", &path, source)),
+        }
+        self.create(id)
     }
 
     /// Makes the names of new files durable.
@@ -127,14 +152,18 @@ impl Files {
             let id = known.doomed.pop_first()?;
             known.tables.remove(&id);
             known.close(id);
+            known.going.insert(id);
             id
         };
         let path = self.path(id);
-        Some(match self.disk.remove(&path) {
+        let removed = self.disk.remove(&path);
+        let mut known = self.known();
+        known.going.remove(&id);
+        Some(match removed {
             Ok(()) => Ok(id),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(id),
             Err(source) => {
-                self.known().doomed.insert(id);
+                known.doomed.insert(id);
                 Err(Error::io("remove", &path, source))
             }
         })

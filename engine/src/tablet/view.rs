@@ -191,8 +191,8 @@ impl View {
         user_keys.iter().map(|key| self.get(tenant, collection, key)).collect()
     }
 
-    /// Looks into the sources newest first. Whatever a source holds of a row is newer than all of it in the sources after,
-    /// so the first version found decides, and so does the first range tombstone.
+    /// Looks into memtables, level 0 and the sorted levels, newest first. Whatever one of them holds of a row is newer than
+    /// all of it in those after, so the first version found decides, and so does the first range tombstone.
     fn find(&self, tenant: TenantId, row: &[u8]) -> Result<Option<Found>> {
         let at = self.moment.at;
         let frozen = self.snapshot.frozen.iter().map(|frozen| &frozen.counted);
@@ -204,21 +204,50 @@ impl View {
             }
         }
         for (depth, level) in self.snapshot.tables.iter().enumerate() {
-            // The tables of a level that hold the row: any of level 0; deeper, one, or a few that share a large row.
-            let (from, to) = if depth == 0 { (0, level.len()) } else { holding(level, row) };
-            let (mut found, mut covered) = (None, None);
-            for table in level[from..to].iter().filter(|table| table.meta().span.contains(row)) {
-                covered = covered.max(table.tombstones(tenant)?.and_then(|all| all.covering(row, at)));
-                found = table.get(row, at)?;
-                if found.is_some() || (depth == 0 && covered.is_some()) {
-                    break;
-                }
-            }
+            let (found, covered) = match depth {
+                0 => self.find_in_level0(tenant, row, level)?,
+                _ => self.find_in_sorted(tenant, row, level)?,
+            };
             if found.is_some() || covered.is_some() {
                 return Ok(self.seen(found, covered));
             }
         }
         Ok(None)
+    }
+
+    /// Tables of level 0 stand by their greatest stamp, newest first. One that was cut inside a row may stand behind a
+    /// table that has older versions of the row, so the look ends only where no later table can hold anything newer.
+    fn find_in_level0(&self, tenant: TenantId, row: &[u8], level: &[Arc<Table>]) -> Result<InSource> {
+        let (mut found, mut covered): InSource = (None, None);
+        for table in level.iter().filter(|table| table.meta().span.contains(row)) {
+            let newest = found.as_ref().map(|(stamp, _)| *stamp).max(covered);
+            if newest.is_some_and(|newest| table.meta().greatest_stamp <= newest) {
+                break;
+            }
+            covered = covered.max(self.covered_in(tenant, row, table)?);
+            let here = table.get(row, self.moment.at)?;
+            if here.as_ref().map(|(stamp, _)| *stamp) > found.as_ref().map(|(stamp, _)| *stamp) {
+                found = here;
+            }
+        }
+        Ok((found, covered))
+    }
+
+    /// Deeper, one table holds the row, or a few that share a large row: its newest versions stand in the first.
+    fn find_in_sorted(&self, tenant: TenantId, row: &[u8], level: &[Arc<Table>]) -> Result<InSource> {
+        let (mut found, mut covered): InSource = (None, None);
+        let (from, to) = holding(level, row);
+        for table in &level[from..to] {
+            covered = covered.max(self.covered_in(tenant, row, table)?);
+            if found.is_none() {
+                found = table.get(row, self.moment.at)?;
+            }
+        }
+        Ok((found, covered))
+    }
+
+    fn covered_in(&self, tenant: TenantId, row: &[u8], table: &Table) -> Result<Option<Stamp>> {
+        Ok(table.tombstones(tenant)?.and_then(|all| all.covering(row, self.moment.at)))
     }
 
     fn seen(&self, found: Option<(Stamp, OwnedSlot)>, covered: Option<Stamp>) -> Option<Found> {
@@ -367,6 +396,9 @@ impl View {
         Ok(events)
     }
 }
+
+/// What a source has of a row: its newest version in reach, and the newest range tombstone in reach that covers it.
+type InSource = (Option<(Stamp, OwnedSlot)>, Option<Stamp>);
 
 /// The tables of a sorted level whose span may hold `row`.
 fn holding(level: &[Arc<Table>], row: &[u8]) -> (usize, usize) {

@@ -61,7 +61,10 @@ fn step_of(board: &Board, shift: Shift) -> Done {
                     tablet.fence(format!("background work panicked: {cause}"));
                     Done::Failed(Some(tablet.id()))
                 }
-                Task::Remove | Task::Scrub => Done::Failed(None),
+                Task::Remove | Task::Scrub => {
+                    board.ground.counters.work_failed.add(1);
+                    Done::Failed(None)
+                }
             }
         }
     };

@@ -42,6 +42,9 @@ impl LogEntry {
     }
 }
 
+/// What happened to a key, and when: a value with its expiry, or a deletion.
+pub type Event = (Stamp, Option<(Vec<u8>, u64)>);
+
 pub type Seen = (Vec<u8>, Stamp, Vec<u8>);
 
 /// Every write ever applied.
@@ -56,7 +59,7 @@ impl Oracle {
     }
 
     /// Events of a key, oldest first: value or deletion.
-    pub fn events(&self, of: TenantId, key: &[u8]) -> Vec<(Stamp, Option<(Vec<u8>, u64)>)> {
+    pub fn events(&self, of: TenantId, key: &[u8]) -> Vec<Event> {
         let mut events = Vec::new();
         for (stamp, write) in &self.writes {
             match write {
@@ -64,10 +67,12 @@ impl Oracle {
                     events.push((*stamp, Some((value.clone(), *expires_ms))));
                 }
                 Write::Delete { tenant, key: k } if *tenant == of && k == key => events.push((*stamp, None)),
-                Write::DeleteRange { tenant, start, end } if *tenant == of => {
-                    if key >= &start[..] && end.as_ref().is_none_or(|end| key < &end[..]) {
-                        events.push((*stamp, None));
-                    }
+                Write::DeleteRange { tenant, start, end }
+                    if *tenant == of
+                        && key >= &start[..]
+                        && end.as_ref().is_none_or(|end| key < &end[..]) =>
+                {
+                    events.push((*stamp, None));
                 }
                 _ => {}
             }
