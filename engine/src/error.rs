@@ -30,8 +30,6 @@ pub enum Nature {
     Tampered,
     /// Whole and sealed, but made for another place: another file, block or stripe. Alarm.
     WrongPlace,
-    /// Sealed under another key than the one its place names.
-    WrongKey,
     /// The file ends too early, or is not there.
     Missing,
     /// Opened and authentic, but not what the format allows: a bug of a writer.
@@ -44,7 +42,6 @@ impl fmt::Display for Nature {
             Self::Rot => "ROT",
             Self::Tampered => "TAMPERED",
             Self::WrongPlace => "WRONG_PLACE",
-            Self::WrongKey => "WRONG_KEY",
             Self::Missing => "MISSING",
             Self::Malformed => "MALFORMED",
         })

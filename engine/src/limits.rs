@@ -26,9 +26,10 @@ pub const FILE_STRIPES_MAX: u32 = 65_535;
 pub const FILE_BYTES_MAX: u64 = 4 << 30;
 /// Bytes of the plaintext of an envelope.
 pub const ENVELOPE_BYTES_MAX: usize = 16 << 20;
-/// Envelopes sealed by one data key on one node, after which it is refused.
+/// Envelopes sealed by one data key in one process, after which it is refused. No counter rests on disk: a restart begins anew,
+/// and 2^40 envelopes are more than a process lives to seal.
 pub const ENVELOPES_PER_KEY_MAX: u64 = 1 << 40;
-/// Bytes sealed by one data key on one node, after which rotation is asked for.
+/// Bytes sealed by one data key in one process, after which rotation is asked for.
 pub const SEALED_BYTES_PER_KEY_MAX: u64 = 4 << 40;
 
 /// A stripe whose entries are smaller than this is one block (type solo).
@@ -75,7 +76,7 @@ pub const HISTORY_ENTRIES_MAX: usize = 1_000;
 /// Keys of one multi-get.
 pub const MULTI_GET_KEYS_MAX: usize = 10_000;
 
-/// Bytes of a checkpoint listing: a file takes about 100 bytes and 28 a stripe.
+/// Bytes of a checkpoint listing: a file takes 64 bytes, and 32 a stripe.
 pub const LISTING_BYTES_MAX: u64 = 64 << 20;
 
 /// Keys a keyring holds in memory.

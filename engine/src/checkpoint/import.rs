@@ -68,66 +68,34 @@ impl Pool {
         }
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
         read_at(&*file, LISTING_NAME, &mut bytes, 0)?;
-        self.import(id, &bytes, |wanted, place, write| {
+        let fetch = |wanted: &ListedFile, place: &str, write: Write<'_>| {
             let path = dir.join(format!("{}.dpb", wanted.id));
             let source = disk.open(&path).map_err(|error| missing(error, &path))?;
             if source.len().map_err(|error| Error::io("measure", &path, error))? != wanted.bytes {
-                return Err(Damage::of(Nature::Missing, "another length than listed")
-                    .at(path.display())
-                    .into());
+                let damage = Damage::of(Nature::Missing, "another length than listed");
+                return Err(damage.at(path.display()).into());
             }
             copy_verified(wanted, place, |out, at| read_at(&*source, place, out, at), write)
-        })
+        };
+        self.import(id, &bytes, fetch, || Ok(()))
     }
 
-    /// Creates the tablet `id` from a stream that [`super::Checkpoint::export_to_stream`] wrote.
+    /// Creates the tablet `id` from a stream that [`super::Checkpoint::export_to_stream`] wrote. Files that are here already
+    /// may stand in the stream or be left out of it.
     ///
     /// # Errors
-    /// As [`Pool::import_from_dir`]; `Damaged` also for a stream that ends early or lacks a file that is not here.
+    /// As [`Pool::import_from_dir`]; `Damaged` also for a stream that ends early, goes on after its end, or lacks a file
+    /// that is not here.
     pub fn import_from_stream(&self, source: &mut dyn Read, id: TabletId) -> Result<Imported> {
-        let head: [u8; 12] = read_array(source)?;
-        let [magic @ .., v0, v1, 0, 0, l0, l1, l2, l3] = head else {
-            return Err(Damage::of(Nature::Malformed, "reserved bytes are not zero")
-                .at("checkpoint stream")
-                .into());
-        };
-        if magic != magic::CHECKPOINT_STREAM {
-            return Err(Damage::of(Nature::WrongPlace, "no checkpoint stream")
-                .at("checkpoint stream")
-                .into());
-        }
-        let version = u16::from_be_bytes([v0, v1]);
-        if version != magic::CHECKPOINT_STREAM_VERSION {
-            let what = "checkpoint stream".to_owned();
-            return Err(Error::Unsupported { what, found: u32::from(version), supported: "1" });
-        }
-        let length = u64::from(u32::from_be_bytes([l0, l1, l2, l3]));
-        if length > limits::LISTING_BYTES_MAX {
-            return Err(Error::TooLarge {
-                what: "listing bytes",
-                got: length,
-                max: limits::LISTING_BYTES_MAX,
-            });
-        }
-        let mut listing = Vec::new();
-        source.take(length).read_to_end(&mut listing).map_err(stream_failed)?;
-        let imported = self.import(id, &listing, |wanted, place, write| {
-            // Files come in the listing's order, so the next one must be the one wanted.
-            let mark = read_array::<1>(source)?;
-            if mark != [FILE_FOLLOWS] || TableId(read_array(source)?) != wanted.id {
-                return Err(Damage::of(Nature::Missing, "the stream leaves out a file that is not here")
-                    .at(place)
-                    .into());
-            }
-            if u64::from_be_bytes(read_array(source)?) != wanted.bytes {
-                return Err(Damage::of(Nature::Malformed, "another length than listed").at(place).into());
-            }
-            copy_verified(wanted, place, |out, _| source.read_exact(out).map_err(stream_failed), write)
-        })?;
-        match read_array::<1>(source)? {
-            [END] => Ok(imported),
-            _ => Err(Damage::of(Nature::Malformed, "the stream goes on after its last file").into()),
-        }
+        let at_stream = |error: Error| error.at("checkpoint stream");
+        let listing = read_listing(source).map_err(at_stream)?;
+        let source = std::cell::RefCell::new(FileStream { source, next: None, has_ended: false });
+        self.import(
+            id,
+            &listing,
+            |wanted, place, write| source.borrow_mut().fetch(wanted, place, write).map_err(at_stream),
+            || source.borrow_mut().finish().map_err(at_stream),
+        )
     }
 
     fn import(
@@ -135,16 +103,17 @@ impl Pool {
         id: TabletId,
         listing: &[u8],
         mut fetch: impl FnMut(&ListedFile, &str, Write<'_>) -> Result<()>,
+        finish: impl FnOnce() -> Result<()>,
     ) -> Result<Imported> {
         let unverified = UnverifiedListing::decode(listing).map_err(|error| error.at(LISTING_NAME))?;
         let listing = unverified.verify(&self.ground.sealer).map_err(|error| error.at(LISTING_NAME))?;
         let present = self.pinned_tables();
         let mut created = Vec::new();
-        let mut done = self.fetch_missing(&listing, &present, &mut created, &mut fetch);
-        if done.is_ok() {
-            done = self.ground.files.sync_names();
-        }
-        let born = done.and_then(|()| self.adopt(id, &listing.levels));
+        let born = self
+            .fetch_missing(&listing, &present, &mut created, &mut fetch)
+            .and_then(|()| finish())
+            .and_then(|()| self.ground.files.sync_names())
+            .and_then(|()| self.adopt(id, &listing.levels));
         let tablet =
             born.inspect_err(|_| created.iter().for_each(|file| self.ground.files.discard(file.id)))?;
         let skipped_files = listing.files.len() - created.len();
@@ -177,11 +146,95 @@ impl Pool {
 
 type Write<'a> = &'a mut dyn FnMut(&[u8], u64) -> Result<()>;
 
+/// Head and listing of a checkpoint stream.
+fn read_listing(source: &mut dyn Read) -> Result<Vec<u8>> {
+    let [m0, m1, m2, m3, v0, v1, r0, r1, l0, l1, l2, l3]: [u8; 12] = read_array(source)?;
+    if [m0, m1, m2, m3] != magic::CHECKPOINT_STREAM {
+        return Err(Damage::of(Nature::WrongPlace, "no checkpoint stream").into());
+    }
+    let version = u16::from_be_bytes([v0, v1]);
+    if version != magic::CHECKPOINT_STREAM_VERSION {
+        let what = "checkpoint stream".to_owned();
+        return Err(Error::Unsupported { what, found: u32::from(version), supported: "1" });
+    }
+    if [r0, r1] != [0, 0] {
+        return Err(Damage::of(Nature::Malformed, "reserved bytes are not zero").into());
+    }
+    let length = u64::from(u32::from_be_bytes([l0, l1, l2, l3]));
+    if length > limits::LISTING_BYTES_MAX {
+        return Err(Error::TooLarge { what: "listing bytes", got: length, max: limits::LISTING_BYTES_MAX });
+    }
+    let mut listing = Vec::new();
+    source.take(length).read_to_end(&mut listing).map_err(stream_failed)?;
+    match listing.len() as u64 == length {
+        true => Ok(listing),
+        false => Err(Damage::of(Nature::Missing, "the stream ends early").into()),
+    }
+}
+
+/// The files of a stream, in the listing's order.
+struct FileStream<'a> {
+    source: &'a mut dyn Read,
+    /// A file whose head has been read and whose bytes have not.
+    next: Option<(TableId, u64)>,
+    has_ended: bool,
+}
+
+impl FileStream<'_> {
+    fn peek(&mut self) -> Result<Option<(TableId, u64)>> {
+        if self.next.is_none() && !self.has_ended {
+            match read_array::<1>(self.source)? {
+                [FILE_FOLLOWS] => {
+                    let id = TableId(read_array(self.source)?);
+                    self.next = Some((id, u64::from_be_bytes(read_array(self.source)?)));
+                }
+                [END] => self.has_ended = true,
+                _ => return Err(Damage::of(Nature::Malformed, "an unknown mark in the stream").into()),
+            }
+        }
+        Ok(self.next)
+    }
+
+    /// Passes over the bytes of a file that is here already.
+    fn skip(&mut self, bytes: u64) -> Result<()> {
+        self.next = None;
+        let skipped = io::copy(&mut self.source.take(bytes), &mut io::sink()).map_err(stream_failed)?;
+        match skipped == bytes {
+            true => Ok(()),
+            false => Err(Damage::of(Nature::Missing, "the stream ends early").into()),
+        }
+    }
+
+    fn fetch(&mut self, wanted: &ListedFile, place: &str, write: Write<'_>) -> Result<()> {
+        while let Some((_, bytes)) = self.peek()?.filter(|(id, _)| *id < wanted.id) {
+            self.skip(bytes)?;
+        }
+        match self.next.take() {
+            Some((id, bytes)) if id == wanted.id && bytes == wanted.bytes => {}
+            Some((id, _)) if id == wanted.id => {
+                return Err(Damage::of(Nature::Malformed, "another length than listed").at(place).into());
+            }
+            _ => {
+                let damage = Damage::of(Nature::Missing, "the stream leaves out a file that is not here");
+                return Err(damage.at(place).into());
+            }
+        }
+        let source = &mut self.source;
+        copy_verified(wanted, place, |out, _| source.read_exact(out).map_err(stream_failed), write)
+    }
+
+    /// To the end of the stream, which must be there.
+    fn finish(&mut self) -> Result<()> {
+        while let Some((_, bytes)) = self.peek()? {
+            self.skip(bytes)?;
+        }
+        Ok(())
+    }
+}
+
 fn stream_failed(error: io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::UnexpectedEof => {
-            Damage::of(Nature::Missing, "the stream ends early").at("checkpoint stream").into()
-        }
+        io::ErrorKind::UnexpectedEof => Damage::of(Nature::Missing, "the stream ends early").into(),
         _ => Error::io("read", Path::new("checkpoint stream"), error),
     }
 }

@@ -138,6 +138,9 @@ impl UnverifiedListing {
         let short = || Damage::of(Nature::Missing, "a listing shorter than its ends");
         let (body, crc) = bytes.split_last_chunk::<4>().ok_or_else(short)?;
         let mut reader = Reader::new(body);
+        if body.len() < 4 {
+            return Err(short().into());
+        }
         if reader.array::<4>()? != magic::CHECKPOINT_LISTING {
             return Err(Damage::of(Nature::WrongPlace, "no checkpoint listing").into());
         }

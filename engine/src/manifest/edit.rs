@@ -72,6 +72,23 @@ impl Edit {
         Self { is_reset: true, range: Some(range), applied: Some(applied), ..Self::empty(tablet) }
     }
 
+    /// Checks what comes from outside and could not be read again: bounds of the range, the note.
+    ///
+    /// # Errors
+    /// `TooLarge`.
+    pub fn check_limits(&self) -> Result<()> {
+        let check = |what, got: usize, max: usize| {
+            let (got, max) = (got as u64, max as u64);
+            if got > max { Err(Error::TooLarge { what, got, max }) } else { Ok(()) }
+        };
+        if let Some(range) = &self.range {
+            let longest = range.start.len().max(range.end.as_ref().map_or(0, Vec::len));
+            check("bytes of a tablet's bound", longest, limits::BOUND_BYTES_MAX)?;
+        }
+        let note = self.applied.as_ref().map_or(0, |applied| applied.note.len());
+        check("note bytes", note, limits::NOTE_BYTES_MAX)
+    }
+
     /// The edit as bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -227,12 +244,20 @@ fn read_meta(reader: &mut Reader<'_>) -> Result<TableMeta, Damage> {
     let span = read_range(reader)?;
     let (entries, deletes, tombstones) = (reader.u64()?, reader.u64()?, reader.u32()?);
     let (least_stamp, greatest_stamp) = (Stamp(reader.u64()?), Stamp(reader.u64()?));
-    let is_possible = least <= greatest && (entries > 0) != least.is_empty() && deletes <= entries;
+    let is_possible = least <= greatest
+        && (entries > 0) != least.is_empty()
+        && (entries > 0) != greatest.is_empty()
+        && deletes <= entries
+        && least_stamp <= greatest_stamp;
     if !is_possible {
         return Err(malformed("counts and bounds of a table disagree"));
     }
     let mut stripes = Vec::new();
-    for _ in 0..read_count(reader)? {
+    let count = reader.u32()?;
+    if count > limits::FILE_STRIPES_MAX {
+        return Err(malformed("more stripes than a file may have"));
+    }
+    for _ in 0..count {
         let kind = reader.u8()?;
         let owner = Owner::from_parts(kind, reader.u64()?).ok_or_else(|| malformed("unknown owner kind"))?;
         let epoch = KeyEpoch(reader.u32()?);

@@ -2,7 +2,8 @@
 //!
 //! * One catalog row an edit, numbered without gap; the first one kept is a whole picture.
 //! * Every value is an envelope whose object name holds the row's key and the seal of the edit before it, so an
-//!   edit that is changed, moved, repeated or left out does not open.
+//!   edit that is changed, moved, repeated or left out between others does not open. That the newest edits are there, or
+//!   that the catalog as a whole is not an older one put back, cannot be seen from inside: the log above knows.
 //! * An edit that gives a tablet its files and the applied position it makes durable is one row: both or neither.
 
 use super::edit::Edit;
@@ -117,10 +118,12 @@ impl Journal {
     /// Seals `edit` (its sequence is set here) as the next one after `position`. A long journal is written anew.
     ///
     /// # Errors
-    /// `Damaged` if the edit breaks a rule of [`Levels`]; `Key` if the node's key is missing; `TooLarge`.
+    /// `Damaged` if the edit breaks a rule of [`Levels`]; `Key` if the node's key is missing; `TooLarge`: range, note or the
+    /// whole edit.
     pub fn prepare(&self, levels: &Levels, position: &Position, mut edit: Edit) -> Result<Prepared> {
         let sequence = position.sequence + 1;
         edit.sequence = sequence;
+        edit.check_limits()?;
         let after = levels.apply(&edit)?;
         let anew = edit.is_reset || sequence - position.first >= limits::JOURNAL_EDITS_MAX;
         let mut changes = Vec::new();

@@ -49,6 +49,9 @@ impl Levels {
             (None, false) => {}
             _ => return Err(malformed("a range belongs into a whole picture, and only there")),
         }
+        if edit.is_reset && edit.applied.is_none() {
+            return Err(malformed("a whole picture without its position"));
+        }
         if let Some(applied) = &edit.applied {
             if applied.index < next.applied.index || applied.stamp < next.applied.stamp {
                 return Err(malformed("the applied position goes back"));

@@ -18,7 +18,9 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-/// An opened block file: header, directory and footer are verified. Holds no handle: one is passed to each read.
+/// An opened block file: checksums of its ends agree and its footer is authentic. What the header and the directory say is
+/// proved by the first use of a stripe's key (commitment) and by each block (context); a scrub holds both against the digest
+/// in the footer. Holds no handle: one is passed to each read.
 pub struct BlockFile {
     sealer: Arc<Sealer>,
     place: String,
@@ -38,7 +40,8 @@ fn read(file: &dyn DiskFile, place: &str, out: &mut [u8], offset: u64) -> Result
 }
 
 struct Ends {
-    header: [u8; HEADER_BYTES],
+    header: Header,
+    header_bytes: [u8; HEADER_BYTES],
     footer: Footer,
     footer_bytes: [u8; FOOTER_BYTES],
     directory: Vec<u8>,
@@ -49,18 +52,20 @@ fn read_ends(file: &dyn DiskFile, place: &str) -> Result<Ends> {
     if length < (HEADER_BYTES + FOOTER_BYTES) as u64 || length > limits::FILE_BYTES_MAX + (64 << 20) {
         return Err(Damage::of(Nature::Missing, "no block file has this length").at(place).into());
     }
-    let (mut header, mut footer_bytes) = ([0; HEADER_BYTES], [0; FOOTER_BYTES]);
-    read(file, place, &mut header, 0)?;
+    let (mut header_bytes, mut footer_bytes) = ([0; HEADER_BYTES], [0; FOOTER_BYTES]);
+    read(file, place, &mut header_bytes, 0)?;
+    // A later version may end in another way, so the header is asked first.
+    let header = Header::decode(&header_bytes).map_err(|error| error.at(place))?;
     read(file, place, &mut footer_bytes, length - FOOTER_BYTES as u64)?;
     let footer = Footer::decode(&footer_bytes, length).map_err(|damage| damage.at(place))?;
     let mut directory = vec![0; footer.rows as usize * ROW_BYTES];
     read(file, place, &mut directory, footer.directory_offset)?;
-    Ok(Ends { header, footer, footer_bytes, directory })
+    Ok(Ends { header, header_bytes, footer, footer_bytes, directory })
 }
 
 impl BlockFile {
-    /// Opens the file `id` of `kind`: header, directory and footer must be whole, authentic and this file's. `place` names
-    /// it in errors.
+    /// Opens the file `id` of `kind`: header, directory and footer must be whole and this file's, the footer authentic.
+    /// `place` names it in errors.
     ///
     /// # Errors
     /// `Damaged`, `Unsupported`, `Key` (the cluster's mac key), `Unavailable` (the disk failed).
@@ -71,8 +76,7 @@ impl BlockFile {
         kind: FileKind,
         id: TableId,
     ) -> Result<Self> {
-        let Ends { header, footer, footer_bytes, directory } = read_ends(file, &place)?;
-        let header = Header::decode(&header).map_err(|error| error.at(&place))?;
+        let Ends { header, footer, footer_bytes, directory, .. } = read_ends(file, &place)?;
         let rows =
             decode_directory(&directory, &footer, &footer_bytes).map_err(|damage| damage.at(&place))?;
         let damaged = |nature, detail| Err(Damage::of(nature, detail).at(&place).into());
@@ -230,22 +234,25 @@ fn unpack(sealed: SecretBytes, codec: u8) -> Result<SecretBytes, Damage> {
     }
 }
 
-/// Walks a file without any key: header, checksum and order of every frame, directory, footer, and the digest over all
+/// Walks the file `id` without any key: header, checksum and order of every frame, directory, footer, and the digest over all
 /// tags. `progress` is told of bytes read, and may wait. The damage found, by block; empty if the file is whole.
 ///
 /// # Errors
 /// `Unavailable` if the disk failed. Damage is a value, not an error.
-pub fn scrub_clear(file: &dyn DiskFile, place: &str, progress: &mut dyn FnMut(u64)) -> Result<Vec<Damage>> {
+pub fn scrub_clear(
+    file: &dyn DiskFile,
+    place: &str,
+    id: TableId,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Vec<Damage>> {
     let ends = match read_ends(file, place) {
         Ok(ends) => ends,
         Err(Error::Damaged(damage)) => return Ok(vec![damage]),
         Err(other) => return Err(other),
     };
     let mut found = Vec::new();
-    match Header::decode(&ends.header) {
-        Ok(_) => {}
-        Err(Error::Damaged(damage)) => found.push(damage.at(place)),
-        Err(other) => return Err(other),
+    if ends.header.file != id {
+        found.push(Damage::of(Nature::WrongPlace, "the header names another file").at(place));
     }
     let rows = match decode_directory(&ends.directory, &ends.footer, &ends.footer_bytes) {
         Ok(rows) => rows,
@@ -255,7 +262,7 @@ pub fn scrub_clear(file: &dyn DiskFile, place: &str, progress: &mut dyn FnMut(u6
         }
     };
     let mut tags = Sha256::new();
-    tags.update(&ends.header);
+    tags.update(&ends.header_bytes);
     for (stripe, row) in (0..).zip(&rows) {
         let is_walked = scrub_stripe(file, place, stripe, row, &mut tags, &mut found, progress)?;
         if !is_walked || found.len() > limits::SCRUB_FINDINGS_MAX {

@@ -4,7 +4,6 @@
 //! The walk is total: whatever the bytes are, it answers or tells damage.
 
 use crate::error::{Damage, Nature};
-use crate::key;
 use crate::limits;
 use crate::read::Slot;
 use crate::sealed::SecretBytes;
@@ -141,27 +140,36 @@ impl Block {
         self.bytes.get(from..to).unwrap_or_default()
     }
 
-    /// Walks the whole block: every entry parses, keys ascend and are version keys. Returns how many there are.
+    /// Walks the whole block and tells of each entry: every one parses, keys ascend, and restarts stand where the writer puts
+    /// them, at entries that share nothing.
     ///
     /// # Errors
-    /// `Damaged`.
-    pub fn verify(self: &Arc<Self>, are_versions: bool) -> Result<u64, Damage> {
+    /// `Damaged`, or what `tell` returns.
+    pub fn verify(
+        self: &Arc<Self>,
+        mut tell: impl FnMut(&[u8], Slot<'_>) -> Result<(), Damage>,
+    ) -> Result<(), Damage> {
         let mut cursor = BlockCursor::new(self.clone());
         cursor.seek_first()?;
-        let (mut last, mut entries) = (Vec::new(), 0);
+        let (mut last, mut entries, mut restarts) = (Vec::new(), 0_usize, 0_usize);
         while let Some(key) = cursor.key() {
             if entries > 0 && key <= &last[..] {
                 return Err(malformed("keys out of order"));
             }
-            if are_versions {
-                key::check_version(key)?;
+            if entries.is_multiple_of(limits::RESTART_ENTRIES) {
+                let stands_here = restarts < self.restarts && Some(self.restart(restarts)?) == cursor.at;
+                if !stands_here || cursor.entry.shared != 0 {
+                    return Err(malformed("a restart is missing or stands elsewhere"));
+                }
+                restarts += 1;
             }
+            tell(key, cursor.slot())?;
             last.clear();
             last.extend_from_slice(key);
             entries += 1;
             cursor.step()?;
         }
-        Ok(entries)
+        if restarts == self.restarts { Ok(()) } else { Err(malformed("restarts without entries")) }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod stripe;
 #[cfg(test)]
 mod tests;
 pub mod tombstones;
+mod verify;
 mod writer;
 
 pub use cursor::TableCursor;

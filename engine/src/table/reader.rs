@@ -15,6 +15,7 @@ use crate::read::block_cache::Cached;
 use crate::sealed::{BlockFile, BlockPlace, BlockType, FileKind, Sealer, SecretBytes};
 use crate::stamp::Stamp;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -72,6 +73,8 @@ pub enum OpenedStripe {
         block: Arc<Block>,
         /// Its range tombstones.
         tombstones: Arc<Tombstones>,
+        /// Versions that are point tombstones, by its own count.
+        deletes: u64,
     },
 }
 
@@ -79,7 +82,7 @@ impl OpenedStripe {
     fn weight(&self) -> usize {
         match self {
             Self::Full(_) => size_of::<Self>(),
-            Self::Solo { block, tombstones } => size_of::<Self>() + block.weight() + tombstones.bytes(),
+            Self::Solo { block, tombstones, .. } => size_of::<Self>() + block.weight() + tombstones.bytes(),
         }
     }
 }
@@ -87,12 +90,12 @@ impl OpenedStripe {
 /// An opened table. Lives while anybody reads it; its file stays as long.
 pub struct Table {
     meta: Arc<TableMeta>,
-    files: Arc<dyn TableFiles>,
-    content: Result<Content, Damage>,
+    pub(super) files: Arc<dyn TableFiles>,
+    pub(super) content: Result<Content, Damage>,
 }
 
-struct Content {
-    file: BlockFile,
+pub(super) struct Content {
+    pub(super) file: BlockFile,
     blocks: Arc<dyn OpenedBlocks>,
     /// Names the table in the cache; a number is never used twice in a process.
     number: u64,
@@ -107,7 +110,8 @@ impl Drop for Table {
 }
 
 impl Table {
-    /// Opens the table of `meta`: its ends must be whole, authentic and this table's. `place` names it in errors.
+    /// Opens the table of `meta`: its ends must be whole, its footer authentic, and its directory the one the manifest knows.
+    /// `place` names it in errors. Stripes prove themselves when their keys are first used, blocks when they are read.
     ///
     /// # Errors
     /// As [`BlockFile::open`].
@@ -119,14 +123,27 @@ impl Table {
         place: String,
     ) -> Result<Self> {
         let handle = files.file(meta.id)?;
-        let file = BlockFile::open(sealer, &*handle, place, FileKind::Table, meta.id)?;
-        let is_same = file.rows().len() == meta.stripes.len()
+        let length = handle.len().map_err(|error| Error::io("measure", Path::new(&place), error))?;
+        let opened = BlockFile::open(sealer, &*handle, place.clone(), FileKind::Table, meta.id);
+        let file = opened.map_err(|error| match error {
+            Error::Damaged(damage) if damage.nature == Nature::Rot && length < meta.bytes => {
+                Damage::of(Nature::Missing, "the file is shorter than its manifest says").at(place).into()
+            }
+            other => other,
+        })?;
+        let is_same = length == meta.bytes
+            && file.rows().len() == meta.stripes.len()
             && file.rows().iter().zip(&meta.stripes).all(|(row, stripe)| {
                 (row.owner, row.epoch, row.length, row.entries)
                     == (stripe.owner, stripe.epoch, stripe.bytes, stripe.entries)
             });
         if !is_same {
             let damage = Damage::of(Nature::WrongPlace, "the manifest describes another file of this name");
+            return Err(damage.at(file.place()).into());
+        }
+        // Stripes are found by their tenants' order.
+        if file.rows().windows(2).any(|pair| pair[0].owner.id() >= pair[1].owner.id()) {
+            let damage = Damage::of(Nature::Malformed, "stripes out of the order of their tenants");
             return Err(damage.at(file.place()).into());
         }
         let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -151,7 +168,7 @@ impl Table {
         self.content.as_ref().err()
     }
 
-    fn content(&self) -> Result<&Content> {
+    pub(super) fn content(&self) -> Result<&Content> {
         self.content.as_ref().map_err(|damage| damage.clone().into())
     }
 
@@ -204,7 +221,7 @@ impl Table {
         Ok(found.map(|(_, stamp)| (stamp, walk.slot().to_owned())))
     }
 
-    fn place(&self) -> &str {
+    pub(super) fn place(&self) -> &str {
         self.content.as_ref().map_or("", |content| content.file.place())
     }
 
@@ -254,73 +271,6 @@ impl Table {
         TableCursor::new(self.clone(), is_cached)
     }
 
-    /// Opens every block and walks every entry: what a scrub with keys does. Stripes of owners in `skipped` are left out.
-    ///
-    /// # Errors
-    /// `Key`, `Unavailable`. Damage is a value, not an error.
-    pub fn verify(&self, skipped: &BTreeSet<Owner>) -> Result<Vec<Damage>> {
-        let mut found = Vec::new();
-        let content = match self.content() {
-            Ok(content) => content,
-            Err(Error::Damaged(damage)) => return Ok(vec![damage]),
-            Err(other) => return Err(other),
-        };
-        for (at, row) in
-            content.file.rows().iter().enumerate().filter(|(_, row)| !skipped.contains(&row.owner))
-        {
-            match self.verify_stripe(content, at, row.entries, &mut found) {
-                Err(Error::Damaged(damage)) => found.push(damage),
-                other => other?,
-            }
-        }
-        Ok(found)
-    }
-
-    fn verify_stripe(
-        &self,
-        content: &Content,
-        at: usize,
-        entries: u64,
-        found: &mut Vec<Damage>,
-    ) -> Result<()> {
-        let handle = self.files.file(self.meta.id)?;
-        let malformed = |detail| Err(Damage::of(Nature::Malformed, detail).at(self.place()).into());
-        let end = match &*self.read_stripe(at)? {
-            OpenedStripe::Solo { block, .. } => {
-                let counted = block.verify(true).map_err(|damage| damage.at(self.place()))?;
-                return if counted == entries {
-                    Ok(())
-                } else {
-                    malformed("another number of entries in a stripe")
-                };
-            }
-            OpenedStripe::Full(end) => end.clone(),
-        };
-        if content.file.stripe_digest(&*handle, at)? != end.digest {
-            return Err(Damage::of(Nature::Tampered, "digest over a stripe's seals").at(self.place()).into());
-        }
-        let mut counted = 0;
-        if let (Some(index), Some(filter)) = (end.index, end.filter) {
-            self.read_filter(at, filter)?;
-            let mut walk = BlockCursor::new(self.block(at, index, BlockType::Index, false)?);
-            walk.seek_first().map_err(|damage| self.here(damage, index))?;
-            while walk.key().is_some() {
-                let place = index::place_at(&walk).map_err(|damage| self.here(damage, index))?;
-                match self.block(at, place, BlockType::Data, false) {
-                    Ok(block) => counted += block.verify(true).map_err(|damage| self.here(damage, place))?,
-                    Err(Error::Damaged(damage)) => found.push(damage),
-                    Err(other) => return Err(other),
-                }
-                walk.step().map_err(|damage| self.here(damage, index))?;
-            }
-        }
-        if let Some(place) = end.tombstones_at {
-            self.read_tombstones(at, place)?;
-        }
-        let is_whole = counted == entries || !found.is_empty();
-        if is_whole { Ok(()) } else { malformed("another number of entries in a stripe") }
-    }
-
     fn cached<T>(
         &self,
         place: u32,
@@ -345,13 +295,14 @@ impl Table {
         self.cached(last, pick, || self.read_stripe(at), |stripe| Opened::Stripe(stripe.clone()))
     }
 
-    fn read_stripe(&self, at: usize) -> Result<Arc<OpenedStripe>> {
+    pub(super) fn read_stripe(&self, at: usize) -> Result<Arc<OpenedStripe>> {
         let handle = self.files.file(self.meta.id)?;
         let (block_type, place, bytes) = self.content()?.file.end_block(&*handle, at)?;
         let opened = match block_type {
             BlockType::Solo => decode_solo(bytes).map(|solo| OpenedStripe::Solo {
                 block: Arc::new(solo.block),
                 tombstones: Arc::new(Tombstones::new(solo.tombstones)),
+                deletes: solo.deletes,
             }),
             _ => StripeEnd::decode(&bytes).map(OpenedStripe::Full),
         };
@@ -387,7 +338,7 @@ impl Table {
         self.cached(place.number, pick, read, |filter| Opened::Filter(filter.clone()))
     }
 
-    fn read_filter(&self, stripe: usize, place: BlockPlace) -> Result<Arc<Filter>> {
+    pub(super) fn read_filter(&self, stripe: usize, place: BlockPlace) -> Result<Arc<Filter>> {
         let filter = Filter::new(self.read(stripe, place, BlockType::Filter)?);
         Ok(Arc::new(filter.map_err(|damage| self.here(damage, place))?))
     }
@@ -398,7 +349,7 @@ impl Table {
         self.cached(place.number, pick, read, |all| Opened::Tombstones(all.clone()))
     }
 
-    fn read_tombstones(&self, stripe: usize, place: BlockPlace) -> Result<Arc<Tombstones>> {
+    pub(super) fn read_tombstones(&self, stripe: usize, place: BlockPlace) -> Result<Arc<Tombstones>> {
         let all = tombstones::decode(&self.read(stripe, place, BlockType::Tombstones)?);
         Ok(Arc::new(Tombstones::new(all.map_err(|damage| self.here(damage, place))?)))
     }

@@ -104,6 +104,9 @@ pub fn encode_solo(entries: u64, deletes: u64, ranges: &[RangeTombstone], block:
 pub fn decode_solo(bytes: SecretBytes) -> Result<Solo, Damage> {
     let mut reader = Reader::new(&bytes);
     let (entries, deletes) = (reader.u64()?, reader.u64()?);
+    if deletes > entries {
+        return Err(Damage::of(Nature::Malformed, "counts of a small stripe disagree"));
+    }
     let tombstones = tombstones::decode(reader.bytes32(bytes.len())?)?;
     let start = bytes.len() - reader.left();
     let block = Block::new(bytes, start)?;

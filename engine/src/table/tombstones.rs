@@ -43,16 +43,18 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<RangeTombstone>, Damage> {
         };
         let (start, end) = (bound()?, bound()?);
         let stamp = Stamp(reader.u64()?);
-        let is_possible =
-            start < end && start.len().max(end.len()) <= limits::BOUND_BYTES_MAX && start.len() >= 8;
-        // A range may end where its tenant ends, and no later.
-        let is_of_one = key::tenant_of(&start) == key::tenant_of(&end)
-            || key::after_prefix(&start[..8]).is_some_and(|next| next == end);
-        if !is_possible || !is_of_one {
+        let is_possible = start < end && start.len().max(end.len()) <= limits::BOUND_BYTES_MAX;
+        if !is_possible || !is_of_one_tenant(&start, &end) {
             return Err(Damage::of(Nature::Malformed, "an impossible range tombstone"));
         }
         all.push(RangeTombstone { start, end, stamp });
     }
     reader.end()?;
     Ok(all)
+}
+
+/// A range may end where its tenant ends, and no later.
+fn is_of_one_tenant(start: &[u8], end: &[u8]) -> bool {
+    let Some(tenant) = start.first_chunk::<8>() else { return false };
+    end.starts_with(tenant) || key::after_prefix(tenant).is_some_and(|next| next == end)
 }

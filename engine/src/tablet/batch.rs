@@ -306,7 +306,7 @@ impl Batch {
             return Err(malformed("another number of operations").into());
         }
         batch.operations = operations;
-        batch.check()?;
+        batch.check().map_err(|_| malformed("one row twice with the same stamp"))?;
         Ok(batch)
     }
 }
@@ -345,9 +345,15 @@ fn read_op<'a>(reader: &mut Reader<'a>) -> Result<Op<'a>, Damage> {
             let length = usize::from(reader.u16()?);
             let end = reader.take(length)?;
             let stamp = Stamp(reader.u64()?);
-            key::decode_row(first)?;
-            if first >= end || end.len() > limits::VERSION_KEY_BYTES_MAX {
+            let (tenant, collection, _) = key::decode_row(first)?;
+            if first >= end {
                 return Err(malformed("an empty range"));
+            }
+            // It ends at a row of its own collection, or where that ends.
+            let prefix = key::prefix_start(tenant, collection, b"");
+            let is_row = end.starts_with(&prefix) && key::decode_row(end).is_ok();
+            if !is_row && key::after_prefix(&prefix).is_none_or(|last| last != end) {
+                return Err(malformed("a range that leaves its collection"));
             }
             Ok(Op::DeleteRange { start: first, end, stamp })
         }

@@ -186,9 +186,13 @@ impl Pool {
         for (id, loaded) in self.ground.journal.load()? {
             match loaded {
                 Ok(loaded) => readable.push((id, loaded)),
-                Err(error @ (Error::Damaged(_) | Error::Unsupported { .. })) => {
-                    self.board.add_unreadable(id, error)
-                }
+                // The identity row has proved the node's key; an epoch that is missing here may be a flipped bit.
+                Err(
+                    error @ (Error::Damaged(_)
+                    | Error::Unsupported { .. }
+                    | Error::KeyMissing { .. }
+                    | Error::WrongKey { .. }),
+                ) => self.board.add_unreadable(id, error),
                 Err(other) => return Err(other),
             }
         }

@@ -95,7 +95,7 @@ pub(crate) fn scrub_table(ground: &Ground, table: &Table, with_keys: bool) -> Re
         Err(Error::Damaged(damage)) => return Ok(vec![damage]),
         Err(other) => return Err(other),
     };
-    let mut found = scrub_clear(&*handle, &Files::place(id), &mut |bytes| ground.charge(bytes))?;
+    let mut found = scrub_clear(&*handle, &Files::place(id), id, &mut |bytes| ground.charge(bytes))?;
     if with_keys && found.is_empty() {
         let policy = ground.policy(crate::stamp::Stamp::MAX);
         let skipped: BTreeSet<_> = policy.dropped.iter().map(|tenant| owner_of(*tenant)).collect();
