@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 pub enum Kind {
     /// The request breaks a rule; fix it. Nothing changed.
     Invalid,
-    /// Not now: the same request later. Nothing changed.
+    /// Not now: the same request later. Nothing changed, unless the call says that its outcome is then unknown.
     Unavailable,
     /// The bytes asked for are damaged here: repair from a peer, then ask again.
     Damaged,

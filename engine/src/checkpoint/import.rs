@@ -28,18 +28,19 @@ pub struct Imported {
 }
 
 impl Pool {
-    /// Tables that some tablet here has: what a sender may leave out.
+    /// Tables that some tablet here has whole: what a sender may leave out.
     #[must_use]
     pub fn tables_present(&self) -> BTreeSet<TableId> {
         self.pinned_tables().into_keys().collect()
     }
 
-    /// The tables of all tablets, pinned: no file goes while these are held.
+    /// The tables of all tablets but those known to be damaged, pinned: no file goes while these are held.
     fn pinned_tables(&self) -> BTreeMap<TableId, Arc<Table>> {
         let snapshots: Vec<_> = self.tablets().iter().map(|tablet| tablet.snapshot()).collect();
         snapshots
             .iter()
             .flat_map(|one| one.tables.iter().flatten())
+            .filter(|table| table.damage().is_none())
             .map(|table| (table.meta().id, table.clone()))
             .collect()
     }
@@ -48,7 +49,7 @@ impl Pool {
     ///
     /// # Errors
     /// `Damaged` names the listing or file that does not verify; `TabletExists`; `Unavailable` if a disk failed. Nothing
-    /// of a failed import stays.
+    /// of a failed import stays, unless the catalog failed: open the pool again to see whether the tablet is there.
     pub fn import_from_dir(&self, disk: &dyn Disk, dir: &Path, id: TabletId) -> Result<Imported> {
         let path = dir.join(LISTING_NAME);
         let missing = |error: io::Error, path: &Path| match error.kind() {
@@ -114,8 +115,12 @@ impl Pool {
             .and_then(|()| finish())
             .and_then(|()| self.ground.files.sync_names())
             .and_then(|()| self.adopt(id, &listing.levels));
-        let tablet =
-            born.inspect_err(|_| created.iter().for_each(|file| self.ground.files.discard(file.id)))?;
+        let tablet = born.inspect_err(|error| {
+            // After a commit of unknown outcome the files stay: when the pool is opened again they are the tablet's, or nobody's.
+            if !matches!(error, Error::Catalog { .. }) {
+                created.iter().for_each(|file| self.ground.files.discard(file.id));
+            }
+        })?;
         let skipped_files = listing.files.len() - created.len();
         Ok(Imported { tablet, copied_bytes: created.iter().map(|file| file.bytes).sum(), skipped_files })
     }

@@ -17,6 +17,8 @@ use crate::table::{TableMeta, TableWriter, tombstones};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+/// Bytes moved between two words to the throttle.
+const CHARGE_BYTES: u64 = 256 << 10;
 /// Bytes at which a file is cut even inside a row.
 const FILE_BYTES_SOFT_MAX: u64 = 1 << 30;
 
@@ -81,6 +83,8 @@ struct Run<'a> {
     writer: Option<TableWriter>,
     /// Bytes of the writer that the throttle knows of.
     charged: u64,
+    /// Bytes of entries read that it does not know of yet.
+    read: u64,
     /// All range tombstones: what they hide is decided by these.
     index: Tombstones,
     /// Those to keep that no file has yet, by start.
@@ -99,6 +103,7 @@ impl<'a> Run<'a> {
             job,
             writer: None,
             charged: 0,
+            read: 0,
             index,
             pending: VecDeque::new(),
             reached: (0, 0),
@@ -185,6 +190,8 @@ impl<'a> Run<'a> {
                 return Ok(());
             }
             let slot = cursor.slot();
+            let value_bytes = if let Slot::Put { value, .. } = slot { value.len() } else { 0 };
+            self.read += (version.len() + value_bytes) as u64;
             match retention.decide(stamp, slot, covered) {
                 Verdict::Keep => self.add(version, slot)?,
                 Verdict::KeepAsDelete => {
@@ -196,6 +203,7 @@ impl<'a> Run<'a> {
                 }
             }
             cursor.next()?;
+            self.charge();
         }
         Ok(())
     }
@@ -221,16 +229,15 @@ impl<'a> Run<'a> {
             self.place_ranges(Some(&after), Some(&row))?;
             self.cut()?;
         }
-        self.writer()?.add(version, slot)?;
-        self.charge();
-        Ok(())
+        self.writer()?.add(version, slot)
     }
 
     fn charge(&mut self) {
         let bytes = self.writer.as_ref().map_or(0, TableWriter::bytes);
-        if bytes >= self.charged + (256 << 10) {
-            (self.job.throttle)(bytes - self.charged);
-            self.charged = bytes;
+        let moved = self.read + bytes.saturating_sub(self.charged);
+        if moved >= CHARGE_BYTES {
+            (self.job.throttle)(moved);
+            (self.charged, self.read) = (bytes.max(self.charged), 0);
         }
     }
 

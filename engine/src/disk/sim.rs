@@ -119,7 +119,9 @@ impl World {
             return Err(failed("simulated I/O error"));
         }
         if let Some(capacity) = self.faults.capacity_bytes {
-            let used: u64 = self.inodes.values().map(|inode| inode.now.len() as u64).sum();
+            // What no name leads to takes no room, as on a disk whose handles are closed.
+            let named: BTreeSet<u64> = self.names.values().copied().collect();
+            let used: u64 = named.iter().map(|id| self.inodes[id].now.len() as u64).sum();
             if growth > 0 && used + growth > capacity {
                 return Err(io::Error::new(ErrorKind::StorageFull, "simulated full disk"));
             }
@@ -127,10 +129,8 @@ impl World {
         Ok(())
     }
 
-    fn chance(&self, one_in: u64) -> bool {
-        let mut bytes = [0; 8];
-        self.random.fill(&mut bytes);
-        u64::from_le_bytes(bytes).is_multiple_of(one_in)
+    fn chance(&self, one_in: usize) -> bool {
+        self.pick(one_in) == 0
     }
 
     fn pick(&self, below: usize) -> usize {

@@ -1,4 +1,4 @@
-//! Opened blocks in memory, shared by all tablets, bounded in bytes. What leaves is wiped by its own drop.
+//! Opened blocks in memory, shared by all tablets, bounded in bytes. Blocks and filters that leave are wiped by their own drop.
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -50,11 +50,6 @@ impl<V: Cached> BlockCache<V> {
     /// Keeps a block, for as long as there is room.
     pub fn insert(&self, table: u64, block: u32, value: V) {
         self.cache.insert((table, block), value);
-    }
-
-    /// Forgets a block.
-    pub fn remove(&self, table: u64, block: u32) {
-        self.cache.remove(&(table, block));
     }
 
     /// Bytes held now.

@@ -38,7 +38,7 @@ pub struct Sealer {
     cluster: ClusterId,
     keys: Arc<dyn KeySource>,
     entropy: Arc<dyn Entropy>,
-    /// By key, not by epoch alone: what a destroyed and remade epoch has used does not count for the new key.
+    /// Since this sealer was made: no count rests on disk.
     used: Mutex<BTreeMap<(Owner, Purpose, KeyEpoch), KeyUse>>,
 }
 

@@ -140,9 +140,12 @@ impl Files {
         }
     }
 
-    /// A file that was created but will never be named.
+    /// A file that was created but will not be named. Nothing happens if it is.
     pub(crate) fn discard(&self, id: TableId) {
-        self.known().doomed.insert(id);
+        let mut known = self.known();
+        if known.tables.get(&id).is_none_or(|entry| entry.named == 0) {
+            known.doomed.insert(id);
+        }
     }
 
     /// Removes one file that nobody needs. `None` if there is none.

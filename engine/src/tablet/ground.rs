@@ -65,8 +65,8 @@ impl Drop for Counted {
 }
 
 impl Ground {
-    /// The retention policy as of now, for a tablet that has applied up to `applied`. History is never cut above
-    /// that, so a reader at the newest stamp is right whatever the clock says.
+    /// The retention policy as of now, for work whose result is durable together with the position `applied`. History is
+    /// never cut above that: a reader at the newest stamp is right whatever the clock says, after a crash too.
     pub(crate) fn policy(&self, applied: Stamp) -> Policy {
         let policy = self.policy.read().unwrap_or_else(PoisonError::into_inner).clone();
         Policy { now_ms: self.clock.now_ms().min(applied.ms()), ..(*policy).clone() }

@@ -343,21 +343,26 @@ impl Tablet {
     /// Commits an edit and puts its picture in place. `flushed` is the memtable that went into the added tables.
     ///
     /// # Errors
-    /// `Unavailable` if the catalog failed: the edit stays pending and is committed again by background work. Any other
-    /// error: nothing happened, and the caller discards the files of the edit.
+    /// `Unavailable` if the catalog failed: the edit stays pending and is committed again by background work, or an earlier
+    /// one still cannot be committed. Whenever the edit did not happen, the files of its tables are handed over for removal.
     pub(crate) fn install(&self, edit: Edit, flushed: Option<Arc<Frozen>>) -> Result<()> {
+        let added: Vec<TableId> = edit.added.iter().map(|(_, meta)| meta.id).collect();
+        let mut manifest = lock(&self.manifest);
+        let prepared =
+            self.commit_pending(&mut manifest).and_then(|()| self.prepare(&manifest, edit, flushed));
+        let pending = prepared.inspect_err(|_| added.iter().for_each(|id| self.ground.files.discard(*id)))?;
+        manifest.pending = Some(pending);
+        self.commit_pending(&mut manifest)
+    }
+
+    fn prepare(&self, manifest: &Manifest, edit: Edit, flushed: Option<Arc<Frozen>>) -> Result<Pending> {
         let metas = edit.added.iter().map(|(_, meta)| Arc::new(meta.clone()));
         let opened = metas.map(|meta| open_table(&self.ground, &meta)).collect::<Result<Vec<_>>>()?;
         if let Some(damage) = opened.iter().find_map(|table| table.damage()) {
             return Err(damage.clone().into());
         }
-        let mut manifest = lock(&self.manifest);
-        if manifest.pending.is_some() {
-            return Err(Error::Invalid("an earlier edit of this tablet is still pending"));
-        }
         let prepared = self.ground.journal.prepare(&self.snapshot().levels, &manifest.position, edit)?;
-        manifest.pending = Some(Pending { prepared, opened, flushed });
-        self.commit_pending(&mut manifest)
+        Ok(Pending { prepared, opened, flushed })
     }
 
     /// Commits an edit whose commit failed before, if there is one.

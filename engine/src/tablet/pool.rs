@@ -337,6 +337,12 @@ impl Pool {
         steps
     }
 
+    /// Why files that nobody needs are still there, if removing one has failed since the last success.
+    #[must_use]
+    pub fn removal_failure(&self) -> Option<String> {
+        self.board.removal_failure()
+    }
+
     /// Figures of the pool.
     #[must_use]
     pub fn stats(&self) -> PoolStats {

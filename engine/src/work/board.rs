@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::ids::TabletId;
+use crate::limits;
 use crate::memtable::budget;
 use crate::tablet::ground::Ground;
 use crate::tablet::{Tablet, lock};
@@ -40,6 +41,8 @@ pub(crate) struct Board {
     rooms: Mutex<Rooms>,
     births: Mutex<()>,
     pub(crate) scrub: Mutex<ScrubJob>,
+    /// Why a file could not be removed, and when it is tried again: milliseconds since 1970.
+    removal: Mutex<Option<(String, u64)>>,
 }
 
 #[derive(Default)]
@@ -57,7 +60,13 @@ struct Rooms {
 
 impl Board {
     pub(crate) fn new(ground: Arc<Ground>) -> Self {
-        Self { ground, rooms: Mutex::default(), births: Mutex::default(), scrub: Mutex::default() }
+        Self {
+            ground,
+            rooms: Mutex::default(),
+            births: Mutex::default(),
+            scrub: Mutex::default(),
+            removal: Mutex::default(),
+        }
     }
 
     fn rooms(&self) -> MutexGuard<'_, Rooms> {
@@ -128,7 +137,7 @@ impl Board {
         if let Some(task) = rooms.claim_flush(&self.ground) {
             return Some(task);
         }
-        if self.ground.files.has_doomed() {
+        if self.ground.files.has_doomed() && self.may_remove() {
             return Some(Task::Remove);
         }
         if shift == Shift::Urgent {
@@ -136,6 +145,24 @@ impl Board {
         }
         let compaction = rooms.claim_compaction(&self.ground);
         compaction.or_else(|| lock(&self.scrub).has_more().then_some(Task::Scrub))
+    }
+
+    fn may_remove(&self) -> bool {
+        let now_ms = self.ground.clock.now_ms();
+        // A clock that went back must not keep us waiting for ever.
+        let is_due = |at: u64| now_ms >= at || at - now_ms > limits::RETRY_MS;
+        lock(&self.removal).as_ref().is_none_or(|(_, at)| is_due(*at))
+    }
+
+    /// Notes how a removal went; after a failure other work goes first for a while.
+    pub(crate) fn note_removal(&self, failure: Option<String>) {
+        let again_ms = self.ground.clock.now_ms().saturating_add(limits::RETRY_MS);
+        *lock(&self.removal) = failure.map(|cause| (cause, again_ms));
+    }
+
+    /// Why files that nobody needs are still there, if removing one has failed.
+    pub(crate) fn removal_failure(&self) -> Option<String> {
+        lock(&self.removal).as_ref().map(|(cause, _)| cause.clone())
     }
 
     pub(crate) fn release(&self, task: &Task) {
@@ -158,7 +185,7 @@ impl Rooms {
         let mut sizes = Vec::new();
         let mut best: Option<(usize, Arc<Tablet>)> = None;
         for (id, tablet) in &self.tablets {
-            if self.flushing.contains(id) || !tablet.health().allows_work(now_ms) {
+            if tablet.is_closed() || self.flushing.contains(id) || !tablet.health().allows_work(now_ms) {
                 continue;
             }
             if tablet.has_pending_edit() {
@@ -191,10 +218,7 @@ impl Rooms {
         let in_turn = self.compactable.range(after..).chain(self.compactable.range(..after));
         let id = in_turn.copied().find(|id| {
             !self.compacting.contains(id)
-                && self
-                    .tablets
-                    .get(id)
-                    .is_some_and(|tablet| tablet.health().allows_work(now_ms) && !tablet.has_pending_edit())
+                && self.tablets.get(id).is_some_and(|tablet| may_compact(tablet, now_ms))
         })?;
         let tablet = self.tablets.get(&id)?.clone();
         self.compactable.remove(&id);
@@ -202,4 +226,8 @@ impl Rooms {
         self.turn = Some(id);
         Some(Task::Compact(tablet))
     }
+}
+
+fn may_compact(tablet: &Tablet, now_ms: u64) -> bool {
+    !tablet.is_closed() && tablet.health().allows_work(now_ms) && !tablet.has_pending_edit()
 }

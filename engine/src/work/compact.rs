@@ -1,7 +1,8 @@
 //! Compaction: does what `compaction::pick` chose. Has no ideas of its own.
 
-use super::flush::{install, write};
+use super::flush::write;
 use crate::compaction::pick::{Choice, Reason, Sizes, Wanted, pick};
+use crate::compaction::retention::Policy;
 use crate::compaction::run::Job;
 use crate::error::{Error, Result};
 use crate::ids::{Owner, TableId};
@@ -26,7 +27,8 @@ pub(super) fn compact(tablet: &Tablet) -> Result<bool> {
         return Err(Error::Closed);
     }
     let ground = &tablet.ground;
-    let policy = ground.policy(tablet.applied_stamp());
+    let snapshot = tablet.snapshot();
+    let policy = ground.policy(snapshot.levels.applied.stamp);
     let requests = lock(&tablet.requests).clone();
     let wanted = Wanted {
         reseal: requests.reseal.clone(),
@@ -38,7 +40,6 @@ pub(super) fn compact(tablet: &Tablet) -> Result<bool> {
         ratio: crate::limits::LEVEL_RATIO,
         level0_tables: crate::limits::LEVEL0_COMPACT_TABLES,
     };
-    let snapshot = tablet.snapshot();
     let mut busy = requests.damaged;
     busy.extend(
         snapshot.tables.iter().flatten().filter(|table| table.damage().is_some()).map(|t| t.meta().id),
@@ -52,11 +53,11 @@ pub(super) fn compact(tablet: &Tablet) -> Result<bool> {
         Choice::Move { tables, to } => edit.moved = tables.into_iter().map(|id| (id, to)).collect(),
         Choice::Drop { tables } => edit.removed = tables,
         Choice::Merge { tables, to, reason } => {
-            merge(tablet, &snapshot, &tables, to, &mut edit)?;
+            merge(tablet, &snapshot, &policy, (&tables, to), &mut edit)?;
             is_asked = reason == Reason::Asked;
         }
     }
-    install(tablet, edit, None)?;
+    tablet.install(edit, None)?;
     if is_asked {
         lock(&tablet.requests).compact_all = false;
     }
@@ -78,12 +79,11 @@ fn finish_requests(tablet: &Tablet, done: &Wanted) {
 fn merge(
     tablet: &Tablet,
     snapshot: &Snapshot,
-    ids: &BTreeSet<TableId>,
-    to: u8,
+    policy: &Policy,
+    (ids, to): (&BTreeSet<TableId>, u8),
     edit: &mut Edit,
 ) -> Result<()> {
     let ground = &tablet.ground;
-    let policy = ground.policy(tablet.applied_stamp());
     let chosen =
         |level: &Vec<Arc<Table>>| level.iter().filter(|one| ids.contains(&one.meta().id)).cloned().collect();
     let inputs: Vec<Vec<Arc<Table>>> = snapshot.tables.iter().map(chosen).collect();
@@ -99,7 +99,7 @@ fn merge(
         block_bytes: ground.config.block_bytes,
         table_bytes: ground.config.table_bytes,
         range: &snapshot.levels.range,
-        policy: &policy,
+        policy,
         below: &below,
         throttle: &|bytes| ground.charge(bytes),
     };

@@ -21,7 +21,7 @@ pub(super) fn flush_oldest(tablet: &Tablet) -> Result<()> {
         return Ok(());
     };
     let ground = &tablet.ground;
-    let policy = ground.policy(tablet.applied_stamp());
+    let policy = ground.policy(frozen.applied.stamp);
     let job = Job {
         sealer: &ground.sealer,
         new_file: &|id| ground.files.create(id),
@@ -42,7 +42,7 @@ pub(super) fn flush_oldest(tablet: &Tablet) -> Result<()> {
     edit.floors = output.floors;
     let written: u64 = output.tables.iter().map(|meta| meta.bytes).sum();
     edit.added = output.tables.into_iter().map(|meta| (0, meta)).collect();
-    install(tablet, edit, Some(frozen))?;
+    tablet.install(edit, Some(frozen))?;
     ground.counters.flushes.add(1);
     ground.counters.flushed_bytes.add(written);
     Ok(())
@@ -65,18 +65,4 @@ pub(super) fn write(
         return Err(error);
     }
     Ok(written)
-}
-
-/// Installs an edit; if it did not happen, the files of its tables are handed over for removal.
-pub(super) fn install(
-    tablet: &Tablet,
-    edit: Edit,
-    flushed: Option<std::sync::Arc<crate::tablet::snapshot::Frozen>>,
-) -> Result<()> {
-    let added: Vec<_> = edit.added.iter().map(|(_, meta)| meta.id).collect();
-    tablet.install(edit, flushed).inspect_err(|_| {
-        if !tablet.has_pending_edit() {
-            added.iter().for_each(|id| tablet.ground.files.discard(*id));
-        }
-    })
 }

@@ -38,7 +38,7 @@ pub enum Done {
     Rested(TabletId),
     /// A file was scrubbed.
     Scrubbed(TableId),
-    /// It failed; the tablet's health says why. It is tried again later.
+    /// It failed and is tried again later. The tablet's health says why; of the removal of a file, `Pool::removal_failure`.
     Failed(Option<TabletId>),
 }
 
@@ -102,9 +102,11 @@ fn run(board: &Board, task: &Task) -> Done {
         Task::Remove => match board.ground.files.remove_one() {
             Some(Ok(id)) => {
                 board.ground.counters.files_removed.add(1);
+                board.note_removal(None);
                 Done::Removed(id)
             }
-            Some(Err(_)) => {
+            Some(Err(error)) => {
+                board.note_removal(Some(with_sources(&error)));
                 board.ground.counters.work_failed.add(1);
                 Done::Failed(None)
             }
