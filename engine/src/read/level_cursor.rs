@@ -2,16 +2,14 @@
 
 use super::{Cursor, Slot};
 use crate::error::Result;
-use crate::ids::Owner;
-use crate::table::{Table, TableCursor};
-use std::collections::BTreeSet;
+use crate::table::{Reach, Table, TableCursor};
 use std::sync::Arc;
 
 /// A walk over tables that are sorted and do not overlap.
 pub struct LevelCursor {
     tables: Vec<Arc<Table>>,
     is_cached: bool,
-    skipped: BTreeSet<Owner>,
+    reach: Reach,
     at: usize,
     cursor: Option<TableCursor>,
 }
@@ -19,9 +17,9 @@ pub struct LevelCursor {
 impl LevelCursor {
     /// A walk over `tables`, those without versions left out.
     #[must_use]
-    pub fn new(tables: &[Arc<Table>], is_cached: bool, skipped: BTreeSet<Owner>) -> Self {
+    pub fn new(tables: &[Arc<Table>], is_cached: bool, reach: Reach) -> Self {
         let tables = tables.iter().filter(|table| table.meta().entries > 0).cloned().collect();
-        Self { tables, is_cached, skipped, at: 0, cursor: None }
+        Self { tables, is_cached, reach, at: 0, cursor: None }
     }
 
     fn open(&mut self, at: usize) -> bool {
@@ -29,7 +27,7 @@ impl LevelCursor {
             return true;
         }
         self.at = at;
-        let open = |table: &Arc<Table>| table.cursor(self.is_cached).skip_owners(self.skipped.clone());
+        let open = |table: &Arc<Table>| table.cursor(self.is_cached).within(self.reach.clone());
         self.cursor = self.tables.get(at).map(open);
         self.cursor.is_some()
     }

@@ -18,11 +18,33 @@ enum Edge<'a> {
     At(&'a [u8]),
 }
 
+/// Whose stripes a walk enters. The others' keys are never asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// Everybody's.
+    #[default]
+    All,
+    /// One owner's: a reader never touches what is not its tenant's.
+    Only(Owner),
+    /// Everybody's but these, whose keys may be gone.
+    Without(Arc<BTreeSet<Owner>>),
+}
+
+impl Reach {
+    fn holds(&self, owner: Owner) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(one) => *one == owner,
+            Self::Without(owners) => !owners.contains(&owner),
+        }
+    }
+}
+
 /// A walk over a table.
 pub struct TableCursor {
     table: Arc<Table>,
     is_cached: bool,
-    skipped: BTreeSet<Owner>,
+    reach: Reach,
     stripe: usize,
     /// The stripe's index; none in a small stripe.
     index: Option<BlockCursor>,
@@ -31,19 +53,18 @@ pub struct TableCursor {
 
 impl TableCursor {
     pub(super) fn new(table: Arc<Table>, is_cached: bool) -> Self {
-        Self { table, is_cached, skipped: BTreeSet::new(), stripe: 0, index: None, data: None }
+        Self { table, is_cached, reach: Reach::default(), stripe: 0, index: None, data: None }
     }
 
-    /// The same walk without the stripes of `owners`: their keys are never asked for.
+    /// The same walk over the stripes in `reach`.
     #[must_use]
-    pub fn skip_owners(mut self, owners: BTreeSet<Owner>) -> Self {
-        self.skipped = owners;
+    pub fn within(mut self, reach: Reach) -> Self {
+        self.reach = reach;
         self
     }
 
     fn is_skipped(&self, stripe: usize) -> bool {
-        !self.skipped.is_empty()
-            && self.table.meta().stripes.get(stripe).is_some_and(|one| self.skipped.contains(&one.owner))
+        self.table.meta().stripes.get(stripe).is_some_and(|one| !self.reach.holds(one.owner))
     }
 
     fn at_data<T>(&self, result: Result<T, crate::error::Damage>) -> Result<T> {

@@ -15,7 +15,7 @@ pub mod tombstones;
 mod verify;
 mod writer;
 
-pub use cursor::TableCursor;
+pub use cursor::{Reach, TableCursor};
 pub use reader::{Opened, OpenedBlocks, OpenedStripe, Table, TableFiles};
 pub use writer::TableWriter;
 

@@ -4,6 +4,7 @@ use super::files::Files;
 use super::pool::PoolConfig;
 use crate::clock::Clock;
 use crate::compaction::retention::Policy;
+use crate::ids::TabletId;
 use crate::manifest::journal::Journal;
 use crate::memtable::Memtable;
 use crate::read::block_cache::BlockCache;
@@ -12,6 +13,7 @@ use crate::stamp::Stamp;
 use crate::stats::Counters;
 use crate::table::{Opened, OpenedBlocks};
 use crate::work::throttle::Bucket;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -29,6 +31,8 @@ pub(crate) struct Ground {
     pub(crate) policy: RwLock<Arc<Policy>>,
     pub(crate) bucket: Mutex<Bucket>,
     pub(crate) bell: Bell,
+    /// Tablets that somebody wants looked at for compaction.
+    pub(crate) attention: Mutex<BTreeSet<TabletId>>,
     pub(crate) counters: Counters,
 }
 

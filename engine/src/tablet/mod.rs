@@ -308,6 +308,7 @@ impl Tablet {
     /// Asks background work to merge all tables down, dropping what the history window allows.
     pub fn request_compaction(&self) {
         lock(&self.requests).compact_all = true;
+        lock(&self.ground.attention).insert(self.id);
         self.ground.bell.ring();
     }
 

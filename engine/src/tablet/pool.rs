@@ -171,6 +171,7 @@ impl Pool {
             memtables: Arc::new(MemtableBudget::default()),
             policy: RwLock::new(Arc::new(Policy::default())),
             bell: Bell::default(),
+            attention: Mutex::default(),
             counters: Counters::default(),
             config,
         });

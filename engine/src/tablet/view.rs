@@ -13,9 +13,8 @@ use crate::read::range::Scanner;
 use crate::read::visibility::{Moment, is_visible};
 use crate::read::{BoxedCursor, Cursor, OwnedSlot, Slot};
 use crate::stamp::Stamp;
-use crate::table::Table;
+use crate::table::{Reach, Table, owner_of};
 use bytes::Bytes;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A read at one stamp.
@@ -337,6 +336,7 @@ impl View {
             cursors.push(Box::new(counted.memtable.cursor()));
             tombstones.push(counted.memtable.tombstones());
         }
+        let reach = Reach::Only(owner_of(tenant));
         for (depth, level) in self.snapshot.tables.iter().enumerate() {
             let inside: Vec<Arc<Table>> =
                 level.iter().filter(|table| table.meta().span.overlaps(range)).cloned().collect();
@@ -344,9 +344,13 @@ impl View {
                 tombstones.extend(table.tombstones(tenant)?);
             }
             match depth {
-                0 => cursors.extend(inside.iter().map(|table| Box::new(table.cursor(true)) as BoxedCursor)),
+                0 => cursors.extend(
+                    inside
+                        .iter()
+                        .map(|table| Box::new(table.cursor(true).within(reach.clone())) as BoxedCursor),
+                ),
                 _ if inside.is_empty() => {}
-                _ => cursors.push(Box::new(LevelCursor::new(&inside, true, BTreeSet::new()))),
+                _ => cursors.push(Box::new(LevelCursor::new(&inside, true, reach.clone()))),
             }
         }
         Ok((cursors, tombstones))

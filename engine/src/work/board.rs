@@ -214,6 +214,8 @@ impl Rooms {
 
     fn claim_compaction(&mut self, ground: &Ground) -> Option<Task> {
         let now_ms = ground.clock.now_ms();
+        let called = std::mem::take(&mut *lock(&ground.attention));
+        self.compactable.extend(called.into_iter().filter(|id| self.tablets.contains_key(id)));
         let after = self.turn.map_or(TabletId(0), |turn| TabletId(turn.0.wrapping_add(1)));
         let in_turn = self.compactable.range(after..).chain(self.compactable.range(..after));
         let id = in_turn.copied().find(|id| {

@@ -14,7 +14,7 @@ use crate::read::BoxedCursor;
 use crate::read::level_cursor::LevelCursor;
 use crate::read::merge_cursor::MergeCursor;
 use crate::stamp::Stamp;
-use crate::table::Table;
+use crate::table::{Reach, Table};
 use crate::tablet::snapshot::Snapshot;
 use crate::tablet::{Tablet, lock};
 use std::collections::BTreeSet;
@@ -120,17 +120,17 @@ type Inputs = (Vec<BoxedCursor>, Vec<RangeTombstone>);
 fn open_inputs(inputs: &[Vec<Arc<Table>>], skipped: &BTreeSet<Owner>) -> Result<Inputs> {
     let mut cursors: Vec<BoxedCursor> = Vec::new();
     let mut tombstones = Vec::new();
+    let reach = Reach::Without(Arc::new(skipped.clone()));
     for (depth, level) in inputs.iter().enumerate().filter(|(_, level)| !level.is_empty()) {
         for table in level {
             tombstones.extend(table.all_tombstones(skipped)?);
         }
         if depth == 0 {
-            let walk = |table: &Arc<Table>| {
-                Box::new(table.cursor(false).skip_owners(skipped.clone())) as BoxedCursor
-            };
+            let walk =
+                |table: &Arc<Table>| Box::new(table.cursor(false).within(reach.clone())) as BoxedCursor;
             cursors.extend(level.iter().map(walk));
         } else {
-            cursors.push(Box::new(LevelCursor::new(level, false, skipped.clone())));
+            cursors.push(Box::new(LevelCursor::new(level, false, reach.clone())));
         }
     }
     Ok((cursors, tombstones))
