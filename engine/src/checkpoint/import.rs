@@ -28,21 +28,10 @@ pub struct Imported {
 }
 
 impl Pool {
-    /// Tables that some tablet here has whole: what a sender may leave out.
+    /// Tables that are here whole, in some tablet or held by some reader: what a sender may leave out.
     #[must_use]
     pub fn tables_present(&self) -> BTreeSet<TableId> {
-        self.pinned_tables().into_keys().collect()
-    }
-
-    /// The tables of all tablets but those known to be damaged, pinned: no file goes while these are held.
-    fn pinned_tables(&self) -> BTreeMap<TableId, Arc<Table>> {
-        let snapshots: Vec<_> = self.tablets().iter().map(|tablet| tablet.snapshot()).collect();
-        snapshots
-            .iter()
-            .flat_map(|one| one.tables.iter().flatten())
-            .filter(|table| table.damage().is_none())
-            .map(|table| (table.meta().id, table.clone()))
-            .collect()
+        self.ground.files.live_tables().into_keys().collect()
     }
 
     /// Creates the tablet `id` from a folder that [`super::Checkpoint::export_to_dir`] wrote.
@@ -108,7 +97,8 @@ impl Pool {
     ) -> Result<Imported> {
         let unverified = UnverifiedListing::decode(listing).map_err(|error| error.at(LISTING_NAME))?;
         let listing = unverified.verify(&self.ground.sealer).map_err(|error| error.at(LISTING_NAME))?;
-        let present = self.pinned_tables();
+        // Pinned: no file goes while these are held.
+        let present = self.ground.files.live_tables();
         let mut created = Vec::new();
         let born = self
             .fetch_missing(&listing, &present, &mut created, &mut fetch)

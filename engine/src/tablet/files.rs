@@ -123,6 +123,14 @@ impl Files {
         Ok(table)
     }
 
+    /// Every open table that is not known to be damaged. Their files stay for as long as what is returned is held.
+    pub(crate) fn live_tables(&self) -> BTreeMap<TableId, Arc<Table>> {
+        let upgrade = |(id, entry): (&TableId, &Entry)| Some((*id, entry.live.upgrade()?));
+        let live: Vec<_> = self.known().tables.iter().filter_map(upgrade).collect();
+        // The lock is free again: letting go of a table may need it.
+        live.into_iter().filter(|(_, table)| table.damage().is_none()).collect()
+    }
+
     /// A manifest names this table from now on.
     pub(crate) fn name(&self, id: TableId) {
         let mut known = self.known();

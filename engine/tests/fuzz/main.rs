@@ -1,0 +1,168 @@
+//! Hostile bytes: whatever stands where a format is expected, its decoders answer or refuse, and what they answer keeps the
+//! promises of the format.
+//!
+//! Each target is one file with a plain function over bytes, and one test here. It is fed, in this order, with the fixtures of
+//! all formats, with the bytes that once broke a promise, with every fixture of its own a byte shorter and longer, and then with
+//! one mutation a seed (`DEWPOND_SEED`, `DEWPOND_CASES`). A failure prints the target, the bytes, and the command that repeats
+//! it. Targets that open whole pools or tables take only every so many of the seeds.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod batch;
+mod block_file;
+mod catalog_rows;
+mod checkpoint_listing;
+mod checkpoint_stream;
+mod context;
+mod data_block;
+mod envelope;
+mod filter;
+mod key;
+mod key_index;
+mod manifest_edit;
+mod memory;
+mod mutate;
+#[path = "../golden/objects.rs"]
+mod objects;
+#[path = "../golden/plain.rs"]
+mod plain;
+mod range_tombstones;
+mod regress;
+#[path = "../rig/mod.rs"]
+mod rig;
+mod stripe;
+#[path = "../golden/world.rs"]
+mod world;
+
+use rig::{Dice, seeds};
+use std::fmt::Write;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use world::{FORMATS, WHOLE};
+
+/// Seeds of a target, if nobody says otherwise.
+const CASES: u64 = 2_000;
+/// Bytes of a failing input that are printed.
+const PRINTED_BYTES: usize = 16 << 10;
+
+/// The stored bytes of a fixture.
+fn fixture(name: &str) -> Vec<u8> {
+    fs::read(world::folder().join(format!("{name}.bin"))).unwrap()
+}
+
+/// What the fixtures of `format` hold, the damaged one included: of a list each item.
+fn corpus(format: &str) -> Vec<Vec<u8>> {
+    let files = [fixture(format), fixture(&format!("{format}.damaged"))];
+    if WHOLE.contains(&format) {
+        files.into()
+    } else {
+        files.iter().flat_map(|list| world::split(list)).collect()
+    }
+}
+
+/// Runs `target` over `bytes`, and tells how to do that again if it fails.
+fn attempt(target: &str, run: fn(&[u8]), bytes: &[u8], seed: Option<u64>) {
+    let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(bytes))) else { return };
+    let shown = &bytes[..bytes.len().min(PRINTED_BYTES)];
+    let hex = shown.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    });
+    println!(
+        "target {target} fails for {} bytes, {}",
+        bytes.len(),
+        if shown == bytes { "all:" } else { "at first:" }
+    );
+    println!("{hex}");
+    let steer = seed.map_or(String::new(), |seed| format!("DEWPOND_SEED={seed} DEWPOND_CASES=1 "));
+    println!("repeat: {steer}cargo test -p engine --test fuzz -- --exact {target} --nocapture");
+    resume_unwind(panic);
+}
+
+/// Feeds a target; of the seeds every `share`-th.
+fn feed(target: &'static str, share: usize, run: fn(&[u8])) {
+    let before = memory::peak_bytes();
+    let own = corpus(target);
+    let all: Vec<Vec<u8>> = FORMATS.iter().flat_map(|format| corpus(format)).collect();
+    all.iter().for_each(|bytes| attempt(target, run, bytes, None));
+    regress::inputs(target).iter().for_each(|bytes| attempt(target, run, bytes, None));
+    for bytes in &own {
+        attempt(target, run, &bytes[..bytes.len().saturating_sub(1)], None);
+        attempt(target, run, &[&bytes[..], &[0]].concat(), None);
+    }
+    for seed in seeds(CASES).step_by(share) {
+        let bytes = mutate::mutated(&Dice::new(seed), &own, &all);
+        attempt(target, run, &bytes, Some(seed));
+    }
+    memory::check(target, before);
+}
+
+#[test]
+fn batch() {
+    feed("batch", 1, batch::run);
+}
+
+#[test]
+fn block_file() {
+    feed("block_file", 10, block_file::run);
+}
+
+#[test]
+fn catalog_rows() {
+    feed("catalog_rows", 1, catalog_rows::run);
+}
+
+#[test]
+fn checkpoint_listing() {
+    feed("checkpoint_listing", 1, checkpoint_listing::run);
+}
+
+#[test]
+fn checkpoint_stream() {
+    feed("checkpoint_stream", 10, checkpoint_stream::run);
+}
+
+#[test]
+fn context() {
+    feed("context", 1, context::run);
+}
+
+#[test]
+fn data_block() {
+    feed("data_block", 1, data_block::run);
+}
+
+#[test]
+fn envelope() {
+    feed("envelope", 1, envelope::run);
+}
+
+#[test]
+fn filter() {
+    feed("filter", 1, filter::run);
+}
+
+#[test]
+fn key() {
+    feed("key", 1, key::run);
+}
+
+#[test]
+fn key_index() {
+    feed("key_index", 1, key_index::run);
+}
+
+#[test]
+fn manifest_edit() {
+    feed("manifest_edit", 1, manifest_edit::run);
+}
+
+#[test]
+fn range_tombstones() {
+    feed("range_tombstones", 1, range_tombstones::run);
+}
+
+#[test]
+fn stripe() {
+    feed("stripe", 1, stripe::run);
+}
