@@ -6,18 +6,22 @@
 mod rig;
 
 use engine::disk::sim::Faults;
-use engine::ids::LogIndex;
+use engine::disk::{DirLock, Disk, DiskFile, SimDisk};
+use engine::ids::{LogIndex, TabletId};
 use engine::key::KeyRange;
 use engine::tablet::Tablet;
 use engine::tablet::batch::Batch;
 use engine::tablet::health::{Health, Work};
-use engine::tablet::pool::{NewTablet, Pool};
+use engine::tablet::pool::{NewTablet, Parts, Pool, PoolConfig};
 use engine::tablet::view::Scan;
 use engine::work::Done;
 use engine::{Error, Kind, Stamp, limits};
 use rig::{C, Rig, START_MS, T1, T2, TABLET};
 use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn key(n: u64) -> Vec<u8> {
     format!("key{n:04}").into_bytes()
@@ -191,4 +195,93 @@ fn the_success_of_other_work_does_not_hide_a_failure() {
     assert!(matches!(tablet.health(), Health::WritesStopped { work: Work::Flush, .. }));
     assert_eq!(pool.stats().counters.work_failed, 1);
     assert_eq!(pool.step(), Done::Nothing, "tried again only after a while");
+}
+
+/// A disk whose next file kills the thread that creates it.
+struct Deadly {
+    disk: SimDisk,
+    is_armed: AtomicBool,
+}
+
+impl Disk for Deadly {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        assert!(!self.is_armed.load(Ordering::SeqCst), "armed");
+        self.disk.create(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.disk.open(path)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.disk.list(dir)
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.create_dir(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.sync_dir(dir)
+    }
+
+    fn lock(&self, dir: &Path, holder: &str) -> io::Result<Box<dyn DirLock>> {
+        self.disk.lock(dir, holder)
+    }
+}
+
+#[test]
+fn a_worker_that_dies_fences_its_tablet_and_no_other() {
+    for threads in [0, 2] {
+        let rig = Rig::new(4);
+        let disk = Arc::new(Deadly { disk: rig.disk.clone(), is_armed: AtomicBool::new(false) });
+        let parts = Parts {
+            disk: disk.clone(),
+            catalog: rig.catalog.opener(),
+            sealer: rig.sealer(),
+            clock: rig.clock.clone(),
+            node: rig::NODE,
+        };
+        let pool = Pool::open(PoolConfig { threads, ..rig.config.clone() }, parts).unwrap();
+        let [first, second] = [1, 2].map(|n| {
+            let range = KeyRange::tenant(if n == 1 { T1 } else { T2 });
+            pool.create(&[NewTablet::empty(TabletId(n), range)]).unwrap().remove(0)
+        });
+        let write = |tablet: &Tablet, tenant| {
+            let mut batch = Batch::new(LogIndex(tablet.applied().index.0 + 1));
+            let stamp = tablet.applied_stamp().max(Stamp::new(START_MS, 0)).next();
+            batch.put(tenant, C, b"k", b"v", stamp, 0).unwrap();
+            tablet.apply(&batch)
+        };
+        write(&first, T1).unwrap();
+        disk.is_armed.store(true, Ordering::SeqCst);
+        first.freeze();
+        // With threads the worker comes by itself.
+        for _ in 0..50_000_000 {
+            if threads == 0 {
+                pool.step();
+            }
+            if matches!(first.health(), Health::Fenced { .. }) {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        disk.is_armed.store(false, Ordering::SeqCst);
+        let Health::Fenced { cause } = first.health() else { panic!("{:?}", first.health()) };
+        assert!(cause.contains("panicked") && cause.contains("armed"), "{cause}");
+        let error = write(&first, T1).unwrap_err();
+        assert!(error.kind() == Kind::Stop && error.to_string().contains("armed"), "{error}");
+        assert!(first.view(START_MS).is_err());
+        assert_eq!(pool.stats().counters.fenced, 1);
+        write(&second, T2).unwrap();
+        assert!(second.view(START_MS).unwrap().get(T2, C, b"k").unwrap().is_some());
+    }
 }

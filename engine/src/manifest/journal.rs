@@ -115,34 +115,46 @@ impl Journal {
         Ok(Loaded { levels, position })
     }
 
-    /// Seals `edit` (its sequence is set here) as the next one after `position`. A long journal is written anew.
+    /// Seals `edit` (its sequence is set here) as the next one after `position`. A whole picture, and a journal that has grown
+    /// long and is written anew as one, take as many rows as they need, in one commit.
     ///
     /// # Errors
-    /// `Damaged` if the edit breaks a rule of [`Levels`]; `Key` if the node's key is missing; `TooLarge`: range, note or the
-    /// whole edit.
-    pub fn prepare(&self, levels: &Levels, position: &Position, mut edit: Edit) -> Result<Prepared> {
-        let sequence = position.sequence + 1;
-        edit.sequence = sequence;
+    /// `Damaged` if the edit breaks a rule of [`Levels`]; `Key` if the node's key is missing; `TooLarge`: range, note, or more
+    /// tables at once than an edit can hold.
+    pub fn prepare(&self, levels: &Levels, position: &Position, edit: Edit) -> Result<Prepared> {
         edit.check_limits()?;
         let after = levels.apply(&edit)?;
-        let anew = edit.is_reset || sequence - position.first >= limits::JOURNAL_EDITS_MAX;
-        let mut changes = Vec::new();
-        let (edit, before) =
-            if anew { (after.whole_edit(edit.tablet, sequence), [0; 16]) } else { (edit, position.tag) };
+        let anew = edit.is_reset || position.sequence + 1 - position.first >= limits::JOURNAL_EDITS_MAX;
+        let tablet = edit.tablet;
+        let edits = if anew { after.whole_edits(tablet, limits::EDIT_BYTES_MAX / 4) } else { vec![edit] };
+        let mut next = position.clone();
+        let mut changes = Vec::with_capacity(edits.len());
+        for edit in edits {
+            let before = if edit.is_reset { [0; 16] } else { next.tag };
+            next.sequence += 1;
+            if edit.is_reset {
+                next.first = next.sequence;
+            }
+            let (change, tag) = self.seal(Edit { sequence: next.sequence, ..edit }, &before)?;
+            next.tag = tag;
+            changes.push(change);
+        }
+        if anew && position.sequence > 0 {
+            changes.extend(Self::removals(tablet, position));
+        }
+        Ok(Prepared { changes, position: next, levels: Arc::new(after) })
+    }
+
+    fn seal(&self, edit: Edit, before: &[u8; 16]) -> Result<(Change, [u8; 16])> {
         let encoded = edit.encode();
         if encoded.len() > limits::EDIT_BYTES_MAX {
             let (got, max) = (encoded.len() as u64, limits::EDIT_BYTES_MAX as u64);
             return Err(Error::TooLarge { what: "manifest edit bytes", got, max });
         }
-        let key = RowKey::ManifestEdit { tablet: edit.tablet, sequence }.encode();
-        let value = sealer::seal_row(&self.sealer, self.node, &key, sequence, &before, &encoded)?;
+        let key = RowKey::ManifestEdit { tablet: edit.tablet, sequence: edit.sequence }.encode();
+        let value = sealer::seal_row(&self.sealer, self.node, &key, edit.sequence, before, &encoded)?;
         let tag = sealer::tag_of(&value);
-        changes.push(Change::Put { key, value });
-        let first = if anew { sequence } else { position.first };
-        if anew && position.sequence > 0 {
-            changes.extend(Self::removals(edit.tablet, position));
-        }
-        Ok(Prepared { changes, position: Position { sequence, tag, first }, levels: Arc::new(after) })
+        Ok((Change::Put { key, value }, tag))
     }
 
     /// The changes that forget a tablet whose journal stands at `position`.

@@ -138,6 +138,30 @@ impl Levels {
         }
     }
 
+    /// The picture as edits of about `bytes_max` bytes each: the first is a whole picture of some tables, the others add the
+    /// rest. They belong into one commit.
+    #[must_use]
+    pub fn whole_edits(&self, tablet: TabletId, bytes_max: usize) -> Vec<Edit> {
+        let mut whole = self.whole_edit(tablet, 0);
+        let mut edits = Vec::new();
+        let (mut piece, mut bytes) = (Vec::new(), 0);
+        for (level, meta) in std::mem::take(&mut whole.added) {
+            let more = meta.encoded_bytes();
+            if bytes + more > bytes_max && !piece.is_empty() {
+                edits.push(std::mem::take(&mut piece));
+                bytes = 0;
+            }
+            bytes += more;
+            piece.push((level, meta));
+        }
+        edits.push(piece);
+        let mut edits: Vec<Edit> =
+            edits.into_iter().map(|added| Edit { added, ..Edit::empty(tablet) }).collect();
+        let added = std::mem::take(&mut edits[0].added);
+        edits[0] = Edit { added, ..whole };
+        edits
+    }
+
     /// The picture narrowed to `range`: without the tables that hold nothing of it.
     #[must_use]
     pub fn within(&self, range: &KeyRange) -> Self {
@@ -170,4 +194,75 @@ fn follows(first: &TableMeta, second: &TableMeta) -> bool {
     let are_apart = first.span.end.as_ref().is_some_and(|end| *end <= after_start);
     let are_sorted = first.greatest.is_empty() || second.least.is_empty() || first.greatest < second.least;
     are_apart && are_sorted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{CollectionId, LogIndex};
+
+    fn table(n: u8) -> TableMeta {
+        let row = key::row(TenantId(1), CollectionId(1), &[n]);
+        let span = KeyRange { start: row.clone(), end: Some(key::after_row(&row)) };
+        let version = key::version(&row, Stamp(5));
+        TableMeta {
+            id: TableId([n; 16]),
+            bytes: 1,
+            content: [n; 32],
+            crc32: 0,
+            least: version.clone(),
+            greatest: version,
+            span,
+            entries: 1,
+            deletes: 0,
+            tombstones: 0,
+            least_stamp: Stamp(5),
+            greatest_stamp: Stamp(5),
+            stripes: Vec::new(),
+        }
+    }
+
+    fn picture(tables: std::ops::Range<u8>) -> Levels {
+        let applied = Applied { index: LogIndex(9), stamp: Stamp(9), note: b"note".to_vec() };
+        let mut edit = Edit::birth(TabletId(1), KeyRange::all(), applied);
+        edit.added = tables.map(|n| (n % 3, table(n))).collect();
+        edit.floors = BTreeMap::from([(TenantId(1), Stamp(4))]);
+        Levels::default().apply(&edit).unwrap()
+    }
+
+    #[test]
+    fn a_picture_in_pieces_is_the_same_picture() {
+        for tables in [0..0, 0..1, 0..90] {
+            let whole = picture(tables);
+            let pieces = whole.whole_edits(TabletId(1), 1_000);
+            assert!(pieces.iter().all(|piece| piece.encode().len() < 1_400));
+            let mut again = Levels::default();
+            for piece in &pieces {
+                again = again.apply(piece).unwrap();
+            }
+            assert_eq!(again, whole);
+            assert!(pieces.iter().skip(1).all(|piece| !piece.is_reset));
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let levels = picture(0..9);
+        let edit = |change: fn(&mut Edit)| {
+            let mut edit = Edit::empty(TabletId(1));
+            change(&mut edit);
+            levels.apply(&edit).map_err(|damage| damage.detail).unwrap_err()
+        };
+        assert_eq!(edit(|e| e.removed.push(TableId([200; 16]))), "a table goes that is not there");
+        assert_eq!(edit(|e| e.added.push((1, table(3)))), "a table is there twice");
+        let applied =
+            |index, stamp| Applied { index: LogIndex(index), stamp: Stamp(stamp), note: Vec::new() };
+        assert!(levels.apply(&Edit { applied: Some(applied(8, 9)), ..Edit::empty(TabletId(1)) }).is_err());
+        assert!(levels.apply(&Edit { applied: Some(applied(9, 8)), ..Edit::empty(TabletId(1)) }).is_err());
+        assert!(levels.apply(&Edit { applied: Some(applied(9, 9)), ..Edit::empty(TabletId(1)) }).is_ok());
+        let mut double = table(100);
+        double.span = table(1).span;
+        let edit = Edit { added: vec![(1, double)], ..Edit::empty(TabletId(1)) };
+        assert_eq!(levels.apply(&edit).unwrap_err().detail, "tables of a sorted level overlap");
+    }
 }

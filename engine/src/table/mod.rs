@@ -54,6 +54,16 @@ pub struct TableMeta {
     pub stripes: Vec<StripeMeta>,
 }
 
+impl TableMeta {
+    /// Bytes it takes in a manifest edit, at most.
+    #[must_use]
+    pub fn encoded_bytes(&self) -> usize {
+        let span_end = self.span.end.as_ref().map_or(0, Vec::len);
+        let keys = self.least.len() + self.greatest.len() + self.span.start.len() + span_end;
+        160 + keys + self.stripes.len() * 29
+    }
+}
+
 /// What a manifest knows of one stripe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StripeMeta {
