@@ -293,6 +293,34 @@ impl Error {
         Self::Io { verb, path: path.to_owned(), source }
     }
 
+    /// The same error once more, for another caller. What has no copy keeps its words.
+    #[must_use]
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Damaged(damage) => Self::Damaged(damage.clone()),
+            Self::KeyMissing { owner, purpose, epoch } => {
+                Self::KeyMissing { owner: *owner, purpose: *purpose, epoch: *epoch }
+            }
+            Self::WrongKey { place, have, need, owner, purpose, epoch } => Self::WrongKey {
+                place: place.clone(),
+                have: *have,
+                need: *need,
+                owner: *owner,
+                purpose: *purpose,
+                epoch: *epoch,
+            },
+            Self::Unsupported { what, found, supported } => {
+                Self::Unsupported { what: what.clone(), found: *found, supported }
+            }
+            Self::Io { verb, path, source } => Self::Io {
+                verb,
+                path: path.clone(),
+                source: io::Error::new(source.kind(), source.to_string()),
+            },
+            other => Self::Catalog { verb: "repeat", cause: other.to_string() },
+        }
+    }
+
     /// The same error; damage gets its place named if it was not yet.
     pub(crate) fn at(self, name: impl fmt::Display) -> Self {
         match self {

@@ -6,7 +6,7 @@
 //! user key, newest version first. A zero byte of the user key is written `00 ff`, which keeps
 //! `"a" < "a\0" < "ab"` true of the encoded bytes whatever follows.
 
-use crate::error::{Damage, Nature};
+use crate::error::{Damage, Error, Nature};
 use crate::ids::{CollectionId, TenantId};
 use crate::limits;
 use crate::stamp::Stamp;
@@ -151,6 +151,25 @@ pub fn check_version(version: &[u8]) -> Result<(), Damage> {
     }
     if body.len() - escapes > limits::KEY_BYTES_MAX {
         return Err(bad("user key over the limit"));
+    }
+    Ok(())
+}
+
+/// Checks that `bound` may divide tablets: it does not lie inside the versions of a row.
+///
+/// # Errors
+/// `Invalid`.
+pub fn check_bound(bound: &[u8]) -> Result<(), Error> {
+    let mut rest = bound.get(PREFIX..).unwrap_or_default();
+    while let Some(zero) = rest.iter().position(|b| *b == 0) {
+        let after = rest.get(zero + 2..).unwrap_or_default();
+        if rest.get(zero + 1) == Some(&END[1]) {
+            return match after.is_empty() || *after == [0xff; STAMP + 1] {
+                true => Ok(()),
+                false => Err(Error::Invalid("a bound between tablets lies inside a row; take the row's key")),
+            };
+        }
+        rest = after;
     }
     Ok(())
 }

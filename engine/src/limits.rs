@@ -83,6 +83,10 @@ pub const LISTING_BYTES_MAX: u64 = 64 << 20;
 pub const KEYRING_KEYS_MAX: usize = 65_536;
 /// Milliseconds after which failed background work is tried again.
 pub const RETRY_MS: u64 = 1_000;
+/// Milliseconds for which compaction goes around tables whose key was missing.
+pub const KEYLESS_RETRY_MS: u64 = 60_000;
+/// How often the time between two tries is doubled: a disk that stays full is asked every half minute.
+pub const RETRY_DOUBLINGS_MAX: u32 = 5;
 /// Damaged places one scrub report lists; the count goes on.
 pub const SCRUB_FINDINGS_MAX: usize = 1_000;
 

@@ -92,8 +92,10 @@ pub struct PoolStats {
     pub tablets: usize,
     /// Tablets whose manifest could not be read.
     pub unreadable_tablets: usize,
-    /// Bytes in all memtables, frozen and pinned ones included.
+    /// Bytes in all memtables that take writes or wait to be flushed.
     pub memtable_bytes: usize,
+    /// Bytes in memtables that are in tables already and still held by readers.
+    pub pinned_memtable_bytes: usize,
     /// Bytes of opened blocks in memory.
     pub cache_bytes: u64,
     /// Look-ups that found their block in memory.

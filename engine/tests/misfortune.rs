@@ -90,12 +90,12 @@ fn outlasts(faults: Faults, words: &str) {
     assert!(refused.to_string().contains(words), "the caller is told why: {refused}");
     check(&tablet, last, "while stopped");
     for _ in 0..5 {
-        rig.clock.advance(limits::RETRY_MS);
+        rig.clock.advance(limits::RETRY_MS << limits::RETRY_DOUBLINGS_MAX);
         while !matches!(pool.step(), Done::Failed(_) | Done::Nothing) {}
         check(&tablet, last, "while stopped");
     }
     rig.disk.set_faults(Faults::default());
-    rig.clock.advance(limits::RETRY_MS);
+    rig.clock.advance(limits::RETRY_MS << limits::RETRY_DOUBLINGS_MAX);
     pool.settle();
     assert_eq!(tablet.health(), Health::Serving);
     let last = fill(&pool, &tablet, last, 260);
@@ -147,13 +147,13 @@ fn survives(failing: BTreeSet<u64>) -> u64 {
         let view = tablet.view(START_MS).unwrap();
         let read = (0..4).find_map(|_| view.get(T1, C, &key(last)).ok()).unwrap();
         assert_eq!(read.unwrap().value[..], [last as u8; 300], "{context}");
-        rig.clock.advance(limits::RETRY_MS);
+        rig.clock.advance(limits::RETRY_MS << limits::RETRY_DOUBLINGS_MAX);
         pool.step();
     }
     tablet.freeze();
     tablet.request_compaction();
     for _ in 0..4 {
-        rig.clock.advance(limits::RETRY_MS);
+        rig.clock.advance(limits::RETRY_MS << limits::RETRY_DOUBLINGS_MAX);
         pool.settle();
     }
     assert_eq!(tablet.health(), Health::Serving, "{context}");

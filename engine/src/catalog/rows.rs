@@ -62,6 +62,14 @@ impl RowKey {
         Ok(row)
     }
 
+    /// The prefix of the manifest edits of one tablet.
+    #[must_use]
+    pub fn manifest_edits_of(tablet: TabletId) -> Vec<u8> {
+        let mut out = vec![MANIFEST_EDIT];
+        out.extend_from_slice(&tablet.0.to_be_bytes());
+        out
+    }
+
     /// The prefix of all manifest edits.
     #[must_use]
     pub fn manifest_edits() -> Vec<u8> {

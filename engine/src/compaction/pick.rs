@@ -77,26 +77,36 @@ pub struct Sizes {
 pub fn pick(levels: &Levels, busy: &BTreeSet<TableId>, wanted: &Wanted, sizes: &Sizes) -> Choice {
     drop_whole(levels, busy, wanted)
         .or_else(|| merge_level0(levels, busy, sizes))
+        .or_else(|| merge_newest(levels, busy, sizes))
         .or_else(|| merge_by_size(levels, busy, sizes))
-        .or_else(|| rewrite(levels, busy, Reason::DroppedTenant, |meta| has_dropped(meta, wanted)))
+        .or_else(|| rewrite_dropped(levels, busy, wanted))
         .or_else(|| rewrite(levels, busy, Reason::Reseal, |meta| has_old_epoch(meta, wanted)))
         .or_else(|| merge_all(levels, busy, wanted))
         .unwrap_or(Choice::Rest)
 }
 
 fn drop_whole(levels: &Levels, busy: &BTreeSet<TableId>, wanted: &Wanted) -> Option<Choice> {
+    let dropped = dropped_owners(wanted);
     let is_foreign = |meta: &TableMeta| {
-        let is_dropped = |owner: Owner| wanted.dropped.iter().any(|tenant| owner_of(*tenant) == owner);
-        !meta.span.overlaps(&levels.range) || meta.stripes.iter().all(|stripe| is_dropped(stripe.owner))
+        !meta.span.overlaps(&levels.range)
+            || meta.stripes.iter().all(|stripe| dropped.contains(&stripe.owner))
     };
     let free = levels.tables().filter(|meta| !busy.contains(&meta.id));
     let tables: Vec<TableId> = free.filter(|meta| is_foreign(meta)).map(|meta| meta.id).collect();
     (!tables.is_empty()).then_some(Choice::Drop { tables })
 }
 
-fn has_dropped(meta: &TableMeta, wanted: &Wanted) -> bool {
-    let is_dropped = |owner: Owner| wanted.dropped.iter().any(|tenant| owner_of(*tenant) == owner);
-    !wanted.dropped.is_empty() && meta.stripes.iter().any(|stripe| is_dropped(stripe.owner))
+fn dropped_owners(wanted: &Wanted) -> BTreeSet<Owner> {
+    wanted.dropped.iter().map(|tenant| owner_of(*tenant)).collect()
+}
+
+fn rewrite_dropped(levels: &Levels, busy: &BTreeSet<TableId>, wanted: &Wanted) -> Option<Choice> {
+    let dropped = dropped_owners(wanted);
+    if dropped.is_empty() {
+        return None;
+    }
+    let has_dropped = |meta: &TableMeta| meta.stripes.iter().any(|stripe| dropped.contains(&stripe.owner));
+    rewrite(levels, busy, Reason::DroppedTenant, has_dropped)
 }
 
 fn has_old_epoch(meta: &TableMeta, wanted: &Wanted) -> bool {
@@ -142,6 +152,16 @@ fn merge_level0(levels: &Levels, busy: &BTreeSet<TableId>, sizes: &Sizes) -> Opt
     merge(level0.iter().chain(below).map(|meta| meta.id).collect(), 1, Reason::Level0, busy)
 }
 
+/// Where a table that cannot be read keeps level 0 from being merged down, the ones newer than it are merged among themselves, so
+/// that writes can go on until it is repaired.
+fn merge_newest(levels: &Levels, busy: &BTreeSet<TableId>, sizes: &Sizes) -> Option<Choice> {
+    let level0 = levels.levels.first()?;
+    let newest: BTreeSet<TableId> =
+        level0.iter().map(|meta| meta.id).take_while(|id| !busy.contains(id)).collect();
+    let is_blocked = level0.len() >= sizes.level0_tables && newest.len() >= 2 * sizes.level0_tables;
+    if is_blocked { merge(newest, 0, Reason::Level0, busy) } else { None }
+}
+
 fn merge_by_size(levels: &Levels, busy: &BTreeSet<TableId>, sizes: &Sizes) -> Option<Choice> {
     let bytes = levels.bytes_by_level();
     let mut target = sizes.level1_bytes;
@@ -161,11 +181,15 @@ fn merge_by_size(levels: &Levels, busy: &BTreeSet<TableId>, sizes: &Sizes) -> Op
 fn merge_down(levels: &Levels, depth: usize, busy: &BTreeSet<TableId>) -> Option<Choice> {
     let (here, below) = (&levels.levels[depth], &levels.levels[depth + 1]);
     let cost = |meta: &&Arc<TableMeta>| {
-        let under: u64 = below.iter().filter(|one| one.span.overlaps(&meta.span)).map(|one| one.bytes).sum();
+        // Sorted by their starts, and two neighbours share at most a row: only a run of them can overlap.
+        let first =
+            below.partition_point(|one| one.span.end.as_ref().is_some_and(|end| *end <= meta.span.start));
+        let run = below[first..].iter().take_while(|one| one.span.overlaps(&meta.span));
+        let under: u64 = run.map(|one| one.bytes).sum();
         (u128::from(under) * 1_000 / u128::from(meta.bytes.max(1)), meta.id)
     };
     let mut candidates: Vec<_> = here.iter().filter(|meta| !busy.contains(&meta.id)).collect();
-    candidates.sort_by_key(cost);
+    candidates.sort_by_cached_key(cost);
     candidates.into_iter().find_map(|meta| {
         let inputs = overlapping(here, &meta.span);
         let under = overlapping(below, &hull(inputs.iter().copied())?);

@@ -9,7 +9,7 @@ use crate::stamp::Stamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How much history to keep, and whose bytes may go.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Milliseconds since 1970; set by the engine when it is used.
     pub now_ms: u64,
@@ -19,6 +19,13 @@ pub struct Policy {
     pub windows: BTreeMap<TenantId, u64>,
     /// Tenants whose bytes are left behind without being opened: dropped for good, or shredded.
     pub dropped: BTreeSet<TenantId>,
+}
+
+impl Default for Policy {
+    /// Keeps everything: what nobody has spoken of must not go.
+    fn default() -> Self {
+        Self { now_ms: 0, default_window_ms: u64::MAX, windows: BTreeMap::new(), dropped: BTreeSet::new() }
+    }
 }
 
 impl Policy {

@@ -40,8 +40,8 @@ pub struct Job<'a> {
     pub policy: &'a Policy,
     /// Where older versions may be, that are not among the inputs.
     pub below: &'a [KeyRange],
-    /// Told of bytes moved; may wait.
-    pub throttle: &'a dyn Fn(u64),
+    /// Told of bytes moved; may wait, or end the work by an error.
+    pub throttle: &'a dyn Fn(u64) -> Result<()>,
 }
 
 /// What was written.
@@ -163,11 +163,11 @@ impl<'a> Run<'a> {
         while let Some(bytes) = is_reached(self) {
             self.reached = (self.reached.0 + 1, self.reached.1 + bytes);
         }
-        let is_large = self.writer.as_ref().is_some_and(|writer| {
-            writer.bytes() >= self.job.table_bytes
-                || writer.is_full()
-                || self.reached.1 >= limits::STRIPE_INDEX_BYTES_MAX
-        });
+        let is_large = self.reached.1 >= limits::STRIPE_INDEX_BYTES_MAX
+            || self
+                .writer
+                .as_ref()
+                .is_some_and(|writer| writer.bytes() >= self.job.table_bytes || writer.is_full());
         if is_large {
             let at = self.row.clone();
             self.place_ranges(Some(&at), None)?;
@@ -203,7 +203,7 @@ impl<'a> Run<'a> {
                 }
             }
             cursor.next()?;
-            self.charge();
+            self.charge()?;
         }
         Ok(())
     }
@@ -232,13 +232,14 @@ impl<'a> Run<'a> {
         self.writer()?.add(version, slot)
     }
 
-    fn charge(&mut self) {
+    fn charge(&mut self) -> Result<()> {
         let bytes = self.writer.as_ref().map_or(0, TableWriter::bytes);
         let moved = self.read + bytes.saturating_sub(self.charged);
         if moved >= CHARGE_BYTES {
-            (self.job.throttle)(moved);
             (self.charged, self.read) = (bytes.max(self.charged), 0);
+            (self.job.throttle)(moved)?;
         }
+        Ok(())
     }
 
     /// Puts the range tombstones that begin before `until` (all, if `None`) into the file, cut off there. What was cut off waits
@@ -255,8 +256,8 @@ impl<'a> Run<'a> {
             if let Some(until) = until.filter(|until| one.end.as_slice() > *until) {
                 one.end = until.to_vec();
             }
-            // Only ranges are left: they too fill a file. Fragments do not overlap, so it can end between two.
-            let is_full = until.is_none() && self.writer.as_ref().is_some_and(TableWriter::is_full);
+            // Ranges alone fill a file too. Fragments do not overlap, so it can end between two.
+            let is_full = self.writer.as_ref().is_some_and(TableWriter::is_full);
             let last_end = self.output_end();
             if is_full && last_end.is_none_or(|end| end <= one.start) {
                 self.cut()?;
@@ -275,8 +276,9 @@ impl<'a> Run<'a> {
     fn cut(&mut self) -> Result<()> {
         if let Some(writer) = self.writer.take() {
             let meta = writer.finish()?;
-            (self.job.throttle)(meta.bytes.saturating_sub(self.charged));
+            let left = meta.bytes.saturating_sub(self.charged);
             self.output.tables.push(meta);
+            (self.job.throttle)(left)?;
         }
         Ok(())
     }

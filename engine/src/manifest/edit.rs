@@ -3,7 +3,7 @@
 
 use crate::error::{Damage, Error, Nature, Result};
 use crate::ids::{KeyEpoch, LogIndex, Owner, TableId, TabletId, TenantId};
-use crate::key::KeyRange;
+use crate::key::{self, KeyRange};
 use crate::limits;
 use crate::stamp::Stamp;
 use crate::table::{StripeMeta, TableMeta};
@@ -72,10 +72,10 @@ impl Edit {
         Self { is_reset: true, range: Some(range), applied: Some(applied), ..Self::empty(tablet) }
     }
 
-    /// Checks what comes from outside and could not be read again: bounds of the range, the note.
+    /// Checks what comes from outside: bounds of the range, the note.
     ///
     /// # Errors
-    /// `TooLarge`.
+    /// `TooLarge`: it could not be read again. `Invalid`: a bound inside a row.
     pub fn check_limits(&self) -> Result<()> {
         let check = |what, got: usize, max: usize| {
             let (got, max) = (got as u64, max as u64);
@@ -84,6 +84,8 @@ impl Edit {
         if let Some(range) = &self.range {
             let longest = range.start.len().max(range.end.as_ref().map_or(0, Vec::len));
             check("bytes of a tablet's bound", longest, limits::BOUND_BYTES_MAX)?;
+            key::check_bound(&range.start)?;
+            range.end.as_deref().map_or(Ok(()), key::check_bound)?;
         }
         let note = self.applied.as_ref().map_or(0, |applied| applied.note.len());
         check("note bytes", note, limits::NOTE_BYTES_MAX)

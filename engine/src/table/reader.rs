@@ -91,7 +91,8 @@ impl OpenedStripe {
 pub struct Table {
     meta: Arc<TableMeta>,
     pub(super) files: Arc<dyn TableFiles>,
-    pub(super) content: Result<Content, Damage>,
+    /// Why it cannot be read, if it cannot.
+    pub(super) content: Result<Content, Error>,
 }
 
 pub(super) struct Content {
@@ -150,10 +151,10 @@ impl Table {
         Ok(Self { meta, files, content: Ok(Content { file, blocks, number }) })
     }
 
-    /// A table that could not be opened: every read answers with `damage`.
+    /// A table that could not be opened: every read answers with `error`, until it is opened again with its tablet.
     #[must_use]
-    pub fn damaged(files: Arc<dyn TableFiles>, meta: Arc<TableMeta>, damage: Damage) -> Self {
-        Self { meta, files, content: Err(damage) }
+    pub fn shut(files: Arc<dyn TableFiles>, meta: Arc<TableMeta>, error: Error) -> Self {
+        Self { meta, files, content: Err(error) }
     }
 
     /// What the manifest knows of it.
@@ -164,12 +165,12 @@ impl Table {
 
     /// Why it could not be opened.
     #[must_use]
-    pub fn damage(&self) -> Option<&Damage> {
+    pub fn unreadable(&self) -> Option<&Error> {
         self.content.as_ref().err()
     }
 
     pub(super) fn content(&self) -> Result<&Content> {
-        self.content.as_ref().map_err(|damage| damage.clone().into())
+        self.content.as_ref().map_err(Error::again)
     }
 
     pub(super) fn owners(&self) -> Result<impl Iterator<Item = Owner>> {

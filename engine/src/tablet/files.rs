@@ -12,7 +12,7 @@ use crate::sealed::Sealer;
 use crate::table::{OpenedBlocks, Table, TableFiles, TableMeta};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 const SUFFIX: &str = ".dpb";
@@ -32,6 +32,8 @@ struct Known {
     doomed: BTreeSet<TableId>,
     /// Being removed now.
     going: BTreeSet<TableId>,
+    /// Being written by an import that has not ended.
+    arriving: BTreeSet<TableId>,
     handles: BTreeMap<TableId, (u64, Arc<dyn DiskFile>)>,
     by_use: BTreeMap<u64, TableId>,
     uses: u64,
@@ -74,6 +76,7 @@ impl Files {
     pub(crate) fn create_anew(&self, id: TableId) -> Result<Arc<dyn DiskFile>> {
         let mut known = self.known();
         let is_needed = known.going.contains(&id)
+            || known.arriving.contains(&id)
             || known.tables.get(&id).is_some_and(|entry| entry.named > 0 || entry.live.strong_count() > 0);
         let path = self.path(id);
         if is_needed {
@@ -84,12 +87,19 @@ impl Files {
         // Nobody removes it while the lock is held, nor after: it is no longer doomed.
         known.doomed.remove(&id);
         known.close(id);
-        match self.disk.remove(&path) {
+        known.arriving.insert(id);
+        drop(known);
+        let created = self.create_over(&path);
+        created.inspect_err(|_| self.discard(id))
+    }
+
+    fn create_over(&self, path: &Path) -> Result<Arc<dyn DiskFile>> {
+        match self.disk.remove(path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(Error::io("remove", &path, source)),
+            Err(source) => return Err(Error::io("remove", path, source)),
         }
-        self.create(id)
+        self.disk.create(path).map_err(|source| Error::io("create", path, source))
     }
 
     /// Makes the names of new files durable.
@@ -97,38 +107,32 @@ impl Files {
         self.disk.sync_dir(&self.dir).map_err(|source| Error::io("sync folder", &self.dir, source))
     }
 
-    /// The opened table of `meta`, opened now if nobody has it open. Damage becomes a table that says so.
+    /// The opened table of `meta`, opened now if nobody has it open. One that cannot be opened becomes a table that says so.
     pub(crate) fn table(
         self: &Arc<Self>,
         sealer: &Arc<Sealer>,
         blocks: &Arc<dyn OpenedBlocks>,
         meta: &Arc<TableMeta>,
-    ) -> Result<Arc<Table>> {
+    ) -> Arc<Table> {
         let live = self.known().tables.get(&meta.id).and_then(|entry| entry.live.upgrade());
         if let Some(table) = live {
-            return Ok(table);
+            return table;
         }
         let files: Arc<dyn TableFiles> = self.clone();
-        let opened =
-            Table::open(sealer.clone(), files.clone(), blocks.clone(), meta.clone(), Self::place(meta.id));
-        let table = match opened {
-            Ok(table) => table,
-            Err(Error::Damaged(damage)) => {
-                Table::damaged(files, meta.clone(), damage.at(Self::place(meta.id)))
-            }
-            Err(other) => return Err(other),
-        };
-        let table = Arc::new(table);
+        let place = Self::place(meta.id);
+        let opened = Table::open(sealer.clone(), files.clone(), blocks.clone(), meta.clone(), place.clone());
+        let shut = |error: Error| Table::shut(files, meta.clone(), error.at(place));
+        let table = Arc::new(opened.unwrap_or_else(shut));
         self.known().tables.entry(meta.id).or_default().live = Arc::downgrade(&table);
-        Ok(table)
+        table
     }
 
-    /// Every open table that is not known to be damaged. Their files stay for as long as what is returned is held.
+    /// Every open table that can be read. Their files stay for as long as what is returned is held.
     pub(crate) fn live_tables(&self) -> BTreeMap<TableId, Arc<Table>> {
         let upgrade = |(id, entry): (&TableId, &Entry)| Some((*id, entry.live.upgrade()?));
         let live: Vec<_> = self.known().tables.iter().filter_map(upgrade).collect();
         // The lock is free again: letting go of a table may need it.
-        live.into_iter().filter(|(_, table)| table.damage().is_none()).collect()
+        live.into_iter().filter(|(_, table)| table.unreadable().is_none()).collect()
     }
 
     /// A manifest names this table from now on.
@@ -136,6 +140,7 @@ impl Files {
         let mut known = self.known();
         known.tables.entry(id).or_default().named += 1;
         known.doomed.remove(&id);
+        known.arriving.remove(&id);
     }
 
     /// A manifest names this table no more.
@@ -151,6 +156,7 @@ impl Files {
     /// A file that was created but will not be named. Nothing happens if it is.
     pub(crate) fn discard(&self, id: TableId) {
         let mut known = self.known();
+        known.arriving.remove(&id);
         if known.tables.get(&id).is_none_or(|entry| entry.named == 0) {
             known.doomed.insert(id);
         }

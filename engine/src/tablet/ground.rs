@@ -14,7 +14,7 @@ use crate::stats::Counters;
 use crate::table::{Opened, OpenedBlocks};
 use crate::work::throttle::Bucket;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -36,17 +36,30 @@ pub(crate) struct Ground {
     pub(crate) counters: Counters,
 }
 
-/// Bytes held by the memtables of all tablets, until the last reader lets go of them.
+/// Bytes held by the memtables of all tablets: live ones, which take writes or wait to be flushed, and pinned ones, which are
+/// in tables already and only held by readers.
 #[derive(Debug, Default)]
-pub(crate) struct MemtableBudget(AtomicUsize);
+pub(crate) struct MemtableBudget {
+    /// Signed: a batch under way is in its memtable before it is counted here.
+    live: AtomicIsize,
+    pinned: AtomicUsize,
+}
 
 impl MemtableBudget {
-    pub(crate) fn bytes(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+    pub(crate) fn live_bytes(&self) -> usize {
+        usize::try_from(self.live.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    pub(crate) fn pinned_bytes(&self) -> usize {
+        self.pinned.load(Ordering::Relaxed)
     }
 
     pub(crate) fn add(&self, bytes: usize) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
+        self.live.fetch_add(bytes.cast_signed(), Ordering::Relaxed);
+    }
+
+    fn sub(&self, bytes: usize) {
+        self.live.fetch_sub(bytes.cast_signed(), Ordering::Relaxed);
     }
 }
 
@@ -54,17 +67,31 @@ impl MemtableBudget {
 pub(crate) struct Counted {
     pub(crate) memtable: Arc<Memtable>,
     budget: Arc<MemtableBudget>,
+    /// Bytes that count as pinned; 0 while it is live.
+    pinned: AtomicUsize,
 }
 
 impl Counted {
     pub(crate) fn new(budget: &Arc<MemtableBudget>) -> Arc<Self> {
-        Arc::new(Self { memtable: Arc::new(Memtable::new()), budget: budget.clone() })
+        let (memtable, budget) = (Arc::new(Memtable::new()), budget.clone());
+        Arc::new(Self { memtable, budget, pinned: AtomicUsize::new(0) })
+    }
+
+    /// It takes no more writes and waits for no flush: from now on it counts as pinned.
+    pub(crate) fn retire(&self) {
+        let bytes = self.memtable.bytes();
+        if bytes > 0 && self.pinned.compare_exchange(0, bytes, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            self.budget.pinned.fetch_add(bytes, Ordering::Relaxed);
+            self.budget.sub(bytes);
+        }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.budget.0.fetch_sub(self.memtable.bytes(), Ordering::Relaxed);
+        let pinned = self.pinned.load(Ordering::Acquire);
+        self.budget.pinned.fetch_sub(pinned, Ordering::Relaxed);
+        self.budget.sub(self.memtable.bytes().saturating_sub(pinned));
     }
 }
 
@@ -127,12 +154,11 @@ impl Bell {
         self.heard.notify_all();
     }
 
-    /// Waits until it has rung more than `heard` times, at most `ms` milliseconds.
-    pub(crate) fn wait(&self, heard: u64, ms: u64) {
-        let rings = self.rings();
-        let _ = self.heard.wait_timeout_while(rings, Duration::from_millis(ms), |rings| {
-            *rings == heard && !self.is_closing()
-        });
+    /// Waits until it has rung more than `heard` times, at most `ms` milliseconds. Tells whether it has.
+    pub(crate) fn wait(&self, heard: u64, ms: u64) -> bool {
+        let is_quiet = |rings: &mut u64| *rings == heard && !self.is_closing();
+        let waited = self.heard.wait_timeout_while(self.rings(), Duration::from_millis(ms), is_quiet);
+        waited.is_ok_and(|(_, result)| !result.timed_out())
     }
 
     /// Does nothing for `ms` milliseconds, or until the pool closes.

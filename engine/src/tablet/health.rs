@@ -27,6 +27,8 @@ pub enum Health {
         cause: String,
         /// When it is tried again: milliseconds since 1970.
         retry_at_ms: u64,
+        /// How often it has failed since it last succeeded.
+        failures: u32,
     },
     /// Nothing: a bug or a lost worker. Open it again, or replace it from a peer.
     Fenced {
@@ -59,14 +61,20 @@ impl Health {
         }
     }
 
+    /// Whether writes are stopped because `work` failed last.
+    #[must_use]
+    pub fn is_stopped_by(&self, which: Work) -> bool {
+        matches!(self, Self::WritesStopped { work, .. } if *work == which)
+    }
+
     /// Whether background work may be tried at `now_ms`.
     #[must_use]
     pub fn allows_work(&self, now_ms: u64) -> bool {
         match self {
             Self::Serving => true,
             // A clock that went back must not keep us waiting for ever.
-            Self::WritesStopped { retry_at_ms, .. } => {
-                now_ms >= *retry_at_ms || retry_at_ms - now_ms > limits::RETRY_MS
+            Self::WritesStopped { retry_at_ms, failures, .. } => {
+                now_ms >= *retry_at_ms || retry_at_ms - now_ms > pause_ms(*failures)
             }
             Self::Fenced { .. } => false,
         }
@@ -77,7 +85,10 @@ impl Health {
     pub fn after_failure(&self, work: Work, cause: String, now_ms: u64) -> Self {
         match self {
             Self::Fenced { .. } => self.clone(),
-            _ => Self::WritesStopped { work, cause, retry_at_ms: now_ms.saturating_add(limits::RETRY_MS) },
+            Self::WritesStopped { work: before, failures, .. } if *before == work => {
+                stopped(work, cause, now_ms, failures.saturating_add(1))
+            }
+            _ => stopped(work, cause, now_ms, 1),
         }
     }
 
@@ -89,6 +100,15 @@ impl Health {
             other => other.clone(),
         }
     }
+}
+
+fn stopped(work: Work, cause: String, now_ms: u64, failures: u32) -> Health {
+    Health::WritesStopped { work, cause, retry_at_ms: now_ms.saturating_add(pause_ms(failures)), failures }
+}
+
+/// Milliseconds between a failure and the next try: twice as long after each in a row.
+fn pause_ms(failures: u32) -> u64 {
+    limits::RETRY_MS << failures.saturating_sub(1).min(limits::RETRY_DOUBLINGS_MAX)
 }
 
 #[cfg(test)]
@@ -104,6 +124,10 @@ mod tests {
         assert!(!stopped.allows_work(5_999) && stopped.allows_work(6_000) && stopped.allows_work(10));
         assert_eq!(stopped.after_success(Work::Compaction), stopped, "another work's success proves nothing");
         assert_eq!(stopped.after_success(Work::Flush), Health::Serving);
+        let again = stopped.after_failure(Work::Flush, "full".into(), 6_000);
+        assert!(!again.allows_work(7_999) && again.allows_work(8_000), "twice as long");
+        let often = (0..99).fold(again, |health, _| health.after_failure(Work::Flush, "full".into(), 0));
+        assert!(!often.allows_work(31_999) && often.allows_work(32_000), "and no longer than that");
         let fenced = Health::Fenced { cause: "panic".into() };
         assert!(matches!(fenced.allows_reads(tablet), Err(Error::Fenced { .. })));
         assert!(!fenced.allows_work(u64::MAX));

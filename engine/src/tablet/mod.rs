@@ -14,7 +14,7 @@ mod split;
 pub mod view;
 
 use crate::error::{Error, Result};
-use crate::ids::{KeyEpoch, LogIndex, Owner, TableId, TabletId, TenantId};
+use crate::ids::{KeyEpoch, LogIndex, TableId, TabletId, TenantId};
 use crate::key::{self, KeyRange};
 use crate::limits;
 use crate::manifest::edit::{Applied, Edit};
@@ -48,6 +48,8 @@ pub struct Tablet {
     pub(crate) flushing: Mutex<()>,
     pub(crate) compacting: Mutex<()>,
     pub(crate) requests: Mutex<Requests>,
+    /// Whether the manifest has a pending edit, for those who must not wait for a commit under way.
+    has_pending: AtomicBool,
     closed: AtomicBool,
 }
 
@@ -69,10 +71,12 @@ struct Pending {
 pub(crate) struct Requests {
     /// Merge everything down.
     pub(crate) compact_all: bool,
-    /// Rewrite what is sealed under other epochs than these.
-    pub(crate) reseal: BTreeMap<Owner, KeyEpoch>,
+    /// Rewrite what is sealed under other epochs than the active ones.
+    pub(crate) reseal: bool,
     /// Tables that could not be read; compaction leaves them alone until the tablet is opened again.
     pub(crate) damaged: BTreeSet<TableId>,
+    /// Tables whose key was missing; compaction leaves them alone until then, in milliseconds since 1970.
+    pub(crate) keyless: (BTreeSet<TableId>, u64),
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -81,16 +85,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Tablet {
-    pub(crate) fn open(
-        id: TabletId,
-        ground: Arc<Ground>,
-        levels: Arc<Levels>,
-        position: Position,
-    ) -> Result<Self> {
-        let tables = open_tables(&ground, &levels)?;
+    pub(crate) fn open(id: TabletId, ground: Arc<Ground>, levels: Arc<Levels>, position: Position) -> Self {
+        let tables = open_tables(&ground, &levels);
         let applied = levels.applied.clone();
         let snapshot = Snapshot::new(levels, tables, &ground.memtables);
-        Ok(Self {
+        Self {
             id,
             snapshot: RwLock::new(Arc::new(snapshot)),
             visible: AtomicU64::new(applied.stamp.0),
@@ -101,9 +100,10 @@ impl Tablet {
             flushing: Mutex::default(),
             compacting: Mutex::default(),
             requests: Mutex::default(),
+            has_pending: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             ground,
-        })
+        }
     }
 
     /// Which tablet this is.
@@ -145,7 +145,7 @@ impl Tablet {
         let before = snapshot.active.memtable.bytes();
         snapshot.active.memtable.apply(batch);
         let after = snapshot.active.memtable.bytes();
-        self.ground.memtables.add(after - before);
+        self.ground.memtables.add(after.saturating_sub(before));
         last.index = batch.index();
         last.stamp = last.stamp.max(greatest);
         if let Some(note) = batch.note() {
@@ -158,7 +158,7 @@ impl Tablet {
             || tombstones >= limits::MEMTABLE_RANGE_TOMBSTONES_MAX
         {
             self.freeze_locked(&last);
-        } else if self.ground.memtables.bytes() >= self.ground.config.freeze_bytes() {
+        } else if self.ground.memtables.live_bytes() >= self.ground.config.freeze_bytes() {
             self.ground.bell.ring();
         }
         Ok(())
@@ -212,11 +212,19 @@ impl Tablet {
     /// knows of entries its log has lost. Until told, there is no bound.
     pub fn set_log_durable(&self, index: LogIndex) {
         self.log_durable.store(index.0, Ordering::Release);
-        self.ground.bell.ring();
+        if self.flushable(&self.snapshot()) > 0 {
+            self.ground.bell.ring();
+        }
     }
 
     pub(crate) fn log_durable(&self) -> LogIndex {
         LogIndex(self.log_durable.load(Ordering::Acquire))
+    }
+
+    /// How many frozen memtables may be flushed now.
+    pub(crate) fn flushable(&self, snapshot: &Snapshot) -> usize {
+        let durable = self.log_durable();
+        snapshot.frozen.iter().filter(|frozen| frozen.applied.index <= durable).count()
     }
 
     /// Freezes the active memtable so that background work will flush it. Nothing happens if it is empty and the
@@ -247,27 +255,32 @@ impl Tablet {
         stall::pressure(&Load {
             frozen: snapshot.frozen.len(),
             level0: snapshot.tables.first().map_or(0, Vec::len),
-            memtable_bytes: self.ground.memtables.bytes(),
+            memtable_bytes: self.ground.memtables.live_bytes(),
+            pinned_bytes: self.ground.memtables.pinned_bytes(),
             memtable_budget: self.ground.config.memtable_bytes,
         })
     }
 
-    /// Waits until pressure is below `Stop`, at most `ms` milliseconds. Only of use with background threads.
+    /// Waits until pressure is below `Stop`, about `ms` milliseconds at most. Only of use with background threads.
     /// Tells whether it is.
     #[must_use]
     pub fn await_room(&self, ms: u64) -> bool {
+        let until_ms = self.ground.clock.now_ms().saturating_add(ms);
         let mut left = ms;
         loop {
             let heard = self.ground.bell.heard();
             if self.pressure() != Pressure::Stop {
                 return true;
             }
-            if left == 0 || self.ground.bell.is_closing() {
+            let is_over = left == 0 || self.ground.clock.now_ms() >= until_ms;
+            if is_over || self.ground.bell.is_closing() {
                 return false;
             }
             let piece = left.min(20);
-            self.ground.bell.wait(heard, piece);
-            left -= piece;
+            // A ring costs nothing of the time allowed; a piece waited out does, whatever the clock says.
+            if !self.ground.bell.wait(heard, piece) {
+                left -= piece;
+            }
         }
     }
 
@@ -286,15 +299,31 @@ impl Tablet {
     pub fn fence(&self, cause: impl Into<String>) {
         *lock(&self.health) = Health::Fenced { cause: cause.into() };
         self.ground.counters.fenced.add(1);
+        // Nobody reads or flushes its memtables any more; they must not weigh on the others.
+        let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+        let bare = Arc::new(snapshot.without_memtables(&self.ground.memtables));
+        let old = std::mem::replace(&mut *snapshot, bare);
+        drop(snapshot);
+        old.retire();
     }
 
-    /// Tables found damaged when the tablet was opened or read by background work.
+    /// Why one of its tables cannot be read, if one cannot.
+    pub(crate) fn first_unreadable(&self) -> Option<Error> {
+        self.snapshot().tables.iter().flatten().find_map(|table| table.unreadable().map(Error::again))
+    }
+
+    /// Tables found damaged or unreadable when the tablet was opened or read by background work.
     #[must_use]
     pub fn damaged(&self) -> Vec<TableId> {
         let snapshot = self.snapshot();
         let mut found = lock(&self.requests).damaged.clone();
         found.extend(
-            snapshot.tables.iter().flatten().filter(|table| table.damage().is_some()).map(|t| t.meta().id),
+            snapshot
+                .tables
+                .iter()
+                .flatten()
+                .filter(|table| table.unreadable().is_some())
+                .map(|t| t.meta().id),
         );
         found.into_iter().collect()
     }
@@ -333,12 +362,21 @@ impl Tablet {
         self.closed.store(true, Ordering::Release);
     }
 
+    /// Charges work on this tablet for `bytes` moved, and waits if it moves too many.
+    ///
+    /// # Errors
+    /// `Closed`: the work ends here.
+    pub(crate) fn charge(&self, bytes: u64) -> Result<()> {
+        self.ground.charge(bytes);
+        if self.is_closed() || self.ground.bell.is_closing() { Err(Error::Closed) } else { Ok(()) }
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 
     pub(crate) fn has_pending_edit(&self) -> bool {
-        lock(&self.manifest).pending.is_some()
+        self.has_pending.load(Ordering::Acquire)
     }
 
     /// Commits an edit and puts its picture in place. `flushed` is the memtable that went into the added tables.
@@ -353,14 +391,15 @@ impl Tablet {
             self.commit_pending(&mut manifest).and_then(|()| self.prepare(&manifest, edit, flushed));
         let pending = prepared.inspect_err(|_| added.iter().for_each(|id| self.ground.files.discard(*id)))?;
         manifest.pending = Some(pending);
+        self.has_pending.store(true, Ordering::Release);
         self.commit_pending(&mut manifest)
     }
 
     fn prepare(&self, manifest: &Manifest, edit: Edit, flushed: Option<Arc<Frozen>>) -> Result<Pending> {
         let metas = edit.added.iter().map(|(_, meta)| Arc::new(meta.clone()));
-        let opened = metas.map(|meta| open_table(&self.ground, &meta)).collect::<Result<Vec<_>>>()?;
-        if let Some(damage) = opened.iter().find_map(|table| table.damage()) {
-            return Err(damage.clone().into());
+        let opened: Vec<_> = metas.map(|meta| open_table(&self.ground, &meta)).collect();
+        if let Some(error) = opened.iter().find_map(|table| table.unreadable()) {
+            return Err(error.again());
         }
         let prepared = self.ground.journal.prepare(&self.snapshot().levels, &manifest.position, edit)?;
         Ok(Pending { prepared, opened, flushed })
@@ -375,6 +414,7 @@ impl Tablet {
         let Some(pending) = &manifest.pending else { return Ok(()) };
         self.ground.journal.commit(&pending.prepared.changes)?;
         if let Some(Pending { prepared, opened, flushed }) = manifest.pending.take() {
+            self.has_pending.store(false, Ordering::Release);
             manifest.position = prepared.position;
             self.replace_tables(prepared.levels, &opened, flushed.as_ref());
         }
@@ -400,6 +440,9 @@ impl Tablet {
             tables.iter().flatten().map(|table: &Arc<Table>| table.meta().id).collect();
         *guard = Arc::new(old.with_tables(levels, tables, flushed));
         drop(guard);
+        if let Some(flushed) = flushed {
+            flushed.counted.retire();
+        }
         for table in old.tables.iter().flatten().filter(|table| !kept.contains(&table.meta().id)) {
             self.ground.files.unname(table.meta().id);
         }
@@ -407,11 +450,11 @@ impl Tablet {
     }
 }
 
-fn open_table(ground: &Ground, meta: &Arc<TableMeta>) -> Result<Arc<Table>> {
+fn open_table(ground: &Ground, meta: &Arc<TableMeta>) -> Arc<Table> {
     ground.files.table(&ground.sealer, &ground.blocks, meta)
 }
 
-pub(crate) fn open_tables(ground: &Ground, levels: &Levels) -> Result<Vec<Vec<Arc<Table>>>> {
+pub(crate) fn open_tables(ground: &Ground, levels: &Levels) -> Vec<Vec<Arc<Table>>> {
     levels.levels.iter().map(|level| level.iter().map(|meta| open_table(ground, meta)).collect()).collect()
 }
 

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::compaction::retention::Policy;
 use crate::disk::{DirLock, Disk};
 use crate::error::{Damage, Error, Nature, Result};
-use crate::ids::{LogIndex, NodeId, Owner, TabletId};
+use crate::ids::{LogIndex, NodeId, Owner, Purpose, TabletId};
 use crate::key::KeyRange;
 use crate::limits;
 use crate::manifest::edit::{Applied, Edit};
@@ -193,7 +193,7 @@ impl Pool {
                     | Error::Unsupported { .. }
                     | Error::KeyMissing { .. }
                     | Error::WrongKey { .. }),
-                ) => self.board.add_unreadable(id, error),
+                ) => self.board.add_unreadable(id, error.to_string()),
                 Err(other) => return Err(other),
             }
         }
@@ -201,7 +201,7 @@ impl Pool {
             levels.tables().for_each(|meta| self.ground.files.name(meta.id));
         }
         for (id, Loaded { levels, position }) in readable {
-            self.board.add(Arc::new(Tablet::open(id, self.ground.clone(), Arc::new(levels), position)?));
+            self.board.add(Arc::new(Tablet::open(id, self.ground.clone(), Arc::new(levels), position)));
         }
         if self.board.unreadable().is_empty() {
             self.ground.files.doom_orphans()?;
@@ -212,7 +212,7 @@ impl Pool {
     /// Creates tablets, all or none, in one durable commit.
     ///
     /// # Errors
-    /// `Invalid`: an id that is here already or over `TABLETS_MAX`. `Unavailable`: the catalog failed; open the pool
+    /// `Invalid`: an id that is here already, a bound inside a row, or over `TABLETS_MAX`. `Unavailable`: the catalog failed; open the pool
     /// again to see whether the tablets are there.
     pub fn create(&self, wanted: &[NewTablet]) -> Result<Vec<Arc<Tablet>>> {
         let birth = |new: &NewTablet| Edit::birth(new.id, new.range.clone(), new.applied.clone());
@@ -247,15 +247,28 @@ impl Pool {
                 max: limits::TABLETS_MAX as u64,
             });
         }
-        self.ground.journal.commit(&changes)?;
+        // Opened before they exist, so that a disk that fails leaves nothing half born.
         let mut tablets = Vec::with_capacity(born.len());
         for (id, (levels, position)) in born {
             levels.tables().for_each(|meta| self.ground.files.name(meta.id));
-            let tablet = Arc::new(Tablet::open(id, self.ground.clone(), levels, position)?);
-            self.board.add(tablet.clone());
-            tablets.push(tablet);
+            tablets.push(Arc::new(Tablet::open(id, self.ground.clone(), levels, position)));
         }
+        let unreadable = tablets.iter().find_map(|tablet| tablet.first_unreadable());
+        if let Some(error) = unreadable {
+            self.unname_all(&tablets);
+            return Err(error);
+        }
+        // If it is not known whether this happened, the files stay named until the pool is opened again.
+        self.ground.journal.commit(&changes)?;
+        tablets.iter().for_each(|tablet| self.board.add(tablet.clone()));
+        self.ground.bell.ring();
         Ok(tablets)
+    }
+
+    fn unname_all(&self, tablets: &[Arc<Tablet>]) {
+        for tablet in tablets {
+            tablet.snapshot().levels.tables().for_each(|meta| self.ground.files.unname(meta.id));
+        }
     }
 
     /// The tablet `id`.
@@ -278,26 +291,43 @@ impl Pool {
         self.board.unreadable()
     }
 
-    /// Forgets a tablet for good; files that no other tablet, reader or checkpoint needs are removed afterwards.
+    /// Forgets a tablet for good, a readable one or one whose manifest cannot be read; files that no other tablet, reader or
+    /// checkpoint needs are removed afterwards.
     ///
     /// # Errors
     /// `NoSuchTablet`. `Unavailable`: the catalog failed; call again.
     pub fn drop_tablet(&self, id: TabletId) -> Result<()> {
         let _births = self.board.births();
+        if self.board.unreadable().contains_key(&id) {
+            return self.drop_unreadable(id);
+        }
         let tablet = self.board.tablet(id)?;
-        let (_flushing, _compacting) = (lock(&tablet.flushing), lock(&tablet.compacting));
+        // Closed first: work under way on it ends early.
+        tablet.close();
+        let _flushing = lock(&tablet.flushing);
+        let _compacting = lock(&tablet.compacting);
         // An edit of unknown outcome may have left a row that the journal's position does not count.
         tablet.retry_pending()?;
-        tablet.close();
         let changes: Vec<Change> = Journal::removals(id, &lock(&tablet.manifest).position).collect();
         self.ground.journal.commit(&changes)?;
         self.board.remove(id);
-        tablet.snapshot().levels.tables().for_each(|meta| self.ground.files.unname(meta.id));
+        self.unname_all(std::slice::from_ref(&tablet));
         self.ground.bell.ring();
         Ok(())
     }
 
-    /// What history to keep, and which tenants' bytes may go. Takes effect with the next flush or compaction.
+    fn drop_unreadable(&self, id: TabletId) -> Result<()> {
+        let rows = self.catalog.scan(&RowKey::manifest_edits_of(id))?;
+        let changes: Vec<Change> = rows.into_iter().map(|(key, _)| Change::Remove { key }).collect();
+        self.ground.journal.commit(&changes)?;
+        // Which files were its own is not known: what is left over goes when the pool is opened again.
+        self.board.remove_unreadable(id);
+        self.ground.bell.ring();
+        Ok(())
+    }
+
+    /// What history to keep, and which tenants' bytes may go. Takes effect with the next flush or compaction. Until it is
+    /// called everything is kept.
     pub fn set_policy(&self, policy: Policy) {
         *self.ground.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
         self.board.look_again();
@@ -307,18 +337,16 @@ impl Pool {
     /// [`Tablet::coverage`].
     ///
     /// # Errors
-    /// `Key`: an owner has no active epoch.
+    /// `Key`: an owner that is not dropped has no active epoch. Nothing was asked.
     pub fn request_reseal(&self) -> Result<()> {
-        for tablet in self.board.tablets() {
-            let mut wanted = BTreeMap::new();
-            for (tenant, _) in tablet.coverage().into_keys() {
-                let owner = crate::table::owner_of(tenant);
-                if let std::collections::btree_map::Entry::Vacant(entry) = wanted.entry(owner) {
-                    entry.insert(self.ground.sealer.keys().active(owner, crate::ids::Purpose::Data)?);
-                }
+        let tablets = self.board.tablets();
+        let dropped = self.ground.policy(Stamp::MAX).dropped;
+        for (tenant, _) in tablets.iter().flat_map(|tablet| tablet.coverage().into_keys()) {
+            if !dropped.contains(&tenant) {
+                self.ground.sealer.keys().active(crate::table::owner_of(tenant), Purpose::Data)?;
             }
-            lock(&tablet.requests).reseal = wanted;
         }
+        tablets.iter().for_each(|tablet| lock(&tablet.requests).reseal = true);
         self.board.look_again();
         Ok(())
     }
@@ -351,7 +379,8 @@ impl Pool {
         PoolStats {
             tablets: self.board.tablets().len(),
             unreadable_tablets: self.board.unreadable().len(),
-            memtable_bytes: ground.memtables.bytes(),
+            memtable_bytes: ground.memtables.live_bytes(),
+            pinned_memtable_bytes: ground.memtables.pinned_bytes(),
             cache_bytes: ground.cache.bytes(),
             cache_hits: ground.cache.hits(),
             cache_misses: ground.cache.misses(),

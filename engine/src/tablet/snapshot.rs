@@ -45,6 +45,18 @@ impl Snapshot {
         }
     }
 
+    /// The same tables without anything in memory.
+    pub(crate) fn without_memtables(&self, budget: &Arc<MemtableBudget>) -> Self {
+        let (tables, levels) = (self.tables.clone(), self.levels.clone());
+        Self { active: Counted::new(budget), frozen: Vec::new(), tables, levels }
+    }
+
+    /// Its memtables count no longer as live: only readers hold them.
+    pub(crate) fn retire(&self) {
+        self.active.retire();
+        self.frozen.iter().for_each(|frozen| frozen.counted.retire());
+    }
+
     /// The same with other tables, without the memtable that went into them.
     pub(crate) fn with_tables(
         &self,

@@ -5,11 +5,10 @@ use super::pool::Pool;
 use super::{Tablet, lock};
 use crate::error::{Error, Result};
 use crate::ids::TabletId;
-use crate::key::KeyRange;
+use crate::key::{self, KeyRange};
 use crate::manifest::edit::Edit;
 use crate::manifest::journal::{Journal, Position};
 use crate::manifest::levels::Levels;
-use crate::tablet::health::Health;
 use crate::work::flush_all;
 use std::sync::Arc;
 
@@ -41,6 +40,7 @@ impl Pool {
                 "a split needs two new ids and a row inside the range, above its start",
             ));
         }
+        key::check_bound(at)?;
         let _compacting = lock(&tablet.compacting);
         let _writer = lock(&tablet.writer);
         tablet.allows(|health| health.allows_writes(parent))?;
@@ -70,19 +70,18 @@ impl Pool {
             born.push((id, prepared.levels, prepared.position));
         }
         if let Err(error) = self.ground.journal.commit(&changes) {
-            parent.set_health(|_| Health::Fenced {
-                cause: format!("it is not known whether its split happened: {error}"),
-            });
+            // Nothing is removed and neither id given again before the pool has been opened anew and knows.
+            let cause = format!("it is not known whether the split of {} happened: {error}", parent.id());
+            born.iter().for_each(|(id, ..)| self.board.add_unreadable(*id, cause.clone()));
+            parent.fence(cause);
             return Err(error);
         }
         drop(manifest);
         // The children name the files before the parent lets go of them.
-        for (_, levels, _) in &born {
-            levels.tables().for_each(|meta| self.ground.files.name(meta.id));
-        }
         let mut children = Vec::with_capacity(2);
         for (id, levels, position) in born {
-            let child = Arc::new(Tablet::open(id, self.ground.clone(), levels, position)?);
+            levels.tables().for_each(|meta| self.ground.files.name(meta.id));
+            let child = Arc::new(Tablet::open(id, self.ground.clone(), levels, position));
             self.board.add(child.clone());
             children.push(child);
         }

@@ -5,6 +5,7 @@ use crate::ids::TabletId;
 use crate::limits;
 use crate::memtable::budget;
 use crate::tablet::ground::Ground;
+use crate::tablet::health::Work;
 use crate::tablet::{Tablet, lock};
 use crate::work::scrub::ScrubJob;
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,8 +91,13 @@ impl Board {
         rooms.compactable.remove(&id);
     }
 
-    pub(crate) fn add_unreadable(&self, id: TabletId, error: Error) {
-        self.rooms().unreadable.insert(id, error.to_string());
+    pub(crate) fn add_unreadable(&self, id: TabletId, cause: String) {
+        self.rooms().unreadable.insert(id, cause);
+    }
+
+    /// Forgets an unreadable tablet.
+    pub(crate) fn remove_unreadable(&self, id: TabletId) {
+        self.rooms().unreadable.remove(&id);
     }
 
     pub(crate) fn unreadable(&self) -> BTreeMap<TabletId, String> {
@@ -137,7 +143,8 @@ impl Board {
         if let Some(task) = rooms.claim_flush(&self.ground) {
             return Some(task);
         }
-        if self.ground.files.has_doomed() && self.may_remove() {
+        // What a manifest names that cannot be read is not known, so nothing goes.
+        if rooms.unreadable.is_empty() && self.ground.files.has_doomed() && self.may_remove() {
             return Some(Task::Remove);
         }
         if shift == Shift::Urgent {
@@ -193,8 +200,12 @@ impl Rooms {
                 return Some(Task::Retry(tablet.clone()));
             }
             let snapshot = tablet.snapshot();
-            let durable = tablet.log_durable();
-            let waiting = snapshot.frozen.iter().filter(|frozen| frozen.applied.index <= durable).count();
+            let waiting = tablet.flushable(&snapshot);
+            if waiting == 0 && tablet.health().is_stopped_by(Work::Flush) {
+                // What failed has been made good by other work, or is there no more.
+                self.flushing.insert(*id);
+                return Some(Task::Retry(tablet.clone()));
+            }
             if waiting > best.as_ref().map_or(0, |(most, _)| *most) {
                 best = Some((waiting, tablet.clone()));
             }

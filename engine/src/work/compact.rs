@@ -5,7 +5,7 @@ use crate::compaction::pick::{Choice, Reason, Sizes, Wanted, pick};
 use crate::compaction::retention::Policy;
 use crate::compaction::run::Job;
 use crate::error::{Error, Result};
-use crate::ids::{Owner, TableId};
+use crate::ids::{Owner, Purpose, TableId};
 use crate::key::KeyRange;
 use crate::manifest::edit::Edit;
 use crate::manifest::levels::Levels;
@@ -14,10 +14,10 @@ use crate::read::BoxedCursor;
 use crate::read::level_cursor::LevelCursor;
 use crate::read::merge_cursor::MergeCursor;
 use crate::stamp::Stamp;
-use crate::table::{Reach, Table};
+use crate::table::{Reach, Table, TableMeta};
 use crate::tablet::snapshot::Snapshot;
-use crate::tablet::{Tablet, lock};
-use std::collections::BTreeSet;
+use crate::tablet::{Requests, Tablet, lock};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Does one compaction of `tablet` if it needs one. Tells whether it did.
@@ -30,20 +30,13 @@ pub(super) fn compact(tablet: &Tablet) -> Result<bool> {
     let snapshot = tablet.snapshot();
     let policy = ground.policy(snapshot.levels.applied.stamp);
     let requests = lock(&tablet.requests).clone();
-    let wanted = Wanted {
-        reseal: requests.reseal.clone(),
-        dropped: policy.dropped.clone(),
-        compact_all: requests.compact_all,
-    };
+    let wanted = wanted(tablet, &requests, &policy, &snapshot.levels);
     let sizes = Sizes {
         level1_bytes: ground.config.level1_bytes,
         ratio: crate::limits::LEVEL_RATIO,
         level0_tables: crate::limits::LEVEL0_COMPACT_TABLES,
     };
-    let mut busy = requests.damaged;
-    busy.extend(
-        snapshot.tables.iter().flatten().filter(|table| table.damage().is_some()).map(|t| t.meta().id),
-    );
+    let busy = set_aside(tablet, requests, &snapshot);
     let (mut edit, mut is_asked) = (Edit::empty(tablet.id()), false);
     match pick(&snapshot.levels, &busy, &wanted, &sizes) {
         Choice::Rest => {
@@ -65,15 +58,38 @@ pub(super) fn compact(tablet: &Tablet) -> Result<bool> {
     Ok(true)
 }
 
+fn wanted(tablet: &Tablet, requests: &Requests, policy: &Policy, levels: &Levels) -> Wanted {
+    let mut reseal = BTreeMap::new();
+    if requests.reseal {
+        let owners: BTreeSet<Owner> =
+            levels.tables().flat_map(|meta| &meta.stripes).map(|stripe| stripe.owner).collect();
+        // Asked for now, not when the request was made: a rotation since then must not leave it without an end.
+        let active =
+            |owner: Owner| Some((owner, tablet.ground.sealer.keys().active(owner, Purpose::Data).ok()?));
+        reseal = owners.into_iter().filter_map(active).collect();
+    }
+    Wanted { reseal, dropped: policy.dropped.clone(), compact_all: requests.compact_all }
+}
+
+/// Tables that compaction goes around: those that could not be read, and for a while those whose key was missing.
+fn set_aside(tablet: &Tablet, requests: Requests, snapshot: &Snapshot) -> BTreeSet<TableId> {
+    let mut busy = requests.damaged;
+    let (keyless, until_ms) = requests.keyless;
+    if tablet.ground.clock.now_ms() < until_ms {
+        busy.extend(keyless);
+    } else if !keyless.is_empty() {
+        lock(&tablet.requests).keyless = (BTreeSet::new(), 0);
+    }
+    let tables = snapshot.tables.iter().flatten();
+    busy.extend(tables.filter(|table| table.unreadable().is_some()).map(|table| table.meta().id));
+    busy
+}
+
 /// Requests that a rest shows to be done are done, unless somebody has asked anew meanwhile.
 fn finish_requests(tablet: &Tablet, done: &Wanted) {
     let mut requests = lock(&tablet.requests);
-    if requests.compact_all && done.compact_all {
-        requests.compact_all = false;
-    }
-    if requests.reseal == done.reseal {
-        requests.reseal.clear();
-    }
+    requests.compact_all &= !done.compact_all;
+    requests.reseal &= done.reseal.is_empty();
 }
 
 fn merge(
@@ -90,23 +106,24 @@ fn merge(
     let skipped: BTreeSet<Owner> =
         policy.dropped.iter().map(|tenant| crate::table::owner_of(*tenant)).collect();
     let (cursors, tombstones) =
-        open_inputs(&inputs, &skipped).map_err(|error| note_damage(tablet, &inputs, error))?;
+        open_inputs(&inputs, &skipped).map_err(|error| note_unreadable(tablet, &inputs, error))?;
     let below = spans_below(&snapshot.levels, ids, to);
     let job = Job {
         sealer: &ground.sealer,
         new_file: &|id| ground.files.create(id),
         created: Stamp::new(ground.clock.now_ms(), 0),
         block_bytes: ground.config.block_bytes,
-        table_bytes: ground.config.table_bytes,
+        // Level 0 is read table by table.
+        table_bytes: if to == 0 { u64::MAX } else { ground.config.table_bytes },
         range: &snapshot.levels.range,
         policy,
         below: &below,
-        throttle: &|bytes| ground.charge(bytes),
+        throttle: &|bytes| tablet.charge(bytes),
     };
     let fragments = Tombstones::new(tombstones).fragments();
     let mut cursor = MergeCursor::new(cursors);
-    let output =
-        write(&job, &mut cursor, fragments, tablet).map_err(|error| note_damage(tablet, &inputs, error))?;
+    let output = write(&job, &mut cursor, fragments, tablet)
+        .map_err(|error| note_unreadable(tablet, &inputs, error))?;
     ground.counters.compaction_read_bytes.add(inputs.iter().flatten().map(|table| table.meta().bytes).sum());
     ground.counters.compaction_written_bytes.add(output.tables.iter().map(|meta| meta.bytes).sum());
     edit.removed = ids.iter().copied().collect();
@@ -147,15 +164,25 @@ fn spans_below(levels: &Levels, inputs: &BTreeSet<TableId>, to: u8) -> Vec<KeyRa
     spans
 }
 
-/// A damaged input is set aside, so that the next pick goes around it; the error stays what it is.
-fn note_damage(tablet: &Tablet, inputs: &[Vec<Arc<Table>>], error: Error) -> Error {
-    if let Error::Damaged(damage) = &error {
-        let places = inputs.iter().flatten().map(|table| table.meta().id);
-        for id in places.filter(|id| damage.place.contains(&id.to_string())) {
-            if lock(&tablet.requests).damaged.insert(id) {
-                tablet.ground.counters.damaged_tables.add(1);
+/// An input that cannot be read is set aside, so that the next pick goes around it; the error stays what it is.
+fn note_unreadable(tablet: &Tablet, inputs: &[Vec<Arc<Table>>], error: Error) -> Error {
+    let inputs = inputs.iter().flatten().map(|table| table.meta());
+    let mut requests = lock(&tablet.requests);
+    match &error {
+        Error::Damaged(damage) => {
+            for meta in inputs.filter(|meta| damage.place.contains(&meta.id.to_string())) {
+                if requests.damaged.insert(meta.id) {
+                    tablet.ground.counters.damaged_tables.add(1);
+                }
             }
         }
+        Error::KeyMissing { owner, .. } | Error::WrongKey { owner, .. } => {
+            let has_stripe =
+                |meta: &&Arc<TableMeta>| meta.stripes.iter().any(|stripe| stripe.owner == *owner);
+            requests.keyless.0.extend(inputs.filter(has_stripe).map(|meta| meta.id));
+            requests.keyless.1 = tablet.ground.clock.now_ms().saturating_add(crate::limits::KEYLESS_RETRY_MS);
+        }
+        _ => {}
     }
     error
 }

@@ -160,7 +160,9 @@ fn settle(board: &Board, tablet: &Arc<Tablet>, work: Work, result: Result<Done>)
             let cause = with_sources(&error);
             let now_ms = board.ground.clock.now_ms();
             match error.kind() {
-                // Our bug: an edit that breaks the rules of a manifest, for one.
+                // What cannot be read has been set aside; compaction goes around it and writes go on.
+                Kind::Damaged | Kind::Key if work == Work::Compaction => {}
+                // Our bug: a table or an edit over a limit that should have been kept before.
                 Kind::Invalid => tablet.fence(cause),
                 _ => tablet.set_health(|health| health.after_failure(work, cause, now_ms)),
             }
@@ -198,7 +200,9 @@ fn work_until_closed(board: &Board, shift: Shift) {
     while !board.ground.bell.is_closing() {
         let heard = board.ground.bell.heard();
         match step_of(board, shift) {
-            Done::Nothing => board.ground.bell.wait(heard, 200),
+            Done::Nothing => {
+                board.ground.bell.wait(heard, 200);
+            }
             Done::Failed(_) => board.ground.bell.rest(10),
             _ => {}
         }

@@ -21,8 +21,10 @@ pub struct Load {
     pub frozen: usize,
     /// Tables in the tablet's level 0.
     pub level0: usize,
-    /// Bytes in all memtables of the pool.
+    /// Bytes in all memtables of the pool that take writes or wait to be flushed.
     pub memtable_bytes: usize,
+    /// Bytes in memtables that are in tables already, and still held by readers.
+    pub pinned_bytes: usize,
     /// The budget for them.
     pub memtable_budget: usize,
 }
@@ -30,7 +32,8 @@ pub struct Load {
 /// The pressure of `load`.
 #[must_use]
 pub fn pressure(load: &Load) -> Pressure {
-    let is_full = load.memtable_bytes >= load.memtable_budget;
+    // What long-lived readers hold does not stop writers, up to as much again as the budget.
+    let is_full = load.memtable_bytes >= load.memtable_budget || load.pinned_bytes >= load.memtable_budget;
     if is_full || load.frozen >= limits::FROZEN_MEMTABLES_MAX || load.level0 >= limits::LEVEL0_STOP_TABLES {
         return Pressure::Stop;
     }
@@ -50,7 +53,7 @@ mod tests {
 
     #[test]
     fn each_cause_slows_then_stops() {
-        let calm = Load { frozen: 0, level0: 3, memtable_bytes: 10, memtable_budget: 80 };
+        let calm = Load { frozen: 0, level0: 3, memtable_bytes: 10, pinned_bytes: 70, memtable_budget: 80 };
         let cases = [
             (calm, Pressure::None),
             (Load { frozen: 3, ..calm }, Pressure::Slow),
@@ -60,6 +63,7 @@ mod tests {
             (Load { level0: 24, ..calm }, Pressure::Stop),
             (Load { memtable_bytes: 70, ..calm }, Pressure::Slow),
             (Load { memtable_bytes: 80, ..calm }, Pressure::Stop),
+            (Load { pinned_bytes: 80, ..calm }, Pressure::Stop),
         ];
         for (load, want) in cases {
             assert_eq!(pressure(&load), want, "{load:?}");

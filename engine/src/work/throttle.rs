@@ -24,7 +24,7 @@ impl Bucket {
         }
         // A clock that went back fills nothing.
         let elapsed = now_ms.saturating_sub(self.filled_ms);
-        self.filled_ms = self.filled_ms.max(now_ms);
+        self.filled_ms = now_ms;
         let rate = i64::try_from(self.bytes_per_s).unwrap_or(i64::MAX);
         let inflow =
             i64::try_from(u128::from(elapsed) * u128::from(self.bytes_per_s) / 1_000).unwrap_or(i64::MAX);
@@ -56,6 +56,7 @@ mod tests {
         let mut bucket = Bucket::new(1_000, 10_000);
         assert_eq!(bucket.take(1_001, 99_000), 1);
         assert_eq!(bucket.take(0, 50_000), 1);
+        assert_eq!(bucket.take(0, 50_001), 0, "and go on from there");
         assert_eq!(Bucket::new(0, 0).take(u64::MAX, 0), 0);
     }
 
