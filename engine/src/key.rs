@@ -9,6 +9,7 @@
 use crate::error::{Damage, Error, Nature};
 use crate::ids::{CollectionId, TenantId};
 use crate::limits;
+use crate::redact::redacted_debug;
 use crate::stamp::Stamp;
 
 const PREFIX: usize = 12;
@@ -175,13 +176,15 @@ pub fn check_bound(bound: &[u8]) -> Result<(), Error> {
 }
 
 /// A half-open range of row keys. `end` `None` is the end of all keys.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct KeyRange {
     /// First row key inside.
     pub start: Vec<u8>,
     /// First row key outside.
     pub end: Option<Vec<u8>>,
 }
+
+redacted_debug!(KeyRange, ; start, end);
 
 impl KeyRange {
     /// Every key there can be.

@@ -57,6 +57,7 @@ pub mod manifest;
 pub mod memtable;
 pub mod range_tombstone;
 pub mod read;
+mod redact;
 pub mod sealed;
 pub mod stamp;
 pub mod stats;

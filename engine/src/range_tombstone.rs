@@ -1,9 +1,10 @@
 //! Pure: deletions of whole ranges, and the question which of them hides a row.
 
+use crate::redact::redacted_debug;
 use crate::stamp::Stamp;
 
 /// Everything in `start..end` (row keys) with a stamp below `stamp` is deleted. A point write at the same stamp wins.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RangeTombstone {
     /// First row inside.
     pub start: Vec<u8>,
@@ -13,13 +14,17 @@ pub struct RangeTombstone {
     pub stamp: Stamp,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+redacted_debug!(RangeTombstone, stamp; start, end);
+
+#[derive(Clone, PartialEq, Eq)]
 struct Fragment {
     start: Vec<u8>,
     end: Vec<u8>,
     /// Newest first.
     stamps: Vec<Stamp>,
 }
+
+redacted_debug!(Fragment, stamps; start, end);
 
 /// Range tombstones cut into fragments that do not overlap, for look-ups by row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -141,11 +141,11 @@ impl UnverifiedListing {
         if body.len() < 4 {
             return Err(short().into());
         }
-        if reader.array::<4>()? != magic::CHECKPOINT_LISTING {
-            return Err(Damage::of(Nature::WrongPlace, "no checkpoint listing").into());
-        }
         if crc32fast::hash(body) != u32::from_be_bytes(*crc) {
             return Err(Damage::of(Nature::Rot, "checksum of the listing").into());
+        }
+        if reader.array::<4>()? != magic::CHECKPOINT_LISTING {
+            return Err(Damage::of(Nature::WrongPlace, "no checkpoint listing").into());
         }
         let version = u16::from_be_bytes(reader.array()?);
         if version != magic::CHECKPOINT_LISTING_VERSION {

@@ -5,6 +5,7 @@ use crate::error::{Damage, Error, Nature, Result};
 use crate::ids::{KeyEpoch, LogIndex, Owner, TableId, TabletId, TenantId};
 use crate::key::{self, KeyRange};
 use crate::limits;
+use crate::redact::redacted_debug;
 use crate::stamp::Stamp;
 use crate::table::{StripeMeta, TableMeta};
 use crate::wire::{Reader, append_bytes32};
@@ -16,7 +17,7 @@ const HAS_RANGE: u8 = 2;
 const HAS_APPLIED: u8 = 4;
 
 /// A position in the log whose effects are in a tablet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Applied {
     /// Index of the last entry.
     pub index: LogIndex,
@@ -25,6 +26,8 @@ pub struct Applied {
     /// What the layer above wanted kept with it; opaque here.
     pub note: Vec<u8>,
 }
+
+redacted_debug!(Applied, index, stamp; note);
 
 /// One change of a tablet's picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,6 +223,7 @@ fn append_meta(out: &mut Vec<u8>, meta: &TableMeta) {
     out.extend_from_slice(&meta.bytes.to_be_bytes());
     out.extend_from_slice(&meta.content);
     out.extend_from_slice(&meta.crc32.to_be_bytes());
+    out.extend_from_slice(&meta.ends);
     append_bytes32(out, &meta.least);
     append_bytes32(out, &meta.greatest);
     append_range(out, &meta.span);
@@ -241,6 +245,7 @@ fn append_meta(out: &mut Vec<u8>, meta: &TableMeta) {
 fn read_meta(reader: &mut Reader<'_>) -> Result<TableMeta, Damage> {
     let (id, bytes, content, crc32) =
         (TableId(reader.array()?), reader.u64()?, reader.array()?, reader.u32()?);
+    let ends = reader.array()?;
     let least = reader.bytes32(limits::VERSION_KEY_BYTES_MAX)?.to_vec();
     let greatest = reader.bytes32(limits::VERSION_KEY_BYTES_MAX)?.to_vec();
     let span = read_range(reader)?;
@@ -270,6 +275,7 @@ fn read_meta(reader: &mut Reader<'_>) -> Result<TableMeta, Damage> {
         bytes,
         content,
         crc32,
+        ends,
         least,
         greatest,
         span,

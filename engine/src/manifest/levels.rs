@@ -210,6 +210,7 @@ mod tests {
             bytes: 1,
             content: [n; 32],
             crc32: 0,
+            ends: [0; 32],
             least: version.clone(),
             greatest: version,
             span,

@@ -52,6 +52,11 @@ impl<V: Cached> BlockCache<V> {
         self.cache.insert((table, block), value);
     }
 
+    /// Forgets every block.
+    pub fn clear(&self) {
+        self.cache.clear();
+    }
+
     /// Bytes held now.
     #[must_use]
     pub fn bytes(&self) -> u64 {

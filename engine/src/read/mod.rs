@@ -7,10 +7,12 @@ pub mod range;
 pub mod visibility;
 
 use crate::error::Result;
+use crate::redact::Redacted;
 use bytes::Bytes;
+use std::fmt;
 
 /// What stands at a version key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Slot<'a> {
     /// A value.
     Put {
@@ -24,7 +26,7 @@ pub enum Slot<'a> {
 }
 
 /// A [`Slot`] of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum OwnedSlot {
     /// A value.
     Put {
@@ -35,6 +37,23 @@ pub enum OwnedSlot {
     },
     /// A point tombstone.
     Delete,
+}
+
+impl fmt::Debug for Slot<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Put { value, expires_ms } => {
+                write!(f, "Put {{ {}, expires {expires_ms} }}", value.redacted())
+            }
+            Self::Delete => f.write_str("Delete"),
+        }
+    }
+}
+
+impl fmt::Debug for OwnedSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_slot().fmt(f)
+    }
 }
 
 impl Slot<'_> {

@@ -6,6 +6,7 @@ use super::{Cursor, OwnedSlot};
 use crate::error::Result;
 use crate::key::{self, KeyRange};
 use crate::range_tombstone::Tombstones;
+use crate::redact::redacted_debug;
 use crate::stamp::Stamp;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 const STEPS_BEFORE_SEEK: usize = 8;
 
 /// A row that a reader sees.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct VisibleRow {
     /// Its row key.
     pub row: Vec<u8>,
@@ -25,6 +26,8 @@ pub struct VisibleRow {
     /// When the value expires: milliseconds since 1970, 0 never.
     pub expires_ms: u64,
 }
+
+redacted_debug!(VisibleRow, stamp, expires_ms; row, value);
 
 /// Walks over the visible rows of a range.
 pub struct Scanner {

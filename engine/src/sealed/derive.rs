@@ -32,7 +32,16 @@ impl Sha256 {
     }
 }
 
+/// More stack than HKDF and HMAC use below their caller; what they leave there is wiped.
+const TRACES_BYTES: usize = 8 << 10;
+
 fn expand(key: &SecretKey, salt: Option<&[u8]>, info: &[&[u8]], out: &mut [u8]) {
+    expand_and_leave_traces(key, salt, info, out);
+    zeroize::zeroize_stack::<TRACES_BYTES>();
+}
+
+#[inline(never)]
+fn expand_and_leave_traces(key: &SecretKey, salt: Option<&[u8]>, info: &[&[u8]], out: &mut [u8]) {
     Hkdf::<sha2::Sha256>::new(salt, key.expose())
         .expand_multi_info(info, out)
         .expect("every output here is at most 128 bytes, HKDF-SHA256 gives 8160");
@@ -112,4 +121,11 @@ pub(super) fn footer_mac(key: &SecretKey, salt: &[u8; 32], footer: &[u8]) -> [u8
     let mac = hmac(&derived, &[footer]);
     derived.zeroize();
     mac
+}
+
+/// SHA-256 of the clear ends of a block file.
+pub(super) fn ends(header: &[u8], directory: &[u8], footer: &[u8]) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    [header, directory, footer].into_iter().for_each(|piece| digest.update(piece));
+    digest.finish()
 }

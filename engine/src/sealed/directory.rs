@@ -173,18 +173,20 @@ fn checksum(directory: &[u8], footer: &[u8; FOOTER_BYTES]) -> u32 {
     crc.finalize()
 }
 
-/// Reads the directory that `footer` (whose bytes are `footer_bytes`) ends: checksum, order, bounds.
+/// Checks the checksum over `directory` and the footer after it.
+///
+/// # Errors
+/// `Damaged`: rot.
+pub fn check_directory(directory: &[u8], footer_bytes: &[u8; FOOTER_BYTES]) -> Result<(), Damage> {
+    let is_right = checksum(directory, footer_bytes).to_be_bytes() == footer_bytes[96..100];
+    if is_right { Ok(()) } else { Err(Damage::of(Nature::Rot, "checksum of directory and footer")) }
+}
+
+/// Reads the directory that `footer` ends: order, bounds. [`check_directory`] comes first.
 ///
 /// # Errors
 /// `Damaged`.
-pub fn decode_directory(
-    directory: &[u8],
-    footer: &Footer,
-    footer_bytes: &[u8; FOOTER_BYTES],
-) -> Result<Vec<DirectoryRow>, Damage> {
-    if checksum(directory, footer_bytes).to_be_bytes() != footer_bytes[96..100] {
-        return Err(Damage::of(Nature::Rot, "checksum of directory and footer"));
-    }
+pub fn decode_directory(directory: &[u8], footer: &Footer) -> Result<Vec<DirectoryRow>, Damage> {
     let mut reader = Reader::new(directory);
     let mut rows: Vec<DirectoryRow> = Vec::with_capacity(footer.rows as usize);
     let (mut offset, mut block) = (super::block_file::HEADER_BYTES as u64, 0_u32);

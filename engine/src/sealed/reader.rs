@@ -6,7 +6,7 @@ use super::block_file::{
 };
 use super::context::BlockPosition;
 use super::derive::{self, Sha256};
-use super::directory::{DirectoryRow, FOOTER_BYTES, Footer, ROW_BYTES, decode_directory};
+use super::directory::{DirectoryRow, FOOTER_BYTES, Footer, ROW_BYTES, check_directory, decode_directory};
 use super::writer::{CODEC_LZ4, CODEC_NONE};
 use super::{Sealer, SecretBytes};
 use crate::disk::DiskFile;
@@ -16,7 +16,7 @@ use crate::limits;
 use crate::stamp::Stamp;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// An opened block file: checksums of its ends agree and its footer is authentic. What the header and the directory say is
 /// proved by the first use of a stripe's key (commitment) and by each block (context); a scrub holds both against the digest
@@ -28,8 +28,8 @@ pub struct BlockFile {
     header: Header,
     footer: Footer,
     rows: Vec<DirectoryRow>,
-    /// Derived when a stripe is first read.
-    keys: Vec<OnceLock<StripeKeys>>,
+    /// Derived when a stripe is first read; dropped by [`BlockFile::forget_keys`].
+    keys: Vec<RwLock<Option<Arc<StripeKeys>>>>,
 }
 
 fn read(file: &dyn DiskFile, place: &str, out: &mut [u8], offset: u64) -> Result<()> {
@@ -64,8 +64,9 @@ fn read_ends(file: &dyn DiskFile, place: &str) -> Result<Ends> {
 }
 
 impl BlockFile {
-    /// Opens the file `id` of `kind`: header, directory and footer must be whole and this file's, the footer authentic.
-    /// `place` names it in errors.
+    /// Opens the file `id` of `kind`: header, directory and footer must be whole and this file's, the footer authentic. Where
+    /// the caller knows the digest of all three from elsewhere (`ends`, see [`super::FileSummary`]), so are the others.
+    /// `place` names the file in errors.
     ///
     /// # Errors
     /// `Damaged`, `Unsupported`, `Key` (the cluster's mac key), `Unavailable` (the disk failed).
@@ -75,20 +76,24 @@ impl BlockFile {
         place: String,
         kind: FileKind,
         id: TableId,
+        ends: Option<&[u8; 32]>,
     ) -> Result<Self> {
-        let Ends { header, footer, footer_bytes, directory, .. } = read_ends(file, &place)?;
-        let rows =
-            decode_directory(&directory, &footer, &footer_bytes).map_err(|damage| damage.at(&place))?;
+        let Ends { header, header_bytes, footer, footer_bytes, directory } = read_ends(file, &place)?;
+        check_directory(&directory, &footer_bytes).map_err(|damage| damage.at(&place))?;
         let damaged = |nature, detail| Err(Damage::of(nature, detail).at(&place).into());
         if header.file != id || header.cluster != sealer.cluster() || header.kind != kind as u8 {
             return damaged(Nature::WrongPlace, "the header names another file, cluster or kind");
+        }
+        if ends.is_some_and(|ends| *ends != derive::ends(&header_bytes, &directory, &footer_bytes)) {
+            return damaged(Nature::Tampered, "digest over header, directory and footer");
         }
         let mac_key = sealer.keys().key(Owner::Cluster, Purpose::Mac, footer.mac_epoch)?;
         let mac = derive::footer_mac(&mac_key, &header.salt, &footer.authenticated());
         if !derive::is_equal(&mac, &footer.mac) && super::cipher::suite() != super::cipher::SUITE_NULL {
             return damaged(Nature::Tampered, "authenticator of the footer");
         }
-        let keys = rows.iter().map(|_| OnceLock::new()).collect();
+        let rows = decode_directory(&directory, &footer).map_err(|damage| damage.at(&place))?;
+        let keys = rows.iter().map(|_| RwLock::default()).collect();
         Ok(Self { sealer, place, kind, header, footer, rows, keys })
     }
 
@@ -110,12 +115,19 @@ impl BlockFile {
         &self.place
     }
 
-    fn stripe_keys(&self, row: usize) -> Result<&StripeKeys> {
+    /// Drops what is derived from keys of `owner`. Its stripes open again once the key source has their keys.
+    pub fn forget_keys(&self, owner: Owner) {
+        for (_, slot) in self.rows.iter().zip(&self.keys).filter(|(row, _)| row.owner == owner) {
+            *slot.write().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
+    fn stripe_keys(&self, row: usize) -> Result<Arc<StripeKeys>> {
         let (Some(stripe), Some(slot)) = (self.rows.get(row), self.keys.get(row)) else {
             return Err(Error::Invalid("no such stripe"));
         };
-        if let Some(keys) = slot.get() {
-            return Ok(keys);
+        if let Some(keys) = &*slot.read().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(keys.clone());
         }
         let ready = self.sealer.ready(stripe.owner, stripe.purpose, stripe.epoch)?;
         if ready.key_id != stripe.key_id {
@@ -127,7 +139,14 @@ impl BlockFile {
         if !derive::is_equal(keys.commitment(), &stripe.commitment) {
             return Err(Damage::of(Nature::Tampered, "commitment of the stripe").at(&self.place).into());
         }
-        Ok(slot.get_or_init(|| keys))
+        let keys = Arc::new(keys);
+        *slot.write().unwrap_or_else(PoisonError::into_inner) = Some(keys.clone());
+        // Forgotten meanwhile: whoever forgot has perhaps been here before us.
+        if let Err(error) = self.sealer.keys().key(stripe.owner, stripe.purpose, stripe.epoch) {
+            *slot.write().unwrap_or_else(PoisonError::into_inner) = None;
+            return Err(error);
+        }
+        Ok(keys)
     }
 
     /// The end (or solo) block of stripe `row`, found by the directory alone, with its type.
@@ -225,10 +244,13 @@ fn unpack(sealed: SecretBytes, codec: u8) -> Result<SecretBytes, Damage> {
         CODEC_NONE if packed.len() == length => Ok(SecretBytes::from(packed.to_vec())),
         CODEC_NONE => Err(malformed("raw length disagrees")),
         CODEC_LZ4 => {
-            let mut raw = vec![0; length];
+            let mut raw = zeroize::Zeroizing::new(vec![0; length]);
             let n = lz4_flex::block::decompress_into(packed, &mut raw)
                 .map_err(|_| malformed("lz4 refuses the block"))?;
-            if n == length { Ok(SecretBytes::from(raw)) } else { Err(malformed("raw length disagrees")) }
+            match n == length {
+                true => Ok(SecretBytes::from(std::mem::take(&mut *raw))),
+                false => Err(malformed("raw length disagrees")),
+            }
         }
         _ => Err(malformed("a codec this build does not know")),
     }
@@ -254,7 +276,8 @@ pub fn scrub_clear(
     if ends.header.file != id {
         found.push(Damage::of(Nature::WrongPlace, "the header names another file").at(place));
     }
-    let rows = match decode_directory(&ends.directory, &ends.footer, &ends.footer_bytes) {
+    let checked = check_directory(&ends.directory, &ends.footer_bytes);
+    let rows = match checked.and_then(|()| decode_directory(&ends.directory, &ends.footer)) {
         Ok(rows) => rows,
         Err(damage) => {
             found.push(damage.at(place));
@@ -264,8 +287,8 @@ pub fn scrub_clear(
     let mut tags = Sha256::new();
     tags.update(&ends.header_bytes);
     for (stripe, row) in (0..).zip(&rows) {
-        let is_walked = scrub_stripe(file, place, stripe, row, &mut tags, &mut found, progress)?;
-        if !is_walked || found.len() > limits::SCRUB_FINDINGS_MAX {
+        scrub_stripe(file, place, stripe, row, &mut tags, &mut found, progress)?;
+        if found.len() > limits::SCRUB_FINDINGS_MAX {
             return Ok(found);
         }
     }
@@ -276,7 +299,7 @@ pub fn scrub_clear(
     Ok(found)
 }
 
-/// Walks the frames of one stripe. False if a frame's head is so broken that the next frame cannot be found.
+/// Walks the frames of one stripe, up to one after which the next cannot be found.
 fn scrub_stripe(
     file: &dyn DiskFile,
     place: &str,
@@ -285,7 +308,7 @@ fn scrub_stripe(
     tags: &mut Sha256,
     found: &mut Vec<Damage>,
     progress: &mut dyn FnMut(u64),
-) -> Result<bool> {
+) -> Result<()> {
     let (mut offset, end) = (row.offset, row.offset + row.length);
     for number in row.first_block..row.first_block + row.blocks {
         let named = |damage: Damage| damage.at(place).in_block(number);
@@ -295,7 +318,7 @@ fn scrub_stripe(
             Ok(head) if offset + u64::from(head.frame_bytes()) <= end => head,
             _ => {
                 found.push(named(Damage::of(Nature::Rot, "impossible frame head")));
-                return Ok(false);
+                return Ok(());
             }
         };
         let mut frame = vec![0; head.frame_bytes() as usize];
@@ -304,12 +327,29 @@ fn scrub_stripe(
         match check_frame(&frame) {
             Ok(head) if head.number == number && head.stripe == stripe => tags.update(&tag_of(&head, &frame)),
             Ok(_) => found.push(named(Damage::of(Nature::WrongPlace, "another block stands here"))),
-            Err(damage) => found.push(Damage { block: None, ..damage }.at(place).in_block(number)),
+            Err(damage) => {
+                found.push(Damage { block: None, ..damage }.at(place).in_block(number));
+                // Perhaps the length is what is rotten: go on only if it leads to the next frame.
+                if !leads_on(file, place, number, offset + u64::from(head.frame_bytes()), row)? {
+                    return Ok(());
+                }
+            }
         }
         offset += u64::from(head.frame_bytes());
     }
     if offset != end {
-        found.push(Damage::of(Nature::Malformed, "blocks do not fill their stripe").at(place));
+        found.push(Damage::of(Nature::Tampered, "blocks do not fill their stripe").at(place));
     }
-    Ok(true)
+    Ok(())
+}
+
+/// Whether the frame after block `number` of stripe `row`, or the stripe's end, stands at `offset`.
+fn leads_on(file: &dyn DiskFile, place: &str, number: u32, offset: u64, row: &DirectoryRow) -> Result<bool> {
+    let end = row.offset + row.length;
+    if number + 1 == row.first_block + row.blocks || offset + FRAME_HEAD_BYTES as u64 > end {
+        return Ok(offset == end);
+    }
+    let mut head = [0; FRAME_HEAD_BYTES];
+    read(file, place, &mut head, offset)?;
+    Ok(FrameHead::decode(&head).is_ok_and(|head| head.number == number + 1))
 }

@@ -33,6 +33,8 @@ pub struct FileSummary {
     pub content: [u8; 32],
     /// CRC32 of all its bytes.
     pub crc32: u32,
+    /// SHA-256 of header, directory and footer: what a reader holds against the ends it finds.
+    pub ends: [u8; 32],
     /// Blocks.
     pub blocks: u32,
     /// Its stripes.
@@ -228,13 +230,15 @@ impl BlockFileWriter {
             mac: [0; 32],
         };
         footer.mac = derive::footer_mac(&mac_key, &self.header.salt, &footer.authenticated());
+        let footer = footer.encode(&directory);
+        let ends = derive::ends(&self.header.encode(), &directory, &footer);
         self.buffer.extend_from_slice(&directory);
-        self.buffer.extend_from_slice(&footer.encode(&directory));
+        self.buffer.extend_from_slice(&footer);
         self.write_buffer()?;
         self.file.sync().map_err(|error| self.io("sync", error))?;
         let Self { header, content, crc32, blocks, rows, written, .. } = self;
         let (content, crc32) = (content.finish(), crc32.finalize());
-        Ok(FileSummary { id: header.file, bytes: written, content, crc32, blocks, rows })
+        Ok(FileSummary { id: header.file, bytes: written, content, crc32, ends, blocks, rows })
     }
 
     fn io(&self, verb: &'static str, error: std::io::Error) -> Error {
@@ -252,8 +256,13 @@ impl BlockFileWriter {
 }
 
 /// What will be sealed: the raw length, then the bytes, compressed if that pays. Returns the codec.
-fn fill_scratch(scratch: &mut Vec<u8>, raw: &[u8]) -> u8 {
+fn fill_scratch(scratch: &mut Zeroizing<Vec<u8>>, raw: &[u8]) -> u8 {
     let length = u32::try_from(raw.len()).expect("RAW_BLOCK_BYTES_MAX fits u32");
+    let room = 4 + lz4_flex::block::get_maximum_output_size(raw.len()).max(raw.len());
+    if scratch.capacity() < room {
+        // A vector that grows leaves its old bytes behind; one that is dropped wipes them.
+        *scratch = Zeroizing::new(Vec::with_capacity(room));
+    }
     scratch.clear();
     scratch.extend_from_slice(&length.to_be_bytes());
     scratch.resize(4 + lz4_flex::block::get_maximum_output_size(raw.len()), 0);

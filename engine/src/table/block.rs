@@ -8,6 +8,7 @@ use crate::limits;
 use crate::read::Slot;
 use crate::sealed::SecretBytes;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 const DELETE: u8 = 0;
 const PUT: u8 = 1;
@@ -16,15 +17,20 @@ const PUT_EXPIRING: u8 = 2;
 /// Builds a block entry by entry.
 #[derive(Default)]
 pub struct BlockBuilder {
-    bytes: Vec<u8>,
+    bytes: Zeroizing<Vec<u8>>,
     restarts: Vec<u32>,
     since_restart: usize,
-    last: Vec<u8>,
+    last: Zeroizing<Vec<u8>>,
 }
+
+/// Bytes of an entry beside its key and value, at most: three varints, kind, expiry.
+const ENTRY_BYTES_MAX: usize = 3 * 5 + 1 + 8;
 
 impl BlockBuilder {
     /// Adds an entry; keys must ascend.
     pub fn add(&mut self, version: &[u8], slot: Slot<'_>) {
+        let value_bytes = if let Slot::Put { value, .. } = slot { value.len() } else { 0 };
+        self.reserve(ENTRY_BYTES_MAX + version.len() + value_bytes);
         let mut shared = 0;
         if self.since_restart == 0 {
             self.restarts.push(u32::try_from(self.bytes.len()).expect("RAW_BLOCK_BYTES_MAX fits u32"));
@@ -58,6 +64,16 @@ impl BlockBuilder {
         self.last.extend_from_slice(version);
     }
 
+    /// Makes room. A vector that grows leaves its bytes behind in freed memory; one that is dropped here is wiped.
+    fn reserve(&mut self, more: usize) {
+        if self.bytes.capacity() - self.bytes.len() < more {
+            let room = (self.bytes.len() + more).next_power_of_two();
+            let mut larger = Zeroizing::new(Vec::with_capacity(room));
+            larger.extend_from_slice(&self.bytes);
+            self.bytes = larger;
+        }
+    }
+
     /// Bytes of the block if it ended now.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -78,7 +94,8 @@ impl BlockBuilder {
 
     /// Ends the block and begins the next: the ended one's bytes are `out`.
     pub fn finish_into(&mut self, out: &mut Vec<u8>) {
-        out.append(&mut self.bytes);
+        out.extend_from_slice(&self.bytes);
+        self.bytes.clear();
         self.restarts.iter().for_each(|restart| out.extend_from_slice(&restart.to_be_bytes()));
         out.extend_from_slice(&u32::try_from(self.restarts.len()).expect("fewer than bytes").to_be_bytes());
         self.restarts.clear();

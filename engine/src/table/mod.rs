@@ -21,10 +21,11 @@ pub use writer::TableWriter;
 
 use crate::ids::{KeyEpoch, Owner, TableId, TenantId};
 use crate::key::KeyRange;
+use crate::redact::redacted_debug;
 use crate::stamp::Stamp;
 
 /// What a manifest knows of one table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct TableMeta {
     /// Its random name.
     pub id: TableId,
@@ -34,6 +35,8 @@ pub struct TableMeta {
     pub content: [u8; 32],
     /// CRC32 of all bytes of the file.
     pub crc32: u32,
+    /// SHA-256 of the file's header, directory and footer.
+    pub ends: [u8; 32],
     /// First version key; empty if it has only range tombstones.
     pub least: Vec<u8>,
     /// Last version key; empty if it has only range tombstones.
@@ -54,13 +57,15 @@ pub struct TableMeta {
     pub stripes: Vec<StripeMeta>,
 }
 
+redacted_debug!(TableMeta, id, bytes, entries, deletes, tombstones, least_stamp, greatest_stamp, stripes; least, greatest);
+
 impl TableMeta {
     /// Bytes it takes in a manifest edit, at most.
     #[must_use]
     pub fn encoded_bytes(&self) -> usize {
         let span_end = self.span.end.as_ref().map_or(0, Vec::len);
         let keys = self.least.len() + self.greatest.len() + self.span.start.len() + span_end;
-        160 + keys + self.stripes.len() * 29
+        192 + keys + self.stripes.len() * 29
     }
 }
 

@@ -111,7 +111,7 @@ impl Drop for Table {
 }
 
 impl Table {
-    /// Opens the table of `meta`: its ends must be whole, its footer authentic, and its directory the one the manifest knows.
+    /// Opens the table of `meta`: its ends must be whole and, byte for byte, those the manifest knows.
     /// `place` names it in errors. Stripes prove themselves when their keys are first used, blocks when they are read.
     ///
     /// # Errors
@@ -125,7 +125,8 @@ impl Table {
     ) -> Result<Self> {
         let handle = files.file(meta.id)?;
         let length = handle.len().map_err(|error| Error::io("measure", Path::new(&place), error))?;
-        let opened = BlockFile::open(sealer, &*handle, place.clone(), FileKind::Table, meta.id);
+        let opened =
+            BlockFile::open(sealer, &*handle, place.clone(), FileKind::Table, meta.id, Some(&meta.ends));
         let file = opened.map_err(|error| match error {
             Error::Damaged(damage) if damage.nature == Nature::Rot && length < meta.bytes => {
                 Damage::of(Nature::Missing, "the file is shorter than its manifest says").at(place).into()
@@ -167,6 +168,13 @@ impl Table {
     #[must_use]
     pub fn unreadable(&self) -> Option<&Error> {
         self.content.as_ref().err()
+    }
+
+    /// Drops what is derived from keys of `owner`.
+    pub(crate) fn forget_keys(&self, owner: Owner) {
+        if let Ok(content) = &self.content {
+            content.file.forget_keys(owner);
+        }
     }
 
     pub(super) fn content(&self) -> Result<&Content> {

@@ -76,7 +76,7 @@ impl Table {
     /// # Errors
     /// `Key`, `Unavailable`. Damage is a value, not an error.
     pub fn verify(&self, skipped: &BTreeSet<Owner>) -> Result<Vec<Damage>> {
-        let mut found = Vec::new();
+        let (mut found, mut unjudged) = (Vec::new(), None);
         let content = match self.content() {
             Ok(content) => content,
             Err(Error::Damaged(damage)) => return Ok(vec![damage]),
@@ -85,11 +85,17 @@ impl Table {
         let rows = content.file.rows().iter().enumerate();
         for (at, row) in rows.filter(|(_, row)| !skipped.contains(&row.owner)) {
             match self.verify_stripe(content, at, row, &mut found) {
+                Ok(()) => {}
                 Err(Error::Damaged(damage)) => found.push(damage.at(self.place())),
-                other => other?,
+                // One tenant's missing key hides nothing of the others.
+                Err(error @ (Error::KeyMissing { .. } | Error::WrongKey { .. })) => unjudged = Some(error),
+                Err(other) => return Err(other),
             }
         }
-        Ok(found)
+        match unjudged {
+            Some(error) if found.is_empty() => Err(error),
+            _ => Ok(found),
+        }
     }
 
     fn verify_stripe(

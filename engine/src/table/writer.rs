@@ -14,6 +14,7 @@ use crate::read::Slot;
 use crate::sealed::{BlockFileWriter, BlockPlace, BlockType, FileKind, Sealer};
 use crate::stamp::Stamp;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// Writes one table. Nothing of it counts until [`TableWriter::finish`] has returned.
 pub struct TableWriter {
@@ -159,7 +160,7 @@ impl TableWriter {
         let mut last = std::mem::take(&mut self.raw);
         last.clear();
         last.extend_from_slice(self.data.last());
-        let mut raw = Vec::with_capacity(self.data.bytes());
+        let mut raw = Zeroizing::new(Vec::with_capacity(self.data.bytes()));
         self.data.finish_into(&mut raw);
         let place = self.file.block(BlockType::Data, &raw)?;
         index::add(&mut self.index, &last, place);
@@ -191,9 +192,10 @@ impl TableWriter {
     }
 
     fn write_solo(&mut self) -> Result<BlockPlace> {
-        let mut block = Vec::new();
+        let mut block = Zeroizing::new(Vec::with_capacity(self.data.bytes()));
         self.data.finish_into(&mut block);
-        let payload = encode_solo(self.stripe.entries, self.stripe.deletes, &self.ranges, &block);
+        let payload =
+            Zeroizing::new(encode_solo(self.stripe.entries, self.stripe.deletes, &self.ranges, &block));
         self.file.block(BlockType::Solo, &payload)
     }
 
@@ -209,7 +211,7 @@ impl TableWriter {
             ..StripeEnd::default()
         };
         if end.entries > 0 {
-            let mut raw = Vec::with_capacity(self.index.bytes());
+            let mut raw = Zeroizing::new(Vec::with_capacity(self.index.bytes()));
             self.index.finish_into(&mut raw);
             end.index = Some(self.file.block(BlockType::Index, &raw)?);
             end.filter = Some(self.file.block(BlockType::Filter, &self.filter.finish())?);
@@ -271,6 +273,7 @@ impl TableWriter {
             bytes: summary.bytes,
             content: summary.content,
             crc32: summary.crc32,
+            ends: summary.ends,
             least,
             greatest: last,
             span,

@@ -8,8 +8,10 @@ use crate::error::{Damage, Error, Nature, Result};
 use crate::ids::{CollectionId, LogIndex, TenantId};
 use crate::key::{self, KeyRange};
 use crate::limits;
+use crate::redact::{Redacted, redacted_debug};
 use crate::stamp::Stamp;
 use crate::wire::{Reader, append_bytes32};
+use std::fmt;
 
 const VERSION: u16 = 1;
 const PUT: u8 = 1;
@@ -17,7 +19,7 @@ const DELETE: u8 = 2;
 const DELETE_RANGE: u8 = 3;
 
 /// One write of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Op<'a> {
     /// Sets a row.
     Put {
@@ -44,8 +46,22 @@ pub enum Op<'a> {
     },
 }
 
+impl fmt::Debug for Op<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Put { version, value, expires_ms } => {
+                write!(f, "Put {{ {}, {}, expires {expires_ms} }}", version.redacted(), value.redacted())
+            }
+            Self::Delete { version } => write!(f, "Delete {{ {} }}", version.redacted()),
+            Self::DeleteRange { start, end, stamp } => {
+                write!(f, "DeleteRange {{ {}, {}, {stamp} }}", start.redacted(), end.redacted())
+            }
+        }
+    }
+}
+
 /// The evaluated writes of one applied entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Batch {
     index: LogIndex,
     note: Option<Vec<u8>>,
@@ -56,6 +72,8 @@ pub struct Batch {
     /// Every stamp is above the one before, so no two writes can meet.
     is_rising: bool,
 }
+
+redacted_debug!(Batch, index, len, least, greatest; note, operations);
 
 impl Batch {
     /// A batch of nothing, for the entry at `index`.

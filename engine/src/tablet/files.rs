@@ -7,7 +7,7 @@
 use super::pool::PoolConfig;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Damage, Error, Nature, Result};
-use crate::ids::TableId;
+use crate::ids::{Owner, TableId};
 use crate::sealed::Sealer;
 use crate::table::{OpenedBlocks, Table, TableFiles, TableMeta};
 use std::collections::{BTreeMap, BTreeSet};
@@ -133,6 +133,12 @@ impl Files {
         let live: Vec<_> = self.known().tables.iter().filter_map(upgrade).collect();
         // The lock is free again: letting go of a table may need it.
         live.into_iter().filter(|(_, table)| table.unreadable().is_none()).collect()
+    }
+
+    /// Drops what open tables have derived from keys of `owner`.
+    pub(crate) fn forget_keys(&self, owner: Owner) {
+        let open: Vec<_> = self.known().tables.values().filter_map(|entry| entry.live.upgrade()).collect();
+        open.iter().for_each(|table| table.forget_keys(owner));
     }
 
     /// A manifest names this table from now on.

@@ -333,6 +333,13 @@ impl Pool {
         self.board.look_again();
     }
 
+    /// Drops everything derived from keys of `owner`, and every opened block. For after the key source has forgotten the keys
+    /// and no request of the owner is under way. What is in memtables stays until it is flushed, or left behind by policy.
+    pub fn forget_keys(&self, owner: Owner) {
+        self.ground.files.forget_keys(owner);
+        self.ground.cache.clear();
+    }
+
     /// Asks background work to rewrite everything sealed under another than its owner's active epoch. Follow it with
     /// [`Tablet::coverage`].
     ///

@@ -12,6 +12,7 @@ use crate::read::merge_cursor::MergeCursor;
 use crate::read::range::Scanner;
 use crate::read::visibility::{Moment, is_visible};
 use crate::read::{BoxedCursor, Cursor, OwnedSlot, Slot};
+use crate::redact::redacted_debug;
 use crate::stamp::Stamp;
 use crate::table::{Reach, Table, owner_of};
 use bytes::Bytes;
@@ -27,7 +28,7 @@ pub struct View {
 }
 
 /// A value that a reader sees.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Found {
     /// Its bytes.
     pub value: Bytes,
@@ -37,8 +38,10 @@ pub struct Found {
     pub expires_ms: u64,
 }
 
+redacted_debug!(Found, stamp, expires_ms; value);
+
 /// One entry of a page.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The user key.
     pub key: Vec<u8>,
@@ -46,8 +49,10 @@ pub struct Entry {
     pub found: Found,
 }
 
+redacted_debug!(Entry, found; key);
+
 /// What to scan.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Scan {
     /// Whose.
     pub tenant: TenantId,
@@ -65,6 +70,8 @@ pub struct Scan {
     pub bytes_max: usize,
 }
 
+redacted_debug!(Scan, tenant, collection, is_reverse, limit, bytes_max; start, end);
+
 impl Scan {
     /// A forward scan of a whole collection, in pages as large as allowed.
     #[must_use]
@@ -75,7 +82,7 @@ impl Scan {
 }
 
 /// Where a scan goes on, at the position it began.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ScanCursor {
     /// The stamp all pages are read at.
     pub at: Stamp,
@@ -84,6 +91,8 @@ pub struct ScanCursor {
     /// User key of the last entry given.
     pub after: Vec<u8>,
 }
+
+redacted_debug!(ScanCursor, at, now_ms; after);
 
 /// Some entries, and where to go on if there may be more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,13 +104,15 @@ pub struct Page {
 }
 
 /// One event in the life of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Event {
     /// When.
     pub stamp: Stamp,
     /// The value written, with its expiry in milliseconds since 1970 (0 never); `None` if it was deleted, alone or in a range.
     pub value: Option<(Bytes, u64)>,
 }
+
+redacted_debug!(Event, stamp; value);
 
 impl Tablet {
     /// A view of everything applied. Values expire by `now_ms`, milliseconds since 1970.
