@@ -6,169 +6,141 @@
 mod rig;
 
 use engine::catalog::{Change, SledCatalog};
-use engine::clock::ManualClock;
 use engine::disk::sim::Faults;
-use engine::disk::{Disk, RealDisk, SimDisk};
-use engine::entropy::Seeded;
-use engine::ids::{KeyEpoch, LogIndex, Owner, Purpose, TableId, TabletId};
+use engine::disk::{Disk, RealDisk};
+use engine::ids::{KeyEpoch, LogIndex, Owner, Purpose, TabletId};
 use engine::key::KeyRange;
-use engine::sealed::{Keyring, Sealer};
+use engine::sealed::SecretKey;
+use engine::tablet::Tablet;
 use engine::tablet::batch::Batch;
-use engine::tablet::pool::{NewTablet, Parts, Pool, PoolConfig};
-use engine::tablet::view::Scan;
+use engine::tablet::pool::{NewTablet, Parts, Pool};
+use engine::tablet::view::{Scan, View};
 use engine::work::Done;
 use engine::{Error, Stamp, limits};
 use rig::oracle::row;
-use rig::{C, CLUSTER, Dice, NODE, Rig, START_MS, T1, T2, TABLET, add_key, keyring};
+use rig::{C, Dice, NODE, Rig, START_MS, T1, T2, TABLET, add_key};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const CANARIES: usize = 480;
+const CANARIES: usize = 640;
 /// Expiries no clock of a test reaches, and no other number looks like.
 const EXPIRIES: [u64; 2] = [0x5ec7_a91b_3d86_f24d, 0x6b97_42f1_c85d_1ea3];
 
 /// So many bytes of a form prove a leak; chance does not write them.
 fn width_of(form: &str, text: &[u8]) -> usize {
-    text.len().min(if form.starts_with("numbers") { 36 } else { 12 })
+    let is_of_numbers = form.starts_with("numbers");
+    text.len().min(if is_of_numbers { 36 } else { 10 })
 }
 
 /// The ways to write bytes down. Each is also searched for backwards.
 fn forms_of(canary: &[u8]) -> Vec<(String, Vec<u8>)> {
     let numbers: Vec<_> = canary.iter().map(ToString::to_string).collect();
-    let mut forms =
-        vec![("raw".to_owned(), canary.to_vec()), ("numbers".to_owned(), numbers.join(", ").into())];
     let hex: String = canary.iter().map(|byte| format!("{byte:02x}")).collect();
-    forms.push(("upper hex".to_owned(), hex.to_uppercase().into_bytes()));
-    forms.push(("hex".to_owned(), hex.into_bytes()));
-    for (name, last) in [("base64", b"+/"), ("base64 of addresses", b"-_")] {
-        forms.extend((0..3).map(|shift| (format!("{name} after {shift}"), base64(canary, shift, *last))));
-    }
     let units: Vec<u16> = match std::str::from_utf8(canary) {
         Ok(text) => text.encode_utf16().collect(),
         Err(_) => canary.iter().map(|byte| u16::from(*byte)).collect(),
     };
-    forms.push(("utf-16 le".to_owned(), units.iter().flat_map(|unit| unit.to_le_bytes()).collect()));
-    forms.push(("utf-16 be".to_owned(), units.iter().flat_map(|unit| unit.to_be_bytes()).collect()));
-    let backwards: Vec<_> = forms
-        .iter()
-        .map(|(name, text)| (format!("{name}, reversed"), text.iter().rev().copied().collect()))
-        .collect();
-    forms.extend(backwards);
-    forms
+    let mut forms: Vec<(String, Vec<u8>)> = vec![
+        ("raw".into(), canary.to_vec()),
+        ("numbers".into(), numbers.join(", ").into()),
+        ("upper hex".into(), hex.to_uppercase().into()),
+        ("hex".into(), hex.into()),
+        ("utf-16 le".into(), units.iter().flat_map(|unit| unit.to_le_bytes()).collect()),
+        ("utf-16 be".into(), units.iter().flat_map(|unit| unit.to_be_bytes()).collect()),
+    ];
+    for (last, shift) in (0..6).map(|n| ([*b"+/", *b"-_"][n / 3], n % 3)) {
+        forms.push((format!("base64 {last:?} after {shift}"), base64(canary, shift, last)));
+    }
+    let reversed = |(name, text): &(String, Vec<u8>)| {
+        (format!("{name}, reversed"), text.iter().rev().copied().collect::<Vec<u8>>())
+    };
+    let backwards: Vec<_> = forms.iter().map(reversed).collect();
+    [forms, backwards].concat()
 }
 
 /// Base64 of `bytes` behind `shift` bytes of something else: the digits that depend on `bytes` alone.
 fn base64(bytes: &[u8], shift: usize, last: [u8; 2]) -> Vec<u8> {
-    let letters = (b'A'..=b'Z').chain(b'a'..=b'z').chain(b'0'..=b'9').chain(last);
-    let digits: Vec<u8> = letters.collect();
+    let digits: Vec<u8> = (b'A'..=b'Z').chain(b'a'..=b'z').chain(b'0'..=b'9').chain(last).collect();
     let all: Vec<u8> = std::iter::repeat_n(0, shift).chain(bytes.iter().copied()).collect();
     let bit = |at: usize| all[at / 8] >> (7 - at % 8) & 1;
     let digit = |at: usize| (0..6).fold(0, |value, n| value << 1 | bit(at * 6 + n));
     ((shift * 8).div_ceil(6)..all.len() * 8 / 6).map(|at| digits[usize::from(digit(at))]).collect()
 }
 
-/// A whole form of one canary.
-struct Sought {
-    canary: usize,
-    form: String,
-    text: Range<usize>,
-}
-
-/// Some bytes of a form, known by the first eight.
-struct Needle {
-    head: u64,
-    text: Range<usize>,
-    sought: usize,
-}
-
 /// Finds canaries.
 struct Hunter {
     texts: Vec<u8>,
-    sought: Vec<Sought>,
-    /// Every window of every form, by head.
-    needles: Vec<Needle>,
-    /// Which heads there may be, as bits.
+    /// Each canary in each form, and where that is in the texts.
+    sought: Vec<(usize, String, Range<usize>)>,
+    /// Every window of every form by its first eight bytes: where in the texts, and what is sought by it.
+    needles: Vec<(u64, Range<usize>, usize)>,
+    /// Which first eight bytes there may be, as bits.
     heads: Vec<u64>,
 }
 
-fn head_of(bytes: &[u8]) -> u64 {
-    u64::from_le_bytes(bytes[..8].try_into().unwrap())
-}
-
-fn slot_of(head: u64) -> (usize, u32) {
-    let mixed = head.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-    ((mixed >> 6) as usize, (mixed & 63) as u32)
+fn head_of(bytes: &[u8]) -> (u64, usize, u32) {
+    let head = u64::from_le_bytes(bytes[..8].try_into().unwrap());
+    let mixed = head.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 37;
+    (head, (mixed >> 6) as usize, (mixed & 63) as u32)
 }
 
 impl Hunter {
     fn new(canaries: &[Vec<u8>]) -> Self {
-        let (texts, sought, heads) = (Vec::new(), Vec::new(), vec![0; 1 << 18]);
-        let mut hunter = Self { texts, sought, needles: Vec::new(), heads };
+        let (texts, sought, needles, heads) = (Vec::new(), Vec::new(), Vec::new(), vec![0; 1 << 21]);
+        let mut hunter = Self { texts, sought, needles, heads };
         for (canary, bytes) in canaries.iter().enumerate() {
             for (form, text) in forms_of(bytes) {
-                hunter.add(canary, form, &text);
+                let (from, width) = (hunter.texts.len(), width_of(&form, &text));
+                for (at, window) in text.windows(width).enumerate() {
+                    let (head, word, bit) = head_of(window);
+                    hunter.heads[word] |= 1 << bit;
+                    hunter.needles.push((head, from + at..from + at + width, hunter.sought.len()));
+                }
+                hunter.texts.extend_from_slice(&text);
+                hunter.sought.push((canary, form, from..hunter.texts.len()));
             }
         }
-        hunter.needles.sort_unstable_by_key(|needle| needle.head);
+        hunter.needles.sort_unstable_by_key(|(head, _, _)| *head);
         hunter
     }
 
-    fn add(&mut self, canary: usize, form: String, text: &[u8]) {
-        let from = self.texts.len();
-        self.texts.extend_from_slice(text);
-        let width = width_of(&form, text);
-        for (at, window) in text.windows(width).enumerate() {
-            let (head, sought) = (head_of(window), self.sought.len());
-            let (slot, bit) = slot_of(head);
-            self.heads[slot] |= 1 << bit;
-            self.needles.push(Needle { head, text: from + at..from + at + width, sought });
-        }
-        self.sought.push(Sought { canary, form, text: from..self.texts.len() });
-    }
-
-    /// The forms of which `bytes` holds a window.
+    /// What is sought of which `bytes` hold a window.
     fn hits(&self, bytes: &[u8]) -> BTreeSet<usize> {
         let mut hits = BTreeSet::new();
         for (at, window) in bytes.windows(8).enumerate() {
-            let head = head_of(window);
-            let (slot, bit) = slot_of(head);
-            if self.heads[slot] >> bit & 1 == 0 {
-                continue;
+            let (head, word, bit) = head_of(window);
+            if self.heads[word] >> bit & 1 == 1 {
+                let first = self.needles.partition_point(|(other, _, _)| *other < head);
+                let same = self.needles[first..].iter().take_while(|(other, _, _)| *other == head);
+                let found = same.filter(|(_, text, _)| bytes[at..].starts_with(&self.texts[text.clone()]));
+                hits.extend(found.map(|(_, _, sought)| *sought));
             }
-            let first = self.needles.partition_point(|needle| needle.head < head);
-            let same = self.needles[first..].iter().take_while(|needle| needle.head == head);
-            let found = same.filter(|needle| bytes[at..].starts_with(&self.texts[needle.text.clone()]));
-            hits.extend(found.map(|needle| needle.sought));
         }
         hits
     }
 
     fn assert_none(&self, place: &str, bytes: &[u8]) {
-        let hits = self.hits(bytes);
-        let named = |hit: &usize| (self.sought[*hit].canary, &self.sought[*hit].form);
-        assert!(hits.is_empty(), "{place} holds {:?}", hits.iter().map(named).take(9).collect::<Vec<_>>());
+        let hits: Vec<_> = self.hits(bytes).into_iter().map(|hit| &self.sought[hit]).collect();
+        assert!(hits.is_empty(), "{place} holds canaries: {hits:?}");
     }
 
-    /// The canaries that `bytes` holds as they are.
+    /// The canaries that `bytes` hold as they are.
     fn raw_in(&self, bytes: &[u8]) -> BTreeSet<usize> {
-        let is_raw = |hit: &usize| self.sought[*hit].form == "raw";
-        self.hits(bytes).into_iter().filter(is_raw).map(|hit| self.sought[hit].canary).collect()
+        let hits = self.hits(bytes).into_iter().map(|hit| &self.sought[hit]);
+        hits.filter(|(_, form, _)| form == "raw").map(|(canary, _, _)| *canary).collect()
     }
 
     /// Plants every form into a copy of `sample`, and a piece of it into another, and must find both.
     fn assert_finds_all_in(&self, sample: &[u8]) {
-        self.assert_none("the sample", sample);
         let (before, after) = sample.split_at(sample.len() / 2);
-        for (wanted, sought) in self.sought.iter().enumerate() {
-            let text = &self.texts[sought.text.clone()];
-            let width = width_of(&sought.form, text);
+        for (wanted, (canary, form, text)) in self.sought.iter().enumerate() {
+            let text = &self.texts[text.clone()];
+            let width = width_of(form, text);
             let middle = (text.len() - width) / 2;
             for part in [text, &text[middle..middle + width]] {
                 let hits = self.hits(&[before, part, after].concat());
-                let (canary, form) = (sought.canary, &sought.form);
                 assert!(hits.contains(&wanted), "canary {canary} escapes as {form}");
             }
         }
@@ -178,298 +150,37 @@ impl Hunter {
 /// A canary: short, long, repeated so that it compresses, and not; text, other text, bytes. None has a zero byte, which keys
 /// would escape.
 fn canary(dice: &Dice, n: usize) -> Vec<u8> {
-    let letters = |count: usize| -> Vec<u8> {
-        let letter =
-            |_| b"abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"[dice.below(57) as usize];
-        (0..count).map(letter).collect()
-    };
+    let letter = |_| b"abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"[dice.below(57) as usize];
+    let letters = |count: usize| (0..count).map(letter).collect::<Vec<u8>>();
+    let other = |_| char::from_u32(0x4e00 + dice.below(8_000) as u32);
     match n % 8 {
         0 => letters(12),
         1 => letters(40),
         2 => dice.bytes(33).into_iter().map(|byte| byte.max(1)).collect(),
         3 => letters(13).repeat(7),
-        4 => [b"{\"name\":\"", &letters(14)[..], b"\",\"phone\":\"", &letters(15), b"\"}"].concat(),
-        5 => (0..13)
-            .filter_map(|_| char::from_u32(0x4e00 + dice.below(8_000) as u32))
-            .collect::<String>()
-            .into(),
+        4 => [b"{\"name\":\"", &letters(14)[..], b"\",\"tel\":\"", &letters(15), b"\"}"].concat(),
+        5 => (0..13).filter_map(other).collect::<String>().into(),
         7 if n % 56 == 7 => letters(2_100),
         _ => letters(17),
-    }
-}
-
-/// What is planted, in order.
-struct Plan {
-    canaries: Vec<Vec<u8>>,
-    next: usize,
-    stamp: Stamp,
-    /// Every batch applied, with the canaries in it.
-    batches: Vec<(Batch, BTreeSet<usize>)>,
-}
-
-impl Plan {
-    fn new(seed: u64) -> Self {
-        // Far from every other sequence of a test, or a salt might be a canary.
-        let dice = Dice::new(seed ^ 0xc4a4_a12e_5d07_9b63);
-        let mut canaries: Vec<_> = (0..CANARIES).map(|n| canary(&dice, n)).collect();
-        let numbers = EXPIRIES.iter().flat_map(|ms| [ms.to_be_bytes().to_vec(), ms.to_le_bytes().to_vec()]);
-        canaries.extend(numbers);
-        Self { canaries, next: 0, stamp: Stamp::new(START_MS, 0), batches: Vec::new() }
-    }
-
-    fn take(&mut self, used: &mut BTreeSet<usize>) -> Vec<u8> {
-        assert!(self.next < CANARIES, "{} the plan is short of canaries", self.next);
-        used.insert(self.next);
-        self.next += 1;
-        self.canaries[self.next - 1].clone()
-    }
-
-    /// A batch for a tablet of `range`, with every kind of write for each tenant in it.
-    fn batch(&mut self, index: LogIndex, range: &KeyRange) -> Batch {
-        let mut batch = Batch::new(index);
-        let mut used = BTreeSet::new();
-        for tenant in [T1, T2] {
-            let soon = self.stamp.ms() + 3;
-            for expires_ms in [0, EXPIRIES[batch.len() % 2], soon] {
-                let mut maybe = BTreeSet::new();
-                let key = self.take(&mut maybe);
-                if range.contains(&row(tenant, &key)) {
-                    used.append(&mut maybe);
-                    let value = self.take(&mut used);
-                    self.stamp = Stamp::new(self.stamp.ms() + 1, 0);
-                    batch.put(tenant, C, &key, &value, self.stamp, expires_ms).unwrap();
-                    used.extend(EXPIRIES.iter().position(|ms| *ms == expires_ms).map(|n| CANARIES + n * 2));
-                }
-            }
-            let mut maybe = BTreeSet::new();
-            let start = self.take(&mut maybe);
-            let end = [&start[..], &self.take(&mut maybe)].concat();
-            self.stamp = Stamp::new(self.stamp.ms() + 1, 0);
-            if range.contains(&row(tenant, &start)) && range.contains(&row(tenant, &end)) {
-                batch.delete_range(tenant, C, &start, Some(&end), self.stamp).unwrap();
-                batch.delete(tenant, C, &end, self.stamp.next()).unwrap();
-                used.append(&mut maybe);
-            }
-        }
-        batch.set_note(&self.take(&mut used)).unwrap();
-        self.batches.push((batch.clone(), used));
-        batch
     }
 }
 
 /// Named bytes.
 type Pieces = Vec<(String, Vec<u8>)>;
 
-/// A pool, and everything it leaves anywhere.
+/// A pool, and everything it leaves anywhere: on the rig's disk and in its catalog, or in a real folder.
 struct World {
+    rig: Rig,
+    folder: Option<PathBuf>,
     pool: Arc<Pool>,
     disk: Arc<dyn Disk>,
-    keys: Arc<Keyring>,
-    clock: Arc<ManualClock>,
-    export: PathBuf,
-    everything: Box<dyn Fn() -> Pieces>,
-    plan: Plan,
+    canaries: Vec<Vec<u8>>,
+    planted: usize,
+    stamp: Stamp,
+    batches: Vec<Batch>,
     hunter: Hunter,
     seen: BTreeMap<String, Vec<u8>>,
-    searched_bytes: usize,
     half_written: usize,
-}
-
-impl World {
-    /// Searches everything that has changed since the last look.
-    fn look(&mut self, when: &str) {
-        let pieces = (self.everything)();
-        self.search(when, pieces);
-    }
-
-    fn search(&mut self, when: &str, pieces: Pieces) {
-        for (name, bytes) in pieces {
-            if self.seen.get(&name) == Some(&bytes) {
-                continue;
-            }
-            self.hunter.assert_none(&format!("{when}: the name of {name}"), name.as_bytes());
-            self.hunter.assert_none(&format!("{when}: {name}"), &bytes);
-            self.searched_bytes += bytes.len();
-            self.half_written += usize::from(name.ends_with(".dpb") && !bytes.ends_with(b"DPBE"));
-            self.seen.insert(name, bytes);
-        }
-    }
-
-    fn plant(&mut self) {
-        for tablet in self.pool.tablets() {
-            let batch = self.plan.batch(LogIndex(tablet.applied().index.0 + 1), &tablet.range());
-            tablet.apply(&batch).unwrap();
-        }
-        self.clock.set(self.plan.stamp.ms());
-    }
-
-    fn freeze(&self) {
-        self.pool.tablets().iter().for_each(|tablet| tablet.freeze());
-    }
-
-    /// Everything that is done to bytes, but for accidents.
-    fn live(&mut self) {
-        self.pool.create(&[NewTablet::empty(TABLET, KeyRange::all())]).unwrap();
-        for round in 0..13 {
-            self.plant();
-            if round % 2 == 1 {
-                self.freeze();
-            }
-            (0..2).for_each(|_| drop(self.pool.step()));
-            self.look(&format!("round {round}"));
-            match round {
-                4 | 11 => self.pool.tablets().iter().for_each(|tablet| tablet.request_compaction()),
-                6 => self.travel(TABLET),
-                8 => self.split(),
-                10 => self.reseal(),
-                _ => continue,
-            }
-            self.look(&format!("after round {round}"));
-            self.pool.settle();
-            self.look(&format!("settled after round {round}"));
-        }
-        self.travel(TabletId(2));
-        self.freeze();
-        self.pool.settle();
-        self.look("at the end");
-    }
-
-    /// A checkpoint goes out twice, to a folder and into a stream, and comes in again.
-    fn travel(&mut self, id: TabletId) {
-        let checkpoint = self.pool.tablet(id).unwrap().checkpoint().unwrap();
-        checkpoint.export_to_dir(&*self.disk, &self.export).unwrap();
-        let mut stream = Vec::new();
-        checkpoint.export_to_stream(&mut stream, &BTreeSet::new()).unwrap();
-        let pieces =
-            vec![("a stream".into(), stream.clone()), ("a listing".into(), checkpoint.listing().into())];
-        drop(checkpoint);
-        self.search("export", pieces);
-        let copies = [TabletId(id.0 * 100), TabletId(id.0 * 100 + 1)];
-        self.pool.import_from_dir(&*self.disk, &self.export, copies[0]).unwrap();
-        self.pool.import_from_stream(&mut &stream[..], copies[1]).unwrap();
-        self.look("imported");
-        copies.iter().for_each(|id| self.pool.drop_tablet(*id).unwrap());
-    }
-
-    fn split(&mut self) {
-        let at = row(T1, &self.plan.take(&mut BTreeSet::new()));
-        self.pool.split(TABLET, &at, TabletId(2), TabletId(3)).unwrap();
-        let at = row(T2, &self.plan.take(&mut BTreeSet::new()));
-        self.pool.split(TabletId(3), &at, TabletId(4), TabletId(5)).unwrap();
-    }
-
-    fn reseal(&mut self) {
-        [T1, T2].iter().for_each(|tenant| add_key(&self.keys, Owner::Tenant(*tenant), Purpose::Data, 2));
-        add_key(&self.keys, Owner::Node(NODE), Purpose::Catalog, 2);
-        self.pool.request_reseal().unwrap();
-        (0..3).for_each(|_| drop(self.pool.step()));
-        self.look("resealing");
-        self.pool.settle();
-        let epochs = self.pool.tablets().into_iter().flat_map(|tablet| tablet.coverage().into_keys());
-        assert!(epochs.into_iter().all(|(_, epoch)| epoch == KeyEpoch(2)), "all is resealed");
-    }
-
-    /// What was planted is there to be found, and is found wherever it is written in clear: in a file, in a catalog row.
-    fn assert_bites(&self) {
-        let mut read = Vec::new();
-        for tablet in self.pool.tablets() {
-            let view = tablet.view(self.plan.stamp.ms()).unwrap();
-            let there = [T1, T2].map(|tenant| view.scan(&Scan::all(tenant, C), None));
-            let entries = there.into_iter().flatten().flat_map(|page| page.entries);
-            entries.for_each(|entry| read.extend_from_slice(&[&entry.key[..], &entry.found.value].concat()));
-        }
-        assert!(self.hunter.raw_in(&read).len() > 60, "readers see what was planted");
-        let sample = self.seen.iter().find(|(name, _)| name.ends_with(".dpb")).unwrap().1;
-        self.hunter.assert_finds_all_in(sample);
-        let mut planted = BTreeSet::new();
-        let mut clear = Vec::new();
-        for (batch, used) in &self.plan.batches {
-            let encoded = batch.encode();
-            assert!(self.hunter.raw_in(&encoded).is_superset(used), "a batch in clear");
-            let packed = lz4_flex::block::compress(&encoded);
-            let missing: Vec<_> = used.difference(&self.hunter.raw_in(&packed)).map(|n| (*n, self.plan.canaries[*n].clone())).collect();
-            println!("missing {missing:?}");
-            planted.extend(used);
-            clear.extend(encoded);
-        }
-        assert!(planted.len() > 200, "{} canaries were planted", planted.len());
-        let file = self.disk.create(&self.export.join("clear")).unwrap();
-        file.write_all_at(&clear, 0).unwrap();
-        let row = Change::Put { key: b"clear".to_vec(), value: clear };
-        self.pool.catalog().commit(&[row]).unwrap();
-        let pieces = (self.everything)();
-        let (files, others): (Pieces, Pieces) =
-            pieces.into_iter().partition(|(name, _)| name.ends_with("/clear"));
-        let found = |pieces: &Pieces| -> BTreeSet<usize> {
-            pieces.iter().flat_map(|(_, bytes)| self.hunter.raw_in(bytes)).collect()
-        };
-        assert!(found(&files) == planted, "a file in clear");
-        assert!(found(&others) == planted, "a catalog row in clear");
-    }
-}
-
-/// Every file of a simulated disk and every row of the catalog that shares its fate.
-fn everything_of(rig: &Rig) -> Pieces {
-    let files = rig.disk.files().into_iter().map(|(path, bytes)| (path.display().to_string(), bytes));
-    let rows = rig.catalog.all().into_iter();
-    files.chain(rows.map(|(key, value)| (format!("row {key:?}"), [&key[..], &value].concat()))).collect()
-}
-
-fn world(rig: Rig, plan: Plan) -> (Arc<Rig>, World) {
-    let rig = Arc::new(rig);
-    let held = rig.clone();
-    let hunter = Hunter::new(&plan.canaries);
-    let world = World {
-        pool: rig.open(),
-        disk: Arc::new(rig.disk.clone()),
-        keys: rig.keys.clone(),
-        clock: rig.clock.clone(),
-        export: "/export".into(),
-        everything: Box::new(move || everything_of(&held)),
-        plan,
-        hunter,
-        seen: BTreeMap::new(),
-        searched_bytes: 0,
-        half_written: 0,
-    };
-    (rig, world)
-}
-
-/// Writes fail, leaving halves; then the power goes, at each operation of a flush.
-fn suffer(rig: &Rig, world: &mut World) {
-    world.plant();
-    world.freeze();
-    rig.disk.set_faults(Faults { fail_writes: true, ..Faults::default() });
-    while !matches!(world.pool.step(), Done::Failed(_) | Done::Nothing) {}
-    world.look("writes fail");
-    rig.disk.set_faults(Faults::default());
-    rig.clock.advance(limits::RETRY_MS);
-    world.pool.settle();
-    for operation in 1..=6 {
-        let when = format!("crash at operation {operation} of a flush");
-        world.plant();
-        world.freeze();
-        let crash_at = Some(rig.disk.operations() + operation);
-        rig.disk.set_faults(Faults { crash_at, ..Faults::default() });
-        (0..20).for_each(|_| drop(world.pool.step()));
-        assert!(rig.disk.is_down(), "{when}");
-        world.look(&when);
-        rig.disk.restart();
-        world.pool.close();
-        world.pool = rig.open();
-        world.look(&when);
-        world.pool.settle();
-    }
-}
-
-#[test]
-fn no_byte_of_a_tenant_rests_in_clear() {
-    let (rig, mut world) = world(Rig::new(1), Plan::new(1));
-    world.live();
-    suffer(&rig, &mut world);
-    println!("{} bytes searched, {} half-written files", world.searched_bytes, world.half_written);
-    assert!(world.searched_bytes > 300_000 && world.half_written > 2);
-    world.assert_bites();
 }
 
 fn files_below(dir: &Path, pieces: &mut Pieces) {
@@ -482,40 +193,309 @@ fn files_below(dir: &Path, pieces: &mut Pieces) {
     }
 }
 
+impl World {
+    fn new(folder: Option<&Path>, seed: u64) -> Self {
+        let mut rig = Rig::new(seed);
+        let mut disk: Arc<dyn Disk> = Arc::new(rig.disk.clone());
+        let mut catalog = rig.catalog.opener();
+        if let Some(dir) = folder {
+            rig.config.dir = dir.join("pool");
+            (disk, catalog) = (Arc::new(RealDisk), SledCatalog::opener());
+        }
+        let (sealer, clock) = (rig.sealer(), rig.clock.clone());
+        let parts = Parts { disk: disk.clone(), catalog, sealer, clock, node: NODE };
+        let pool = Pool::open(rig.config.clone(), parts).unwrap();
+        // Far from every other sequence of a test, or a salt might be a canary.
+        let dice = Dice::new(seed ^ 0xc4a4_a12e_5d07_9b63);
+        let mut canaries: Vec<_> = (0..CANARIES).map(|n| canary(&dice, n)).collect();
+        canaries.extend(EXPIRIES.iter().flat_map(|ms| [ms.to_be_bytes().into(), ms.to_le_bytes().into()]));
+        let (hunter, folder, stamp) =
+            (Hunter::new(&canaries), folder.map(Path::to_owned), Stamp::new(START_MS, 0));
+        let (planted, batches, seen, half_written) = (0, Vec::new(), BTreeMap::new(), 0);
+        Self { rig, folder, pool, disk, canaries, planted, stamp, batches, hunter, seen, half_written }
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        assert!(self.planted < CANARIES, "there are too few canaries");
+        self.planted += 1;
+        self.canaries[self.planted - 1].clone()
+    }
+
+    /// Applies a batch with every kind of write for each tenant.
+    fn plant(&mut self, tablet: &Tablet) {
+        let mut batch = Batch::new(LogIndex(tablet.applied().index.0 + 1));
+        for tenant in [T1, T2] {
+            let here = |key: &[u8]| tablet.range().contains(&row(tenant, key));
+            for expires_ms in [0, EXPIRIES[batch.len() % 2], self.stamp.ms() + 3] {
+                self.stamp = Stamp::new(self.stamp.ms() + 1, 0);
+                let key = self.take();
+                if here(&key) {
+                    batch.put(tenant, C, &key, &self.take(), self.stamp, expires_ms).unwrap();
+                }
+            }
+            self.stamp = Stamp::new(self.stamp.ms() + 1, 0);
+            let start = self.take();
+            let end = [&start[..], &self.take()].concat();
+            if here(&start) && here(&end) {
+                batch.delete_range(tenant, C, &start, Some(&end), self.stamp).unwrap();
+                batch.delete(tenant, C, &end, self.stamp).unwrap();
+            }
+        }
+        batch.set_note(&self.take()).unwrap();
+        tablet.apply(&batch).unwrap();
+        self.rig.clock.set(self.stamp.ms());
+        self.batches.push(batch);
+    }
+
+    fn everything(&self) -> Pieces {
+        let mut pieces = Pieces::new();
+        if let Some(folder) = &self.folder {
+            files_below(folder, &mut pieces);
+        }
+        let (files, rows) = (self.rig.disk.files().into_iter(), self.rig.catalog.all().into_iter());
+        pieces.extend(files.map(|(path, bytes)| (path.display().to_string(), bytes)));
+        pieces.extend(rows.map(|(key, value)| (format!("row {key:?}"), [&key[..], &value].concat())));
+        pieces
+    }
+
+    /// Searches everything that has changed since the last look.
+    fn look(&mut self, when: &str) {
+        for (name, bytes) in self.everything() {
+            if self.seen.get(&name) == Some(&bytes) {
+                continue;
+            }
+            self.hunter.assert_none(&format!("{when}: the name of {name}"), name.as_bytes());
+            self.hunter.assert_none(&format!("{when}: {name}"), &bytes);
+            self.half_written += usize::from(name.ends_with(".dpb") && !bytes.ends_with(b"DPBE"));
+            self.seen.insert(name, bytes);
+        }
+    }
+
+    /// Everything that is done to bytes, but for accidents.
+    fn live(&mut self) {
+        self.pool.create(&[NewTablet::empty(TABLET, KeyRange::all())]).unwrap();
+        for round in 0..13 {
+            self.pool.tablets().iter().for_each(|tablet| self.plant(tablet));
+            if round % 2 == 1 {
+                self.pool.tablets().iter().for_each(|tablet| tablet.freeze());
+            }
+            (0..2).for_each(|_| drop(self.pool.step()));
+            self.look(&format!("round {round}"));
+            match round {
+                4 | 11 => self.pool.tablets().iter().for_each(|tablet| tablet.request_compaction()),
+                6 | 12 => self.travel(),
+                8 => self.split(),
+                10 => self.reseal(),
+                _ => continue,
+            }
+            self.look(&format!("after round {round}"));
+            self.pool.settle();
+            self.look(&format!("settled after round {round}"));
+        }
+    }
+
+    fn export(&self, name: &str, bytes: &[u8]) {
+        let path = self.rig.config.dir.with_file_name("export").join(name);
+        self.disk.create(&path).unwrap().write_all_at(bytes, 0).unwrap();
+    }
+
+    /// A checkpoint goes out twice, to a folder and into a stream, and comes in again.
+    fn travel(&mut self) {
+        let tablet = self.pool.tablets().remove(0);
+        let (checkpoint, dir) = (tablet.checkpoint().unwrap(), self.rig.config.dir.with_file_name("export"));
+        checkpoint.export_to_dir(&*self.disk, &dir).unwrap();
+        let mut stream = Vec::new();
+        checkpoint.export_to_stream(&mut stream, &BTreeSet::new()).unwrap();
+        drop(checkpoint);
+        self.export(&format!("stream of {}", tablet.id()), &stream);
+        let copies = [TabletId(tablet.id().0 * 100), TabletId(tablet.id().0 * 100 + 1)];
+        self.pool.import_from_dir(&*self.disk, &dir, copies[0]).unwrap();
+        self.pool.import_from_stream(&mut &stream[..], copies[1]).unwrap();
+        self.look("imported");
+        copies.iter().for_each(|id| self.pool.drop_tablet(*id).unwrap());
+    }
+
+    fn split(&mut self) {
+        let (first, second) = (row(T1, &self.take()), row(T2, &self.take()));
+        self.pool.split(TABLET, &first, TabletId(2), TabletId(3)).unwrap();
+        self.pool.split(TabletId(3), &second, TabletId(4), TabletId(5)).unwrap();
+    }
+
+    fn reseal(&mut self) {
+        [T1, T2].iter().for_each(|tenant| add_key(&self.rig.keys, Owner::Tenant(*tenant), Purpose::Data, 2));
+        add_key(&self.rig.keys, Owner::Node(NODE), Purpose::Catalog, 2);
+        self.pool.request_reseal().unwrap();
+        self.pool.step();
+        self.look("resealing");
+        self.pool.settle();
+        let mut epochs = self.pool.tablets().into_iter().flat_map(|tablet| tablet.coverage().into_keys());
+        assert!(epochs.all(|(_, epoch)| epoch == KeyEpoch(2)), "all is resealed");
+    }
+
+    /// One operation of a flush after the other fails, which leaves halves; then the power goes at each.
+    fn suffer(&mut self) {
+        for (operation, is_crash) in (0..20).map(|n| (1 + n % 5, n >= 10)) {
+            let when = format!("operation {operation} of a flush, crash {is_crash}");
+            let tablet = self.pool.tablet(TabletId(4)).unwrap();
+            self.plant(&tablet);
+            tablet.freeze();
+            let at = self.rig.disk.operations() + operation;
+            self.rig.disk.set_faults(match is_crash {
+                true => Faults { crash_at: Some(at), ..Faults::default() },
+                false => Faults { fail_at: BTreeSet::from([at]), ..Faults::default() },
+            });
+            while !matches!(self.pool.step(), Done::Failed(_) | Done::Nothing) {}
+            self.look(&when);
+            if is_crash {
+                assert!(self.rig.disk.is_down(), "{when}");
+                self.rig.disk.restart();
+                self.pool.close();
+                self.pool = self.rig.open();
+                self.look(&when);
+            }
+            self.rig.clock.advance(limits::RETRY_MS);
+            self.pool.settle();
+            self.look(&when);
+        }
+    }
+
+    /// What was planted is there to be found, and is found wherever it is written in clear: in a file, in a catalog row.
+    fn assert_bites(&self) {
+        let page = |view: &View, tenant| view.scan(&Scan::all(tenant, C), None).ok();
+        let views = self.pool.tablets().into_iter().map(|tablet| tablet.view(self.stamp.ms()).unwrap());
+        let pages: Vec<_> = views.flat_map(|view| [page(&view, T1), page(&view, T2)]).collect();
+        assert!(self.hunter.hits(format!("{pages:?}").as_bytes()).len() > 60, "readers see what was planted");
+        let tables = self.seen.values().filter(|bytes| bytes.ends_with(b"DPBE"));
+        self.hunter.assert_finds_all_in(tables.min_by_key(|bytes| bytes.len()).unwrap());
+        let encoded: Vec<_> = self.batches.iter().map(Batch::encode).collect();
+        let mut planted = BTreeSet::new();
+        for bytes in &encoded {
+            let is_in =
+                |(_, canary): &(usize, &Vec<u8>)| bytes.windows(canary.len()).any(|part| part == &canary[..]);
+            let there: BTreeSet<_> = self.canaries.iter().enumerate().filter(is_in).map(|(n, _)| n).collect();
+            let packed = lz4_flex::block::compress(bytes);
+            assert!(self.hunter.raw_in(&packed).is_superset(&there), "a batch that is only compressed");
+            planted.extend(there);
+        }
+        assert!(planted.len() > 200, "{} canaries were planted", planted.len());
+        let clear = encoded.concat();
+        self.export("clear", &clear);
+        self.pool.catalog().commit(&[Change::Put { key: b"clear".to_vec(), value: clear }]).unwrap();
+        let is_file = |(name, _): &(String, Vec<u8>)| name.ends_with("/clear");
+        let (files, rows): (Pieces, Pieces) = self.everything().into_iter().partition(is_file);
+        for (what, pieces) in [("file", files), ("catalog row", rows)] {
+            let found: BTreeSet<_> = pieces.iter().flat_map(|(_, bytes)| self.hunter.raw_in(bytes)).collect();
+            assert!(found.is_superset(&planted), "a {what} in clear");
+        }
+    }
+}
+
+#[test]
+fn no_byte_of_a_tenant_rests_in_clear() {
+    let mut world = World::new(None, 1);
+    world.live();
+    world.suffer();
+    assert!(world.seen.len() > 60 && world.half_written > 3, "{} {}", world.seen.len(), world.half_written);
+    world.assert_bites();
+}
+
 #[test]
 fn no_byte_of_a_tenant_rests_in_clear_in_a_real_folder() {
     let dir = tempfile::tempdir().unwrap();
-    let (plan, keys, clock) = (Plan::new(2), keyring(), Arc::new(ManualClock::new(START_MS)));
-    let parts = Parts {
-        disk: Arc::new(RealDisk),
-        catalog: SledCatalog::opener(),
-        sealer: Arc::new(Sealer::new(CLUSTER, keys.clone(), Arc::new(Seeded::new(2))).unwrap()),
-        clock: clock.clone(),
-        node: NODE,
-    };
-    let root = dir.path().to_owned();
-    let everything = Box::new(move || {
-        let mut pieces = Pieces::new();
-        files_below(&root, &mut pieces);
-        pieces
-    });
-    let mut world = World {
-        pool: Pool::open(PoolConfig { dir: dir.path().join("pool"), ..rig::small_config() }, parts).unwrap(),
-        disk: Arc::new(RealDisk),
-        keys,
-        clock,
-        export: dir.path().join("export"),
-        everything,
-        hunter: Hunter::new(&plan.canaries),
-        plan,
-        seen: BTreeMap::new(),
-        searched_bytes: 0,
-        half_written: 0,
-    };
+    let mut world = World::new(Some(dir.path()), 2);
     world.live();
-    println!("{} bytes searched", world.searched_bytes);
-    for (a,b) in &world.seen { println!("{a} {}", b.len()); }
-    println!("{}", world.plan.next);
-    assert!(world.seen.keys().any(|name| name.contains("/catalog/")), "sled's own files are searched");
+    assert!(world.seen.keys().any(|name| name.ends_with("/catalog/db")), "sled's own files are searched");
     world.assert_bites();
+}
+
+/// What the engine says of calls that fail, by variant.
+#[derive(Default)]
+struct Told(BTreeMap<String, String>);
+
+impl Told {
+    fn note<T>(&mut self, result: engine::Result<T>) {
+        if let Err(error) = result {
+            let debug = format!("{error:?}");
+            let variant = debug.split(['(', ' ']).next().unwrap().to_owned();
+            self.0.entry(variant).or_default().push_str(&format!("{error} {debug}\n"));
+        }
+    }
+
+    /// Calls that break a rule, with a canary in hand.
+    fn misuse(&mut self, pool: &Pool, canary: &[u8]) {
+        let tablet = pool.tablets().remove(0);
+        let (long, stamp) = (canary.repeat(2_000), tablet.applied_stamp().next());
+        let mut batch = Batch::new(LogIndex(999));
+        self.note(batch.put(T1, C, &long, canary, stamp, 0));
+        self.note(batch.set_note(&long));
+        self.note(batch.delete_range(T1, C, canary, Some(canary), stamp));
+        batch.put(T2, C, canary, canary, stamp, 0).unwrap();
+        self.note(tablet.apply(&batch));
+        let encoded = batch.encode();
+        for at in 0..encoded.len() {
+            let mut changed = encoded.clone();
+            changed[at] ^= 0x81;
+            self.note(Batch::decode(&changed));
+            self.note(engine::key::decode_row(&changed[at..]).map_err(Error::from));
+        }
+        batch.put(T2, C, canary, canary, stamp, 0).unwrap();
+        self.note(batch.check());
+        self.note(tablet.view(START_MS).unwrap().get(T1, C, &long));
+        self.note(tablet.view(START_MS).unwrap().scan(&Scan::all(T2, C), None));
+        self.note(tablet.view_as_of(Stamp::MAX));
+        self.note(pool.split(tablet.id(), &row(T2, canary), TabletId(8), TabletId(9)));
+        self.note(tablet.apply(&Batch::new(LogIndex(1))));
+    }
+
+    /// Reads and background work of a copy of `rig` after some harm, and what its pool tells of itself.
+    fn harm(&mut self, rig: &Rig, harm: impl FnOnce(&Rig)) {
+        let (disk, keys, clock) = (rig.disk.clone_disk(1), rig.keys.clone(), rig.clock.clone());
+        let (catalog, entropy) = (rig.catalog.deep_clone(Some(disk.clone())), rig.entropy.clone());
+        let rig = Rig { disk, catalog, keys, clock, entropy, config: rig.config.clone() };
+        harm(&rig);
+        let pool = rig.try_open();
+        let Ok(pool) = pool else { return self.note(pool) };
+        pool.request_scrub(true);
+        let mut told = String::new();
+        for tablet in pool.tablets() {
+            let view = tablet.view(START_MS).unwrap();
+            [T1, T2].iter().for_each(|tenant| self.note(view.scan(&Scan::all(*tenant, C), None)));
+            let index = LogIndex(tablet.applied().index.0 + 1);
+            self.note(tablet.apply(&Batch::new(index)));
+            tablet.freeze();
+            tablet.request_compaction();
+            (0..3).for_each(|_| drop(pool.step()));
+            self.note(tablet.apply(&Batch::new(LogIndex(index.0 + 1))));
+            told += &format!("{:?}", tablet.health());
+        }
+        told += &format!("{:?} {:?} {:?}", pool.unreadable(), pool.scrub_report(), pool.stats());
+        self.0.entry("its state".to_owned()).or_default().push_str(&told);
+    }
+}
+
+#[test]
+fn no_error_tells_a_byte_of_a_tenant() {
+    let mut world = World::new(None, 3);
+    world.live();
+    let mut told = Told::default();
+    told.misuse(&world.pool, &world.canaries[1]);
+    let World { rig, pool, hunter, .. } = world;
+    pool.close();
+    told.note(pool.tablets()[0].view(START_MS));
+    told.note(rig.try_open());
+    for (path, bytes) in rig.disk.files() {
+        for at in (0..bytes.len()).step_by(bytes.len() / 12 + 1) {
+            told.harm(&rig, |rig| rig.disk.tamper(&path, |bytes| bytes[at] ^= 4).unwrap());
+        }
+    }
+    for row in rig.catalog.all().into_keys() {
+        told.harm(&rig, |rig| rig.catalog.tamper(&row, |bytes| bytes[70] ^= 4));
+    }
+    let fail_at = (rig.disk.operations() + 40..).take(99).collect();
+    told.harm(&rig, |rig| rig.disk.set_faults(Faults { fail_at, ..Faults::default() }));
+    let (owner, purpose, epoch) = (Owner::Tenant(T1), Purpose::Data, KeyEpoch(2));
+    told.harm(&rig, |rig| rig.keys.forget(owner, purpose, epoch));
+    told.harm(&rig, |rig| rig.keys.insert(owner, purpose, epoch, SecretKey::new([7; 32])).unwrap());
+    assert!(told.0.len() > 13, "too few kinds of errors: {:?}", told.0.keys());
+    told.0.values().for_each(|text| hunter.assert_none("an error", text.as_bytes()));
 }

@@ -4,7 +4,7 @@
 use super::plain::{self, Content, Memory, PLACE};
 use super::world::{Same, sealer};
 use engine::ids::TableId;
-use engine::sealed::directory::{FOOTER_BYTES, Footer, ROW_BYTES, decode_directory};
+use engine::sealed::directory::{FOOTER_BYTES, Footer, ROW_BYTES, check_directory, decode_directory};
 use engine::sealed::{Header, Sealer, scrub_clear};
 use engine::table::{Table, TableMeta};
 use engine::{Error, Nature, Stamp, key, limits};
@@ -59,7 +59,10 @@ fn ends(bytes: &[u8]) {
     assert!(footer.rows <= limits::FILE_STRIPES_MAX && footer.blocks <= limits::FILE_BLOCKS_MAX);
     let directory = &body[usize::try_from(footer.directory_offset).unwrap()..];
     assert_eq!(directory.len(), footer.rows as usize * ROW_BYTES);
-    let Ok(rows) = decode_directory(directory, &footer, end) else { return };
+    if check_directory(directory, end).is_err() {
+        return;
+    }
+    let Ok(rows) = decode_directory(directory, &footer) else { return };
     assert_eq!(footer.encode(directory), *end);
     let mut again = Vec::new();
     rows.iter().for_each(|row| row.append(&mut again));

@@ -5,7 +5,7 @@ use super::tables::{AT_MS, all_kinds, range};
 use super::world::{CLUSTER, Same, T1, T2, T3, sealer};
 use super::{Refusal, assert_same, damaged, fixture, refusal};
 use engine::ids::{KeyEpoch, KeyId, Owner, Purpose, TableId, TenantId};
-use engine::sealed::directory::{DirectoryRow, FOOTER_BYTES, Footer, ROW_BYTES, decode_directory};
+use engine::sealed::directory::{DirectoryRow, FOOTER_BYTES, Footer, ROW_BYTES, check_directory, decode_directory};
 use engine::sealed::{BlockFile, FileKind, Header, scrub_clear};
 use engine::table::{StripeMeta, TableMeta};
 use engine::{Kind, Nature, Stamp, key};
@@ -87,7 +87,8 @@ fn check_ends(bytes: &[u8]) -> usize {
     assert_eq!(footer.file_bytes, bytes.len() as u64);
     let directory = &body[usize::try_from(footer.directory_offset).unwrap()..];
     assert_eq!(directory.len(), 4 * ROW_BYTES);
-    let rows = decode_directory(directory, &footer, end).unwrap();
+    check_directory(directory, end).unwrap();
+    let rows = decode_directory(directory, &footer).unwrap();
     let told: Vec<_> = rows
         .iter()
         .map(|row| (row.owner, row.epoch, row.blocks, row.entries, row.least, row.greatest))
@@ -149,7 +150,7 @@ fn version_1() {
     let end = check_ends(&stored);
     assert_eq!(runs(&stored, end), RUNS);
     let file = Memory::new(&stored);
-    let opened = BlockFile::open(sealer(Same(0)), &*file, PLACE.into(), FileKind::Table, ID).unwrap();
+    let opened = BlockFile::open(sealer(Same(0)), &*file, PLACE.into(), FileKind::Table, ID, None).unwrap();
     assert_eq!((opened.created(), opened.rows().len()), (CREATED, 4));
     assert_eq!(scrub_clear(&*file, PLACE, ID, &mut |_| ()).unwrap(), []);
     check_content(&meta, &stored);

@@ -21,6 +21,7 @@ pub fn wide() -> TableMeta {
         bytes: 0xf102_0304,
         content: [0xcc; 32],
         crc32: 0xdead_beef,
+        ends: [0xee; 32],
         least: version(&row(TenantId(0), C, b""), Stamp::new(9, 1)),
         greatest: version(&row(T1, CollectionId(3), b"z\0"), Stamp::new(8, 2)),
         span: KeyRange {
@@ -47,6 +48,7 @@ pub fn only_tombstones() -> TableMeta {
         bytes: 400,
         content: [2; 32],
         crc32: 0,
+        ends: [0; 32],
         least: Vec::new(),
         greatest: Vec::new(),
         span: KeyRange { start: row(T3, C, b"a"), end: None },

@@ -4,7 +4,7 @@
 use super::world::{CLUSTER, sealer};
 use engine::disk::DiskFile;
 use engine::entropy::Entropy;
-use engine::ids::{Owner, TableId, TenantId};
+use engine::ids::TableId;
 use engine::range_tombstone::RangeTombstone;
 use engine::read::{Cursor, OwnedSlot};
 use engine::sealed::{BlockFile, FileKind, Sealer};
@@ -131,7 +131,7 @@ pub fn meta_of(id: TableId, bytes: &[u8]) -> TableMeta {
     assert_eq!(bytes[16..32], CLUSTER.0);
     let file = Memory::new(bytes);
     let opened =
-        BlockFile::open(sealer(super::world::Same(0)), &*file, PLACE.to_owned(), FileKind::Table, id)
+        BlockFile::open(sealer(super::world::Same(0)), &*file, PLACE.to_owned(), FileKind::Table, id, None)
             .unwrap();
     let stripe = |row: &engine::sealed::DirectoryRow| StripeMeta {
         owner: row.owner,
@@ -144,6 +144,7 @@ pub fn meta_of(id: TableId, bytes: &[u8]) -> TableMeta {
         bytes: bytes.len() as u64,
         content: [0; 32],
         crc32: 0,
+        ends: [0; 32],
         least: Vec::new(),
         greatest: Vec::new(),
         span: key::KeyRange::all(),
@@ -155,9 +156,4 @@ pub fn meta_of(id: TableId, bytes: &[u8]) -> TableMeta {
         greatest_stamp: Stamp::MAX,
         stripes: opened.rows().iter().map(stripe).collect(),
     }
-}
-
-/// The tenant of an owner, as tables have it.
-pub fn tenant(owner: Owner) -> TenantId {
-    TenantId(owner.id())
 }

@@ -50,7 +50,7 @@ fn write(round: u64, tenant: TenantId, rows: &mut Rows) -> Batch {
             rows.insert(key, (value.into_bytes(), at, expires_ms));
         }
     }
-    if round % 3 == 0 {
+    if round.is_multiple_of(3) {
         batch.delete_range(tenant, C, &user(8), Some(&user(11)), stamp(round, 6)).unwrap();
         rows.retain(|key, _| *key < user(8) || *key >= user(11));
     }
