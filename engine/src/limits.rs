@@ -24,6 +24,8 @@ pub const FILE_BLOCKS_MAX: u32 = 1 << 20;
 pub const FILE_STRIPES_MAX: u32 = 65_535;
 /// Bytes of a file.
 pub const FILE_BYTES_MAX: u64 = 4 << 30;
+/// Bytes by which directory and footer may carry a file over [`FILE_BYTES_MAX`].
+pub const FILE_ENDS_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of the plaintext of an envelope.
 pub const ENVELOPE_BYTES_MAX: usize = 16 << 20;
 /// Envelopes sealed by one data key in one process, after which it is refused. No counter rests on disk: a restart begins anew,

@@ -316,9 +316,10 @@ impl World {
     }
 
     fn split(&mut self) {
-        let (first, second) = (row(T1, &self.take()), row(T2, &self.take()));
-        self.pool.split(TABLET, &first, TabletId(2), TabletId(3)).unwrap();
-        self.pool.split(TabletId(3), &second, TabletId(4), TabletId(5)).unwrap();
+        let rows = [row(T1, &self.take()), row(T2, &self.take())];
+        for (parent, at) in [1, 3].into_iter().zip(&rows) {
+            self.pool.split(TabletId(parent), at, TabletId(parent + 1), TabletId(parent + 2)).unwrap();
+        }
     }
 
     fn reseal(&mut self) {

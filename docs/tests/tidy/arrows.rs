@@ -111,7 +111,9 @@ fn unsealed(package: &Value, complain: &mut impl FnMut(String)) {
         let asks = |dependency: &&Value| list(dependency, "features").iter().any(|asked| asked == feature);
         let is_always = list(package, "dependencies").iter().any(|dependency| asks(&dependency));
         if is_always {
-            complain(format!("turns on `{feature}` where nobody can turn it off: ask by a feature of its own"));
+            complain(format!(
+                "turns on `{feature}` where nobody can turn it off: ask by a feature of its own"
+            ));
         }
     }
 }

@@ -79,7 +79,9 @@ impl Pool {
     pub fn import_from_stream(&self, source: &mut dyn Read, id: TabletId) -> Result<Imported> {
         let at_stream = |error: Error| error.at("checkpoint stream");
         let listing = read_listing(source).map_err(at_stream)?;
-        let source = std::cell::RefCell::new(FileStream { source, next: None, has_ended: false });
+        let unverified = UnverifiedListing::decode(&listing).map_err(|error| error.at(LISTING_NAME))?;
+        let listed = unverified.files.iter().map(|file| (file.id, file.bytes)).collect();
+        let source = std::cell::RefCell::new(FileStream { source, listed, next: None, has_ended: false });
         self.import(
             id,
             &listing,
@@ -170,6 +172,8 @@ fn read_listing(source: &mut dyn Read) -> Result<Vec<u8>> {
 /// The files of a stream, in the listing's order.
 struct FileStream<'a> {
     source: &'a mut dyn Read,
+    /// Files that the listing names and that have not come yet.
+    listed: BTreeMap<TableId, u64>,
     /// A file whose head has been read and whose bytes have not.
     next: Option<(TableId, u64)>,
     has_ended: bool,
@@ -181,7 +185,13 @@ impl FileStream<'_> {
             match read_array::<1>(self.source)? {
                 [FILE_FOLLOWS] => {
                     let id = TableId(read_array(self.source)?);
-                    self.next = Some((id, u64::from_be_bytes(read_array(self.source)?)));
+                    let bytes = u64::from_be_bytes(read_array(self.source)?);
+                    self.listed = self.listed.split_off(&id);
+                    if self.listed.remove(&id) != Some(bytes) {
+                        let detail = "a file that is not listed, or not in the listing's order or length";
+                        return Err(Damage::of(Nature::Malformed, detail).into());
+                    }
+                    self.next = Some((id, bytes));
                 }
                 [END] => self.has_ended = true,
                 _ => return Err(Damage::of(Nature::Malformed, "an unknown mark in the stream").into()),
@@ -204,15 +214,9 @@ impl FileStream<'_> {
         while let Some((_, bytes)) = self.peek()?.filter(|(id, _)| *id < wanted.id) {
             self.skip(bytes)?;
         }
-        match self.next.take() {
-            Some((id, bytes)) if id == wanted.id && bytes == wanted.bytes => {}
-            Some((id, _)) if id == wanted.id => {
-                return Err(Damage::of(Nature::Malformed, "another length than listed").at(place).into());
-            }
-            _ => {
-                let damage = Damage::of(Nature::Missing, "the stream leaves out a file that is not here");
-                return Err(damage.at(place).into());
-            }
+        if self.next.take_if(|(id, _)| *id == wanted.id).is_none() {
+            let damage = Damage::of(Nature::Missing, "the stream leaves out a file that is not here");
+            return Err(damage.at(place).into());
         }
         let source = &mut self.source;
         copy_verified(wanted, place, |out, _| source.read_exact(out).map_err(stream_failed), write)

@@ -251,7 +251,8 @@ fn read_meta(reader: &mut Reader<'_>) -> Result<TableMeta, Damage> {
     let span = read_range(reader)?;
     let (entries, deletes, tombstones) = (reader.u64()?, reader.u64()?, reader.u32()?);
     let (least_stamp, greatest_stamp) = (Stamp(reader.u64()?), Stamp(reader.u64()?));
-    let is_possible = least <= greatest
+    let is_possible = bytes <= limits::FILE_BYTES_MAX + limits::FILE_ENDS_BYTES_MAX
+        && least <= greatest
         && (entries > 0) != least.is_empty()
         && (entries > 0) != greatest.is_empty()
         && deletes <= entries

@@ -49,7 +49,9 @@ struct Ends {
 
 fn read_ends(file: &dyn DiskFile, place: &str) -> Result<Ends> {
     let length = file.len().map_err(|error| Error::io("measure", Path::new(place), error))?;
-    if length < (HEADER_BYTES + FOOTER_BYTES) as u64 || length > limits::FILE_BYTES_MAX + (64 << 20) {
+    if length < (HEADER_BYTES + FOOTER_BYTES) as u64
+        || length > limits::FILE_BYTES_MAX + limits::FILE_ENDS_BYTES_MAX
+    {
         return Err(Damage::of(Nature::Missing, "no block file has this length").at(place).into());
     }
     let (mut header_bytes, mut footer_bytes) = ([0; HEADER_BYTES], [0; FOOTER_BYTES]);

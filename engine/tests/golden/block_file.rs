@@ -5,7 +5,9 @@ use super::tables::{AT_MS, all_kinds, range};
 use super::world::{CLUSTER, Same, T1, T2, T3, sealer};
 use super::{Refusal, assert_same, damaged, fixture, refusal};
 use engine::ids::{KeyEpoch, KeyId, Owner, Purpose, TableId, TenantId};
-use engine::sealed::directory::{DirectoryRow, FOOTER_BYTES, Footer, ROW_BYTES, check_directory, decode_directory};
+use engine::sealed::directory::{
+    DirectoryRow, FOOTER_BYTES, Footer, ROW_BYTES, check_directory, decode_directory,
+};
 use engine::sealed::{BlockFile, FileKind, Header, scrub_clear};
 use engine::table::{StripeMeta, TableMeta};
 use engine::{Kind, Nature, Stamp, key};

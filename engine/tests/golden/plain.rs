@@ -126,6 +126,16 @@ pub fn content_of(table: &Arc<Table>) -> Result<Content> {
     Ok(Content { entries, ranges: table.all_tombstones(&BTreeSet::new())? })
 }
 
+/// SHA-256 of header, directory and footer.
+fn ends_of(bytes: &[u8]) -> [u8; 32] {
+    let footer = &bytes[bytes.len() - 104..];
+    let directory = u64::from_be_bytes(footer[..8].try_into().unwrap()) as usize;
+    let mut digest = engine::sealed::derive::Sha256::new();
+    digest.update(&bytes[..96]);
+    digest.update(&bytes[directory..]);
+    digest.finish()
+}
+
 /// What a manifest would know of the table file `bytes`, as far as reading needs it.
 pub fn meta_of(id: TableId, bytes: &[u8]) -> TableMeta {
     assert_eq!(bytes[16..32], CLUSTER.0);
@@ -144,7 +154,7 @@ pub fn meta_of(id: TableId, bytes: &[u8]) -> TableMeta {
         bytes: bytes.len() as u64,
         content: [0; 32],
         crc32: 0,
-        ends: [0; 32],
+        ends: ends_of(bytes),
         least: Vec::new(),
         greatest: Vec::new(),
         span: key::KeyRange::all(),
