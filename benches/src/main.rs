@@ -1,1 +1,46 @@
-fn main() {}
+//! Benchmarks: our engine beside its peers, and a pool of many small tablets.
+//!
+//! * `benches engine [--quick] [--keys N] [--runs N] [--only a,b]` compares stores. `--only` takes names of stores and phases.
+//! * `benches tablets [--count N]` opens many small tablets.
+//!
+//! Both print a table and, as their last line, one JSON object. Every phase runs in a process of its own, so that memory and
+//! processor time are that store's alone. Figures of different runs do not compare: machines are noisy; ratios within a run do.
+#![forbid(unsafe_code)]
+
+mod clock;
+mod engine;
+mod options;
+mod process;
+mod spawn;
+mod tablets;
+
+use std::process::ExitCode;
+
+/// What may fail here fails in words for the person who started the run.
+pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+const USAGE: &str = "usage: benches engine [--quick] [--keys N] [--runs N] [--only a,b]
+       benches tablets [--count N]";
+
+fn run() -> Outcome<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((command, rest)) = arguments.split_first() else { return Err(USAGE.into()) };
+    match command.as_str() {
+        "engine" => crate::engine::run(&options::Options::parse(rest)?),
+        "tablets" => tablets::run(rest),
+        // Hidden: what this program starts itself as.
+        crate::engine::CHILD => crate::engine::child(rest),
+        tablets::CHILD => tablets::child(rest),
+        _ => Err(USAGE.into()),
+    }
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("benches: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
