@@ -64,6 +64,8 @@ pub const MEMTABLE_RANGE_TOMBSTONES_MAX: usize = 1_000;
 pub const JOURNAL_EDITS_MAX: u64 = 64;
 /// Bytes of one manifest edit.
 pub const EDIT_BYTES_MAX: usize = 15 << 20;
+/// Bytes of one row of a whole picture: larger rows of the catalog would each be a file of their own.
+pub const EDIT_PIECE_BYTES: usize = 64 << 10;
 /// Tables of one tablet.
 pub const TABLES_MAX: usize = 65_536;
 /// Tablets of one pool.

@@ -206,9 +206,9 @@ impl World {
         let dice = Dice::new(seed ^ 0xc4a4_a12e_5d07_9b63);
         let mut canaries: Vec<_> = (0..CANARIES).map(|n| canary(&dice, n)).collect();
         canaries.extend(EXPIRIES.iter().flat_map(|ms| [ms.to_be_bytes().into(), ms.to_le_bytes().into()]));
-        let (hunter, folder, stamp) =
-            (Hunter::new(&canaries), folder.map(Path::to_owned), Stamp::new(START_MS, 0));
-        let (planted, batches, seen, half_written) = (0, Vec::new(), BTreeMap::new(), 0);
+        let (hunter, folder) = (Hunter::new(&canaries), folder.map(Path::to_owned));
+        let (planted, half_written, stamp) = (0, 0, Stamp::new(START_MS, 0));
+        let (batches, seen) = (Vec::new(), BTreeMap::new());
         Self { rig, folder, pool, disk, canaries, planted, stamp, batches, hunter, seen, half_written }
     }
 

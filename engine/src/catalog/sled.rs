@@ -1,7 +1,9 @@
 //! The catalog on sled. The only file that knows sled.
 
 use super::{Catalog, Change};
+use crate::disk::{Disk, RealDisk};
 use crate::error::{Error, Result};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +34,25 @@ fn open_db(dir: &Path) -> Result<sled::Db> {
         Error::Catalog { verb: "open", cause }
     })?;
     opened.map_err(|error| failed("open", &error))
+}
+
+/// Makes sled's files in `dir` durable, and those it puts large rows into, with their names.
+fn sync_files(dir: &Path) -> io::Result<()> {
+    let blobs = dir.join("blobs");
+    let disk = RealDisk;
+    for name in disk.list(&blobs).unwrap_or_default() {
+        // sled may remove one meanwhile that it needs no more.
+        match disk.open(&blobs.join(name)) {
+            Ok(file) => file.sync()?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    disk.open(&dir.join("db"))?.sync()?;
+    if disk.list(&blobs).is_ok() {
+        disk.sync_dir(&blobs)?;
+    }
+    disk.sync_dir(dir)
 }
 
 impl SledCatalog {
@@ -90,7 +111,9 @@ impl Catalog for SledCatalog {
             }
             db.apply_batch(batch)?;
             db.flush()?;
-            Ok(())
+            // sled asks the system to write its pages out, but neither the file's length nor the device's cache: it is not yet
+            // durable. What it has written is synced here.
+            Ok(sync_files(&self.dir)?)
         })
     }
 }

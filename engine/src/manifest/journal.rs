@@ -124,9 +124,12 @@ impl Journal {
     pub fn prepare(&self, levels: &Levels, position: &Position, edit: Edit) -> Result<Prepared> {
         edit.check_limits()?;
         let after = levels.apply(&edit)?;
-        let anew = edit.is_reset || position.sequence + 1 - position.first >= limits::JOURNAL_EDITS_MAX;
+        // The rows of the whole picture itself do not count.
+        let bytes: usize = after.tables().map(|meta| meta.encoded_bytes()).sum();
+        let rows_max = limits::JOURNAL_EDITS_MAX + 2 * (bytes / limits::EDIT_PIECE_BYTES) as u64;
+        let anew = edit.is_reset || position.sequence + 1 - position.first >= rows_max;
         let tablet = edit.tablet;
-        let edits = if anew { after.whole_edits(tablet, limits::EDIT_BYTES_MAX / 4) } else { vec![edit] };
+        let edits = if anew { after.whole_edits(tablet, limits::EDIT_PIECE_BYTES) } else { vec![edit] };
         let mut next = position.clone();
         let mut changes = Vec::with_capacity(edits.len());
         for edit in edits {
