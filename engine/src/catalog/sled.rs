@@ -10,6 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of sled's own cache: manifests are read once, at start.
 const CACHE_BYTES: u64 = 8 << 20;
+/// How often, and after which pause, a database that is still locked is tried again.
+const LOCKED_TRIES_MAX: u32 = 300;
+const LOCKED_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// A catalog in a folder, kept by sled.
 ///
@@ -25,7 +28,19 @@ fn failed(verb: &'static str, error: &sled::Error) -> Error {
     Error::Catalog { verb, cause: error.to_string() }
 }
 
+/// Opens the database. One that was closed just now, in this process, may still be locked by threads of sled that are ending.
 fn open_db(dir: &Path) -> Result<sled::Db> {
+    let is_ending = |error: &Error| error.to_string().contains("could not acquire lock");
+    for _ in 0..LOCKED_TRIES_MAX {
+        match try_open_db(dir) {
+            Err(error) if is_ending(&error) => std::thread::park_timeout(LOCKED_PAUSE),
+            opened => return opened,
+        }
+    }
+    try_open_db(dir)
+}
+
+fn try_open_db(dir: &Path) -> Result<sled::Db> {
     let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
     // sled asserts on some kinds of damage. What it read is of no use then, and nothing of it is kept.
     let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
