@@ -29,8 +29,7 @@ const EXPIRIES: [u64; 2] = [0x5ec7_a91b_3d86_f24d, 0x6b97_42f1_c85d_1ea3];
 
 /// So many bytes of a form prove a leak; chance does not write them.
 fn width_of(form: &str, text: &[u8]) -> usize {
-    let is_of_numbers = form.starts_with("numbers");
-    text.len().min(if is_of_numbers { 36 } else { 10 })
+    text.len().min(if form.starts_with("numbers") { 36 } else { 10 })
 }
 
 /// The ways to write bytes down. Each is also searched for backwards.
@@ -302,8 +301,8 @@ impl World {
         checkpoint.export_to_dir(&*self.disk, &dir).unwrap();
         let mut stream = Vec::new();
         checkpoint.export_to_stream(&mut stream, &BTreeSet::new()).unwrap();
-        drop(checkpoint);
         self.export(&format!("stream of {}", tablet.id()), &stream);
+        self.look("exported");
         let copies = [TabletId(tablet.id().0 * 100), TabletId(tablet.id().0 * 100 + 1)];
         self.pool.import_from_dir(&*self.disk, &dir, copies[0]).unwrap();
         self.pool.import_from_stream(&mut &stream[..], copies[1]).unwrap();
@@ -438,9 +437,10 @@ impl Told {
             self.note(engine::key::decode_row(&changed[at..]).map_err(Error::from));
         }
         batch.put(T2, C, canary, canary, stamp, 0).unwrap();
-        self.note(batch.check());
-        self.note(tablet.view(START_MS).unwrap().get(T1, C, &long));
-        self.note(tablet.view(START_MS).unwrap().scan(&Scan::all(T2, C), None));
+        self.note(tablet.apply(&batch));
+        let view = tablet.view(START_MS).unwrap();
+        self.note(view.get(T1, C, &long));
+        self.note(view.get(T2, C, canary));
         self.note(tablet.view_as_of(Stamp::MAX));
         self.note(pool.split(tablet.id(), &row(T2, canary), TabletId(8), TabletId(9)));
         self.note(tablet.apply(&Batch::new(LogIndex(1))));

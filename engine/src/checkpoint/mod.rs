@@ -32,8 +32,8 @@ impl Tablet {
     /// # Errors
     /// `Key` if the cluster's key is missing; `Stop` if the tablet is fenced or closed.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
-        self.allows_reads()?;
         let snapshot = self.snapshot();
+        self.allows_reads()?;
         let tables = snapshot.tables.iter().flatten().cloned().collect();
         let levels = snapshot.levels.clone();
         let listing = listing::seal(&self.ground.sealer, self.id(), &levels)?;

@@ -358,6 +358,15 @@ impl Tablet {
         }
     }
 
+    /// Lets go of memtables and tables, once closed for good: whoever still holds the handle holds no file.
+    pub(crate) fn let_go(&self) {
+        let mut guard = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+        let empty = Snapshot::new(guard.levels.clone(), Vec::new(), &self.ground.memtables);
+        let old = std::mem::replace(&mut *guard, Arc::new(empty));
+        drop(guard);
+        drop(old);
+    }
+
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
     }

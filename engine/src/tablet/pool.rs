@@ -312,6 +312,7 @@ impl Pool {
         self.ground.journal.commit(&changes)?;
         self.board.remove(id);
         self.unname_all(std::slice::from_ref(&tablet));
+        tablet.let_go();
         self.ground.bell.ring();
         Ok(())
     }

@@ -88,6 +88,7 @@ impl Pool {
         parent.close();
         self.board.remove(parent.id());
         whole.tables().for_each(|meta| self.ground.files.unname(meta.id));
+        parent.let_go();
         self.ground.bell.ring();
         children.try_into().map_err(|_| Error::Invalid("a split makes two tablets"))
     }

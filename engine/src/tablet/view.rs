@@ -120,8 +120,8 @@ impl Tablet {
     /// # Errors
     /// `Stop`: the tablet is fenced or closed.
     pub fn view(self: &Arc<Self>, now_ms: u64) -> Result<View> {
-        self.allows_reads()?;
         let (snapshot, at) = self.snapshot_and_stamp();
+        self.allows_reads()?;
         Ok(View { tablet: self.clone(), snapshot, moment: Moment { at, now_ms }, is_past: false })
     }
 
@@ -142,8 +142,8 @@ impl Tablet {
     }
 
     fn view_at(self: &Arc<Self>, at: Stamp, now_ms: u64) -> Result<View> {
-        self.allows_reads()?;
         let (snapshot, applied) = self.snapshot_and_stamp();
+        self.allows_reads()?;
         if at > applied {
             return Err(Error::NotYet { asked: at, applied });
         }
