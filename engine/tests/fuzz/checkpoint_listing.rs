@@ -22,6 +22,7 @@ fn judge(bytes: &[u8]) {
             return is_refusal(&error);
         }
     };
+    assert!(bytes.starts_with(&clear_part(&clear)), "what is read is not what is written");
     assert!(clear.files.len() <= limits::TABLES_MAX);
     assert!(clear.files.is_sorted_by(|a, b| a.id < b.id));
     assert!(clear.files.iter().all(|file| file.stripes.len() <= limits::FILE_STRIPES_MAX as usize));
@@ -39,6 +40,32 @@ fn judge(bytes: &[u8]) {
             is_refusal(&error);
         }
     }
+}
+
+/// The clear part, written as `docs/formats/checkpoint_listing.md` has it.
+fn clear_part(clear: &UnverifiedListing) -> Vec<u8> {
+    let mut out = b"DPCL\0\x01\0\0".to_vec();
+    let count = |n: usize| u32::try_from(n).unwrap().to_be_bytes();
+    out.extend_from_slice(&clear.cluster.0);
+    for number in [clear.tablet.0, clear.index.0, clear.stamp.0] {
+        out.extend_from_slice(&number.to_be_bytes());
+    }
+    out.extend_from_slice(&count(clear.files.len()));
+    for file in &clear.files {
+        out.extend_from_slice(&file.id.0);
+        out.extend_from_slice(&file.bytes.to_be_bytes());
+        out.extend_from_slice(&file.content);
+        out.extend_from_slice(&file.crc32.to_be_bytes());
+        out.extend_from_slice(&count(file.stripes.len()));
+        for stripe in &file.stripes {
+            out.extend_from_slice(&[stripe.owner.kind(), 0, 0, 0]);
+            out.extend_from_slice(&stripe.epoch.0.to_be_bytes());
+            for number in [stripe.owner.id(), stripe.bytes, stripe.entries] {
+                out.extend_from_slice(&number.to_be_bytes());
+            }
+        }
+    }
+    out
 }
 
 fn is_refusal(error: &Error) {

@@ -28,6 +28,7 @@ fn open(bytes: &[u8], start: usize) -> Option<Arc<Block>> {
 /// Walks `block`, which stands in `bytes`, in every way.
 pub fn walk(block: &Arc<Block>, bytes: &[u8]) {
     let forward = forward(block, bytes.len());
+    assert_eq!(forward.as_ref().ok(), as_the_page_says(bytes).as_ref(), "another reading than the page's");
     let backward = backward(block, bytes.len());
     let scrubbed = block.verify(|_, _| Ok(())).inspect_err(is_refusal);
     let Ok(forward) = forward else { return assert!(scrubbed.is_err()) };
@@ -70,6 +71,49 @@ fn backward(block: &Arc<Block>, bytes: usize) -> Result<Entries, Damage> {
         cursor.step_back().inspect_err(is_refusal)?;
     }
     Ok(entries)
+}
+
+/// The entries of the block that is all of `bytes`, read as `docs/formats/data_block.md` has it; none if it is refused.
+fn as_the_page_says(bytes: &[u8]) -> Option<Entries> {
+    let (rest, restarts) = bytes.split_last_chunk::<4>()?;
+    let restarts = usize::try_from(u32::from_be_bytes(*restarts)).ok()?;
+    let (mut rest, _) = rest.split_at_checked(rest.len().checked_sub(restarts.checked_mul(4)?)?)?;
+    let mut entries = Entries::new();
+    let mut key = Vec::new();
+    while !rest.is_empty() {
+        let (shared, unshared) = (varint(&mut rest)?, varint(&mut rest)?);
+        let kind = rest.split_off_first()?;
+        let mut expires_ms = 0;
+        if *kind == 2 {
+            expires_ms = u64::from_be_bytes(rest.split_off(..8)?.try_into().ok()?);
+        }
+        let length = if *kind == 0 { 0 } else { varint(&mut rest)? };
+        let (suffix, value) = (rest.split_off(..unshared)?, rest.split_off(..length)?);
+        let is_allowed = *kind <= 2 && shared <= key.len();
+        if !is_allowed || shared + unshared > limits::VERSION_KEY_BYTES_MAX {
+            return None;
+        }
+        key.truncate(shared);
+        key.extend_from_slice(suffix);
+        let slot = match kind {
+            0 => OwnedSlot::Delete,
+            _ => OwnedSlot::Put { value: value.to_vec().into(), expires_ms },
+        };
+        entries.push((key.clone(), slot));
+    }
+    Some(entries)
+}
+
+fn varint(rest: &mut &[u8]) -> Option<usize> {
+    let mut value = 0;
+    for group in 0..5 {
+        let byte = usize::from(*rest.split_off_first()?);
+        value |= (byte & 0x7f) << (7 * group);
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
 }
 
 fn seek(block: &Arc<Block>, target: &[u8]) {

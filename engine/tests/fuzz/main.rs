@@ -2,8 +2,8 @@
 //! promises of the format.
 //!
 //! Each target is one file with a plain function over bytes, and one test here. It is fed, in this order, with the fixtures of
-//! all formats, with the bytes that once broke a promise, with every fixture of its own a byte shorter and longer, and then with
-//! one mutation a seed (`DEWPOND_SEED`, `DEWPOND_CASES`). A failure prints the target, the bytes, and the command that repeats
+//! all formats, with chosen bytes, with every fixture of its own with a bit flipped, a byte shorter and longer, and then with one
+//! mutation a seed (`DEWPOND_SEED`, `DEWPOND_CASES`). A failure prints the target, the bytes, and the command that repeats
 //! it.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
@@ -15,6 +15,7 @@ mod checkpoint_listing;
 mod checkpoint_stream;
 mod context;
 mod data_block;
+mod edges;
 mod envelope;
 mod filter;
 mod key;
@@ -42,6 +43,9 @@ use world::{FORMATS, WHOLE};
 
 /// Seeds of a target, if nobody says otherwise: all targets together take a few seconds.
 const CASES: u64 = 5_000;
+/// From this length on not every bit is flipped, but for those of so many bytes at either end.
+const LONG_BYTES: usize = 2 << 10;
+const ENDS_BYTES: usize = 128;
 /// Bytes of a failing input that are printed.
 const PRINTED_BYTES: usize = 16 << 10;
 
@@ -50,7 +54,13 @@ fn fixture(name: &str) -> Vec<u8> {
     fs::read(world::folder().join(format!("{name}.bin"))).unwrap()
 }
 
-/// What the fixtures of `format` hold, the damaged one included: of a list each item.
+/// What the fixture `format` holds: of a list each item.
+fn clean(format: &str) -> Vec<Vec<u8>> {
+    let file = fixture(format);
+    if WHOLE.contains(&format) { vec![file] } else { world::split(&file) }
+}
+
+/// As [`clean`], with what the damaged fixture holds.
 fn corpus(format: &str) -> Vec<Vec<u8>> {
     let files = [fixture(format), fixture(&format!("{format}.damaged"))];
     if WHOLE.contains(&format) {
@@ -58,6 +68,20 @@ fn corpus(format: &str) -> Vec<Vec<u8>> {
     } else {
         files.iter().flat_map(|list| world::split(list)).collect()
     }
+}
+
+/// `bytes` with one bit flipped, for every bit; inside long ones for one bit a byte.
+fn flipped(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let length = bytes.len();
+    let is_flipped = move |at: usize, bit: usize| {
+        length < LONG_BYTES || at < ENDS_BYTES || at + ENDS_BYTES >= length || at % 8 == bit
+    };
+    let bits = (0..length).flat_map(|at| (0..8).map(move |bit| (at, bit)));
+    bits.filter(move |(at, bit)| is_flipped(*at, *bit)).map(|(at, bit)| {
+        let mut flipped = bytes.to_vec();
+        flipped[at] ^= 1 << bit;
+        flipped
+    })
 }
 
 /// Runs `target` over `bytes`, and tells how to do that again if it fails.
@@ -86,6 +110,9 @@ fn feed(target: &str, run: fn(&[u8])) {
     let all: Vec<Vec<u8>> = FORMATS.iter().flat_map(|format| corpus(format)).collect();
     all.iter().for_each(|bytes| attempt(target, run, bytes, None));
     regress::inputs(target).iter().for_each(|bytes| attempt(target, run, bytes, None));
+    for bytes in clean(target) {
+        flipped(&bytes).for_each(|bytes| attempt(target, run, &bytes, None));
+    }
     for bytes in &own {
         attempt(target, run, &bytes[..bytes.len().saturating_sub(1)], None);
         attempt(target, run, &[&bytes[..], &[0]].concat(), None);
@@ -165,4 +192,9 @@ fn range_tombstones() {
 #[test]
 fn stripe() {
     feed("stripe", stripe::run);
+}
+
+#[test]
+fn limits() {
+    edges::stand_where_they_are_said();
 }
