@@ -122,6 +122,11 @@ fn each_file(dir: &Path, act: &mut dyn FnMut(&Path) -> Outcome<()>) -> Outcome<(
     Ok(())
 }
 
+/// Makes the files below `dir` durable.
+pub fn sync(dir: &Path) -> Outcome<()> {
+    each_file(dir, &mut |path| Ok(File::open(path)?.sync_all()?))
+}
+
 /// How cold a cold read is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coldness {
@@ -134,7 +139,7 @@ pub enum Coldness {
 /// Makes the next reads of the files below `dir` come from the disk, as well as this process may.
 pub fn cool(dir: &Path) -> Outcome<Coldness> {
     // Only clean pages go. The store's own are enough: what else is dirty is somebody else's, and may be much.
-    each_file(dir, &mut |path| Ok(File::open(path)?.sync_all()?))?;
+    sync(dir)?;
     if fs::write("/proc/sys/vm/drop_caches", "3").is_ok() {
         return Ok(Coldness::Dropped);
     }

@@ -25,12 +25,24 @@ pub fn measure(options: &Options) -> Outcome<Vec<Run>> {
 fn run_once(options: &Options, dir: &Path, number: usize) -> Outcome<Run> {
     let mut run = Run::default();
     for phase in &options.phases {
-        for kind in Kind::ALL.into_iter().filter(|kind| options.stores.contains(kind) && kind.does(*phase)) {
-            let (dir, keys) = (dir.join(kind.name()), keys_of(kind, options.keys, options.is_quick));
-            let job = Job { kind, phase: *phase, dir, keys };
+        let is_again = *phase == Phase::LoadAgain;
+        let is_meant = |kind: &Kind| options.stores.contains(kind) && kind.does(*phase);
+        let mut kinds: Vec<Kind> = Kind::ALL.into_iter().filter(is_meant).collect();
+        if is_again {
+            kinds.reverse();
+        }
+        for kind in kinds {
+            let folder = if is_again { format!("{}-again", kind.name()) } else { kind.name().to_owned() };
+            let keys = keys_of(kind, options.keys, options.is_quick);
+            let job = Job { kind, phase: *phase, dir: dir.join(folder), keys };
             let watch = Stopwatch::start();
             let mut figures = run_job(&job, &mut run.is_cold)
                 .map_err(|error| format!("{} of {}: {error}", phase.name(), kind.name()))?;
+            // What this store has left to be written must not burden the next.
+            process::sync(&job.dir)?;
+            if is_again {
+                std::fs::remove_dir_all(&job.dir)?;
+            }
             figures.insert("wall_s".to_owned(), watch.seconds());
             eprintln!("run {number}: {} of {}: {}", phase.name(), kind.name(), summary(&figures));
             run.figures.insert((kind, *phase), figures);

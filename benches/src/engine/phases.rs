@@ -19,6 +19,7 @@ const LOOKED_FOR: u64 = 1_000;
 pub fn run(job: &Job) -> Outcome<Figures> {
     match job.phase {
         Phase::Load => write_all(job, 0),
+        Phase::LoadAgain => load_again(job),
         Phase::Overwrite => write_all(job, 1),
         Phase::Warm => warm(job),
         Phase::ColdUniform => cold(job, Picker::uniform(job.keys, 11)),
@@ -56,6 +57,16 @@ fn write_all(job: &Job, generation: u64) -> Outcome<Figures> {
     ]);
     all.extend(store.own_figures().into_iter().map(|(name, figure)| (name.to_owned(), figure)));
     Ok(all)
+}
+
+/// The load alone: nobody reads what it leaves.
+fn load_again(job: &Job) -> Outcome<Figures> {
+    let mut store = stores::open(job.kind, &job.dir)?;
+    let (watch, cpu) = (Stopwatch::start(), process::cpu_seconds()?);
+    write(&mut *store, job.keys, job.keys, 0)?;
+    store.make_durable()?;
+    let (seconds, cpu_s) = (watch.seconds(), process::cpu_seconds()? - cpu);
+    Ok(figures([("per_s", job.keys as f64 / seconds), ("seconds", seconds), ("cpu_s", cpu_s)]))
 }
 
 /// Writes the first `count` rows of a generation.
@@ -213,7 +224,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let keys = 3_000;
         for phase in Phase::ALL.into_iter().filter(|phase| !matches!(phase, Phase::Crash | Phase::Reopen)) {
-            let job = Job { kind: Kind::Ours, phase, dir: dir.path().join("store"), keys };
+            let folder = if phase == Phase::LoadAgain { "again" } else { "store" };
+            let job = Job { kind: Kind::Ours, phase, dir: dir.path().join(folder), keys };
             let all = run(&job).unwrap();
             assert!(all.values().all(|figure| figure.is_finite()), "{phase:?}: {all:?}");
         }

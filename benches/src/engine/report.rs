@@ -15,10 +15,12 @@ type Pick = fn(&Run, Kind) -> Option<f64>;
 const MIB: f64 = 1_048_576.0;
 
 /// The lines of the table: what, decimals, and where the figure is.
-const LINES: [(&str, usize, Pick); 29] = [
+const LINES: [(&str, usize, Pick); 31] = [
     ("load: keys a second", 0, |run, kind| run.get(kind, Phase::Load, "per_s")),
     ("load: seconds until durable", 1, |run, kind| run.get(kind, Phase::Load, "seconds")),
     ("load: CPU seconds until durable", 1, |run, kind| run.get(kind, Phase::Load, "cpu_s")),
+    ("load again: keys a second", 0, |run, kind| run.get(kind, Phase::LoadAgain, "per_s")),
+    ("load again: CPU seconds until durable", 1, |run, kind| run.get(kind, Phase::LoadAgain, "cpu_s")),
     ("load: more seconds until at rest", 1, |run, kind| run.get(kind, Phase::Load, "settle_s")),
     ("load: CPU seconds until at rest", 1, |run, kind| run.get(kind, Phase::Load, "cpu_settled_s")),
     ("load: disk after, MiB", 0, |run, kind| run.get(kind, Phase::Load, "disk_bytes").map(|n| n / MIB)),
