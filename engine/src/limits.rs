@@ -40,6 +40,8 @@ pub const SOLO_BYTES_MAX: usize = 4 << 10;
 pub const RESTART_ENTRIES: usize = 16;
 /// Bits of filter a key: 10 gives about one false answer in a hundred.
 pub const FILTER_BITS_PER_KEY: usize = 10;
+/// Raw bytes at which a block of range tombstones ends and the next begins.
+pub const TOMBSTONE_BLOCK_BYTES: usize = 256 << 10;
 /// Raw bytes an index block or filter block of one stripe may reach before the writer begins the next file.
 pub const STRIPE_INDEX_BYTES_MAX: usize = 1 << 20;
 
@@ -102,4 +104,5 @@ const _: () = {
     assert!(EDIT_BYTES_MAX < ENVELOPE_BYTES_MAX);
     assert!(LEVEL0_COMPACT_TABLES < LEVEL0_SLOW_TABLES && LEVEL0_SLOW_TABLES < LEVEL0_STOP_TABLES);
     assert!(SOLO_BYTES_MAX < RAW_BLOCK_BYTES_MAX);
+    assert!(TOMBSTONE_BLOCK_BYTES + 2 * BOUND_BYTES_MAX + 16 < RAW_BLOCK_BYTES_MAX);
 };

@@ -23,7 +23,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const CANARIES: usize = 640;
+const CANARIES: usize = 1_400;
 /// Expiries no clock of a test reaches, and no other number looks like.
 const EXPIRIES: [u64; 2] = [0x5ec7_a91b_3d86_f24d, 0x6b97_42f1_c85d_1ea3];
 
@@ -330,7 +330,7 @@ impl World {
 
     /// One operation of a flush after the other fails, which leaves halves; then the power goes at each.
     fn suffer(&mut self) {
-        for (operation, is_crash) in (0..20).map(|n| (1 + n % 5, n >= 10)) {
+        for (operation, is_crash) in (0..40).map(|n| (1 + n % 5, n >= 20)) {
             let when = format!("operation {operation} of a flush, crash {is_crash}");
             let tablet = self.pool.tablet(TabletId(4)).unwrap();
             self.plant(&tablet);

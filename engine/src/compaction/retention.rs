@@ -107,11 +107,8 @@ mod tests {
     }
 
     fn merge(input: &[Version], ranges: &[u64], floor: Stamp, is_bottom: bool) -> (Vec<Version>, Vec<u64>) {
-        let index = Tombstones::new(ranges.iter().map(|stamp| RangeTombstone {
-            start: vec![0],
-            end: vec![9],
-            stamp: Stamp(*stamp),
-        }));
+        let range = |stamp: &u64| RangeTombstone { start: vec![0], end: vec![9], stamp: Stamp(*stamp) };
+        let index = Tombstones::new(ranges.iter().map(range).map(std::sync::Arc::new));
         let mut retention = RowRetention::new(floor, is_bottom);
         let mut out = Vec::new();
         for (stamp, slot) in input {

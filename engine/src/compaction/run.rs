@@ -1,19 +1,18 @@
 //! Writes what a flush or a compaction leaves: one merged walk in, new tables out.
 //!
-//! Range tombstones are cut where files are cut, so that every row is covered in its own file exactly as it was before. A
-//! row is divided between files only when it alone would make one too large; then both carry the tombstones that cover it.
+//! Range tombstones are cut where files are cut, so that every row is covered in its own file exactly as it was before. Of
+//! those that no reader can look behind any more, only the newest over each row is kept. A row is divided between files only when it alone would make one too large; then both carry the tombstones that cover it.
 
 use super::retention::{Policy, RowRetention, Verdict};
 use crate::disk::DiskFile;
 use crate::error::{Error, Result};
 use crate::ids::{TableId, TenantId};
 use crate::key::{self, KeyRange};
-use crate::limits;
-use crate::range_tombstone::{RangeTombstone, Tombstones};
+use crate::range_tombstone::{RangeTombstone, Tombstones, newest_only};
 use crate::read::{Cursor, Slot};
 use crate::sealed::Sealer;
 use crate::stamp::Stamp;
-use crate::table::{TableMeta, TableWriter, tombstones};
+use crate::table::{TableMeta, TableWriter};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -69,7 +68,7 @@ pub struct Failed {
 pub fn write_tables(
     job: &Job<'_>,
     cursor: &mut dyn Cursor,
-    ranges: Vec<RangeTombstone>,
+    ranges: Arc<Tombstones>,
 ) -> Result<Output, Failed> {
     let mut run = Run::new(job, ranges);
     match run.all(cursor) {
@@ -86,19 +85,16 @@ struct Run<'a> {
     /// Bytes of entries read that it does not know of yet.
     read: u64,
     /// All range tombstones: what they hide is decided by these.
-    index: Tombstones,
+    index: Arc<Tombstones>,
     /// Those to keep that no file has yet, by start.
     pending: VecDeque<RangeTombstone>,
-    /// How many of them begin at or before the row at hand, and their bytes.
-    reached: (usize, usize),
     row: Vec<u8>,
     output: Output,
     created: Vec<TableId>,
 }
 
 impl<'a> Run<'a> {
-    fn new(job: &'a Job<'a>, ranges: Vec<RangeTombstone>) -> Self {
-        let index = Tombstones::new(ranges);
+    fn new(job: &'a Job<'a>, index: Arc<Tombstones>) -> Self {
         let mut run = Self {
             job,
             writer: None,
@@ -106,12 +102,25 @@ impl<'a> Run<'a> {
             read: 0,
             index,
             pending: VecDeque::new(),
-            reached: (0, 0),
             row: Vec::new(),
             output: Output::default(),
             created: Vec::new(),
         };
-        run.pending = run.index.fragments().into_iter().filter_map(|one| run.keep_range(one)).collect();
+        let index = run.index.clone();
+        let is_past = |one: &&Arc<RangeTombstone>| one.stamp <= job.policy.floor(key::tenant_of(&one.start));
+        let (past, within): (Vec<_>, Vec<_>) = index.all().iter().partition(is_past);
+        let past: Vec<_> = past.into_iter().cloned().collect();
+        let pieces = newest_only(&past);
+        // Of two that overlap the older is forgotten.
+        for one in past.iter().filter(|_| past.len() > 1) {
+            let tenant = key::tenant_of(&one.start);
+            run.output.floors.insert(tenant, job.policy.floor(tenant));
+        }
+        let within = within.into_iter().map(|one| RangeTombstone::clone(one));
+        let mut kept: Vec<_> =
+            pieces.into_iter().chain(within).filter_map(|one| run.keep_range(one)).collect();
+        kept.sort();
+        run.pending = kept.into();
         run
     }
 
@@ -157,17 +166,8 @@ impl<'a> Run<'a> {
 
     /// Cuts the file before a new row if it is large enough, and places what belongs before the row.
     fn begin_row(&mut self, tenant: TenantId) -> Result<()> {
-        let is_reached = |run: &Self| {
-            run.pending.get(run.reached.0).filter(|next| next.start <= run.row).map(tombstones::bytes_of)
-        };
-        while let Some(bytes) = is_reached(self) {
-            self.reached = (self.reached.0 + 1, self.reached.1 + bytes);
-        }
-        let is_large = self.reached.1 >= limits::STRIPE_INDEX_BYTES_MAX
-            || self
-                .writer
-                .as_ref()
-                .is_some_and(|writer| writer.bytes() >= self.job.table_bytes || writer.is_full());
+        let is_full = |writer: &TableWriter| writer.bytes() >= self.job.table_bytes || writer.is_full();
+        let is_large = self.writer.as_ref().is_some_and(is_full);
         if is_large {
             let at = self.row.clone();
             self.place_ranges(Some(&at), None)?;
@@ -256,8 +256,8 @@ impl<'a> Run<'a> {
             if let Some(until) = until.filter(|until| one.end.as_slice() > *until) {
                 one.end = until.to_vec();
             }
-            // Ranges alone fill a file too. Fragments do not overlap, so it can end between two.
-            let is_full = self.writer.as_ref().is_some_and(TableWriter::is_full);
+            // Ranges alone fill a file too. It can end where none of them goes on.
+            let is_full = self.writer.as_ref().is_some_and(|writer| writer.bytes() >= self.job.table_bytes);
             let last_end = self.output_end();
             if is_full && last_end.is_none_or(|end| end <= one.start) {
                 self.cut()?;
@@ -265,7 +265,6 @@ impl<'a> Run<'a> {
             self.writer()?.tombstone(one)?;
         }
         rest.into_iter().rev().for_each(|one| self.pending.push_front(one));
-        self.reached = (0, 0);
         Ok(())
     }
 

@@ -21,14 +21,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub struct Memtable {
     entries: SkipMap<Bytes, OwnedSlot>,
     /// Replaced whole by the writer: readers take it and let go of the lock.
-    tombstones: RwLock<Arc<Ranges>>,
+    tombstones: RwLock<Arc<Tombstones>>,
     bytes: AtomicUsize,
-}
-
-#[derive(Default)]
-struct Ranges {
-    all: Vec<RangeTombstone>,
-    index: Arc<Tombstones>,
 }
 
 impl Memtable {
@@ -57,16 +51,15 @@ impl Memtable {
                 }
                 Op::DeleteRange { start, end, stamp } => {
                     added += 2 * (start.len() + end.len()) + limits::MEMTABLE_ENTRY_OVERHEAD_BYTES;
-                    ranges.push(RangeTombstone { start: start.to_vec(), end: end.to_vec(), stamp });
+                    let (start, end) = (start.to_vec(), end.to_vec());
+                    ranges.push(Arc::new(RangeTombstone { start, end, stamp }));
                 }
             }
         }
         if !ranges.is_empty() {
             let mut guard = self.tombstones.write().unwrap_or_else(PoisonError::into_inner);
-            let mut all = guard.all.clone();
-            all.append(&mut ranges);
-            let index = Arc::new(Tombstones::new(all.iter().cloned()));
-            *guard = Arc::new(Ranges { all, index });
+            ranges.extend(guard.all().iter().cloned());
+            *guard = Arc::new(Tombstones::new(ranges));
         }
         self.bytes.fetch_add(added, Ordering::Relaxed);
     }
@@ -83,13 +76,13 @@ impl Memtable {
     /// Its range tombstones, as of now.
     #[must_use]
     pub fn tombstones(&self) -> Arc<Tombstones> {
-        self.tombstones.read().unwrap_or_else(PoisonError::into_inner).index.clone()
+        self.tombstones.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many range tombstones it has.
     #[must_use]
     pub fn tombstones_len(&self) -> usize {
-        self.tombstones.read().unwrap_or_else(PoisonError::into_inner).all.len()
+        self.tombstones.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// A walk over its versions. It may or may not meet versions added meanwhile; those are above its reader's stamp.

@@ -157,10 +157,8 @@ impl BlockFile {
     /// As [`BlockFile::block`].
     pub fn end_block(&self, file: &dyn DiskFile, row: usize) -> Result<(BlockType, BlockPlace, SecretBytes)> {
         let stripe = self.rows.get(row).ok_or(Error::Invalid("no such stripe"))?;
-        let mut head = [0; FRAME_HEAD_BYTES];
-        read(file, &self.place, &mut head, stripe.end_offset)?;
         let number = stripe.first_block + stripe.blocks - 1;
-        let head = FrameHead::decode(&head).map_err(|damage| damage.at(&self.place).in_block(number))?;
+        let head = self.head(file, stripe.end_offset, number)?;
         if stripe.end_offset + u64::from(head.frame_bytes()) != stripe.offset + stripe.length {
             // The directory is authentic, the frame's head is not yet: it is the head that must be wrong.
             let rot = Damage::of(Nature::Rot, "the last block of a stripe has another length");
@@ -172,6 +170,35 @@ impl BlockFile {
             _ => BlockType::StripeEnd,
         };
         Ok((block_type, place, self.block(file, row, place, block_type)?))
+    }
+
+    /// Where the block behind `place` stands, before the last one of stripe `row`. Nothing of it is proved yet.
+    ///
+    /// # Errors
+    /// `Damaged`, `Unavailable`.
+    pub fn block_after(&self, file: &dyn DiskFile, row: usize, place: BlockPlace) -> Result<BlockPlace> {
+        let stripe = self.rows.get(row).ok_or(Error::Invalid("no such stripe"))?;
+        let (number, offset) =
+            (place.number.saturating_add(1), place.offset.saturating_add(u64::from(place.bytes)));
+        let rot = || {
+            let damage = Damage::of(Nature::Rot, "a block that reaches over the end of its stripe");
+            Error::from(damage.at(&self.place).in_block(number))
+        };
+        if offset.saturating_add(FRAME_HEAD_BYTES as u64) > stripe.end_offset {
+            return Err(rot());
+        }
+        let bytes = self.head(file, offset, number)?.frame_bytes();
+        match offset + u64::from(bytes) <= stripe.end_offset {
+            true => Ok(BlockPlace { number, offset, bytes }),
+            false => Err(rot()),
+        }
+    }
+
+    fn head(&self, file: &dyn DiskFile, offset: u64, number: u32) -> Result<FrameHead> {
+        let mut head = [0; FRAME_HEAD_BYTES];
+        read(file, &self.place, &mut head, offset)?;
+        FrameHead::decode(&head)
+            .map_err(|damage| Damage { block: None, ..damage }.at(&self.place).in_block(number).into())
     }
 
     /// Opens the block at `place` of stripe `row`, decompressed, if it is whole, authentic and of `block_type`.

@@ -252,9 +252,10 @@ impl Table {
             OpenedStripe::Solo { tombstones, .. } => {
                 Ok(Some(tombstones.clone()).filter(|all| !all.is_empty()))
             }
-            OpenedStripe::Full(end) => {
-                end.tombstones_at.map(|place| self.tombstones_at(stripe, place)).transpose()
-            }
+            OpenedStripe::Full(end) => end
+                .tombstones_at
+                .map(|first| self.tombstones_at(stripe, first, end.tombstone_blocks))
+                .transpose(),
         }
     }
 
@@ -262,12 +263,12 @@ impl Table {
     ///
     /// # Errors
     /// As [`Table::get`].
-    pub fn all_tombstones(&self, skipped: &BTreeSet<Owner>) -> Result<Vec<RangeTombstone>> {
+    pub fn all_tombstones(&self, skipped: &BTreeSet<Owner>) -> Result<Vec<Arc<RangeTombstone>>> {
         let mut all = Vec::new();
         if self.meta.tombstones > 0 {
             for owner in self.owners()?.filter(|owner| !skipped.contains(owner)) {
                 if let Some(found) = self.tombstones(TenantId(owner.id()))? {
-                    all.extend(found.fragments());
+                    all.extend(found.all().iter().cloned());
                 }
             }
         }
@@ -310,7 +311,7 @@ impl Table {
         let opened = match block_type {
             BlockType::Solo => decode_solo(bytes).map(|solo| OpenedStripe::Solo {
                 block: Arc::new(solo.block),
-                tombstones: Arc::new(Tombstones::new(solo.tombstones)),
+                tombstones: Arc::new(Tombstones::new(solo.tombstones.into_iter().map(Arc::new))),
                 deletes: solo.deletes,
             }),
             _ => StripeEnd::decode(&bytes).map(OpenedStripe::Full),
@@ -352,14 +353,30 @@ impl Table {
         Ok(Arc::new(filter.map_err(|damage| self.here(damage, place))?))
     }
 
-    fn tombstones_at(&self, stripe: usize, place: BlockPlace) -> Result<Arc<Tombstones>> {
+    fn tombstones_at(&self, stripe: usize, first: BlockPlace, blocks: u32) -> Result<Arc<Tombstones>> {
         let pick = |opened| if let Opened::Tombstones(all) = opened { Some(all) } else { None };
-        let read = || self.read_tombstones(stripe, place);
-        self.cached(place.number, pick, read, |all| Opened::Tombstones(all.clone()))
+        let read = || self.read_tombstones(stripe, first, blocks);
+        self.cached(first.number, pick, read, |all| Opened::Tombstones(all.clone()))
     }
 
-    pub(super) fn read_tombstones(&self, stripe: usize, place: BlockPlace) -> Result<Arc<Tombstones>> {
-        let all = tombstones::decode(&self.read(stripe, place, BlockType::Tombstones)?);
-        Ok(Arc::new(Tombstones::new(all.map_err(|damage| self.here(damage, place))?)))
+    /// Reads all blocks of range tombstones: `first` and those behind it.
+    pub(super) fn read_tombstones(
+        &self,
+        stripe: usize,
+        first: BlockPlace,
+        blocks: u32,
+    ) -> Result<Arc<Tombstones>> {
+        let mut all = Vec::new();
+        let mut place = first;
+        for block in 0..blocks {
+            if block > 0 {
+                let handle = self.files.file(self.meta.id)?;
+                place = self.content()?.file.block_after(&*handle, stripe, place)?;
+            }
+            let bytes = self.read(stripe, place, BlockType::Tombstones)?;
+            let some = tombstones::decode(&bytes).map_err(|damage| self.here(damage, place))?;
+            all.extend(some.into_iter().map(Arc::new));
+        }
+        Ok(Arc::new(Tombstones::new(all)))
     }
 }

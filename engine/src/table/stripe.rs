@@ -24,7 +24,9 @@ pub struct StripeEnd {
     pub index: Option<BlockPlace>,
     /// The filter, if there are versions.
     pub filter: Option<BlockPlace>,
-    /// The range tombstones, if there are any.
+    /// Blocks of range tombstones; they stand one behind the other.
+    pub tombstone_blocks: u32,
+    /// The first of them, if there are any.
     pub tombstones_at: Option<BlockPlace>,
     /// SHA-256 over the seals of the blocks before this one.
     pub digest: [u8; 32],
@@ -42,6 +44,7 @@ impl StripeEnd {
         out.extend_from_slice(&self.deletes.to_be_bytes());
         out.extend_from_slice(&self.tombstones.to_be_bytes());
         out.extend_from_slice(&self.data_blocks.to_be_bytes());
+        out.extend_from_slice(&self.tombstone_blocks.to_be_bytes());
         for one in [self.index, self.filter, self.tombstones_at] {
             out.extend_from_slice(&place(one));
         }
@@ -56,7 +59,7 @@ impl StripeEnd {
     pub fn decode(bytes: &[u8]) -> Result<Self, Damage> {
         let mut reader = Reader::new(bytes);
         let (entries, deletes) = (reader.u64()?, reader.u64()?);
-        let (tombstones, data_blocks) = (reader.u32()?, reader.u32()?);
+        let (tombstones, data_blocks, tombstone_blocks) = (reader.u32()?, reader.u32()?, reader.u32()?);
         let mut place = || {
             let place = decode_place(reader.take(PLACE_BYTES)?)?;
             Ok::<_, Damage>((place != BlockPlace::default()).then_some(place))
@@ -67,11 +70,23 @@ impl StripeEnd {
         let is_possible = deletes <= entries
             && (entries > 0) == index.is_some()
             && (entries > 0) == filter.is_some()
-            && (tombstones > 0) == tombstones_at.is_some();
+            && (tombstones > 0) == tombstones_at.is_some()
+            && (tombstones > 0) == (tombstone_blocks > 0)
+            && tombstone_blocks <= tombstones;
         if !is_possible {
             return Err(Damage::of(Nature::Malformed, "counts and places of a stripe disagree"));
         }
-        Ok(Self { entries, deletes, tombstones, data_blocks, index, filter, tombstones_at, digest })
+        Ok(Self {
+            entries,
+            deletes,
+            tombstones,
+            data_blocks,
+            index,
+            filter,
+            tombstone_blocks,
+            tombstones_at,
+            digest,
+        })
     }
 }
 

@@ -152,7 +152,7 @@ fn range_tombstones_belong_to_their_tenant() {
     assert_eq!(covering(1, b"c", 9), None);
     assert_eq!(covering(2, b"x", 9), None);
     assert_eq!(covering(3, b"b", 9), Some(Stamp(7)));
-    assert_eq!(table.all_tombstones(&BTreeSet::new()).unwrap(), ranges);
+    assert_eq!(table.all_tombstones(&BTreeSet::new()).unwrap(), ranges.map(Arc::new));
     assert!(table.meta().span.contains(&key::row(TenantId(3), CollectionId(1), b"y")));
 }
 

@@ -8,7 +8,24 @@ use crate::range_tombstone::RangeTombstone;
 use crate::stamp::Stamp;
 use crate::wire::Reader;
 
-/// The tombstones as bytes.
+/// The tombstones, in blocks of about `TOMBSTONE_BLOCK_BYTES`.
+pub fn blocks(all: &[RangeTombstone]) -> impl Iterator<Item = Vec<u8>> {
+    let mut rest = all;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |one: &&RangeTombstone| {
+            let is_room = bytes < limits::TOMBSTONE_BLOCK_BYTES;
+            bytes += bytes_of(one);
+            is_room
+        };
+        let n = rest.iter().take_while(fits).count();
+        let (block, after) = rest.split_at(n);
+        rest = after;
+        (!block.is_empty()).then(|| encode(block))
+    })
+}
+
+/// Some tombstones as bytes, in the order of their starts.
 #[must_use]
 pub fn encode(all: &[RangeTombstone]) -> Vec<u8> {
     let mut out = u32::try_from(all.len()).expect("bounded by the block's size").to_be_bytes().to_vec();
@@ -31,11 +48,11 @@ pub fn bytes_of(one: &RangeTombstone) -> usize {
 /// Reads tombstones.
 ///
 /// # Errors
-/// `Damaged`: an empty range, a bound too long, bytes too few or too many.
+/// `Damaged`: an empty range, one before the one before it, a bound too long, bytes too few or too many.
 pub fn decode(bytes: &[u8]) -> Result<Vec<RangeTombstone>, Damage> {
     let mut reader = Reader::new(bytes);
     let count = reader.u32()?;
-    let mut all = Vec::new();
+    let mut all: Vec<RangeTombstone> = Vec::new();
     for _ in 0..count {
         let mut bound = || {
             let length = usize::from(reader.u16()?);
@@ -43,7 +60,9 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<RangeTombstone>, Damage> {
         };
         let (start, end) = (bound()?, bound()?);
         let stamp = Stamp(reader.u64()?);
-        let is_possible = start < end && start.len().max(end.len()) <= limits::BOUND_BYTES_MAX;
+        let is_possible = start < end
+            && start.len().max(end.len()) <= limits::BOUND_BYTES_MAX
+            && all.last().is_none_or(|last| last.start <= start);
         if !is_possible || !is_of_one_tenant(&start, &end) {
             return Err(Damage::of(Nature::Malformed, "an impossible range tombstone"));
         }

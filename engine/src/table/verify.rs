@@ -45,7 +45,7 @@ impl Seen {
     }
 
     fn note_tombstones(&mut self, all: &Tombstones) -> Result<(), Damage> {
-        for one in all.fragments() {
+        for one in all.all() {
             if key::tenant_of(&one.start) != self.tenant {
                 return Err(malformed("a range tombstone of another tenant"));
             }
@@ -121,12 +121,13 @@ impl Table {
         if content.file.stripe_digest(&*handle, at)? != end.digest {
             return Err(Damage::of(Nature::Tampered, "digest over a stripe's seals").into());
         }
-        let others = [end.index, end.filter, end.tombstones_at].iter().flatten().count();
-        if u64::from(end.data_blocks) + others as u64 + 1 != u64::from(row.blocks) {
+        let others =
+            u64::from(end.tombstone_blocks) + [end.index, end.filter].iter().flatten().count() as u64;
+        if u64::from(end.data_blocks) + others + 1 != u64::from(row.blocks) {
             return Err(malformed("another number of blocks in a stripe").into());
         }
         if let Some(place) = end.tombstones_at {
-            seen.note_tombstones(&*self.read_tombstones(at, place)?)?;
+            seen.note_tombstones(&*self.read_tombstones(at, place, end.tombstone_blocks)?)?;
         }
         let before = found.len();
         if let (Some(index), Some(filter)) = (end.index, end.filter) {

@@ -118,12 +118,15 @@ impl TableWriter {
         Ok(())
     }
 
-    /// Adds a range tombstone of the tenant the writer is at or of a later one, which it then is at.
+    /// Adds a range tombstone of the tenant the writer is at or of a later one, which it then is at. Their starts never descend.
     ///
     /// # Errors
     /// As [`TableWriter::add`].
     pub fn tombstone(&mut self, one: RangeTombstone) -> Result<()> {
         self.enter(key::tenant_of(&one.start))?;
+        if self.ranges.last().is_some_and(|last| last.start > one.start) {
+            return Err(Error::Invalid("range tombstones of a table must ascend"));
+        }
         self.widen(&one.start, &one.end);
         self.stripe.tombstones += 1;
         self.stripe.stamp(one.stamp);
@@ -216,9 +219,10 @@ impl TableWriter {
             end.index = Some(self.file.block(BlockType::Index, &raw)?);
             end.filter = Some(self.file.block(BlockType::Filter, &self.filter.finish())?);
         }
-        if end.tombstones > 0 {
-            end.tombstones_at =
-                Some(self.file.block(BlockType::Tombstones, &tombstones::encode(&self.ranges))?);
+        for block in tombstones::blocks(&self.ranges) {
+            let place = self.file.block(BlockType::Tombstones, &Zeroizing::new(block))?;
+            end.tombstones_at.get_or_insert(place);
+            end.tombstone_blocks += 1;
         }
         end.digest = self.file.stripe_digest();
         self.file.block(BlockType::StripeEnd, &end.encode())
@@ -242,7 +246,7 @@ impl TableWriter {
     /// Whether a limit of the format is near: the caller finishes this table and begins the next.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        let index_bytes = self.index.bytes().max(self.filter.bytes()).max(self.ranges_bytes);
+        let index_bytes = self.index.bytes().max(self.filter.bytes());
         index_bytes >= limits::STRIPE_INDEX_BYTES_MAX
             || crate::sealed::spend(self.file.blocks()) != crate::sealed::Spend::Seal
             || self.file.stripes() >= limits::FILE_STRIPES_MAX as usize - 1

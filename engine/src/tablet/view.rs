@@ -384,8 +384,7 @@ impl View {
         let limit = limit.min(limits::HISTORY_ENTRIES_MAX);
         let range = KeyRange { start: row.clone(), end: Some(key::after_row(&row)) };
         let (cursors, tombstones) = self.sources(tenant, &range)?;
-        let mut deleted: Vec<Stamp> =
-            tombstones.iter().flat_map(|all| all.all_covering(&row).to_vec()).collect();
+        let mut deleted: Vec<Stamp> = tombstones.iter().flat_map(|all| all.all_covering(&row)).collect();
         deleted.retain(|stamp| *stamp <= self.moment.at);
         deleted.sort_unstable();
         deleted.dedup();

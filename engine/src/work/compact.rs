@@ -120,9 +120,9 @@ fn merge(
         below: &below,
         throttle: &|bytes| tablet.charge(bytes),
     };
-    let fragments = Tombstones::new(tombstones).fragments();
+    let tombstones = Arc::new(Tombstones::new(tombstones));
     let mut cursor = MergeCursor::new(cursors);
-    let output = write(&job, &mut cursor, fragments, tablet)
+    let output = write(&job, &mut cursor, tombstones, tablet)
         .map_err(|error| note_unreadable(tablet, &inputs, error))?;
     ground.counters.compaction_read_bytes.add(inputs.iter().flatten().map(|table| table.meta().bytes).sum());
     ground.counters.compaction_written_bytes.add(output.tables.iter().map(|meta| meta.bytes).sum());
@@ -132,7 +132,7 @@ fn merge(
     Ok(())
 }
 
-type Inputs = (Vec<BoxedCursor>, Vec<RangeTombstone>);
+type Inputs = (Vec<BoxedCursor>, Vec<Arc<RangeTombstone>>);
 
 fn open_inputs(inputs: &[Vec<Arc<Table>>], skipped: &BTreeSet<Owner>) -> Result<Inputs> {
     let mut cursors: Vec<BoxedCursor> = Vec::new();

@@ -4,9 +4,11 @@ use crate::compaction::run::{Job, Output, write_tables};
 use crate::error::{Error, Result};
 use crate::key::KeyRange;
 use crate::manifest::edit::Edit;
+use crate::range_tombstone::Tombstones;
 use crate::read::Cursor;
 use crate::stamp::Stamp;
 use crate::tablet::{Tablet, lock};
+use std::sync::Arc;
 
 /// Flushes the oldest frozen memtable of `tablet`, if the log is durable that far.
 pub(super) fn flush_oldest(tablet: &Tablet) -> Result<()> {
@@ -36,7 +38,7 @@ pub(super) fn flush_oldest(tablet: &Tablet) -> Result<()> {
     };
     let memtable = &frozen.counted.memtable;
     let mut cursor = memtable.cursor();
-    let output = write(&job, &mut cursor, memtable.tombstones().fragments(), tablet)?;
+    let output = write(&job, &mut cursor, memtable.tombstones(), tablet)?;
     let mut edit = Edit::empty(tablet.id());
     edit.applied = Some(frozen.applied.clone());
     edit.floors = output.floors;
@@ -52,7 +54,7 @@ pub(super) fn flush_oldest(tablet: &Tablet) -> Result<()> {
 pub(super) fn write(
     job: &Job<'_>,
     cursor: &mut dyn Cursor,
-    tombstones: Vec<crate::range_tombstone::RangeTombstone>,
+    tombstones: Arc<Tombstones>,
     tablet: &Tablet,
 ) -> Result<Output> {
     let files = &tablet.ground.files;

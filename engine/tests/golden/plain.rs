@@ -123,7 +123,8 @@ pub fn content_of(table: &Arc<Table>) -> Result<Content> {
         entries.push((version.to_vec(), walk.slot().to_owned()));
         walk.next()?;
     }
-    Ok(Content { entries, ranges: table.all_tombstones(&BTreeSet::new())? })
+    let ranges = table.all_tombstones(&BTreeSet::new())?;
+    Ok(Content { entries, ranges: ranges.iter().map(|one| RangeTombstone::clone(one)).collect() })
 }
 
 /// SHA-256 of header, directory and footer.

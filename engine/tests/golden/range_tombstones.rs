@@ -7,6 +7,7 @@ use engine::key::{KeyRange, after_row, row};
 use engine::range_tombstone::{RangeTombstone, Tombstones};
 use engine::table::tombstones::{bytes_of, decode, encode};
 use engine::{Nature, Stamp};
+use std::sync::Arc;
 
 fn all() -> Vec<RangeTombstone> {
     let one = |start: Vec<u8>, end: Vec<u8>, stamp| RangeTombstone { start, end, stamp };
@@ -17,11 +18,11 @@ fn all() -> Vec<RangeTombstone> {
             row(TenantId(7), CollectionId(1), b"y"),
             Stamp::new(1, 3),
         ),
+        whole(KeyRange::tenant(T1), Stamp::MAX),
         one(row(T1, C, b""), row(T1, C, b"a\0b"), Stamp::new(9, 1)),
         one(row(T1, C, b""), row(T1, C, b"a\0b"), Stamp::new(8, 0)),
         one(row(T1, C, b"m"), after_row(&row(T1, C, &[b'm'; 300])), Stamp::new(7, 0)),
         whole(KeyRange::prefix(T1, C, b"p\xff"), Stamp::ZERO),
-        whole(KeyRange::tenant(T1), Stamp::MAX),
         one(row(T3, CollectionId(u32::MAX), b"a"), row(T3, CollectionId(u32::MAX), b"b"), Stamp::new(1, 0)),
     ]
 }
@@ -35,7 +36,7 @@ fn version_1() {
     assert_eq!(decode(&items[0]), Ok(all()));
     assert_eq!(decode(&items[1]), Ok(Vec::new()));
     assert_eq!(items[0].len(), 4 + all().iter().map(bytes_of).sum::<usize>());
-    let index = Tombstones::new(decode(&items[0]).unwrap());
+    let index = Tombstones::new(decode(&items[0]).unwrap().into_iter().map(Arc::new));
     let covering = |user: &[u8], at| index.covering(&row(T1, C, user), at);
     assert_eq!(covering(b"a", Stamp::new(9, 0)), Some(Stamp::new(8, 0)));
     assert_eq!(covering(b"a\0b", Stamp::new(9, 1)), None);

@@ -21,12 +21,18 @@ fn ends() -> [StripeEnd; 3] {
         data_blocks: 5,
         index: place(5, 0xf000_0001, 300),
         filter: place(6, 0xf000_012d, 110),
+        tombstone_blocks: 2,
         tombstones_at: place(7, 0xf000_019b, 90),
         digest: [0xd1; 32],
     };
-    let plain = StripeEnd { deletes: 40, tombstones: 0, tombstones_at: None, ..full.clone() };
-    let hollow =
-        StripeEnd { tombstones: 70_000, tombstones_at: place(1, 96, 2_000_000), ..StripeEnd::default() };
+    let plain =
+        StripeEnd { deletes: 40, tombstones: 0, tombstone_blocks: 0, tombstones_at: None, ..full.clone() };
+    let hollow = StripeEnd {
+        tombstones: 70_000,
+        tombstone_blocks: 9,
+        tombstones_at: place(1, 96, 2_000_000),
+        ..StripeEnd::default()
+    };
     [full, plain, hollow]
 }
 
@@ -69,7 +75,7 @@ fn version_1() {
 
     let items = split(&stored);
     for (item, end) in items.iter().zip(ends()) {
-        assert_eq!(item.len(), 104);
+        assert_eq!(item.len(), 108);
         assert_eq!(StripeEnd::decode(item), Ok(end));
     }
     let Solo { entries: count, deletes, tombstones, block } = open(&items[3]);

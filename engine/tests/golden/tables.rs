@@ -56,6 +56,7 @@ pub fn all_kinds() -> Content {
     ranges.push(range(T2, b"x", b"y", 3));
     let hollow = |n: u16| range(T3, format!("{n:03}").as_bytes(), format!("{n:03}~").as_bytes(), n);
     ranges.extend((0..90).map(hollow));
+    ranges.sort_by(|a, b| (&a.start, &a.end, b.stamp).cmp(&(&b.start, &b.end, a.stamp)));
     Content { entries, ranges }
 }
 
