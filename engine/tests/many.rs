@@ -262,3 +262,32 @@ fn no_position_becomes_durable_before_the_callers_log() {
     tablet.set_log_durable(LogIndex(3));
     pool.split(TABLET, &at, TabletId(2), TabletId(3)).unwrap();
 }
+
+#[test]
+fn one_seed_is_one_run_with_a_cache_that_forgets_too() {
+    let run = || {
+        let mut rig = Rig::new(9);
+        rig.config.cache_bytes = 1 << 20;
+        rig.config.memtable_bytes_per_tablet = 64 << 10;
+        rig.config.memtable_bytes = 1 << 20;
+        let pool = rig.open();
+        let tablet = pool.create(&[NewTablet::empty(TABLET, range(1))]).unwrap().remove(0);
+        let dice = rig::Dice::new(3);
+        for index in 1..=6_000 {
+            let mut batch = Batch::new(LogIndex(index));
+            let stamp = Stamp::new(START_MS + index, 0);
+            batch.put(T1, CollectionId(1), &index.to_be_bytes(), &dice.bytes(500), stamp, 0).unwrap();
+            tablet.apply(&batch).unwrap();
+            pool.settle();
+        }
+        let view = tablet.view(START_MS).unwrap();
+        for _ in 0..6_000 {
+            let key = (1 + dice.below(6_000)).to_be_bytes();
+            assert!(view.get(T1, CollectionId(1), &key).unwrap().is_some());
+        }
+        (rig.disk.operations(), pool.stats().cache_hits)
+    };
+    let first = run();
+    assert!(first.1 > 100);
+    assert_eq!(first, run());
+}

@@ -17,7 +17,6 @@ use crate::stamp::Stamp;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Gives handles of table files; the pool has a budget of them.
 pub trait TableFiles: Send + Sync {
@@ -33,6 +32,8 @@ pub trait TableFiles: Send + Sync {
 
 /// Opened blocks shared by all tables, bounded in bytes.
 pub trait OpenedBlocks: Send + Sync {
+    /// A number for a table that no other table has or had here.
+    fn number_table(&self) -> u64;
     /// A block that is in memory.
     fn get(&self, table: u64, block: u32) -> Option<Opened>;
     /// Keeps a block in memory, for as long as there is room.
@@ -98,11 +99,9 @@ pub struct Table {
 pub(super) struct Content {
     pub(super) file: BlockFile,
     blocks: Arc<dyn OpenedBlocks>,
-    /// Names the table in the cache; a number is never used twice in a process.
+    /// Names the table in the cache; a number is never used twice there.
     number: u64,
 }
-
-static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 
 impl Drop for Table {
     fn drop(&mut self) {
@@ -148,7 +147,7 @@ impl Table {
             let damage = Damage::of(Nature::Malformed, "stripes out of the order of their tenants");
             return Err(damage.at(file.place()).into());
         }
-        let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
+        let number = blocks.number_table();
         Ok(Self { meta, files, content: Ok(Content { file, blocks, number }) })
     }
 

@@ -28,6 +28,10 @@ impl TableFiles for OneFile {
 struct NoCache;
 
 impl OpenedBlocks for NoCache {
+    fn number_table(&self) -> u64 {
+        0
+    }
+
     fn get(&self, _: u64, _: u32) -> Option<Opened> {
         None
     }

@@ -123,6 +123,10 @@ impl OpenedBlocks for CachedBlocks {
         self.0.get(table, block)
     }
 
+    fn number_table(&self) -> u64 {
+        self.0.number_table()
+    }
+
     fn put(&self, table: u64, block: u32, opened: Opened) {
         self.0.insert(table, block, opened);
     }

@@ -159,7 +159,7 @@ impl Pool {
         let has_tables = !disk.list(&tables).map_err(io("list", &tables))?.is_empty();
         check_identity(&*catalog, &parts.sealer, parts.node, has_tables)?;
         let now_ms = parts.clock.now_ms();
-        let cache = Arc::new(BlockCache::new(config.cache_bytes));
+        let cache = Arc::new(BlockCache::new(config.cache_bytes, config.threads));
         let ground = Arc::new(Ground {
             files: Files::new(disk, &config),
             blocks: Arc::new(CachedBlocks(cache.clone())),
