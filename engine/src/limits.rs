@@ -36,6 +36,8 @@ pub const SEALED_BYTES_PER_KEY_MAX: u64 = 4 << 40;
 
 /// A stripe whose entries are smaller than this is one block (type solo).
 pub const SOLO_BYTES_MAX: usize = 4 << 10;
+/// Data blocks in a row that are not tried for compression after many that did not compress.
+pub const UNTRIED_BLOCKS_MAX: u32 = 15;
 /// Entries between two whole keys in a block: more saves bytes, fewer saves comparisons.
 pub const RESTART_ENTRIES: usize = 16;
 /// Bits of filter a key: 10 gives about one false answer in a hundred.
@@ -57,8 +59,8 @@ pub const LEVEL0_SLOW_TABLES: usize = 12;
 pub const LEVEL0_STOP_TABLES: usize = 24;
 /// Frozen memtables of one tablet from which writes are refused.
 pub const FROZEN_MEMTABLES_MAX: usize = 4;
-/// Bytes a memtable entry costs beside its key and value: node, towers, handles.
-pub const MEMTABLE_ENTRY_OVERHEAD_BYTES: usize = 120;
+/// Bytes a memtable entry costs beside its key and value: node, towers, handles, the head of the key.
+pub const MEMTABLE_ENTRY_OVERHEAD_BYTES: usize = 144;
 /// Range tombstones of one memtable; then it is frozen. Readers look at all that cover a key.
 pub const MEMTABLE_RANGE_TOMBSTONES_MAX: usize = 1_000;
 

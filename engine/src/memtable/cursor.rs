@@ -1,6 +1,7 @@
 //! A walk over a memtable that owns what it needs: entries are taken in chunks, so a step is a step in a list.
 
 use super::Memtable;
+use super::headed_key::HeadedKey;
 use crate::error::Result;
 use crate::read::{Cursor, OwnedSlot, Slot};
 use bytes::Bytes;
@@ -22,7 +23,7 @@ enum Way {
 pub struct MemtableCursor {
     memtable: Arc<Memtable>,
     /// In the order of `way`.
-    chunk: Vec<(Bytes, OwnedSlot)>,
+    chunk: Vec<(HeadedKey, OwnedSlot)>,
     at: usize,
     way: Way,
     next_len: usize,
@@ -33,7 +34,7 @@ impl MemtableCursor {
         Self { memtable, chunk: Vec::new(), at: 0, way: Way::Forward, next_len: CHUNK_MIN }
     }
 
-    fn fill(&mut self, from: Bound<Bytes>, way: Way) {
+    fn fill(&mut self, from: Bound<HeadedKey>, way: Way) {
         if self.way != way {
             self.next_len = CHUNK_MIN;
         }
@@ -41,16 +42,16 @@ impl MemtableCursor {
         self.chunk.clear();
         self.at = 0;
         let entries = &self.memtable.entries;
-        let copy = |entry: crossbeam_skiplist::map::Entry<'_, Bytes, OwnedSlot>| {
+        let copy = |entry: crossbeam_skiplist::map::Entry<'_, HeadedKey, OwnedSlot>| {
             (entry.key().clone(), entry.value().clone())
         };
         match way {
             Way::Forward => {
-                let range = entries.range((from, Bound::<Bytes>::Unbounded));
+                let range = entries.range((from, Bound::<HeadedKey>::Unbounded));
                 self.chunk.extend(range.take(self.next_len).map(copy));
             }
             Way::Backward => {
-                let range = entries.range((Bound::<Bytes>::Unbounded, from)).rev();
+                let range = entries.range((Bound::<HeadedKey>::Unbounded, from)).rev();
                 self.chunk.extend(range.take(self.next_len).map(copy));
             }
         }
@@ -75,16 +76,20 @@ impl MemtableCursor {
     }
 }
 
+fn owned(target: &[u8]) -> HeadedKey {
+    HeadedKey::new(Bytes::copy_from_slice(target))
+}
+
 impl Cursor for MemtableCursor {
     fn seek(&mut self, target: &[u8]) -> Result<()> {
         self.next_len = CHUNK_MIN;
-        self.fill(Bound::Included(Bytes::copy_from_slice(target)), Way::Forward);
+        self.fill(Bound::Included(owned(target)), Way::Forward);
         Ok(())
     }
 
     fn seek_before(&mut self, target: Option<&[u8]>) -> Result<()> {
         self.next_len = CHUNK_MIN;
-        let from = target.map_or(Bound::Unbounded, |target| Bound::Excluded(Bytes::copy_from_slice(target)));
+        let from = target.map_or(Bound::Unbounded, |target| Bound::Excluded(owned(target)));
         self.fill(from, Way::Backward);
         Ok(())
     }
@@ -100,7 +105,7 @@ impl Cursor for MemtableCursor {
     }
 
     fn key(&self) -> Option<&[u8]> {
-        self.chunk.get(self.at).map(|(key, _)| &key[..])
+        self.chunk.get(self.at).map(|(key, _)| key.bytes())
     }
 
     fn slot(&self) -> Slot<'_> {

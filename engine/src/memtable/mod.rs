@@ -2,6 +2,7 @@
 
 pub mod budget;
 mod cursor;
+mod headed_key;
 
 pub use cursor::MemtableCursor;
 
@@ -13,13 +14,15 @@ use crate::stamp::Stamp;
 use crate::tablet::batch::{Batch, Op, ops_of};
 use bytes::Bytes;
 use crossbeam_skiplist::SkipMap;
+use headed_key::HeadedKey;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Versions and range tombstones in memory, sorted.
 #[derive(Default)]
 pub struct Memtable {
-    entries: SkipMap<Bytes, OwnedSlot>,
+    entries: SkipMap<HeadedKey, OwnedSlot>,
     /// Replaced whole by the writer: readers take it and let go of the lock.
     tombstones: RwLock<Arc<Tombstones>>,
     bytes: AtomicUsize,
@@ -43,11 +46,11 @@ impl Memtable {
                 Op::Put { version, value, expires_ms } => {
                     added += version.len() + value.len() + limits::MEMTABLE_ENTRY_OVERHEAD_BYTES;
                     let slot = OwnedSlot::Put { value: bytes.slice_ref(value), expires_ms };
-                    self.entries.insert(bytes.slice_ref(version), slot);
+                    self.entries.insert(HeadedKey::new(bytes.slice_ref(version)), slot);
                 }
                 Op::Delete { version } => {
                     added += version.len() + limits::MEMTABLE_ENTRY_OVERHEAD_BYTES;
-                    self.entries.insert(bytes.slice_ref(version), OwnedSlot::Delete);
+                    self.entries.insert(HeadedKey::new(bytes.slice_ref(version)), OwnedSlot::Delete);
                 }
                 Op::DeleteRange { start, end, stamp } => {
                     added += 2 * (start.len() + end.len()) + limits::MEMTABLE_ENTRY_OVERHEAD_BYTES;
@@ -67,9 +70,9 @@ impl Memtable {
     /// The newest version of `row` at or before `at`.
     #[must_use]
     pub fn get(&self, row: &[u8], at: Stamp) -> Option<(Stamp, OwnedSlot)> {
-        let target = key::version(row, at);
-        let entry = self.entries.lower_bound::<[u8]>(std::ops::Bound::Included(&target))?;
-        let (found, stamp) = key::split(entry.key());
+        let target = HeadedKey::new(key::version(row, at).into());
+        let entry = self.entries.lower_bound(Bound::Included(&target))?;
+        let (found, stamp) = key::split(entry.key().bytes());
         (found == row).then(|| (stamp, entry.value().clone()))
     }
 

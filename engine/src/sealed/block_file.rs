@@ -9,13 +9,13 @@
 use super::cipher::{self, Cipher, TAG_BYTES};
 use super::context::{BlockPosition, CONTEXT_BYTES, Scope};
 use super::derive;
-use super::secret::{SecretBytes, SecretKey};
+use super::secret::SecretKey;
 use crate::error::{Damage, Error, Nature, Result};
 use crate::ids::{ClusterId, KeyId, TableId};
 use crate::limits;
 use crate::magic;
 use crate::stamp::Stamp;
-use zeroize::Zeroize;
+use std::ops::Range;
 
 /// Bytes of a file's header.
 pub const HEADER_BYTES: usize = 96;
@@ -281,28 +281,23 @@ impl StripeKeys {
         tag
     }
 
-    /// Opens a frame that [`check_frame`] has passed, if it was sealed for this file and `position`.
+    /// Opens a frame that [`check_frame`] has passed, in place, if it was sealed for this file and `position`: where in the frame
+    /// the opened bytes stand. The caller wipes the frame, opened or not.
     pub(crate) fn open(
         &self,
         head: &FrameHead,
         position: BlockPosition,
-        mut frame: Vec<u8>,
-    ) -> Result<SecretBytes, Damage> {
+        frame: &mut [u8],
+    ) -> Result<Range<usize>, Damage> {
         let context = position.context(&self.context);
         let end = FRAME_HEAD_BYTES + head.sealed_bytes as usize;
         let tag: [u8; TAG_BYTES] =
             frame[end..end + TAG_BYTES].try_into().expect("a tag after the ciphertext");
-        let is_right =
-            self.cipher.open(nonce(head.number, &head.r), &context, &mut frame[FRAME_HEAD_BYTES..end], &tag);
-        if !is_right {
-            frame.zeroize();
-            return Err(Damage::of(Nature::Tampered, "seal of the block"));
+        let (nonce, body) = (nonce(head.number, &head.r), FRAME_HEAD_BYTES..end);
+        match self.cipher.open(nonce, &context, &mut frame[body.clone()], &tag) {
+            true => Ok(body),
+            false => Err(Damage::of(Nature::Tampered, "seal of the block")),
         }
-        // The caller wants the plaintext alone: shift it to the front and forget the rest.
-        frame.copy_within(FRAME_HEAD_BYTES..end, 0);
-        frame[head.sealed_bytes as usize..].zeroize();
-        frame.truncate(head.sealed_bytes as usize);
-        Ok(SecretBytes::from(frame))
     }
 }
 

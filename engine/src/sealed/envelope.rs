@@ -11,7 +11,6 @@ use super::secret::{SecretBytes, SecretKey};
 use crate::error::{Damage, Error, Nature, Result};
 use crate::ids::{KeyEpoch, KeyId};
 use crate::limits;
-use zeroize::Zeroize;
 
 /// Bytes of an envelope's header.
 pub const HEADER_BYTES: usize = 16;
@@ -168,10 +167,9 @@ pub(crate) fn open(
         return Err(Damage::of(Nature::Tampered, "commitment of the envelope").into());
     }
     let (body, tag) = rest[64..].split_last_chunk::<TAG_BYTES>().expect("length was checked");
-    let mut plain = body.to_vec();
+    let mut plain = SecretBytes::from(body.to_vec());
     if !cipher::ready(&once).open([0; cipher::NONCE_BYTES], &associated(header, &context), &mut plain, tag) {
-        plain.zeroize();
         return Err(Damage::of(Nature::Tampered, "seal of the envelope").into());
     }
-    Ok(SecretBytes::from(plain))
+    Ok(plain)
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod block_file;
 pub mod cipher;
+mod compression;
 pub mod context;
 pub mod derive;
 pub mod directory;

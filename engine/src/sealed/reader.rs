@@ -4,10 +4,10 @@ use super::block_file::{
     BlockPlace, BlockType, FRAME_EXTRA_BYTES, FRAME_HEAD_BYTES, FileKind, FrameHead, HEADER_BYTES, Header,
     StripeKeys, check_frame, tag_of,
 };
+use super::compression::unpack;
 use super::context::BlockPosition;
 use super::derive::{self, Sha256};
 use super::directory::{DirectoryRow, FOOTER_BYTES, Footer, ROW_BYTES, check_directory, decode_directory};
-use super::writer::{CODEC_LZ4, CODEC_NONE};
 use super::{Sealer, SecretBytes};
 use crate::disk::DiskFile;
 use crate::error::{Damage, Error, Nature, Result};
@@ -225,7 +225,8 @@ impl BlockFile {
             return Err(here(Damage::of(Nature::Malformed, "a block's place lies outside the file")));
         }
         let keys = self.stripe_keys(row)?;
-        let mut frame = vec![0; length];
+        // From here on it is wiped, whatever comes.
+        let mut frame = SecretBytes::from(vec![0; length]);
         read(file, &self.place, &mut frame, place.offset)?;
         let head = check_frame(&frame).map_err(here)?;
         let stripe = u32::try_from(row).unwrap_or(u32::MAX);
@@ -233,8 +234,8 @@ impl BlockFile {
             return Err(here(Damage::of(Nature::WrongPlace, "another block stands here")));
         }
         let position = BlockPosition { number: place.number, stripe, block_type, codec: head.codec };
-        let sealed = keys.open(&head, position, frame).map_err(here)?;
-        unpack(sealed, head.codec).map_err(here)
+        let sealed = keys.open(&head, position, &mut frame).map_err(here)?;
+        unpack(frame, sealed, head.codec).map_err(here)
     }
 
     /// SHA-256 over the seals of a stripe's blocks but the last, which holds the same digest if it is a stripe end.
@@ -257,31 +258,6 @@ impl BlockFile {
             offset += length as u64;
         }
         Ok(tags.finish())
-    }
-}
-
-/// Raw bytes of what was sealed: length checked, decompressed.
-fn unpack(sealed: SecretBytes, codec: u8) -> Result<SecretBytes, Damage> {
-    let malformed = |detail| Damage::of(Nature::Malformed, detail);
-    let (length, packed) =
-        sealed.split_first_chunk::<4>().ok_or_else(|| malformed("a block without its length"))?;
-    let length = u32::from_be_bytes(*length) as usize;
-    if length > limits::RAW_BLOCK_BYTES_MAX {
-        return Err(malformed("raw length over the limit"));
-    }
-    match codec {
-        CODEC_NONE if packed.len() == length => Ok(SecretBytes::from(packed.to_vec())),
-        CODEC_NONE => Err(malformed("raw length disagrees")),
-        CODEC_LZ4 => {
-            let mut raw = zeroize::Zeroizing::new(vec![0; length]);
-            let n = lz4_flex::block::decompress_into(packed, &mut raw)
-                .map_err(|_| malformed("lz4 refuses the block"))?;
-            match n == length {
-                true => Ok(SecretBytes::from(std::mem::take(&mut *raw))),
-                false => Err(malformed("raw length disagrees")),
-            }
-        }
-        _ => Err(malformed("a codec this build does not know")),
     }
 }
 

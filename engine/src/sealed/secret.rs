@@ -6,10 +6,10 @@
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mlock, mmap_anonymous};
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::ptr::{self, NonNull};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, zeroize_bytes};
 
 /// Bytes of every key.
 pub const KEY_BYTES: usize = 32;
@@ -115,7 +115,8 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// Opened bytes. Wiped when dropped; printed only as a length.
+/// Opened bytes, or bytes that will be sealed. All they had room for is wiped when they are dropped; printed only as a length.
+/// One that grows leaves its bytes behind in freed memory, so give it its room before.
 #[derive(Default)]
 pub struct SecretBytes(Vec<u8>);
 
@@ -126,10 +127,16 @@ impl From<Vec<u8>> for SecretBytes {
 }
 
 impl Deref for SecretBytes {
-    type Target = [u8];
+    type Target = Vec<u8>;
 
-    fn deref(&self) -> &[u8] {
+    fn deref(&self) -> &Vec<u8> {
         &self.0
+    }
+}
+
+impl DerefMut for SecretBytes {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
     }
 }
 
@@ -141,7 +148,9 @@ impl AsRef<[u8]> for SecretBytes {
 
 impl Drop for SecretBytes {
     fn drop(&mut self) {
-        self.0.zeroize();
+        // In one sweep: wiping byte by byte is a tenth of the time of a read.
+        self.0.resize(self.0.capacity(), 0);
+        zeroize_bytes(&mut self.0);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::block_file::{self, BlockPlace, BlockType, FileKind, HEADER_BYTES, Header, StripeKeys};
 use super::cipher;
+use super::compression::Compressor;
 use super::context::BlockPosition;
 use super::derive::{self, Sha256};
 use super::directory::{DirectoryRow, FOOTER_BYTES, Footer};
@@ -14,13 +15,8 @@ use crate::limits;
 use crate::stamp::Stamp;
 use std::path::PathBuf;
 use std::sync::Arc;
-use zeroize::Zeroizing;
 
 const BUFFER_BYTES: usize = 256 << 10;
-/// Codec numbers: how a block is compressed before it is sealed.
-pub(super) const CODEC_NONE: u8 = 0;
-/// LZ4 block format.
-pub(super) const CODEC_LZ4: u8 = 1;
 
 /// What a finished block file is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +62,7 @@ pub struct BlockFileWriter {
     tags: Sha256,
     content: Sha256,
     crc32: crc32fast::Hasher,
-    scratch: Zeroizing<Vec<u8>>,
+    compressor: Compressor,
 }
 
 impl BlockFileWriter {
@@ -99,7 +95,7 @@ impl BlockFileWriter {
             tags,
             content: Sha256::new(),
             crc32: crc32fast::Hasher::new(),
-            scratch: Zeroizing::default(),
+            compressor: Compressor::default(),
         })
     }
 
@@ -117,6 +113,7 @@ impl BlockFileWriter {
         let key = self.sealer.ready(owner, purpose, epoch)?;
         let keys = StripeKeys::derive(&key.key, key.key_id, &key.scope, &self.header, self.kind);
         let (offset, first_block) = (self.bytes(), self.blocks);
+        self.compressor.begin_stripe();
         self.stripe = Some(Stripe { key, keys, offset, first_block, tags: Sha256::new(), sealed_bytes: 0 });
         Ok(())
     }
@@ -143,13 +140,13 @@ impl BlockFileWriter {
         }
         let (offset, number) = (self.bytes(), self.blocks);
         let stripe_number = u32::try_from(self.rows.len()).expect("FILE_STRIPES_MAX fits u32");
-        let codec = fill_scratch(&mut self.scratch, raw);
+        let (codec, packed) = self.compressor.pack(block_type, raw);
         let stripe = self.stripe.as_mut().expect("blocks are written inside a stripe");
         let position = BlockPosition { number, stripe: stripe_number, block_type, codec };
         let start = self.buffer.len();
-        let tag = stripe.keys.seal(&self.sealer.random(), position, &self.scratch, &mut self.buffer);
+        let tag = stripe.keys.seal(&self.sealer.random(), position, packed, &mut self.buffer);
         stripe.tags.update(&tag);
-        stripe.sealed_bytes += self.scratch.len() as u64;
+        stripe.sealed_bytes += packed.len() as u64;
         self.tags.update(&tag);
         self.blocks += 1;
         let bytes = u32::try_from(self.buffer.len() - start).expect("RAW_BLOCK_BYTES_MAX fits u32");
@@ -253,27 +250,6 @@ impl BlockFileWriter {
         self.buffer.clear();
         Ok(())
     }
-}
-
-/// What will be sealed: the raw length, then the bytes, compressed if that pays. Returns the codec.
-fn fill_scratch(scratch: &mut Zeroizing<Vec<u8>>, raw: &[u8]) -> u8 {
-    let length = u32::try_from(raw.len()).expect("RAW_BLOCK_BYTES_MAX fits u32");
-    let room = 4 + lz4_flex::block::get_maximum_output_size(raw.len()).max(raw.len());
-    if scratch.capacity() < room {
-        // A vector that grows leaves its old bytes behind; one that is dropped wipes them.
-        *scratch = Zeroizing::new(Vec::with_capacity(room));
-    }
-    scratch.clear();
-    scratch.extend_from_slice(&length.to_be_bytes());
-    scratch.resize(4 + lz4_flex::block::get_maximum_output_size(raw.len()), 0);
-    let packed = lz4_flex::block::compress_into(raw, &mut scratch[4..]).unwrap_or(usize::MAX);
-    if packed <= raw.len() / 8 * 7 {
-        scratch.truncate(4 + packed);
-        return CODEC_LZ4;
-    }
-    scratch.truncate(4);
-    scratch.extend_from_slice(raw);
-    CODEC_NONE
 }
 
 const _: () = assert!(HEADER_BYTES < BUFFER_BYTES);

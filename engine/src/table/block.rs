@@ -8,7 +8,6 @@ use crate::limits;
 use crate::read::Slot;
 use crate::sealed::SecretBytes;
 use std::sync::Arc;
-use zeroize::Zeroizing;
 
 const DELETE: u8 = 0;
 const PUT: u8 = 1;
@@ -17,10 +16,10 @@ const PUT_EXPIRING: u8 = 2;
 /// Builds a block entry by entry.
 #[derive(Default)]
 pub struct BlockBuilder {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: SecretBytes,
     restarts: Vec<u32>,
     since_restart: usize,
-    last: Zeroizing<Vec<u8>>,
+    last: SecretBytes,
 }
 
 /// Bytes of an entry beside its key and value, at most: three varints, kind, expiry.
@@ -68,7 +67,7 @@ impl BlockBuilder {
     fn reserve(&mut self, more: usize) {
         if self.bytes.capacity() - self.bytes.len() < more {
             let room = (self.bytes.len() + more).next_power_of_two();
-            let mut larger = Zeroizing::new(Vec::with_capacity(room));
+            let mut larger = SecretBytes::from(Vec::with_capacity(room));
             larger.extend_from_slice(&self.bytes);
             self.bytes = larger;
         }
@@ -92,12 +91,18 @@ impl BlockBuilder {
         &self.last
     }
 
-    /// Ends the block and begins the next: the ended one's bytes are `out`.
-    pub fn finish_into(&mut self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.bytes);
+    /// Ends the block: its bytes, until [`BlockBuilder::clear`] begins the next.
+    pub fn finish(&mut self) -> &[u8] {
+        self.reserve(self.restarts.len() * 4 + 4);
+        let count = u32::try_from(self.restarts.len()).expect("fewer than bytes");
+        self.restarts.drain(..).for_each(|restart| self.bytes.extend_from_slice(&restart.to_be_bytes()));
+        self.bytes.extend_from_slice(&count.to_be_bytes());
+        &self.bytes
+    }
+
+    /// Begins the next block.
+    pub fn clear(&mut self) {
         self.bytes.clear();
-        self.restarts.iter().for_each(|restart| out.extend_from_slice(&restart.to_be_bytes()));
-        out.extend_from_slice(&u32::try_from(self.restarts.len()).expect("fewer than bytes").to_be_bytes());
         self.restarts.clear();
         self.since_restart = 0;
         self.last.clear();

@@ -105,9 +105,12 @@ pub struct Solo {
 /// The payload of a solo block: counts, range tombstones, then a data block.
 #[must_use]
 pub fn encode_solo(entries: u64, deletes: u64, ranges: &[RangeTombstone], block: &[u8]) -> Vec<u8> {
-    let mut out = entries.to_be_bytes().to_vec();
+    let ranges = tombstones::encode(ranges);
+    // All the room at once: a vector that grows leaves its bytes behind in freed memory.
+    let mut out = Vec::with_capacity(8 + 8 + 4 + ranges.len() + block.len());
+    out.extend_from_slice(&entries.to_be_bytes());
     out.extend_from_slice(&deletes.to_be_bytes());
-    append_bytes32(&mut out, &tombstones::encode(ranges));
+    append_bytes32(&mut out, &ranges);
     out.extend_from_slice(block);
     out
 }

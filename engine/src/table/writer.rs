@@ -11,10 +11,9 @@ use crate::key::{self, KeyRange};
 use crate::limits;
 use crate::range_tombstone::RangeTombstone;
 use crate::read::Slot;
-use crate::sealed::{BlockFileWriter, BlockPlace, BlockType, FileKind, Sealer};
+use crate::sealed::{BlockFileWriter, BlockPlace, BlockType, FileKind, Sealer, SecretBytes};
 use crate::stamp::Stamp;
 use std::sync::Arc;
-use zeroize::Zeroizing;
 
 /// Writes one table. Nothing of it counts until [`TableWriter::finish`] has returned.
 pub struct TableWriter {
@@ -28,7 +27,6 @@ pub struct TableWriter {
     ranges_bytes: usize,
     stripe: Counts,
     whole: Counts,
-    raw: Vec<u8>,
     last: Vec<u8>,
     least: Vec<u8>,
     span: Option<KeyRange>,
@@ -80,7 +78,6 @@ impl TableWriter {
             ranges_bytes: 0,
             stripe: Counts::default(),
             whole: Counts::default(),
-            raw: Vec::new(),
             last: Vec::new(),
             least: Vec::new(),
             span: None,
@@ -160,15 +157,10 @@ impl TableWriter {
     }
 
     fn close_block(&mut self) -> Result<()> {
-        let mut last = std::mem::take(&mut self.raw);
-        last.clear();
-        last.extend_from_slice(self.data.last());
-        let mut raw = Zeroizing::new(Vec::with_capacity(self.data.bytes()));
-        self.data.finish_into(&mut raw);
-        let place = self.file.block(BlockType::Data, &raw)?;
-        index::add(&mut self.index, &last, place);
+        let place = self.file.block(BlockType::Data, self.data.finish())?;
+        index::add(&mut self.index, self.data.last(), place);
+        self.data.clear();
         self.stripe.data_blocks += 1;
-        self.raw = last;
         Ok(())
     }
 
@@ -195,10 +187,9 @@ impl TableWriter {
     }
 
     fn write_solo(&mut self) -> Result<BlockPlace> {
-        let mut block = Zeroizing::new(Vec::with_capacity(self.data.bytes()));
-        self.data.finish_into(&mut block);
-        let payload =
-            Zeroizing::new(encode_solo(self.stripe.entries, self.stripe.deletes, &self.ranges, &block));
+        let (entries, deletes) = (self.stripe.entries, self.stripe.deletes);
+        let payload = SecretBytes::from(encode_solo(entries, deletes, &self.ranges, self.data.finish()));
+        self.data.clear();
         self.file.block(BlockType::Solo, &payload)
     }
 
@@ -214,13 +205,12 @@ impl TableWriter {
             ..StripeEnd::default()
         };
         if end.entries > 0 {
-            let mut raw = Zeroizing::new(Vec::with_capacity(self.index.bytes()));
-            self.index.finish_into(&mut raw);
-            end.index = Some(self.file.block(BlockType::Index, &raw)?);
+            end.index = Some(self.file.block(BlockType::Index, self.index.finish())?);
+            self.index.clear();
             end.filter = Some(self.file.block(BlockType::Filter, &self.filter.finish())?);
         }
         for block in tombstones::blocks(&self.ranges) {
-            let place = self.file.block(BlockType::Tombstones, &Zeroizing::new(block))?;
+            let place = self.file.block(BlockType::Tombstones, &SecretBytes::from(block))?;
             end.tombstones_at.get_or_insert(place);
             end.tombstone_blocks += 1;
         }

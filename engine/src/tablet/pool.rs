@@ -59,12 +59,12 @@ impl PoolConfig {
         Self {
             dir: dir.into(),
             memtable_bytes: 128 << 20,
-            memtable_bytes_per_tablet: 32 << 20,
+            memtable_bytes_per_tablet: 64 << 20,
             cache_bytes: 256 << 20,
             handles_max: 512,
             threads: 2,
             background_bytes_per_s: 0,
-            block_bytes: 16 << 10,
+            block_bytes: 4 << 10,
             table_bytes: 32 << 20,
             level1_bytes: 128 << 20,
         }

@@ -129,9 +129,12 @@ fn rebuild(entries: &Entries) -> Vec<u8> {
     let build = |entries: &Entries| {
         let mut builder = BlockBuilder::default();
         entries.iter().for_each(|(key, slot)| builder.add(key, slot.as_slot()));
-        let (mut out, bytes) = (Vec::new(), builder.bytes());
-        builder.finish_into(&mut out);
+        let bytes = builder.bytes();
+        let out = builder.finish().to_vec();
         assert_eq!(out.len(), bytes);
+        builder.clear();
+        entries.iter().for_each(|(key, slot)| builder.add(key, slot.as_slot()));
+        assert_eq!(builder.finish(), out, "nothing of a block reaches into the next");
         out
     };
     let bytes = build(entries);

@@ -35,9 +35,7 @@ const LIMITS: [Limit; 15] = [
     ("key of a block", |over| {
         let mut builder = BlockBuilder::default();
         builder.add(&vec![7; limits::VERSION_KEY_BYTES_MAX + over], Slot::Delete);
-        let mut bytes = Vec::new();
-        builder.finish_into(&mut bytes);
-        let block = Block::new(SecretBytes::from(bytes), 0).unwrap();
+        let block = Block::new(SecretBytes::from(builder.finish().to_vec()), 0).unwrap();
         BlockCursor::new(Arc::new(block)).seek_first().is_ok()
     }),
     ("bound of a range tombstone", |over| {

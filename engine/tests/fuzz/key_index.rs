@@ -53,9 +53,8 @@ fn rebuild(bytes: &[u8]) {
     wanted.dedup();
     let mut builder = BlockBuilder::default();
     wanted.iter().for_each(|(last, place)| add(&mut builder, last, *place));
-    let mut out = Vec::new();
-    builder.finish_into(&mut out);
-    let mut cursor = BlockCursor::new(Arc::new(Block::new(SecretBytes::from(out), 0).unwrap()));
+    let bytes = SecretBytes::from(builder.finish().to_vec());
+    let mut cursor = BlockCursor::new(Arc::new(Block::new(bytes, 0).unwrap()));
     cursor.seek_first().unwrap();
     for (last, place) in &wanted {
         assert_eq!((cursor.key(), place_at(&cursor).as_ref()), (Some(&last[..]), Ok(place)));

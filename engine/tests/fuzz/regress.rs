@@ -68,9 +68,7 @@ fn file_listed_twice() -> Vec<u8> {
 fn place_that_expires() -> Vec<u8> {
     let mut index = BlockBuilder::default();
     index.add(b"last", Slot::Put { value: &[0; PLACE_BYTES], expires_ms: 1 });
-    let mut out = Vec::new();
-    index.finish_into(&mut out);
-    out
+    index.finish().to_vec()
 }
 
 fn tenant_with_two_floors() -> Vec<u8> {

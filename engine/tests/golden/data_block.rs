@@ -36,10 +36,7 @@ fn entries() -> Vec<Entry> {
 fn made() -> [Vec<u8>; 2] {
     let mut builder = BlockBuilder::default();
     entries().iter().for_each(|(key, slot)| builder.add(key, slot.as_slot()));
-    let (mut full, mut empty) = (Vec::new(), Vec::new());
-    builder.finish_into(&mut full);
-    builder.finish_into(&mut empty);
-    [full, empty]
+    [builder.finish().to_vec(), BlockBuilder::default().finish().to_vec()]
 }
 
 fn open(bytes: &[u8]) -> Arc<Block> {

@@ -18,9 +18,7 @@ fn places(n: u32) -> Vec<(Vec<u8>, BlockPlace)> {
 fn made(n: u32) -> Vec<u8> {
     let mut builder = BlockBuilder::default();
     places(n).iter().for_each(|(last, place)| add(&mut builder, last, *place));
-    let mut out = Vec::new();
-    builder.finish_into(&mut out);
-    out
+    builder.finish().to_vec()
 }
 
 fn walk(bytes: &[u8]) -> BlockCursor {

@@ -52,10 +52,8 @@ fn entries() -> [(Vec<u8>, Slot<'static>); 3] {
 fn solos() -> [Vec<u8>; 2] {
     let mut builder = BlockBuilder::default();
     entries().iter().for_each(|(key, slot)| builder.add(key, *slot));
-    let (mut block, mut empty) = (Vec::new(), Vec::new());
-    builder.finish_into(&mut block);
-    builder.finish_into(&mut empty);
-    [encode_solo(3, 1, &[range(), range()], &block), encode_solo(0, 0, &[range()], &empty)]
+    let full = encode_solo(3, 1, &[range(), range()], builder.finish());
+    [full, encode_solo(0, 0, &[range()], BlockBuilder::default().finish())]
 }
 
 fn open(bytes: &[u8]) -> Solo {
