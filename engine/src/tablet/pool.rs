@@ -59,7 +59,7 @@ impl PoolConfig {
         Self {
             dir: dir.into(),
             memtable_bytes: 128 << 20,
-            memtable_bytes_per_tablet: 64 << 20,
+            memtable_bytes_per_tablet: 32 << 20,
             cache_bytes: 256 << 20,
             handles_max: 512,
             threads: 2,
