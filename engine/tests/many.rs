@@ -20,6 +20,7 @@ use engine::{Error, Kind, Stamp, limits};
 use rig::{C, NODE, Rig, START_MS, T1, T2, TABLET};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Tablet `n` holds the rows of collection `n`.
 fn range(n: u32) -> KeyRange {
@@ -290,4 +291,47 @@ fn one_seed_is_one_run_with_a_cache_that_forgets_too() {
     let first = run();
     assert!(first.1 > 100);
     assert_eq!(first, run());
+}
+
+/// Name and niceness of a thread, from its `stat` file in `/proc`.
+#[cfg(target_os = "linux")]
+fn name_and_niceness(stat: &std::path::Path) -> Option<(String, i32)> {
+    let stat = std::fs::read_to_string(stat).ok()?;
+    let (head, rest) = stat.rsplit_once(") ")?;
+    // proc_pid_stat(5): niceness is field 19, and `rest` begins with field 3.
+    Some((head.split_once('(')?.1.to_owned(), rest.split(' ').nth(16)?.parse().ok()?))
+}
+
+/// The niceness of this process's threads of that name.
+#[cfg(target_os = "linux")]
+fn niceness_of(name: &str) -> Vec<i32> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let all = tasks.filter_map(|task| name_and_niceness(&task.ok()?.path().join("stat")));
+    all.filter_map(|(its, niceness)| (its == name).then_some(niceness)).collect()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn compaction_gives_way_to_flushes_and_callers() {
+    let rig = Rig::new(7);
+    let dir = tempfile::tempdir().unwrap();
+    let parts = Parts {
+        disk: Arc::new(RealDisk),
+        catalog: MemoryCatalog::new().opener(),
+        sealer: rig.sealer(),
+        clock: rig.clock.clone(),
+        node: NODE,
+    };
+    let pool = Pool::open(PoolConfig { threads: 5, ..PoolConfig::new(dir.path()) }, parts).unwrap();
+    // A thread gives itself its name and niceness, once it runs.
+    let is_so = |name: &str, want: i32| {
+        let tries = std::iter::repeat_with(|| niceness_of(name) == [want]).take(1_000);
+        tries.inspect(|_| std::thread::sleep(Duration::from_millis(10))).any(|is_so| is_so)
+    };
+    let (_, own) = name_and_niceness("/proc/thread-self/stat".as_ref()).unwrap();
+    assert!(is_so("engine-work-0", own) && is_so("engine-work-1", own));
+    for patient in ["engine-work-2", "engine-work-3", "engine-work-4"] {
+        assert!(is_so(patient, own.max(10)), "{patient}: {:?}", niceness_of(patient));
+    }
+    pool.close();
 }

@@ -34,6 +34,8 @@ pub(crate) enum Shift {
     All,
     /// Only what must not wait behind a compaction.
     Urgent,
+    /// Only what can wait: compaction and scrub.
+    Patient,
 }
 
 /// The board of a pool.
@@ -140,7 +142,9 @@ impl Board {
     /// The most pressing work that nobody is at. Give it back with [`Board::release`].
     pub(crate) fn claim(&self, shift: Shift) -> Option<Task> {
         let mut rooms = self.rooms();
-        if let Some(task) = rooms.claim_flush(&self.ground) {
+        if shift != Shift::Patient
+            && let Some(task) = rooms.claim_flush(&self.ground)
+        {
             return Some(task);
         }
         // What a manifest names that cannot be read is not known, so nothing goes.

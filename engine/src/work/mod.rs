@@ -183,11 +183,19 @@ fn with_sources(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Starts `count` workers. With two or more, the first does only what must not wait behind a compaction.
+/// Niceness of threads that only do what can wait. On a busy machine readers, writers and flushes come first; the share that is
+/// left, about a tenth, keeps a compaction that holds a lock from being starved. What falls behind makes itself heard as pressure.
+const PATIENT_NICENESS: i32 = 10;
+
+/// Starts `count` workers. With two or more, half do only what must not wait behind a compaction, and the others the rest.
 pub(crate) fn start_threads(board: &Arc<Board>, count: usize) -> Result<Vec<JoinHandle<()>>> {
     let start = |number: usize| {
         let board = board.clone();
-        let shift = if number == 0 && count > 1 { Shift::Urgent } else { Shift::All };
+        let shift = match count {
+            1 => Shift::All,
+            _ if number < count / 2 => Shift::Urgent,
+            _ => Shift::Patient,
+        };
         let name = format!("engine-work-{number}");
         let failed =
             |source| Error::io("start a worker thread in", &std::path::PathBuf::from("process"), source);
@@ -197,6 +205,10 @@ pub(crate) fn start_threads(board: &Arc<Board>, count: usize) -> Result<Vec<Join
 }
 
 fn work_until_closed(board: &Board, shift: Shift) {
+    if shift == Shift::Patient {
+        // On Linux this is the calling thread's. If the system refuses, the work is as right at any other.
+        let _ = rustix::process::setpriority_process(None, PATIENT_NICENESS);
+    }
     while !board.ground.bell.is_closing() {
         let heard = board.ground.bell.heard();
         match step_of(board, shift) {
