@@ -247,6 +247,12 @@ pub enum Error {
         /// What it answered.
         cause: String,
     },
+    /// The catalog was opened again after an error, and has lost a commit that it had acknowledged.
+    #[error("the catalog in {path} has lost commits; stop this process and rebuild the node from a peer", path = path.display())]
+    CatalogWentBack {
+        /// The catalog's folder.
+        path: PathBuf,
+    },
     /// No tablet of this id.
     #[error("there is no {0} here")]
     NoSuchTablet(TabletId),
@@ -284,6 +290,7 @@ impl Error {
             | Self::InUse { .. }
             | Self::Unsupported { .. }
             | Self::KnownAnswer(_)
+            | Self::CatalogWentBack { .. }
             | Self::Closed => Kind::Stop,
         }
     }
@@ -312,6 +319,7 @@ impl Error {
             Self::Unsupported { what, found, supported } => {
                 Self::Unsupported { what: what.clone(), found: *found, supported }
             }
+            Self::CatalogWentBack { path } => Self::CatalogWentBack { path: path.clone() },
             Self::Io { verb, path, source } => Self::Io {
                 verb,
                 path: path.clone(),

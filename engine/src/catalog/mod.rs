@@ -4,6 +4,7 @@
 //! keys are numbers.
 
 pub mod memory;
+mod recent;
 pub mod rows;
 pub mod sealer;
 mod sled;
@@ -36,18 +37,19 @@ pub trait Catalog: Send + Sync {
     /// One row.
     ///
     /// # Errors
-    /// `Unavailable`.
+    /// `Unavailable`; `Stop` if rows that were committed are known to be lost.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
     /// All rows whose key starts with `prefix`, in byte order.
     ///
     /// # Errors
-    /// `Unavailable`.
+    /// As [`Catalog::get`].
     fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
 
     /// All changes or none, in order; durable when it returns.
     ///
     /// # Errors
-    /// `Unavailable`: it is not known whether the commit happened. Committing the same changes again is safe.
+    /// `Unavailable`: it is not known whether the commit happened. Committing the same changes again is safe. `Stop` as
+    /// [`Catalog::get`].
     fn commit(&self, changes: &[Change]) -> Result<()>;
 }

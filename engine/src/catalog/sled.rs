@@ -1,12 +1,14 @@
 //! The catalog on sled. The only file that knows sled.
 
+use super::recent::Recent;
 use super::{Catalog, Change};
 use crate::disk::{Disk, RealDisk};
 use crate::error::{Error, Result};
+use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of sled's own cache: manifests are read once, at start.
 const CACHE_BYTES: u64 = 8 << 20;
@@ -17,15 +19,30 @@ const LOCKED_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 /// A catalog in a folder, kept by sled.
 ///
 /// After an I/O error sled answers every later call with that error. It is closed then, and the next call opens it again,
-/// so that a full disk stops the catalog only for as long as it is full.
+/// so that a full disk stops the catalog only for as long as it is full. What sled then recovers must hold the last commit that
+/// was acknowledged; if it does not, every call is refused until the process ends.
 pub struct SledCatalog {
     dir: PathBuf,
+    state: Mutex<State>,
+}
+
+struct State {
     /// `None` after an error.
-    open: Mutex<Option<sled::Db>>,
+    open: Option<sled::Db>,
+    recent: Recent,
+    has_gone_back: bool,
 }
 
 fn failed(verb: &'static str, error: &sled::Error) -> Error {
     Error::Catalog { verb, cause: error.to_string() }
+}
+
+/// Does `work`, and turns what sled reports or panics of into an error.
+fn guarded<T>(verb: &'static str, work: impl Fn() -> sled::Result<T>) -> Result<T> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(done) => done.map_err(|error| failed(verb, &error)),
+        Err(_) => Err(Error::Catalog { verb, cause: "sled panicked; it is opened again".to_owned() }),
+    }
 }
 
 /// Opens the database. One that was closed just now, in this process, may still be locked by threads of sled that are ending.
@@ -76,25 +93,47 @@ impl SledCatalog {
     /// # Errors
     /// `Unavailable`: sled cannot open it, in its own words.
     pub fn open(dir: &Path) -> Result<Self> {
-        Ok(Self { dir: dir.to_owned(), open: Mutex::new(Some(open_db(dir)?)) })
+        let state = State { open: Some(open_db(dir)?), recent: Recent::default(), has_gone_back: false };
+        Ok(Self { dir: dir.to_owned(), state: Mutex::new(state) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the database again, if it is as it was left.
+    fn open_again(&self, state: &mut State) -> Result<sled::Db> {
+        let db = open_db(&self.dir)?;
+        let get = |key: &[u8]| guarded("get", || Ok(db.get(key)?.map(|value| value.to_vec())));
+        if state.recent.is_kept(get)? {
+            Ok(db)
+        } else {
+            state.has_gone_back = true;
+            Err(self.gone_back())
+        }
+    }
+
+    fn gone_back(&self) -> Error {
+        Error::CatalogWentBack { path: self.dir.clone() }
     }
 
     /// Does `work` on the open database; one that fails is closed.
-    fn with<T>(&self, verb: &'static str, work: impl Fn(&sled::Db) -> sled::Result<T>) -> Result<T> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let db = match open.take() {
-            Some(db) => db,
-            None => open_db(&self.dir)?,
-        };
-        let done = catch_unwind(AssertUnwindSafe(|| work(&db)));
-        match done {
-            Ok(Ok(done)) => {
-                *open = Some(db);
-                Ok(done)
-            }
-            Ok(Err(error)) => Err(failed(verb, &error)),
-            Err(_) => Err(Error::Catalog { verb, cause: "sled panicked; it is opened again".to_owned() }),
+    fn with<T>(
+        &self,
+        state: &mut State,
+        verb: &'static str,
+        work: impl Fn(&sled::Db) -> sled::Result<T>,
+    ) -> Result<T> {
+        if state.has_gone_back {
+            return Err(self.gone_back());
         }
+        let db = match state.open.take() {
+            Some(db) => db,
+            None => self.open_again(state)?,
+        };
+        let done = guarded(verb, || work(&db))?;
+        state.open = Some(db);
+        Ok(done)
     }
 
     /// Opens a pool's catalog in the folder `catalog` inside the pool's.
@@ -106,17 +145,20 @@ impl SledCatalog {
 
 impl Catalog for SledCatalog {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.with("get", |db| Ok(db.get(key)?.map(|value| value.to_vec())))
+        self.with(&mut self.state(), "get", |db| Ok(db.get(key)?.map(|value| value.to_vec())))
     }
 
     fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        self.with("scan", |db| {
+        self.with(&mut self.state(), "scan", |db| {
             db.scan_prefix(prefix).map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
         })
     }
 
     fn commit(&self, changes: &[Change]) -> Result<()> {
-        self.with("commit", |db| {
+        let mut state = self.state();
+        let has_begun = Cell::new(false);
+        let committed = self.with(&mut state, "commit", |db| {
+            has_begun.set(true);
             let mut batch = sled::Batch::default();
             for change in changes {
                 match change {
@@ -129,6 +171,74 @@ impl Catalog for SledCatalog {
             // sled asks the system to write its pages out, but neither the file's length nor the device's cache: it is not yet
             // durable. What it has written is synced here.
             Ok(sync_files(&self.dir)?)
-        })
+        });
+        match &committed {
+            Ok(()) => state.recent.acknowledged(changes),
+            Err(_) if has_begun.get() => state.recent.failed(changes),
+            Err(_) => {}
+        }
+        committed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn put(key: &[u8], value: &[u8]) -> Change {
+        Change::Put { key: key.to_vec(), value: value.to_vec() }
+    }
+
+    /// What an I/O error leaves: a closed database.
+    fn break_off(catalog: &SledCatalog) {
+        let broken = catalog.with(&mut catalog.state(), "get", |_| -> sled::Result<()> {
+            Err(sled::Error::Unsupported("a broken disk".to_owned()))
+        });
+        assert!(matches!(broken, Err(Error::Catalog { .. })));
+        assert!(catalog.state().open.is_none());
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+            let target = to.join(entry.file_name());
+            match entry.file_type().unwrap().is_dir() {
+                true => copy(&entry.path(), &target),
+                false => drop(fs::copy(entry.path(), target).unwrap()),
+            }
+        }
+    }
+
+    #[test]
+    fn after_an_error_the_catalog_goes_on_where_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = SledCatalog::open(dir.path()).unwrap();
+        catalog.commit(&[put(b"a", b"1")]).unwrap();
+        break_off(&catalog);
+        assert_eq!(catalog.get(b"a").unwrap().as_deref(), Some(&b"1"[..]));
+        break_off(&catalog);
+        catalog.commit(&[put(b"a", b"2")]).unwrap();
+        break_off(&catalog);
+        assert_eq!(catalog.scan(b"").unwrap(), [(b"a".to_vec(), b"2".to_vec())]);
+    }
+
+    #[test]
+    fn a_catalog_that_went_back_refuses_every_call() {
+        let (dir, older) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let home = dir.path().join("catalog");
+        let catalog = SledCatalog::open(&home).unwrap();
+        catalog.commit(&[put(b"a", b"1")]).unwrap();
+        copy(&home, older.path());
+        catalog.commit(&[put(b"b", b"1")]).unwrap();
+        break_off(&catalog);
+        fs::remove_dir_all(&home).unwrap();
+        copy(older.path(), &home);
+        for _ in 0..2 {
+            let refused = catalog.get(b"a").unwrap_err();
+            assert!(matches!(&refused, Error::CatalogWentBack { path } if *path == home), "{refused}");
+            assert!(matches!(catalog.scan(b""), Err(Error::CatalogWentBack { .. })));
+            assert!(matches!(catalog.commit(&[put(b"b", b"1")]), Err(Error::CatalogWentBack { .. })));
+        }
     }
 }
