@@ -71,7 +71,8 @@ mod tests {
     use crate::read::{OwnedSlot, Slot};
     use crate::stamp::Stamp;
     use crate::tablet::batch::Batch;
-    use crate::tablet::view::{Entry, Event, Found, Scan, ScanCursor};
+    use crate::tablet::history::Event;
+    use crate::tablet::view::{Entry, Found, Scan, ScanCursor};
 
     #[test]
     fn nothing_prints_a_tenants_byte() {

@@ -12,8 +12,9 @@ use engine::ids::{LogIndex, TableId, TabletId, TenantId};
 use engine::key::KeyRange;
 use engine::tablet::Tablet;
 use engine::tablet::health::Health;
+use engine::tablet::history::Event;
 use engine::tablet::pool::{NewTablet, Parts, Pool, PoolConfig};
-use engine::tablet::view::{Entry, Event, Found, Scan, View};
+use engine::tablet::view::{Entry, Found, Scan, View};
 use engine::work::Done;
 use engine::{Error, Stamp};
 use rig::oracle::{LogEntry, Oracle, Write, row};
@@ -349,8 +350,7 @@ impl Bank {
         names.iter().map(|name| TableId::parse(name.strip_suffix(".dpb").unwrap()).unwrap()).collect()
     }
 
-    /// Lets background work come to its end: all is flushed, and `is_wanted` of the tables that are named and the files that
-    /// are there.
+    /// Lets background work come to its end: all is flushed, and `is_wanted` of the tables named and the files there.
     fn rest(&self, is_wanted: impl Fn(&BTreeSet<TableId>, &BTreeSet<TableId>) -> bool) {
         let mut quiet = 0;
         for _ in 0..5_000 {

@@ -8,6 +8,7 @@ pub mod batch;
 pub(crate) mod files;
 pub(crate) mod ground;
 pub mod health;
+pub mod history;
 pub mod pool;
 pub(crate) mod snapshot;
 mod split;

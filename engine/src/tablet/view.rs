@@ -11,7 +11,7 @@ use crate::read::level_cursor::LevelCursor;
 use crate::read::merge_cursor::MergeCursor;
 use crate::read::range::Scanner;
 use crate::read::visibility::{Moment, is_visible};
-use crate::read::{BoxedCursor, Cursor, OwnedSlot, Slot};
+use crate::read::{BoxedCursor, OwnedSlot};
 use crate::redact::redacted_debug;
 use crate::stamp::Stamp;
 use crate::table::{Reach, Table, owner_of};
@@ -103,17 +103,6 @@ pub struct Page {
     pub next: Option<ScanCursor>,
 }
 
-/// One event in the life of a key.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Event {
-    /// When.
-    pub stamp: Stamp,
-    /// The value written, with its expiry in milliseconds since 1970 (0 never); `None` if it was deleted, alone or in a range.
-    pub value: Option<(Bytes, u64)>,
-}
-
-redacted_debug!(Event, stamp; value);
-
 impl Tablet {
     /// A view of everything applied. Values expire by `now_ms`, milliseconds since 1970.
     ///
@@ -158,7 +147,7 @@ impl View {
         self.moment.at
     }
 
-    fn check(&self, tenant: TenantId) -> Result<()> {
+    pub(super) fn check(&self, tenant: TenantId) -> Result<()> {
         let floor = self.snapshot.levels.floors.get(&tenant).copied().unwrap_or_default();
         if self.is_past && self.moment.at < floor {
             Err(Error::HistoryGone { oldest: floor })
@@ -167,7 +156,7 @@ impl View {
         }
     }
 
-    fn check_row(&self, row: &[u8]) -> Result<()> {
+    pub(super) fn check_row(&self, row: &[u8]) -> Result<()> {
         let is_here = self.snapshot.levels.range.contains(row);
         if is_here { Ok(()) } else { Err(Error::OutsideRange { tablet: self.tablet.id() }) }
     }
@@ -335,7 +324,7 @@ impl View {
     }
 
     /// Every source that may hold rows of `range`, newest first, and the range tombstones of `tenant` in them.
-    fn sources(
+    pub(super) fn sources(
         &self,
         tenant: TenantId,
         range: &KeyRange,
@@ -365,49 +354,6 @@ impl View {
             }
         }
         Ok((cursors, tombstones))
-    }
-
-    /// The events of a key at or before the view's stamp, newest first, at most `limit` (and `HISTORY_ENTRIES_MAX`).
-    ///
-    /// # Errors
-    /// As [`View::get`]. Events older than the kept history are not there, and not told of.
-    pub fn history(
-        &self,
-        tenant: TenantId,
-        collection: CollectionId,
-        user_key: &[u8],
-        limit: usize,
-    ) -> Result<Vec<Event>> {
-        let row = checked_row(tenant, collection, user_key)?;
-        self.check_row(&row)?;
-        self.check(tenant)?;
-        let limit = limit.min(limits::HISTORY_ENTRIES_MAX);
-        let range = KeyRange { start: row.clone(), end: Some(key::after_row(&row)) };
-        let (cursors, tombstones) = self.sources(tenant, &range)?;
-        let mut deleted: Vec<Stamp> = tombstones.iter().flat_map(|all| all.all_covering(&row)).collect();
-        deleted.retain(|stamp| *stamp <= self.moment.at);
-        deleted.sort_unstable();
-        deleted.dedup();
-        let mut cursor = MergeCursor::new(cursors);
-        cursor.seek(&key::version(&row, self.moment.at))?;
-        let mut events = Vec::new();
-        while events.len() < limit {
-            let version =
-                cursor.key().map(key::split).filter(|(found, _)| *found == &row[..]).map(|(_, stamp)| stamp);
-            // A point write at the same stamp as a range tombstone comes after it.
-            if let Some(stamp) = deleted.pop_if(|stamp| version.is_none_or(|version| *stamp > version)) {
-                events.push(Event { stamp, value: None });
-                continue;
-            }
-            let Some(stamp) = version else { break };
-            let value = match cursor.slot() {
-                Slot::Put { value, expires_ms } => Some((Bytes::copy_from_slice(value), expires_ms)),
-                Slot::Delete => None,
-            };
-            events.push(Event { stamp, value });
-            cursor.next()?;
-        }
-        Ok(events)
     }
 }
 
