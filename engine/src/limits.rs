@@ -79,10 +79,16 @@ pub const TABLETS_MAX: usize = 16_384;
 pub const SCAN_ENTRIES_MAX: usize = 10_000;
 /// Bytes of keys and values one scan call returns at most (at least one entry is).
 pub const SCAN_BYTES_MAX: usize = 8 << 20;
+/// Versions one scan call steps over at most: what bounds the time of a page where most rows are deleted.
+pub const SCAN_STEPS_MAX: usize = 100_000;
 /// Versions one history call returns at most.
 pub const HISTORY_ENTRIES_MAX: usize = 1_000;
+/// Bytes of values one history call returns at most (at least one event is).
+pub const HISTORY_BYTES_MAX: usize = 8 << 20;
 /// Keys of one multi-get.
 pub const MULTI_GET_KEYS_MAX: usize = 10_000;
+/// Bytes of values one multi-get may return. Over it the call is refused: half an answer would look like a whole one.
+pub const MULTI_GET_BYTES_MAX: usize = 16 << 20;
 
 /// Bytes of a checkpoint listing: a file takes 64 bytes, and 32 a stripe.
 pub const LISTING_BYTES_MAX: u64 = 64 << 20;
@@ -104,6 +110,8 @@ const _: () = {
     assert!(VERSION_KEY_BYTES_MAX + VALUE_BYTES_MAX < BATCH_BYTES_MAX);
     assert!(STRIPE_INDEX_BYTES_MAX + 2 * VERSION_KEY_BYTES_MAX < RAW_BLOCK_BYTES_MAX);
     assert!(EDIT_BYTES_MAX < ENVELOPE_BYTES_MAX);
+    assert!(MULTI_GET_BYTES_MAX > VALUE_BYTES_MAX); // one value can be had
+    assert!(SCAN_STEPS_MAX > SCAN_ENTRIES_MAX);
     assert!(LEVEL0_COMPACT_TABLES < LEVEL0_SLOW_TABLES && LEVEL0_SLOW_TABLES < LEVEL0_STOP_TABLES);
     assert!(SOLO_BYTES_MAX < RAW_BLOCK_BYTES_MAX);
     assert!(TOMBSTONE_BLOCK_BYTES + 2 * BOUND_BYTES_MAX + 16 < RAW_BLOCK_BYTES_MAX);

@@ -283,15 +283,22 @@ impl Run {
                         "seed {} get {key:?} at {at}",
                         self.seed
                     );
-                    self.check_history(view, tenant, &key, at);
+                    self.check_history(tablet, view, (tenant, &key), at);
                 }
             }
         }
     }
 
-    fn check_history(&self, view: &View, tenant: TenantId, key: &[u8], at: Stamp) {
+    fn check_history(&self, tablet: &Arc<Tablet>, view: &View, (tenant, key): (TenantId, &[u8]), at: Stamp) {
         let floor = if self.has_window { Stamp::new(self.now_ms() - WINDOW_MS, 0) } else { Stamp::ZERO };
-        let got = view.history(tenant, C, key, 1_000).unwrap();
+        let limit = 1 + self.dice.below(5) as usize;
+        let mut page = view.history(tenant, C, key, limit).unwrap();
+        let mut got = page.events;
+        while let Some(next) = page.next {
+            assert!(got.len() >= limit, "seed {} a page that is not full", self.seed);
+            page = tablet.view_as_of(next).unwrap().history(tenant, C, key, limit).unwrap();
+            got.append(&mut page.events);
+        }
         let got: Vec<_> = got.into_iter().map(|e| (e.stamp, e.value.map(|(v, x)| (v.to_vec(), x)))).collect();
         let mut want = self.oracle.events(tenant, key);
         want.retain(|(stamp, _)| *stamp <= at);

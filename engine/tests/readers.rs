@@ -449,7 +449,7 @@ fn answers(view: &View) -> Answers {
         let page =
             |is_reverse| view.scan(&Scan { is_reverse, ..Scan::all(tenant, C) }, None).unwrap().entries;
         let found = (0..ACCOUNTS).map(|n| view.get(tenant, C, &account(n)).unwrap());
-        let events = (0..ACCOUNTS).map(|n| view.history(tenant, C, &account(n), 1_000).unwrap());
+        let events = (0..ACCOUNTS).map(|n| view.history(tenant, C, &account(n), 1_000).unwrap().events);
         (page(false), page(true), found.collect(), events.collect())
     })
 }

@@ -64,7 +64,7 @@ impl Store {
     }
 
     fn versions(&self, key: &[u8]) -> usize {
-        self.tablet.view(START_MS).unwrap().history(T1, C, key, 1_000).unwrap().len()
+        self.tablet.view(START_MS).unwrap().history(T1, C, key, 1_000).unwrap().events.len()
     }
 
     fn entries(&self) -> u64 {
@@ -119,7 +119,7 @@ fn windows_are_by_tenant_and_the_newest_stamp_is_always_readable() {
     store.compact();
     assert_eq!(store.versions(b"k"), 5);
     let view = store.tablet.view_as_of(last).unwrap();
-    assert_eq!(view.history(T2, C, b"k", 10).unwrap().len(), 1);
+    assert_eq!(view.history(T2, C, b"k", 10).unwrap().events.len(), 1);
     assert_eq!(view.get(T2, C, b"k").unwrap().unwrap().value[..], [4]);
     // Newer writes are only in memory; a crash takes them, and what is left can be read at its own newest stamp.
     let durable = store.tablet.durable();

@@ -29,6 +29,17 @@ pub struct VisibleRow {
 
 redacted_debug!(VisibleRow, stamp, expires_ms; row, value);
 
+/// What one call to a scan gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scanned {
+    /// The next visible row.
+    Row(VisibleRow),
+    /// As many steps as allowed were taken, and no row was found on them. [`Scanner::last_row`] tells where to go on.
+    Paused,
+    /// The range has no more rows.
+    End,
+}
+
 /// Walks over the visible rows of a range.
 pub struct Scanner {
     cursor: MergeCursor,
@@ -37,12 +48,15 @@ pub struct Scanner {
     moment: Moment,
     is_reverse: bool,
     has_started: bool,
+    /// Versions that may still be stepped over before the scan pauses.
+    steps_left: usize,
     row: Vec<u8>,
     target: Vec<u8>,
 }
 
 impl Scanner {
-    /// A scan of `range` at `moment`; `tombstones` are those of every source of `cursor`.
+    /// A scan of `range` at `moment`; `tombstones` are those of every source of `cursor`. After `steps_max` versions it pauses
+    /// at the end of a row.
     #[must_use]
     pub fn new(
         cursor: MergeCursor,
@@ -50,17 +64,35 @@ impl Scanner {
         range: KeyRange,
         moment: Moment,
         is_reverse: bool,
+        steps_max: usize,
     ) -> Self {
         let tombstones = tombstones.into_iter().filter(|one| !one.is_empty()).collect();
         let (row, target) = (Vec::new(), Vec::new());
-        Self { cursor, tombstones, range, moment, is_reverse, has_started: false, row, target }
+        let has_started = false;
+        Self {
+            cursor,
+            tombstones,
+            range,
+            moment,
+            is_reverse,
+            has_started,
+            steps_left: steps_max,
+            row,
+            target,
+        }
     }
 
-    /// The next visible row, or `None` at the end of the range.
+    /// The row looked at last, seen or not. Empty before the first.
+    #[must_use]
+    pub fn last_row(&self) -> &[u8] {
+        &self.row
+    }
+
+    /// The next visible row.
     ///
     /// # Errors
     /// What reading a source returns. The scan cannot go on after it.
-    pub fn next_row(&mut self) -> Result<Option<VisibleRow>> {
+    pub fn next_row(&mut self) -> Result<Scanned> {
         if !self.has_started {
             self.has_started = true;
             if self.is_reverse {
@@ -69,39 +101,68 @@ impl Scanner {
                 self.cursor.seek(&self.range.start)?;
             }
         }
-        if self.is_reverse { self.next_backward() } else { self.next_forward() }
-    }
-
-    fn next_forward(&mut self) -> Result<Option<VisibleRow>> {
         loop {
-            let Some(version) = self.cursor.key() else { return Ok(None) };
+            let Some(version) = self.cursor.key() else { return Ok(Scanned::End) };
             let (row, stamp) = key::split(version);
             if !self.range.contains(row) {
-                return Ok(None);
+                return Ok(Scanned::End);
+            }
+            if self.steps_left == 0 {
+                return Ok(Scanned::Paused);
             }
             self.row.clear();
             self.row.extend_from_slice(row);
-            if stamp > self.moment.at {
-                self.skip_to(self.moment.at)?;
-                continue;
-            }
-            let covered = covering(&self.tombstones, &self.row, self.moment.at);
-            let slot = self.cursor.slot();
-            let found = is_visible(slot, stamp, covered, self.moment).then(|| slot.to_owned());
-            self.skip_row()?;
-            if let Some(OwnedSlot::Put { value, expires_ms }) = found {
-                return Ok(Some(VisibleRow { row: self.row.clone(), stamp, value, expires_ms }));
+            let newest = if self.is_reverse { self.pass_backward()? } else { self.pass_forward(stamp)? };
+            if let Some((stamp, OwnedSlot::Put { value, expires_ms })) = newest {
+                return Ok(Scanned::Row(VisibleRow { row: self.row.clone(), stamp, value, expires_ms }));
             }
         }
     }
 
-    /// Forward to the first version of `self.row` at or before `at`, or to the next row.
-    fn skip_to(&mut self, at: Stamp) -> Result<()> {
+    /// What a reader sees of `self.row`, if `newest` is its newest version at or before the moment.
+    fn seen(&self, newest: (Stamp, OwnedSlot)) -> Option<(Stamp, OwnedSlot)> {
+        let covered = covering(&self.tombstones, &self.row, self.moment.at);
+        is_visible(newest.1.as_slot(), newest.0, covered, self.moment).then_some(newest)
+    }
+
+    fn step(&mut self) -> Result<()> {
+        self.steps_left = self.steps_left.saturating_sub(1);
+        if self.is_reverse { self.cursor.prev() } else { self.cursor.next() }
+    }
+
+    /// The stamp of the version at which the walk stands, if that is still one of `self.row`.
+    fn stamp_here(&self) -> Option<Stamp> {
+        let (row, stamp) = key::split(self.cursor.key()?);
+        (row == &self.row[..]).then_some(stamp)
+    }
+
+    /// Sets out for the first version of `self.row` at or before the moment.
+    fn aim(&mut self) {
         self.target.clear();
         self.target.extend_from_slice(&self.row);
-        key::append_stamp(&mut self.target, at);
+        key::append_stamp(&mut self.target, self.moment.at);
+    }
+
+    /// The version at which the walk stands, if that is still one of `self.row`.
+    fn version_here(&self) -> Option<(Stamp, OwnedSlot)> {
+        Some((self.stamp_here()?, self.cursor.slot().to_owned()))
+    }
+
+    /// Forward over `self.row`, whose newest version has `stamp`: what is seen of it.
+    fn pass_forward(&mut self, stamp: Stamp) -> Result<Option<(Stamp, OwnedSlot)>> {
+        if stamp > self.moment.at {
+            self.aim();
+            self.skip_to_target()?;
+        }
+        let Some(newest) = self.version_here() else { return Ok(None) };
+        let found = self.seen(newest);
+        self.skip_row()?;
+        Ok(found)
+    }
+
+    fn skip_to_target(&mut self) -> Result<()> {
         for _ in 0..STEPS_BEFORE_SEEK {
-            self.cursor.next()?;
+            self.step()?;
             if self.cursor.key().is_none_or(|version| version >= &self.target[..]) {
                 return Ok(());
             }
@@ -112,43 +173,102 @@ impl Scanner {
     /// Forward past every version of `self.row`.
     fn skip_row(&mut self) -> Result<()> {
         for _ in 0..STEPS_BEFORE_SEEK {
-            self.cursor.next()?;
-            if self.cursor.key().is_none_or(|version| key::split(version).0 != &self.row[..]) {
+            self.step()?;
+            if self.stamp_here().is_none() {
                 return Ok(());
             }
         }
         self.cursor.seek(&key::after_row(&self.row))
     }
 
-    fn next_backward(&mut self) -> Result<Option<VisibleRow>> {
+    /// Backward over `self.row`: what is seen of it. Its versions come oldest first, and the last one at or before the moment is
+    /// the newest of them.
+    fn pass_backward(&mut self) -> Result<Option<(Stamp, OwnedSlot)>> {
+        let mut newest = None;
+        for _ in 0..STEPS_BEFORE_SEEK {
+            let Some(version) = self.version_here() else { break };
+            if version.0 <= self.moment.at {
+                newest = Some(version);
+            }
+            self.step()?;
+        }
+        if self.stamp_here().is_some() {
+            self.aim();
+            self.cursor.seek(&self.target)?;
+            newest = self.version_here();
+            self.cursor.seek_before(Some(&self.row))?;
+        }
+        Ok(newest.and_then(|newest| self.seen(newest)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{CollectionId, TenantId};
+    use crate::read::BoxedCursor;
+    use crate::read::merge_cursor::tests::ListCursor;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    const WHOSE: (TenantId, CollectionId) = (TenantId(1), CollectionId(1));
+
+    fn row(n: u8) -> Vec<u8> {
+        key::row(WHOSE.0, WHOSE.1, &[n])
+    }
+
+    /// Versions of rows: by stamp, whether it is a value.
+    type Rows = BTreeMap<u8, BTreeMap<u64, bool>>;
+
+    /// The rows that a scan pausing after `steps` gives, and between how many pauses.
+    fn scanned(rows: &Rows, at: u64, is_reverse: bool, steps: usize) -> (Vec<(Vec<u8>, Stamp)>, usize) {
+        let versions = rows.iter().flat_map(|(n, all)| all.iter().rev().map(move |(s, put)| (*n, *s, *put)));
+        let slot = |is_put| match is_put {
+            true => OwnedSlot::Put { value: Bytes::new(), expires_ms: 0 },
+            false => OwnedSlot::Delete,
+        };
+        let entries: Vec<_> =
+            versions.map(|(n, s, put)| (key::version(&row(n), Stamp(s)), slot(put))).collect();
+        let mut range = KeyRange::prefix(WHOSE.0, WHOSE.1, b"");
+        let moment = Moment { at: Stamp(at), now_ms: 0 };
+        let (mut found, mut pauses) = (Vec::new(), 0);
         loop {
-            let Some(version) = self.cursor.key() else { return Ok(None) };
-            let (row, _) = key::split(version);
-            if !self.range.contains(row) {
-                return Ok(None);
-            }
-            self.row.clear();
-            self.row.extend_from_slice(row);
-            // Backward, versions come oldest first: the last one at or before the moment is the newest of them.
-            let mut newest = None;
-            while let Some(version) = self.cursor.key() {
-                let (row, stamp) = key::split(version);
-                if row != &self.row[..] {
-                    break;
+            let walk = MergeCursor::new(vec![Box::new(ListCursor::new(entries.clone())) as BoxedCursor]);
+            let mut scanner = Scanner::new(walk, Vec::new(), range.clone(), moment, is_reverse, steps);
+            loop {
+                match scanner.next_row().unwrap() {
+                    Scanned::Row(row) => found.push((row.row, row.stamp)),
+                    Scanned::End => return (found, pauses),
+                    Scanned::Paused => break,
                 }
-                if stamp <= self.moment.at {
-                    newest = Some((stamp, self.cursor.slot().to_owned()));
-                }
-                self.cursor.prev()?;
             }
-            let Some((stamp, slot)) = newest else { continue };
-            let covered = covering(&self.tombstones, &self.row, self.moment.at);
-            if !is_visible(slot.as_slot(), stamp, covered, self.moment) {
-                continue;
+            pauses += 1;
+            match is_reverse {
+                true => range.end = Some(scanner.last_row().to_vec()),
+                false => range.start = key::after_row(scanner.last_row()),
             }
-            if let OwnedSlot::Put { value, expires_ms } = slot {
-                return Ok(Some(VisibleRow { row: self.row.clone(), stamp, value, expires_ms }));
-            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_scan_that_pauses_gives_what_one_that_does_not_gives(
+            rows in proptest::collection::btree_map(
+                any::<u8>(), proptest::collection::btree_map(1u64..60, any::<bool>(), 1..40), 0..12),
+            at in 0u64..61,
+            is_reverse in any::<bool>(),
+            steps in 1usize..60,
+        ) {
+            let newest = |all: &BTreeMap<u64, bool>| all.range(..=at).next_back().map(|(s, put)| (*s, *put));
+            let seen = rows.iter().filter_map(|(n, all)| newest(all).map(|(s, put)| (*n, s, put)));
+            let mut want: Vec<_> = seen.filter(|one| one.2).map(|(n, s, _)| (row(n), Stamp(s))).collect();
+            if is_reverse { want.reverse(); }
+            let (whole, no_pauses) = scanned(&rows, at, is_reverse, usize::MAX);
+            prop_assert_eq!((&whole, no_pauses), (&want, 0));
+            let (in_parts, pauses) = scanned(&rows, at, is_reverse, steps);
+            prop_assert_eq!(in_parts, want);
+            // A row takes one step at least.
+            prop_assert!(pauses <= rows.len() && (pauses + 1) * steps >= rows.len());
         }
     }
 }

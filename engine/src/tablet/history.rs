@@ -23,8 +23,18 @@ pub struct Event {
 
 redacted_debug!(Event, stamp; value);
 
+/// Some events of a key, and where to go on if there may be more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// Newest first.
+    pub events: Vec<Event>,
+    /// At a view of this stamp the history goes on; `None` if these are all that is kept.
+    pub next: Option<Stamp>,
+}
+
 impl View {
-    /// The events of a key at or before the view's stamp, newest first, at most `limit` (and `HISTORY_ENTRIES_MAX`).
+    /// The events of a key at or before the view's stamp, newest first: at most `limit` (and `HISTORY_ENTRIES_MAX`) of them, and
+    /// of at most `HISTORY_BYTES_MAX` bytes of values, but one at least. For the rest ask a view of [`History::next`].
     ///
     /// # Errors
     /// As [`View::get`]. Events older than the kept history are not there, and not told of.
@@ -34,11 +44,12 @@ impl View {
         collection: CollectionId,
         user_key: &[u8],
         limit: usize,
-    ) -> Result<Vec<Event>> {
+    ) -> Result<History> {
         let row = checked_row(tenant, collection, user_key)?;
         self.check_row(&row)?;
         self.check(tenant)?;
-        let limit = limit.min(limits::HISTORY_ENTRIES_MAX);
+        let floor = self.floor(tenant);
+        let limit = limit.clamp(1, limits::HISTORY_ENTRIES_MAX);
         let range = KeyRange { start: row.clone(), end: Some(key::after_row(&row)) };
         let (cursors, tombstones) = self.sources(tenant, &range)?;
         let mut deleted: Vec<Stamp> = tombstones.iter().flat_map(|all| all.all_covering(&row)).collect();
@@ -47,23 +58,30 @@ impl View {
         deleted.dedup();
         let mut cursor = MergeCursor::new(cursors);
         cursor.seek(&key::version(&row, self.at()))?;
-        let mut events = Vec::new();
-        while events.len() < limit {
+        let (mut history, mut bytes) = (History::default(), 0);
+        loop {
             let version =
                 cursor.key().map(key::split).filter(|(found, _)| *found == &row[..]).map(|(_, stamp)| stamp);
             // A point write at the same stamp as a range tombstone comes after it.
-            if let Some(stamp) = deleted.pop_if(|stamp| version.is_none_or(|version| *stamp > version)) {
-                events.push(Event { stamp, value: None });
-                continue;
-            }
-            let Some(stamp) = version else { break };
+            let deleted = deleted.pop_if(|stamp| version.is_none_or(|version| *stamp > version));
+            let Some(stamp) = deleted.or(version) else { return Ok(history) };
             let value = match cursor.slot() {
-                Slot::Put { value, expires_ms } => Some((Bytes::copy_from_slice(value), expires_ms)),
-                Slot::Delete => None,
+                Slot::Put { value, expires_ms } if deleted.is_none() => Some((value, expires_ms)),
+                _ => None,
             };
-            events.push(Event { stamp, value });
-            cursor.next()?;
+            bytes += value.map_or(0, |(value, _)| value.len());
+            let is_full = history.events.len() >= limit || bytes > limits::HISTORY_BYTES_MAX;
+            // What happened at one stamp stays on one page.
+            if let Some(last) = history.events.last().filter(|last| is_full && last.stamp > stamp) {
+                // Below the floor only what stands at it is told of for certain.
+                history.next = (last.stamp > floor).then_some(Stamp(last.stamp.0 - 1));
+                return Ok(history);
+            }
+            let value = value.map(|(value, expires_ms)| (Bytes::copy_from_slice(value), expires_ms));
+            history.events.push(Event { stamp, value });
+            if deleted.is_none() {
+                cursor.next()?;
+            }
         }
-        Ok(events)
     }
 }

@@ -9,7 +9,7 @@ use crate::limits;
 use crate::range_tombstone::Tombstones;
 use crate::read::level_cursor::LevelCursor;
 use crate::read::merge_cursor::MergeCursor;
-use crate::read::range::Scanner;
+use crate::read::range::{Scanned, Scanner};
 use crate::read::visibility::{Moment, is_visible};
 use crate::read::{BoxedCursor, OwnedSlot};
 use crate::redact::redacted_debug;
@@ -88,7 +88,7 @@ pub struct ScanCursor {
     pub at: Stamp,
     /// The time all pages are read at: milliseconds since 1970.
     pub now_ms: u64,
-    /// User key of the last entry given.
+    /// User key of the last row looked at: an entry, or one that is not there any more.
     pub after: Vec<u8>,
 }
 
@@ -147,8 +147,13 @@ impl View {
         self.moment.at
     }
 
+    /// Below this stamp history of `tenant` may be gone.
+    pub(super) fn floor(&self, tenant: TenantId) -> Stamp {
+        self.snapshot.levels.floors.get(&tenant).copied().unwrap_or_default()
+    }
+
     pub(super) fn check(&self, tenant: TenantId) -> Result<()> {
-        let floor = self.snapshot.levels.floors.get(&tenant).copied().unwrap_or_default();
+        let floor = self.floor(tenant);
         if self.is_past && self.moment.at < floor {
             Err(Error::HistoryGone { oldest: floor })
         } else {
@@ -176,7 +181,7 @@ impl View {
     /// The values of several keys, in their order.
     ///
     /// # Errors
-    /// As [`View::get`]; `TooLarge` over `MULTI_GET_KEYS_MAX`.
+    /// As [`View::get`]; `TooLarge` over `MULTI_GET_KEYS_MAX`, or if the values have more than `MULTI_GET_BYTES_MAX`.
     pub fn multi_get(
         &self,
         tenant: TenantId,
@@ -187,7 +192,18 @@ impl View {
             let (got, max) = (user_keys.len() as u64, limits::MULTI_GET_KEYS_MAX as u64);
             return Err(Error::TooLarge { what: "keys of a multi-get", got, max });
         }
-        user_keys.iter().map(|key| self.get(tenant, collection, key)).collect()
+        let mut bytes = 0;
+        let mut get = |key: &&[u8]| {
+            let found = self.get(tenant, collection, key)?;
+            bytes += found.as_ref().map_or(0, |found| found.value.len());
+            let (got, max) = (bytes as u64, limits::MULTI_GET_BYTES_MAX as u64);
+            if got > max {
+                Err(Error::TooLarge { what: "bytes of a multi-get", got, max })
+            } else {
+                Ok(found)
+            }
+        };
+        user_keys.iter().map(&mut get).collect()
     }
 
     /// Looks into memtables, level 0 and the sorted levels, newest first. Whatever one of them holds of a row is newer than
@@ -260,7 +276,9 @@ impl View {
         }
     }
 
-    /// A page of a scan; `resume` is where the page before ended, at a view of [`Tablet::view_of`].
+    /// A page of a scan; `resume` is where the page before ended, at a view of [`Tablet::view_of`]. Where many rows are deleted
+    /// or expired a page may have fewer entries than asked for, or none, and still a next one: a call steps over
+    /// `SCAN_STEPS_MAX` versions at most.
     ///
     /// # Errors
     /// As [`View::get`]. A page is whole or an error: nothing is left out silently.
@@ -274,29 +292,34 @@ impl View {
         let limit = scan.limit.clamp(1, limits::SCAN_ENTRIES_MAX);
         let bytes_max = scan.bytes_max.min(limits::SCAN_BYTES_MAX);
         let (cursors, tombstones) = self.sources(scan.tenant, &range)?;
-        let mut scanner =
-            Scanner::new(MergeCursor::new(cursors), tombstones, range, self.moment, scan.is_reverse);
+        let walk = MergeCursor::new(cursors);
+        let steps = limits::SCAN_STEPS_MAX;
+        let mut scanner = Scanner::new(walk, tombstones, range, self.moment, scan.is_reverse, steps);
         let mut bytes = 0;
-        while let Some(row) = scanner.next_row()? {
-            let (_, _, key) = key::decode_row(&row.row)?;
+        while page.entries.len() < limit {
+            let row = match scanner.next_row()? {
+                Scanned::Row(row) => row,
+                Scanned::Paused => {
+                    page.next = Some(self.cursor_after(user_key(scanner.last_row())?));
+                    return Ok(page);
+                }
+                Scanned::End => return Ok(page),
+            };
+            let key = user_key(&row.row)?;
             bytes += key.len() + row.value.len();
             if bytes > bytes_max && !page.entries.is_empty() {
-                page.next = self.cursor_after(&page);
-                return Ok(page);
+                break;
             }
             let found = Found { value: row.value, stamp: row.stamp, expires_ms: row.expires_ms };
             page.entries.push(Entry { key, found });
-            if page.entries.len() == limit {
-                page.next = self.cursor_after(&page);
-                return Ok(page);
-            }
         }
+        page.next = page.entries.last().map(|last| self.cursor_after(last.key.clone()));
         Ok(page)
     }
 
-    fn cursor_after(&self, page: &Page) -> Option<ScanCursor> {
+    fn cursor_after(&self, after: Vec<u8>) -> ScanCursor {
         let Moment { at, now_ms } = self.moment;
-        page.entries.last().map(|last| ScanCursor { at, now_ms, after: last.key.clone() })
+        ScanCursor { at, now_ms, after }
     }
 
     /// The rows a scan may give: its bounds, what the page before left, what this tablet holds.
@@ -355,6 +378,11 @@ impl View {
         }
         Ok((cursors, tombstones))
     }
+}
+
+fn user_key(row: &[u8]) -> Result<Vec<u8>> {
+    let (_, _, key) = key::decode_row(row)?;
+    Ok(key)
 }
 
 /// What a source has of a row: its newest version in reach, and the newest range tombstone in reach that covers it.
