@@ -326,7 +326,7 @@ fn compaction_gives_way_to_flushes_and_callers() {
     // A thread gives itself its name and niceness, once it runs.
     let is_so = |name: &str, want: i32| {
         let tries = std::iter::repeat_with(|| niceness_of(name) == [want]).take(1_000);
-        tries.inspect(|_| std::thread::sleep(Duration::from_millis(10))).any(|is_so| is_so)
+        tries.inspect(|_| std::thread::park_timeout(Duration::from_millis(10))).any(|is_so| is_so)
     };
     let (_, own) = name_and_niceness("/proc/thread-self/stat".as_ref()).unwrap();
     assert!(is_so("engine-work-0", own) && is_so("engine-work-1", own));

@@ -20,7 +20,7 @@ const LOCKED_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 ///
 /// After an I/O error sled answers every later call with that error. It is closed then, and the next call opens it again,
 /// so that a full disk stops the catalog only for as long as it is full. What sled then recovers must hold the last commit that
-/// was acknowledged; if it does not, every call is refused until the process ends.
+/// was acknowledged; as long as it does not, every call is refused.
 pub struct SledCatalog {
     dir: PathBuf,
     state: Mutex<State>,
@@ -30,7 +30,6 @@ struct State {
     /// `None` after an error.
     open: Option<sled::Db>,
     recent: Recent,
-    has_gone_back: bool,
 }
 
 fn failed(verb: &'static str, error: &sled::Error) -> Error {
@@ -93,7 +92,7 @@ impl SledCatalog {
     /// # Errors
     /// `Unavailable`: sled cannot open it, in its own words.
     pub fn open(dir: &Path) -> Result<Self> {
-        let state = State { open: Some(open_db(dir)?), recent: Recent::default(), has_gone_back: false };
+        let state = State { open: Some(open_db(dir)?), recent: Recent::default() };
         Ok(Self { dir: dir.to_owned(), state: Mutex::new(state) })
     }
 
@@ -105,16 +104,8 @@ impl SledCatalog {
     fn open_again(&self, state: &mut State) -> Result<sled::Db> {
         let db = open_db(&self.dir)?;
         let get = |key: &[u8]| guarded("get", || Ok(db.get(key)?.map(|value| value.to_vec())));
-        if state.recent.is_kept(get)? {
-            Ok(db)
-        } else {
-            state.has_gone_back = true;
-            Err(self.gone_back())
-        }
-    }
-
-    fn gone_back(&self) -> Error {
-        Error::CatalogWentBack { path: self.dir.clone() }
+        let is_kept = state.recent.is_kept(get)?;
+        if is_kept { Ok(db) } else { Err(Error::CatalogWentBack { path: self.dir.clone() }) }
     }
 
     /// Does `work` on the open database; one that fails is closed.
@@ -124,9 +115,6 @@ impl SledCatalog {
         verb: &'static str,
         work: impl Fn(&sled::Db) -> sled::Result<T>,
     ) -> Result<T> {
-        if state.has_gone_back {
-            return Err(self.gone_back());
-        }
         let db = match state.open.take() {
             Some(db) => db,
             None => self.open_again(state)?,
