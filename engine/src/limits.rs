@@ -18,6 +18,8 @@ pub const BOUND_BYTES_MAX: usize = VERSION_KEY_BYTES_MAX + 1;
 
 /// Bytes of a block before sealing (`docs/formats/block_file.md`).
 pub const RAW_BLOCK_BYTES_MAX: usize = 2 << 20;
+/// Raw bytes at which a data block is closed, at most: one may grow to twice as much.
+pub const BLOCK_BYTES_MAX: usize = 512 << 10;
 /// Blocks of a file: half of the 2^21 after which a 64-bit random nonce part would be a worry.
 pub const FILE_BLOCKS_MAX: u32 = 1 << 20;
 /// Stripes of a file.
@@ -107,6 +109,7 @@ pub const SCRUB_FINDINGS_MAX: usize = 1_000;
 const _: () = {
     assert!(BOUND_BYTES_MAX <= u16::MAX as usize); // stored as u16
     assert!(VERSION_KEY_BYTES_MAX * 2 + VALUE_BYTES_MAX + 64 < RAW_BLOCK_BYTES_MAX); // one entry fits one block
+    assert!(BLOCK_BYTES_MAX * 3 <= RAW_BLOCK_BYTES_MAX); // twice, and what a block says of its entries
     assert!(VERSION_KEY_BYTES_MAX + VALUE_BYTES_MAX < BATCH_BYTES_MAX);
     assert!(STRIPE_INDEX_BYTES_MAX + 2 * VERSION_KEY_BYTES_MAX < RAW_BLOCK_BYTES_MAX);
     assert!(EDIT_BYTES_MAX < ENVELOPE_BYTES_MAX);

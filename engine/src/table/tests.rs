@@ -52,12 +52,23 @@ fn sealer(tenants: impl IntoIterator<Item = u64>) -> Arc<Sealer> {
 
 type Entries = BTreeMap<Vec<u8>, OwnedSlot>;
 
-fn write(entries: &Entries, ranges: &[RangeTombstone], block_bytes: usize) -> (Arc<Table>, SimDisk) {
+/// A writer of the table `ID`, and the disk and sealer it writes with.
+pub(super) fn begin(block_bytes: usize) -> (TableWriter, SimDisk, Arc<Sealer>) {
     let sealer = sealer(0..5);
     let disk = SimDisk::new(1);
     disk.create_dir(Path::new("/")).unwrap();
     let file = disk.create(Path::new("/t")).unwrap();
-    let mut writer = TableWriter::create(sealer.clone(), ID, Stamp(5), file, block_bytes).unwrap();
+    (TableWriter::create(sealer.clone(), ID, Stamp(5), file, block_bytes).unwrap(), disk, sealer)
+}
+
+pub(super) fn finish(writer: TableWriter, disk: &SimDisk, sealer: Arc<Sealer>) -> Arc<Table> {
+    let meta = Arc::new(writer.finish().unwrap());
+    let files = Arc::new(OneFile(disk.clone()));
+    Arc::new(Table::open(sealer, files, Arc::new(NoCache), meta, "t".into()).unwrap())
+}
+
+fn write(entries: &Entries, ranges: &[RangeTombstone], block_bytes: usize) -> (Arc<Table>, SimDisk) {
+    let (mut writer, disk, sealer) = begin(block_bytes);
     let mut ranges = ranges.iter().peekable();
     for (version, slot) in entries {
         while let Some(range) = ranges.next_if(|range| key::tenant_of(&range.start) < key::tenant_of(version))
@@ -67,12 +78,10 @@ fn write(entries: &Entries, ranges: &[RangeTombstone], block_bytes: usize) -> (A
         writer.add(version, slot.as_slot()).unwrap();
     }
     ranges.for_each(|range| writer.tombstone(range.clone()).unwrap());
-    let meta = Arc::new(writer.finish().unwrap());
-    let files = Arc::new(OneFile(disk.clone()));
-    (Arc::new(Table::open(sealer, files, Arc::new(NoCache), meta, "t".into()).unwrap()), disk)
+    (finish(writer, &disk, sealer), disk)
 }
 
-fn version(tenant: u64, user: &[u8], stamp: u64) -> Vec<u8> {
+pub(super) fn version(tenant: u64, user: &[u8], stamp: u64) -> Vec<u8> {
     key::version(&key::row(TenantId(tenant), CollectionId(1), user), Stamp(stamp))
 }
 

@@ -280,3 +280,38 @@ impl TableWriter {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::CollectionId;
+    use crate::table::tests::{begin, finish, version};
+    use std::collections::BTreeSet;
+
+    /// What `verify` finds in a stripe of 100 versions and two range tombstones that `lie` is told about before it ends.
+    fn found(lie: fn(&mut Counts)) -> Vec<String> {
+        let (mut writer, disk, sealer) = begin(256);
+        for n in 0..100_u8 {
+            writer.add(&version(1, &[n], 2), Slot::Put { value: &[n; 90], expires_ms: 0 }).unwrap();
+        }
+        for stamp in [1, 3] {
+            let (start, end) = (key::row(TenantId(1), CollectionId(1), b"a"), key::after_row(b"z"));
+            let end = [&start[..8], &end[..]].concat();
+            writer.tombstone(RangeTombstone { start, end, stamp: Stamp(stamp) }).unwrap();
+        }
+        lie(&mut writer.stripe);
+        let table = finish(writer, &disk, sealer);
+        table.verify(&BTreeSet::new()).unwrap().iter().map(|damage| damage.detail.to_owned()).collect()
+    }
+
+    #[test]
+    fn what_a_stripe_says_of_itself_is_held_against_what_is_there() {
+        assert_eq!(found(|_| {}), [""; 0]);
+        assert_eq!(found(|says| says.entries += 1), ["another number of entries in a stripe"]);
+        assert_eq!(found(|says| says.deletes += 1), ["another number of entries in a stripe"]);
+        assert_eq!(found(|says| says.tombstones -= 1), ["another number of range tombstones in a stripe"]);
+        assert_eq!(found(|says| says.data_blocks -= 1), ["another number of blocks in a stripe"]);
+        assert_eq!(found(|says| says.least = Stamp(2)), ["other stamps than the directory says"]);
+        assert_eq!(found(|says| says.greatest = Stamp(4)), ["other stamps than the directory says"]);
+    }
+}

@@ -77,7 +77,7 @@ impl PoolConfig {
 
     fn check(&self) -> Result<()> {
         let is_sane = self.block_bytes >= 256
-            && self.block_bytes <= limits::STRIPE_INDEX_BYTES_MAX
+            && self.block_bytes <= limits::BLOCK_BYTES_MAX
             && self.memtable_bytes >= 64 << 10
             && self.memtable_bytes_per_tablet > 0
             && self.table_bytes >= 4 << 10
