@@ -184,3 +184,25 @@ fn of_deletions_older_than_the_window_only_what_still_hides_something_is_kept() 
     assert_eq!(store.range_tombstones(), 0);
     assert_eq!(store.keys().len(), 1 + (400 - 149) + 1);
 }
+
+#[test]
+fn deleted_ranges_that_become_alike_where_files_are_cut_are_no_damage() {
+    let mut store = Store::new();
+    store.apply(|batch, stamp| {
+        (0..200).for_each(|n| batch.put(T1, C, &wide(2 * n, 20), &[n as u8; 900], stamp(), 0).unwrap());
+        let alike = stamp();
+        for n in 0..4 {
+            batch.delete_range(T1, C, &wide(2 * n + 1, 20), Some(&wide(300, 20)), alike).unwrap();
+        }
+    });
+    store.compact();
+    let checkpoint = store.tablet.checkpoint().unwrap();
+    let covered = checkpoint.levels().tables().filter(|meta| meta.tombstones > 1).count();
+    assert!(covered > 1, "in {covered} files");
+    store.pool.request_scrub(true);
+    while !store.pool.scrub_report().is_done {
+        store.pool.step();
+    }
+    let report = store.pool.scrub_report();
+    assert!(report.findings.is_empty() && report.unjudged.is_empty() && report.files > 1, "{report:?}");
+}

@@ -307,3 +307,53 @@ fn a_wrong_key_is_told_from_tampering() {
     assert!(matches!(&error, Error::WrongKey { have, need, .. } if have != need), "{error}");
     assert_eq!(error.kind(), Kind::Key);
 }
+
+#[test]
+fn a_reseal_waits_for_a_missing_key_and_then_goes_on_by_itself() {
+    let store = Store::new();
+    for (ms, tenant) in [(1, T1), (2, T2)] {
+        store.put(ms, tenant, b"k", b"v", 0);
+    }
+    store.compact();
+    let Store { rig, pool, tablet } = store;
+    drop((pool, tablet));
+    for tenant in [T1, T2] {
+        rig::add_key(&rig.keys, Owner::Tenant(tenant), Purpose::Data, 2);
+    }
+    rig.keys.forget(Owner::Tenant(T2), Purpose::Data, KeyEpoch(1));
+    let pool = rig.open();
+    let tablet = pool.tablet(TABLET).unwrap();
+    let is_resealed = || tablet.coverage().keys().all(|(_, epoch)| *epoch == KeyEpoch(2));
+    let operations = rig.disk.operations();
+    pool.request_reseal().unwrap();
+    pool.settle();
+    assert!(!is_resealed() && rig.disk.operations() == operations, "nothing is written for nothing");
+    assert_eq!(tablet.health(), Health::Serving, "nobody else is held up");
+    let old = rig::key_of(Owner::Tenant(T2), Purpose::Data, KeyEpoch(1));
+    rig.keys.insert(Owner::Tenant(T2), Purpose::Data, KeyEpoch(1), old).unwrap();
+    assert_eq!(pool.step(), Done::Nothing, "not at once");
+    rig.clock.advance(limits::KEYLESS_RETRY_MS);
+    pool.settle();
+    assert!(is_resealed(), "{:?}", tablet.coverage());
+}
+
+#[test]
+fn a_compaction_that_fails_for_what_is_no_input_says_so_and_is_tried_again_after_a_pause() {
+    let store = Store::new();
+    fill_both(&store, 30);
+    store.flush();
+    // What ends every file is made with the cluster's key.
+    store.rig.keys.forget(Owner::Cluster, Purpose::Mac, KeyEpoch(1));
+    store.tablet.request_compaction();
+    store.pool.settle();
+    let Health::WritesStopped { cause, .. } = store.tablet.health() else {
+        panic!("{:?}", store.tablet.health())
+    };
+    assert!(cause.contains("cluster") && cause.contains("mac"), "{cause}");
+    assert_eq!(store.entries(), 60);
+    rig::add_key(&store.rig.keys, Owner::Cluster, Purpose::Mac, 1);
+    store.rig.clock.advance(limits::RETRY_MS);
+    store.pool.settle();
+    assert_eq!(store.tablet.health(), Health::Serving);
+    assert_eq!(store.tablet.stats().bytes_by_level[0], 0, "and the request is not forgotten");
+}

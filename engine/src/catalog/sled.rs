@@ -71,7 +71,12 @@ fn try_open_db(dir: &Path) -> Result<sled::Db> {
 fn sync_files(dir: &Path) -> io::Result<()> {
     let blobs = dir.join("blobs");
     let disk = RealDisk;
-    for name in disk.list(&blobs).unwrap_or_default() {
+    let names = match disk.list(&blobs) {
+        Ok(names) => Some(names),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    for name in names.iter().flatten() {
         // sled may remove one meanwhile that it needs no more.
         match disk.open(&blobs.join(name)) {
             Ok(file) => file.sync()?,
@@ -80,7 +85,7 @@ fn sync_files(dir: &Path) -> io::Result<()> {
         }
     }
     disk.open(&dir.join("db"))?.sync()?;
-    if disk.list(&blobs).is_ok() {
+    if names.is_some() {
         disk.sync_dir(&blobs)?;
     }
     disk.sync_dir(dir)
@@ -172,7 +177,6 @@ impl Catalog for SledCatalog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
 
     fn put(key: &[u8], value: &[u8]) -> Change {
         Change::Put { key: key.to_vec(), value: value.to_vec() }
@@ -185,17 +189,6 @@ mod tests {
         });
         assert!(matches!(broken, Err(Error::Catalog { .. })));
         assert!(catalog.state().open.is_none());
-    }
-
-    fn copy(from: &Path, to: &Path) {
-        fs::create_dir_all(to).unwrap();
-        for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-            let target = to.join(entry.file_name());
-            match entry.file_type().unwrap().is_dir() {
-                true => copy(&entry.path(), &target),
-                false => drop(fs::copy(entry.path(), target).unwrap()),
-            }
-        }
     }
 
     #[test]
@@ -213,20 +206,22 @@ mod tests {
 
     #[test]
     fn a_catalog_that_went_back_refuses_every_call() {
-        let (dir, older) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let home = dir.path().join("catalog");
-        let catalog = SledCatalog::open(&home).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let (here, older) = (dir.path().join("here"), dir.path().join("older"));
+        // The folder as it was after the first commit.
+        SledCatalog::open(&older).unwrap().commit(&[put(b"a", b"1")]).unwrap();
+        let mut catalog = SledCatalog::open(&here).unwrap();
         catalog.commit(&[put(b"a", b"1")]).unwrap();
-        copy(&home, older.path());
         catalog.commit(&[put(b"b", b"1")]).unwrap();
         break_off(&catalog);
-        fs::remove_dir_all(&home).unwrap();
-        copy(older.path(), &home);
+        catalog.dir = older.clone();
         for _ in 0..2 {
             let refused = catalog.get(b"a").unwrap_err();
-            assert!(matches!(&refused, Error::CatalogWentBack { path } if *path == home), "{refused}");
+            assert!(matches!(&refused, Error::CatalogWentBack { path } if *path == older), "{refused}");
             assert!(matches!(catalog.scan(b""), Err(Error::CatalogWentBack { .. })));
             assert!(matches!(catalog.commit(&[put(b"b", b"1")]), Err(Error::CatalogWentBack { .. })));
         }
+        catalog.dir = here;
+        assert_eq!(catalog.scan(b"").unwrap().len(), 2, "and as it was left it goes on");
     }
 }

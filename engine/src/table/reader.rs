@@ -251,10 +251,9 @@ impl Table {
             OpenedStripe::Solo { tombstones, .. } => {
                 Ok(Some(tombstones.clone()).filter(|all| !all.is_empty()))
             }
-            OpenedStripe::Full(end) => end
-                .tombstones_at
-                .map(|first| self.tombstones_at(stripe, first, end.tombstone_blocks))
-                .transpose(),
+            OpenedStripe::Full(end) => {
+                end.tombstones_at.map(|first| self.tombstones_at(stripe, first, end)).transpose()
+            }
         }
     }
 
@@ -352,22 +351,22 @@ impl Table {
         Ok(Arc::new(filter.map_err(|damage| self.here(damage, place))?))
     }
 
-    fn tombstones_at(&self, stripe: usize, first: BlockPlace, blocks: u32) -> Result<Arc<Tombstones>> {
+    fn tombstones_at(&self, stripe: usize, first: BlockPlace, end: &StripeEnd) -> Result<Arc<Tombstones>> {
         let pick = |opened| if let Opened::Tombstones(all) = opened { Some(all) } else { None };
-        let read = || self.read_tombstones(stripe, first, blocks);
+        let read = || self.read_tombstones(stripe, first, end);
         self.cached(first.number, pick, read, |all| Opened::Tombstones(all.clone()))
     }
 
-    /// Reads all blocks of range tombstones: `first` and those behind it.
+    /// Reads all blocks of range tombstones: `first` and those behind it, as many as `end` says.
     pub(super) fn read_tombstones(
         &self,
         stripe: usize,
         first: BlockPlace,
-        blocks: u32,
+        end: &StripeEnd,
     ) -> Result<Arc<Tombstones>> {
         let mut all = Vec::new();
         let mut place = first;
-        for block in 0..blocks {
+        for block in 0..end.tombstone_blocks {
             if block > 0 {
                 let handle = self.files.file(self.meta.id)?;
                 place = self.content()?.file.block_after(&*handle, stripe, place)?;
@@ -375,6 +374,10 @@ impl Table {
             let bytes = self.read(stripe, place, BlockType::Tombstones)?;
             let some = tombstones::decode(&bytes).map_err(|damage| self.here(damage, place))?;
             all.extend(some.into_iter().map(Arc::new));
+        }
+        if all.len() != end.tombstones as usize {
+            let damage = Damage::of(Nature::Malformed, "another number of range tombstones in a stripe");
+            return Err(self.here(damage, first));
         }
         Ok(Arc::new(Tombstones::new(all)))
     }

@@ -19,14 +19,13 @@ struct Seen {
     tenant: TenantId,
     entries: u64,
     deletes: u64,
-    tombstones: u64,
     least: Stamp,
     greatest: Stamp,
 }
 
 impl Seen {
     fn new(tenant: TenantId) -> Self {
-        Self { tenant, entries: 0, deletes: 0, tombstones: 0, least: Stamp::MAX, greatest: Stamp::ZERO }
+        Self { tenant, entries: 0, deletes: 0, least: Stamp::MAX, greatest: Stamp::ZERO }
     }
 
     fn stamp(&mut self, stamp: Stamp) {
@@ -50,7 +49,6 @@ impl Seen {
             if key::tenant_of(&one.start) != self.tenant {
                 return Err(malformed("a range tombstone of another tenant"));
             }
-            self.tombstones += 1;
             self.stamp(one.stamp);
         }
         Ok(())
@@ -128,11 +126,8 @@ impl Table {
         if u64::from(end.data_blocks) + others + 1 != u64::from(row.blocks) {
             return Err(malformed("another number of blocks in a stripe").into());
         }
-        if let Some(place) = end.tombstones_at {
-            seen.note_tombstones(&*self.read_tombstones(at, place, end.tombstone_blocks)?)?;
-        }
-        if seen.tombstones != u64::from(end.tombstones) {
-            return Err(malformed("another number of range tombstones in a stripe").into());
+        if let Some(first) = end.tombstones_at {
+            seen.note_tombstones(&*self.read_tombstones(at, first, &end)?)?;
         }
         let before = found.len();
         if let (Some(index), Some(filter)) = (end.index, end.filter) {

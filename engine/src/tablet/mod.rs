@@ -313,6 +313,12 @@ impl Tablet {
         self.snapshot().tables.iter().flatten().find_map(|table| table.unreadable().map(Error::again))
     }
 
+    /// When tables whose key was missing are tried again: milliseconds since 1970. `None` if there are none.
+    pub(crate) fn keyless_until(&self) -> Option<u64> {
+        let requests = lock(&self.requests);
+        (!requests.keyless.0.is_empty()).then_some(requests.keyless.1)
+    }
+
     /// Tables found damaged or unreadable when the tablet was opened or read by background work.
     #[must_use]
     pub fn damaged(&self) -> Vec<TableId> {

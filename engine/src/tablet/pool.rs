@@ -150,12 +150,18 @@ impl Pool {
             let path = path.to_owned();
             move |source| Error::io(verb, &path, source)
         };
+        let is_new = disk.list(&config.dir).is_err();
         disk.create_dir(&config.dir).map_err(io("create folder", &config.dir))?;
         let lock = take_lock(&*disk, &config.dir)?;
         let tables = config.dir.join("tables");
         disk.create_dir(&tables).map_err(io("create folder", &tables))?;
-        disk.sync_dir(&config.dir).map_err(io("sync folder", &config.dir))?;
         let catalog = (parts.catalog)(&config.dir)?;
+        // The catalog's folder is in it too, and must be there for as long as what is committed there.
+        disk.sync_dir(&config.dir).map_err(io("sync folder", &config.dir))?;
+        if let Some(parent) = config.dir.parent().filter(|_| is_new) {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            disk.sync_dir(parent).map_err(io("sync folder", parent))?;
+        }
         let has_tables = !disk.list(&tables).map_err(io("list", &tables))?.is_empty();
         check_identity(&*catalog, &parts.sealer, parts.node, has_tables)?;
         let now_ms = parts.clock.now_ms();

@@ -34,7 +34,7 @@ pub(crate) enum Shift {
     All,
     /// Only what must not wait behind a compaction.
     Urgent,
-    /// Only what can wait: compaction and scrub.
+    /// Only what can wait: compaction, scrub, removal of files.
     Patient,
 }
 
@@ -57,6 +57,8 @@ struct Rooms {
     compacting: BTreeSet<TabletId>,
     /// Tablets that may have something to compact.
     compactable: BTreeSet<TabletId>,
+    /// Tablets where a key was missing, and when to look again: milliseconds since 1970.
+    later: BTreeMap<TabletId, u64>,
     /// The tablet whose turn it was last, so that all get theirs.
     turn: Option<TabletId>,
 }
@@ -139,6 +141,13 @@ impl Board {
         }
     }
 
+    /// A tablet that waits for a key is looked at again when it is time to.
+    pub(crate) fn look_later(&self, tablet: &Tablet) {
+        if let Some(at_ms) = tablet.keyless_until() {
+            self.rooms().later.insert(tablet.id(), at_ms);
+        }
+    }
+
     /// The most pressing work that nobody is at. Give it back with [`Board::release`].
     pub(crate) fn claim(&self, shift: Shift) -> Option<Task> {
         let mut rooms = self.rooms();
@@ -160,9 +169,7 @@ impl Board {
 
     fn may_remove(&self) -> bool {
         let now_ms = self.ground.clock.now_ms();
-        // A clock that went back must not keep us waiting for ever.
-        let is_due = |at: u64| now_ms >= at || at - now_ms > limits::RETRY_MS;
-        lock(&self.removal).as_ref().is_none_or(|(_, at)| is_due(*at))
+        lock(&self.removal).as_ref().is_none_or(|(_, at)| is_due(*at, now_ms, limits::RETRY_MS))
     }
 
     /// Notes how a removal went; after a failure other work goes first for a while.
@@ -230,7 +237,9 @@ impl Rooms {
     fn claim_compaction(&mut self, ground: &Ground) -> Option<Task> {
         let now_ms = ground.clock.now_ms();
         let called = std::mem::take(&mut *lock(&ground.attention));
-        self.compactable.extend(called.into_iter().filter(|id| self.tablets.contains_key(id)));
+        let due = self.later.extract_if(.., |_, at| is_due(*at, now_ms, limits::KEYLESS_RETRY_MS));
+        let called = called.into_iter().chain(due.map(|(id, _)| id));
+        self.compactable.extend(called.filter(|id| self.tablets.contains_key(id)));
         let after = self.turn.map_or(TabletId(0), |turn| TabletId(turn.0.wrapping_add(1)));
         let in_turn = self.compactable.range(after..).chain(self.compactable.range(..after));
         let id = in_turn.copied().find(|id| {
@@ -243,6 +252,12 @@ impl Rooms {
         self.turn = Some(id);
         Some(Task::Compact(tablet))
     }
+}
+
+/// Whether it is time for what waits until `at_ms`, at most `pause_ms` from when it began: a clock that went back must not
+/// keep it waiting for ever.
+fn is_due(at_ms: u64, now_ms: u64, pause_ms: u64) -> bool {
+    now_ms >= at_ms || at_ms - now_ms > pause_ms
 }
 
 fn may_compact(tablet: &Tablet, now_ms: u64) -> bool {

@@ -20,8 +20,18 @@ use crate::tablet::{Requests, Tablet, lock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Does one compaction of `tablet` if it needs one. Tells whether it did.
-pub(super) fn compact(tablet: &Tablet) -> Result<bool> {
+/// What came of looking for a compaction.
+pub(super) enum Looked {
+    /// One was done.
+    Compacted,
+    /// There was none to do.
+    Rested,
+    /// Tables could not be read. They are set aside: the next look goes around them, and writes go on.
+    WentAround,
+}
+
+/// Does one compaction of `tablet` if it needs one.
+pub(super) fn compact(tablet: &Tablet) -> Result<Looked> {
     let _one = lock(&tablet.compacting);
     if tablet.is_closed() {
         return Err(Error::Closed);
@@ -37,16 +47,22 @@ pub(super) fn compact(tablet: &Tablet) -> Result<bool> {
         level0_tables: crate::limits::LEVEL0_COMPACT_TABLES,
     };
     let busy = set_aside(tablet, requests, &snapshot);
+    let chosen = pick(&snapshot.levels, &busy, &wanted, &sizes);
     let (mut edit, mut is_asked) = (Edit::empty(tablet.id()), false);
-    match pick(&snapshot.levels, &busy, &wanted, &sizes) {
+    match chosen {
         Choice::Rest => {
             finish_requests(tablet, &wanted);
-            return Ok(false);
+            return Ok(Looked::Rested);
         }
         Choice::Move { tables, to } => edit.moved = tables.into_iter().map(|id| (id, to)).collect(),
         Choice::Drop { tables } => edit.removed = tables,
         Choice::Merge { tables, to, reason } => {
-            merge(tablet, &snapshot, &policy, (&tables, to), &mut edit)?;
+            match merge(tablet, &snapshot, &policy, (&tables, to), &mut edit) {
+                Err(error) if note_unreadable(tablet, &snapshot, &tables, &error) => {
+                    return Ok(Looked::WentAround);
+                }
+                merged => merged?,
+            }
             is_asked = reason == Reason::Asked;
         }
     }
@@ -55,7 +71,7 @@ pub(super) fn compact(tablet: &Tablet) -> Result<bool> {
         lock(&tablet.requests).compact_all = false;
     }
     ground.counters.compactions.add(1);
-    Ok(true)
+    Ok(Looked::Compacted)
 }
 
 fn wanted(tablet: &Tablet, requests: &Requests, policy: &Policy, levels: &Levels) -> Wanted {
@@ -85,9 +101,12 @@ fn set_aside(tablet: &Tablet, requests: Requests, snapshot: &Snapshot) -> BTreeS
     busy
 }
 
-/// Requests that a rest shows to be done are done, unless somebody has asked anew meanwhile.
+/// Requests that a rest shows to be done are done, unless somebody has asked anew meanwhile or a key is waited for.
 fn finish_requests(tablet: &Tablet, done: &Wanted) {
     let mut requests = lock(&tablet.requests);
+    if !requests.keyless.0.is_empty() {
+        return;
+    }
     requests.compact_all &= !done.compact_all;
     requests.reseal &= done.reseal.is_empty();
 }
@@ -105,8 +124,8 @@ fn merge(
     let inputs: Vec<Vec<Arc<Table>>> = snapshot.tables.iter().map(chosen).collect();
     let skipped: BTreeSet<Owner> =
         policy.dropped.iter().map(|tenant| crate::table::owner_of(*tenant)).collect();
-    let (cursors, tombstones) =
-        open_inputs(&inputs, &skipped).map_err(|error| note_unreadable(tablet, &inputs, error))?;
+    check_keys(tablet, &inputs, &skipped)?;
+    let (cursors, tombstones) = open_inputs(&inputs, &skipped)?;
     let below = spans_below(&snapshot.levels, ids, to);
     let job = Job {
         sealer: &ground.sealer,
@@ -122,13 +141,22 @@ fn merge(
     };
     let tombstones = Arc::new(Tombstones::new(tombstones));
     let mut cursor = MergeCursor::new(cursors);
-    let output = write(&job, &mut cursor, tombstones, tablet)
-        .map_err(|error| note_unreadable(tablet, &inputs, error))?;
+    let output = write(&job, &mut cursor, tombstones, tablet)?;
     ground.counters.compaction_read_bytes.add(inputs.iter().flatten().map(|table| table.meta().bytes).sum());
     ground.counters.compaction_written_bytes.add(output.tables.iter().map(|meta| meta.bytes).sum());
     edit.removed = ids.iter().copied().collect();
     edit.floors = output.floors;
     edit.added = output.tables.into_iter().map(|meta| (to, meta)).collect();
+    Ok(())
+}
+
+/// Every key that a merge needs is there: better than to find that out at its end, once a minute.
+fn check_keys(tablet: &Tablet, inputs: &[Vec<Arc<Table>>], skipped: &BTreeSet<Owner>) -> Result<()> {
+    let stripes = inputs.iter().flatten().flat_map(|table| &table.meta().stripes);
+    let needed: BTreeSet<_> = stripes.map(|stripe| (stripe.owner, stripe.epoch)).collect();
+    for (owner, epoch) in needed.into_iter().filter(|(owner, _)| !skipped.contains(owner)) {
+        tablet.ground.sealer.keys().key(owner, Purpose::Data, epoch)?;
+    }
     Ok(())
 }
 
@@ -164,25 +192,27 @@ fn spans_below(levels: &Levels, inputs: &BTreeSet<TableId>, to: u8) -> Vec<KeyRa
     spans
 }
 
-/// An input that cannot be read is set aside, so that the next pick goes around it; the error stays what it is.
-fn note_unreadable(tablet: &Tablet, inputs: &[Vec<Arc<Table>>], error: Error) -> Error {
-    let inputs = inputs.iter().flatten().map(|table| table.meta());
+/// Sets aside those of the inputs `ids` that could not be read, so that the next pick goes around them. Tells whether any was.
+fn note_unreadable(tablet: &Tablet, snapshot: &Snapshot, ids: &BTreeSet<TableId>, error: &Error) -> bool {
+    let inputs = snapshot.levels.tables().filter(|meta| ids.contains(&meta.id));
     let mut requests = lock(&tablet.requests);
-    match &error {
+    match error {
         Error::Damaged(damage) => {
-            for meta in inputs.filter(|meta| damage.place.contains(&meta.id.to_string())) {
-                if requests.damaged.insert(meta.id) {
-                    tablet.ground.counters.damaged_tables.add(1);
-                }
-            }
+            let is_named = |meta: &&Arc<TableMeta>| damage.place.contains(&meta.id.to_string());
+            let damaged: Vec<TableId> = inputs.filter(is_named).map(|meta| meta.id).collect();
+            let found = damaged.into_iter().filter(|id| requests.damaged.insert(*id)).count() as u64;
+            tablet.ground.counters.damaged_tables.add(found);
+            found > 0
         }
         Error::KeyMissing { owner, .. } | Error::WrongKey { owner, .. } => {
             let has_stripe =
                 |meta: &&Arc<TableMeta>| meta.stripes.iter().any(|stripe| stripe.owner == *owner);
-            requests.keyless.0.extend(inputs.filter(has_stripe).map(|meta| meta.id));
+            let keyless: Vec<TableId> = inputs.filter(has_stripe).map(|meta| meta.id).collect();
+            let is_any = !keyless.is_empty();
+            requests.keyless.0.extend(keyless);
             requests.keyless.1 = tablet.ground.clock.now_ms().saturating_add(crate::limits::KEYLESS_RETRY_MS);
+            is_any
         }
-        _ => {}
+        _ => false,
     }
-    error
 }

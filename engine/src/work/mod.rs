@@ -15,6 +15,7 @@ use crate::ids::{TableId, TabletId};
 use crate::tablet::health::Work;
 use crate::tablet::{Tablet, lock};
 use board::{Board, Shift, Task};
+use compact::Looked;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -127,9 +128,16 @@ fn run(board: &Board, task: &Task) -> Done {
             flush::flush_oldest(tablet).map(|()| Done::Flushed(tablet.id())),
         ),
         Task::Compact(tablet) => {
-            let result = compact::compact(tablet).map(|worked| match worked {
-                true => Done::Compacted(tablet.id()),
-                false => Done::Rested(tablet.id()),
+            let result = compact::compact(tablet).map(|looked| match looked {
+                Looked::Compacted => Done::Compacted(tablet.id()),
+                Looked::Rested => {
+                    board.look_later(tablet);
+                    Done::Rested(tablet.id())
+                }
+                Looked::WentAround => {
+                    board.ground.counters.work_failed.add(1);
+                    Done::Failed(Some(tablet.id()))
+                }
             });
             settle(board, tablet, Work::Compaction, result)
         }
@@ -138,10 +146,18 @@ fn run(board: &Board, task: &Task) -> Done {
 
 fn scrub_one(board: &Board) -> Done {
     let next = lock(&board.scrub).take();
-    let Some((table, with_keys)) = next else { return Done::Rested(TabletId(0)) };
-    let found = scrub::scrub_table(&board.ground, &table, with_keys);
-    lock(&board.scrub).note(&table, found);
-    Done::Scrubbed(table.meta().id)
+    let Some(file) = next else { return Done::Rested(TabletId(0)) };
+    let walk = || scrub::scrub_table(&board.ground, &file.table, file.with_keys);
+    let found = match catch_unwind(AssertUnwindSafe(walk)) {
+        Ok(found) => found.map_err(|error| with_sources(&error)),
+        Err(panic) => Err(format!("the scrub panicked: {}", panic_text(&*panic))),
+    };
+    if found.is_err() {
+        board.ground.counters.work_failed.add(1);
+    }
+    let id = file.table.meta().id;
+    lock(&board.scrub).note(&file, found);
+    Done::Scrubbed(id)
 }
 
 /// Writes the outcome of work into the tablet's health and puts it back on the board.
@@ -160,8 +176,6 @@ fn settle(board: &Board, tablet: &Arc<Tablet>, work: Work, result: Result<Done>)
             let cause = with_sources(&error);
             let now_ms = board.ground.clock.now_ms();
             match error.kind() {
-                // What cannot be read has been set aside; compaction goes around it and writes go on.
-                Kind::Damaged | Kind::Key if work == Work::Compaction => {}
                 // Our bug: a table or an edit over a limit that should have been kept before.
                 Kind::Invalid => tablet.fence(cause),
                 _ => tablet.set_health(|health| health.after_failure(work, cause, now_ms)),

@@ -33,9 +33,22 @@ pub struct ScrubReport {
 /// A scrub under way.
 #[derive(Default)]
 pub(crate) struct ScrubJob {
+    /// Which scrub of this pool it is.
+    number: u64,
     left: Vec<Arc<Table>>,
+    /// Files that workers are at.
+    in_hand: usize,
     with_keys: bool,
     report: ScrubReport,
+}
+
+/// A file to walk.
+pub(crate) struct ScrubFile {
+    pub(crate) table: Arc<Table>,
+    /// Whether to open its blocks too.
+    pub(crate) with_keys: bool,
+    /// For which scrub.
+    number: u64,
 }
 
 impl Pool {
@@ -48,7 +61,9 @@ impl Pool {
             tables.map(|table| (table.meta().id, table.clone())).collect();
         let left: Vec<_> = by_id.into_values().rev().collect();
         let report = ScrubReport { is_done: left.is_empty(), ..ScrubReport::default() };
-        *lock(&self.board.scrub) = ScrubJob { left, with_keys, report };
+        let mut scrub = lock(&self.board.scrub);
+        *scrub = ScrubJob { number: scrub.number + 1, left, in_hand: 0, with_keys, report };
+        drop(scrub);
         self.ground.bell.ring();
     }
 
@@ -64,26 +79,33 @@ impl ScrubJob {
         !self.left.is_empty()
     }
 
-    /// The next file, and whether to open its blocks.
-    pub(crate) fn take(&mut self) -> Option<(Arc<Table>, bool)> {
-        self.left.pop().map(|table| (table, self.with_keys))
+    /// The next file. Give it back with [`ScrubJob::note`].
+    pub(crate) fn take(&mut self) -> Option<ScrubFile> {
+        let table = self.left.pop()?;
+        self.in_hand += 1;
+        Some(ScrubFile { table, with_keys: self.with_keys, number: self.number })
     }
 
-    pub(crate) fn note(&mut self, table: &Table, found: Result<Vec<Damage>>) {
+    /// Notes what was found in a file, or why it could not be judged.
+    pub(crate) fn note(&mut self, file: &ScrubFile, found: Result<Vec<Damage>, String>) {
+        if file.number != self.number {
+            return;
+        }
+        self.in_hand -= 1;
         let report = &mut self.report;
         report.files += 1;
-        report.bytes += table.meta().bytes;
+        report.bytes += file.table.meta().bytes;
         match found {
             Ok(found) => {
                 report.findings_count += found.len() as u64;
                 let room = limits::SCRUB_FINDINGS_MAX - report.findings.len();
                 report.findings.extend(found.into_iter().take(room));
             }
-            Err(error) => {
-                report.unjudged.insert(table.meta().id, error.to_string());
+            Err(cause) => {
+                report.unjudged.insert(file.table.meta().id, cause);
             }
         }
-        report.is_done = self.left.is_empty();
+        report.is_done = self.left.is_empty() && self.in_hand == 0;
     }
 }
 
@@ -105,4 +127,59 @@ pub(crate) fn scrub_table(ground: &Ground, table: &Table, with_keys: bool) -> Re
         ground.counters.damaged_tables.add(1);
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::DiskFile;
+    use crate::key::KeyRange;
+    use crate::stamp::Stamp;
+    use crate::table::TableMeta;
+
+    struct NoFiles;
+
+    impl TableFiles for NoFiles {
+        fn file(&self, _: TableId) -> Result<Arc<dyn DiskFile>> {
+            Err(Error::Closed)
+        }
+
+        fn dropped(&self, _: TableId) {}
+    }
+
+    fn table(n: u8) -> Arc<Table> {
+        let meta = TableMeta {
+            id: TableId([n; 16]),
+            bytes: 10,
+            content: [0; 32],
+            crc32: 0,
+            ends: [0; 32],
+            least: Vec::new(),
+            greatest: Vec::new(),
+            span: KeyRange::all(),
+            entries: 0,
+            deletes: 0,
+            tombstones: 0,
+            least_stamp: Stamp::ZERO,
+            greatest_stamp: Stamp::ZERO,
+            stripes: Vec::new(),
+        };
+        Arc::new(Table::shut(Arc::new(NoFiles), Arc::new(meta), Error::Closed))
+    }
+
+    #[test]
+    fn a_scrub_is_done_when_the_last_worker_is_and_counts_its_own_files_only() {
+        let mut job = ScrubJob { number: 1, left: vec![table(1), table(2)], ..ScrubJob::default() };
+        let (one, two) = (job.take().unwrap(), job.take().unwrap());
+        assert!(job.take().is_none() && !job.has_more());
+        job.note(&one, Ok(Vec::new()));
+        assert!(!job.report.is_done, "another worker is still at it");
+        job.note(&two, Err("no key".to_owned()));
+        assert!(job.report.is_done);
+        assert_eq!((job.report.files, job.report.bytes, job.report.unjudged.len()), (2, 20, 1));
+        // A new scrub is not told of what an earlier one had in hand.
+        let mut next = ScrubJob { number: 2, left: vec![table(3)], ..ScrubJob::default() };
+        next.note(&one, Ok(Vec::new()));
+        assert_eq!(next.report, ScrubReport::default());
+    }
 }
