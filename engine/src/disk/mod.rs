@@ -37,6 +37,12 @@ pub trait DiskFile: Send + Sync {
     /// What the system says, `StorageFull` among it; part of the bytes may have been written.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
+    /// Asks the system to begin writing out `bytes` bytes from `offset` on, so that `sync` finds less to wait for. A hint: makes
+    /// nothing durable, and fails silently.
+    fn write_out(&self, offset: u64, bytes: u64) {
+        let _ = (offset, bytes);
+    }
+
     /// Makes length and content durable.
     ///
     /// # Errors

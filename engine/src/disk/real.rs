@@ -4,6 +4,7 @@ use super::lock::RealLock;
 use super::{DirLock, Disk, DiskFile};
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +22,12 @@ impl DiskFile for RealFile {
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.0.write_all_at(bytes, offset)
+    }
+
+    fn write_out(&self, offset: u64, bytes: u64) {
+        // On Linux this begins the writing of dirty pages, and drops clean ones from the page cache. Called once for what was
+        // written just now it finds dirty ones only. A failure leaves more to the sync, which tells it.
+        let _ = rustix::fs::fadvise(&self.0, offset, NonZeroU64::new(bytes), rustix::fs::Advice::DontNeed);
     }
 
     fn sync(&self) -> io::Result<()> {

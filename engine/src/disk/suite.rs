@@ -24,6 +24,8 @@ fn bytes_come_back(disk: &dyn Disk, dir: &Path) {
     let mut out = [0; 5];
     file.read_exact_at(&mut out, 6).expect("read");
     assert_eq!(&out, b"World");
+    file.write_out(0, 11);
+    file.write_out(4 << 10, 0);
     file.sync().expect("sync");
     let again = disk.open(&path).expect("open");
     assert_eq!(again.len().expect("length"), 11);

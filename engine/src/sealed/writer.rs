@@ -17,6 +17,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 const BUFFER_BYTES: usize = 256 << 10;
+/// Bytes after which the system is asked to begin writing them out: what is left for the sync is then a few milliseconds.
+const WRITE_OUT_BYTES: u64 = 1 << 20;
+/// The system writes whole pages.
+const PAGE_BYTES: u64 = 4 << 10;
 
 /// What a finished block file is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +59,8 @@ pub struct BlockFileWriter {
     buffer: Vec<u8>,
     /// Bytes already handed to the disk.
     written: u64,
+    /// Bytes the disk was asked to begin writing out.
+    written_out: u64,
     blocks: u32,
     rows: Vec<DirectoryRow>,
     stripe: Option<Stripe>,
@@ -89,6 +95,7 @@ impl BlockFileWriter {
             kind,
             buffer,
             written: 0,
+            written_out: 0,
             blocks: 0,
             rows: Vec::new(),
             stripe: None,
@@ -248,6 +255,12 @@ impl BlockFileWriter {
         self.crc32.update(&self.buffer);
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
+        // Whole pages, and each of them once.
+        let until = self.written / PAGE_BYTES * PAGE_BYTES;
+        if until - self.written_out >= WRITE_OUT_BYTES {
+            self.file.write_out(self.written_out, until - self.written_out);
+            self.written_out = until;
+        }
         Ok(())
     }
 }
