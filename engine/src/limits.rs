@@ -81,7 +81,8 @@ pub const TABLETS_MAX: usize = 16_384;
 pub const SCAN_ENTRIES_MAX: usize = 10_000;
 /// Bytes of keys and values one scan call returns at most (at least one entry is).
 pub const SCAN_BYTES_MAX: usize = 8 << 20;
-/// Versions one scan call steps over at most: what bounds the time of a page where most rows are deleted.
+/// Versions one scan call steps over at most, a KiB of a value counted like one: what bounds the time of a page where most rows
+/// are deleted.
 pub const SCAN_STEPS_MAX: usize = 100_000;
 /// Versions one history call returns at most.
 pub const HISTORY_ENTRIES_MAX: usize = 1_000;

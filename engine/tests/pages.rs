@@ -140,3 +140,48 @@ fn what_happened_to_a_key_at_one_stamp_stays_on_one_page() {
         page = tablet.view_as_of(next).unwrap().history(T1, C, b"k", 1).unwrap();
     }
 }
+
+#[test]
+fn large_values_that_nobody_sees_count_like_many_rows() {
+    let (_pool, tablet) = roomy(5);
+    let (rows, value) = (2_000_u64, vec![7; 64 << 10]);
+    for n in 0..rows {
+        let mut batch = Batch::new(LogIndex(1 + n));
+        batch.put(T1, C, &key(n as usize), &value, Stamp::new(START_MS + n, 0), 0).unwrap();
+        tablet.apply(&batch).unwrap();
+    }
+    let mut batch = Batch::new(LogIndex(1 + rows));
+    batch.delete_range(T1, C, b"", None, Stamp::new(START_MS + rows, 0)).unwrap();
+    tablet.apply(&batch).unwrap();
+    for is_reverse in [false, true] {
+        let pages = pages(&tablet, &Scan { is_reverse, ..Scan::all(T1, C) });
+        assert_eq!((pages.len(), pages.iter().all(|page| page.entries.is_empty())), (2, true));
+    }
+}
+
+#[test]
+fn a_cursor_from_elsewhere_leads_to_nothing_outside_the_bounds() {
+    let (_pool, tablet) = roomy(6);
+    let mut batch = Batch::new(LogIndex(1));
+    (0..9).for_each(|n| batch.put(T1, C, &key(n), b"v", Stamp::new(START_MS, n as u16), 0).unwrap());
+    tablet.apply(&batch).unwrap();
+    let view = tablet.view(START_MS).unwrap();
+    for (is_reverse, after, want) in [
+        (false, 0, vec![3, 4, 5]),
+        (false, 4, vec![5]),
+        (true, 8, vec![5, 4, 3]),
+        (true, 4, vec![3]),
+        (false, 8, vec![]),
+    ] {
+        let (start, end) = (Some(key(3)), Some(key(6)));
+        let scan = Scan { is_reverse, start, end, ..Scan::all(T1, C) };
+        let cursor = ScanCursor { at: view.at(), now_ms: START_MS, after: key(after) };
+        let page = view.scan(&scan, Some(&cursor)).unwrap();
+        let found: Vec<_> = page.entries.into_iter().map(|entry| entry.key).collect();
+        assert_eq!(
+            found,
+            want.into_iter().map(key).collect::<Vec<_>>(),
+            "after {after}, reverse {is_reverse}"
+        );
+    }
+}

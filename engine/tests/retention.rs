@@ -329,10 +329,20 @@ fn a_reseal_waits_for_a_missing_key_and_then_goes_on_by_itself() {
     pool.settle();
     assert!(!is_resealed() && rig.disk.operations() == operations, "nothing is written for nothing");
     assert_eq!(tablet.health(), Health::Serving, "nobody else is held up");
+    // A clock that goes back far keeps nobody waiting for ever, and nobody busy either.
+    rig.clock.set(START_MS - 10 * limits::KEYLESS_RETRY_MS);
+    assert!(pool.settle() < 10 && !is_resealed());
     let old = rig::key_of(Owner::Tenant(T2), Purpose::Data, KeyEpoch(1));
     rig.keys.insert(Owner::Tenant(T2), Purpose::Data, KeyEpoch(1), old).unwrap();
     assert_eq!(pool.step(), Done::Nothing, "not at once");
+    pool.settle();
+    assert!(!is_resealed());
     rig.clock.advance(limits::KEYLESS_RETRY_MS);
+    pool.settle();
+    assert!(is_resealed(), "{:?}", tablet.coverage());
+    // The wish is fulfilled: the next rotation rewrites nothing unasked.
+    rig::add_key(&rig.keys, Owner::Tenant(T1), Purpose::Data, 3);
+    pool.set_policy(Policy::default());
     pool.settle();
     assert!(is_resealed(), "{:?}", tablet.coverage());
 }

@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of sled's own cache: manifests are read once, at start.
 const CACHE_BYTES: u64 = 8 << 20;
+/// Bytes of sled's files that are written anew at a time.
+const PIECE_BYTES: usize = 1 << 20;
 /// How often, and after which pause, a database that is still locked is tried again.
 const LOCKED_TRIES_MAX: u32 = 300;
 const LOCKED_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
@@ -91,6 +93,24 @@ fn sync_files(dir: &Path) -> io::Result<()> {
     disk.sync_dir(dir)
 }
 
+/// Writes every byte of sled's files again, where it stands. After a failed sync the system believes bytes to be written that may
+/// not be; once each of them is new to it, the next sync means what it says.
+fn write_anew(dir: &Path) -> io::Result<()> {
+    let (disk, blobs) = (RealDisk, dir.join("blobs"));
+    let names = disk.list(&blobs).unwrap_or_default();
+    for path in names.iter().map(|name| blobs.join(name)).chain([dir.join("db")]) {
+        let file = disk.open(&path)?;
+        let bytes = file.len()?;
+        let mut piece = vec![0; PIECE_BYTES];
+        for at in (0..bytes).step_by(PIECE_BYTES) {
+            let piece = &mut piece[..PIECE_BYTES.min(usize::try_from(bytes - at).unwrap_or(PIECE_BYTES))];
+            file.read_exact_at(piece, at)?;
+            file.write_all_at(piece, at)?;
+        }
+    }
+    sync_files(dir)
+}
+
 impl SledCatalog {
     /// Opens the catalog in `dir`, created if it is not there.
     ///
@@ -109,8 +129,12 @@ impl SledCatalog {
     fn open_again(&self, state: &mut State) -> Result<sled::Db> {
         let db = open_db(&self.dir)?;
         let get = |key: &[u8]| guarded("get", || Ok(db.get(key)?.map(|value| value.to_vec())));
-        let is_kept = state.recent.is_kept(get)?;
-        if is_kept { Ok(db) } else { Err(Error::CatalogWentBack { path: self.dir.clone() }) }
+        if !state.recent.is_kept(get)? {
+            return Err(Error::CatalogWentBack { path: self.dir.clone() });
+        }
+        // Nobody else writes now: sled is idle, and this catalog's lock is held.
+        write_anew(&self.dir).map_err(|error| failed("write anew", &error.into()))?;
+        Ok(db)
     }
 
     /// Does `work` on the open database; one that fails is closed.

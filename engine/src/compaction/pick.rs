@@ -59,6 +59,8 @@ pub struct Wanted {
     pub dropped: BTreeSet<TenantId>,
     /// Everything is to be merged down.
     pub compact_all: bool,
+    /// Tables of level 0 that come of a merge among the newest.
+    pub settled: BTreeSet<TableId>,
 }
 
 /// When a level is too large.
@@ -77,7 +79,7 @@ pub struct Sizes {
 pub fn pick(levels: &Levels, busy: &BTreeSet<TableId>, wanted: &Wanted, sizes: &Sizes) -> Choice {
     drop_whole(levels, busy, wanted)
         .or_else(|| merge_level0(levels, busy, sizes))
-        .or_else(|| merge_newest(levels, busy, sizes))
+        .or_else(|| merge_newest(levels, busy, wanted, sizes))
         .or_else(|| merge_by_size(levels, busy, sizes))
         .or_else(|| rewrite_dropped(levels, busy, wanted))
         .or_else(|| rewrite(levels, busy, Reason::Reseal, |meta| has_old_epoch(meta, wanted)))
@@ -153,11 +155,11 @@ fn merge_level0(levels: &Levels, busy: &BTreeSet<TableId>, sizes: &Sizes) -> Opt
 }
 
 /// Where a table that cannot be read keeps level 0 from being merged down, the ones newer than it are merged among themselves, so
-/// that writes can go on until it is repaired.
-fn merge_newest(levels: &Levels, busy: &BTreeSet<TableId>, sizes: &Sizes) -> Option<Choice> {
+/// that writes can go on until it is repaired. Each is merged so once: what comes of it may be no fewer tables.
+fn merge_newest(levels: &Levels, busy: &BTreeSet<TableId>, wanted: &Wanted, sizes: &Sizes) -> Option<Choice> {
     let level0 = levels.levels.first()?;
-    let newest: BTreeSet<TableId> =
-        level0.iter().map(|meta| meta.id).take_while(|id| !busy.contains(id)).collect();
+    let is_new = |id: &TableId| !busy.contains(id) && !wanted.settled.contains(id);
+    let newest: BTreeSet<TableId> = level0.iter().map(|meta| meta.id).take_while(is_new).collect();
     let is_blocked = level0.len() >= sizes.level0_tables && newest.len() >= 2 * sizes.level0_tables;
     if is_blocked { merge(newest, 0, Reason::Level0, busy) } else { None }
 }
@@ -229,4 +231,56 @@ fn merge_all(levels: &Levels, busy: &BTreeSet<TableId>, wanted: &Wanted) -> Opti
     let deepest = levels.levels.iter().rposition(|level| !level.is_empty())?;
     let tables = levels.tables().map(|meta| meta.id).collect();
     if wanted.compact_all { merge(tables, deepest.max(1), Reason::Asked, busy) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stamp::Stamp;
+    use crate::table::StripeMeta;
+
+    fn id(n: u8) -> TableId {
+        TableId([n; 16])
+    }
+
+    fn table(n: u8) -> Arc<TableMeta> {
+        let (owner, stamp) = (owner_of(TenantId(1)), Stamp(u64::from(n)));
+        Arc::new(TableMeta {
+            id: id(n),
+            bytes: 100,
+            content: [0; 32],
+            crc32: 0,
+            ends: [0; 32],
+            least: Vec::new(),
+            greatest: Vec::new(),
+            span: KeyRange::all(),
+            entries: 1,
+            deletes: 0,
+            tombstones: 0,
+            least_stamp: stamp,
+            greatest_stamp: stamp,
+            stripes: vec![StripeMeta { owner, epoch: KeyEpoch(1), bytes: 100, entries: 1 }],
+        })
+    }
+
+    #[test]
+    fn behind_a_table_that_cannot_be_read_the_newest_are_merged_once() {
+        let sizes = Sizes { level1_bytes: 1_000, ratio: 10, level0_tables: 4 };
+        let mut levels = Levels { range: KeyRange::all(), ..Levels::default() };
+        levels.levels[0] = (0..9).rev().map(table).collect();
+        let ids = |all: std::ops::Range<u8>| all.map(id).collect::<BTreeSet<_>>();
+        let merge = |tables| Choice::Merge { tables, to: 0, reason: Reason::Level0 };
+        let (busy, mut wanted) = (ids(0..1), Wanted::default());
+        assert_eq!(pick(&levels, &busy, &wanted, &sizes), merge(ids(1..9)));
+        // What came of it is as many tables again: there is nothing to gain.
+        wanted.settled = ids(1..9);
+        assert_eq!(pick(&levels, &busy, &wanted, &sizes), Choice::Rest);
+        levels.levels[0] = (0..17).rev().map(table).collect();
+        assert_eq!(pick(&levels, &busy, &wanted, &sizes), merge(ids(9..17)));
+        // Once it can be read all go down.
+        let Choice::Merge { tables, to: 1, .. } = pick(&levels, &ids(0..0), &wanted, &sizes) else {
+            panic!("not merged down")
+        };
+        assert_eq!(tables, ids(0..17));
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::merge_cursor::MergeCursor;
 use super::visibility::{Moment, covering, is_visible};
-use super::{Cursor, OwnedSlot};
+use super::{Cursor, OwnedSlot, Slot};
 use crate::error::Result;
 use crate::key::{self, KeyRange};
 use crate::range_tombstone::Tombstones;
@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 /// Steps over versions of one row before seeking past them: a seek costs about this many.
 const STEPS_BEFORE_SEEK: usize = 8;
+/// Bytes of a value that count as one step.
+const STEP_VALUE_BYTES: usize = 1 << 10;
 
 /// A row that a reader sees.
 #[derive(Clone, PartialEq, Eq)]
@@ -119,14 +121,18 @@ impl Scanner {
         }
     }
 
-    /// What a reader sees of `self.row`, if `newest` is its newest version at or before the moment.
-    fn seen(&self, newest: (Stamp, OwnedSlot)) -> Option<(Stamp, OwnedSlot)> {
+    /// What a reader sees where the walk stands, if `stamp` is that of the newest version at or before the moment. What it does
+    /// not see is not copied.
+    fn seen(&self, stamp: Stamp) -> Option<(Stamp, OwnedSlot)> {
+        let slot = self.cursor.slot();
         let covered = covering(&self.tombstones, &self.row, self.moment.at);
-        is_visible(newest.1.as_slot(), newest.0, covered, self.moment).then_some(newest)
+        is_visible(slot, stamp, covered, self.moment).then(|| (stamp, slot.to_owned()))
     }
 
+    /// One version on. A large value counts as many: it was read all the same.
     fn step(&mut self) -> Result<()> {
-        self.steps_left = self.steps_left.saturating_sub(1);
+        let value_bytes = if let Slot::Put { value, .. } = self.cursor.slot() { value.len() } else { 0 };
+        self.steps_left = self.steps_left.saturating_sub(1 + value_bytes / STEP_VALUE_BYTES);
         if self.is_reverse { self.cursor.prev() } else { self.cursor.next() }
     }
 
@@ -143,19 +149,14 @@ impl Scanner {
         key::append_stamp(&mut self.target, self.moment.at);
     }
 
-    /// The version at which the walk stands, if that is still one of `self.row`.
-    fn version_here(&self) -> Option<(Stamp, OwnedSlot)> {
-        Some((self.stamp_here()?, self.cursor.slot().to_owned()))
-    }
-
     /// Forward over `self.row`, whose newest version has `stamp`: what is seen of it.
     fn pass_forward(&mut self, stamp: Stamp) -> Result<Option<(Stamp, OwnedSlot)>> {
         if stamp > self.moment.at {
             self.aim();
             self.skip_to_target()?;
         }
-        let Some(newest) = self.version_here() else { return Ok(None) };
-        let found = self.seen(newest);
+        let Some(stamp) = self.stamp_here() else { return Ok(None) };
+        let found = self.seen(stamp);
         self.skip_row()?;
         Ok(found)
     }
@@ -186,19 +187,19 @@ impl Scanner {
     fn pass_backward(&mut self) -> Result<Option<(Stamp, OwnedSlot)>> {
         let mut newest = None;
         for _ in 0..STEPS_BEFORE_SEEK {
-            let Some(version) = self.version_here() else { break };
-            if version.0 <= self.moment.at {
-                newest = Some(version);
+            let Some(stamp) = self.stamp_here() else { break };
+            if stamp <= self.moment.at {
+                newest = self.seen(stamp);
             }
             self.step()?;
         }
         if self.stamp_here().is_some() {
             self.aim();
             self.cursor.seek(&self.target)?;
-            newest = self.version_here();
+            newest = self.stamp_here().and_then(|stamp| self.seen(stamp));
             self.cursor.seek_before(Some(&self.row))?;
         }
-        Ok(newest.and_then(|newest| self.seen(newest)))
+        Ok(newest)
     }
 }
 

@@ -270,7 +270,7 @@ pub fn scrub_clear(
     file: &dyn DiskFile,
     place: &str,
     id: TableId,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Vec<Damage>> {
     let ends = match read_ends(file, place) {
         Ok(ends) => ends,
@@ -312,7 +312,7 @@ fn scrub_stripe(
     row: &DirectoryRow,
     tags: &mut Sha256,
     found: &mut Vec<Damage>,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<()> {
     let (mut offset, end) = (row.offset, row.offset + row.length);
     for number in row.first_block..row.first_block + row.blocks {
@@ -328,7 +328,7 @@ fn scrub_stripe(
         };
         let mut frame = vec![0; head.frame_bytes() as usize];
         read(file, place, &mut frame, offset)?;
-        progress(frame.len() as u64);
+        progress(frame.len() as u64)?;
         match check_frame(&frame) {
             Ok(head) if head.number == number && head.stripe == stripe => tags.update(&tag_of(&head, &frame)),
             Ok(_) => found.push(named(Damage::of(Nature::WrongPlace, "another block stands here"))),

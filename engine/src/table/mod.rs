@@ -17,6 +17,7 @@ mod writer;
 
 pub use cursor::{Reach, TableCursor};
 pub use reader::{Opened, OpenedBlocks, OpenedStripe, Table, TableFiles};
+pub use verify::Verified;
 pub use writer::TableWriter;
 
 use crate::ids::{KeyEpoch, Owner, TableId, TenantId};

@@ -70,32 +70,48 @@ fn malformed(detail: &'static str) -> Damage {
     Damage::of(Nature::Malformed, detail)
 }
 
+/// What came of a walk over a whole table.
+#[derive(Debug, Default)]
+pub struct Verified {
+    /// What is damaged.
+    pub found: Vec<Damage>,
+    /// Why some of it could not be judged.
+    pub unjudged: Option<Error>,
+}
+
 impl Table {
-    /// Opens every block and walks every entry. Stripes of owners in `skipped` are left out.
+    /// Opens every block and walks every entry. Stripes of owners in `skipped` are left out. `progress` is told of bytes read, and
+    /// may end the walk by an error.
     ///
     /// # Errors
-    /// `Key`, `Unavailable`. Damage is a value, not an error.
-    pub fn verify(&self, skipped: &BTreeSet<Owner>) -> Result<Vec<Damage>> {
-        let (mut found, mut unjudged) = (Vec::new(), None);
+    /// `Unavailable`, and what `progress` returns. Damage and missing keys are values, not errors.
+    pub fn verify(
+        &self,
+        skipped: &BTreeSet<Owner>,
+        progress: &mut dyn FnMut(u64) -> Result<()>,
+    ) -> Result<Verified> {
+        let mut verified = Verified::default();
         let content = match self.content() {
             Ok(content) => content,
-            Err(Error::Damaged(damage)) => return Ok(vec![damage]),
+            Err(Error::Damaged(damage)) => {
+                verified.found.push(damage);
+                return Ok(verified);
+            }
             Err(other) => return Err(other),
         };
         let rows = content.file.rows().iter().enumerate();
         for (at, row) in rows.filter(|(_, row)| !skipped.contains(&row.owner)) {
-            match self.verify_stripe(content, at, row, &mut found) {
+            match self.verify_stripe(content, at, row, &mut verified.found, progress) {
                 Ok(()) => {}
-                Err(Error::Damaged(damage)) => found.push(damage.at(self.place())),
+                Err(Error::Damaged(damage)) => verified.found.push(damage.at(self.place())),
                 // One tenant's missing key hides nothing of the others.
-                Err(error @ (Error::KeyMissing { .. } | Error::WrongKey { .. })) => unjudged = Some(error),
+                Err(error @ (Error::KeyMissing { .. } | Error::WrongKey { .. })) => {
+                    verified.unjudged = Some(error);
+                }
                 Err(other) => return Err(other),
             }
         }
-        match unjudged {
-            Some(error) if found.is_empty() => Err(error),
-            _ => Ok(found),
-        }
+        Ok(verified)
     }
 
     fn verify_stripe(
@@ -104,6 +120,7 @@ impl Table {
         at: usize,
         row: &DirectoryRow,
         found: &mut Vec<Damage>,
+        progress: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<()> {
         let mut seen = Seen::new(TenantId(row.owner.id()));
         let end = match &*self.read_stripe(at)? {
@@ -132,7 +149,7 @@ impl Table {
         let before = found.len();
         if let (Some(index), Some(filter)) = (end.index, end.filter) {
             let filter = self.read_filter(at, filter)?;
-            let blocks = self.verify_data(at, index, &filter, &mut seen, found)?;
+            let blocks = self.verify_data(at, (index, &filter), &mut seen, found, progress)?;
             if blocks != end.data_blocks {
                 return Err(malformed("another number of data blocks in a stripe").into());
             }
@@ -145,10 +162,10 @@ impl Table {
     fn verify_data(
         &self,
         stripe: usize,
-        index: BlockPlace,
-        filter: &Filter,
+        (index, filter): (BlockPlace, &Filter),
         seen: &mut Seen,
         found: &mut Vec<Damage>,
+        progress: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<u32> {
         let block = self.block(stripe, index, BlockType::Index, false)?;
         block.verify(|_, _| Ok(())).map_err(|damage| self.here(damage, index))?;
@@ -157,6 +174,7 @@ impl Table {
         let mut blocks = 0;
         while let Some(last) = walk.key() {
             let place = index::place_at(&walk).map_err(|damage| self.here(damage, index))?;
+            progress(u64::from(place.bytes))?;
             match self.block(stripe, place, BlockType::Data, false) {
                 Ok(block) => {
                     verify_block(&block, last, filter, seen).map_err(|damage| self.here(damage, place))?;

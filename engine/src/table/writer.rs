@@ -301,7 +301,13 @@ mod tests {
         }
         lie(&mut writer.stripe);
         let table = finish(writer, &disk, sealer);
-        table.verify(&BTreeSet::new()).unwrap().iter().map(|damage| damage.detail.to_owned()).collect()
+        table
+            .verify(&BTreeSet::new(), &mut |_| Ok(()))
+            .unwrap()
+            .found
+            .iter()
+            .map(|damage| damage.detail.to_owned())
+            .collect()
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::sealed::Sealer;
 use crate::table::{OpenedBlocks, Table, TableFiles, TableMeta};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -30,6 +31,8 @@ struct Known {
     tables: BTreeMap<TableId, Entry>,
     /// Needed by nobody; background work removes them.
     doomed: BTreeSet<TableId>,
+    /// The one that could not be removed last: the next try is at another.
+    stubborn: Option<TableId>,
     /// Being removed now.
     going: BTreeSet<TableId>,
     /// Being written by an import that has not ended.
@@ -172,7 +175,8 @@ impl Files {
     pub(crate) fn remove_one(&self) -> Option<Result<TableId>> {
         let id = {
             let mut known = self.known();
-            let id = known.doomed.pop_first()?;
+            let id = known.next_doomed()?;
+            known.doomed.remove(&id);
             known.tables.remove(&id);
             known.close(id);
             known.going.insert(id);
@@ -187,6 +191,7 @@ impl Files {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(id),
             Err(source) => {
                 known.doomed.insert(id);
+                known.stubborn = Some(id);
                 Err(Error::io("remove", &path, source))
             }
         })
@@ -223,6 +228,13 @@ impl Files {
 }
 
 impl Known {
+    /// The doomed file after the one that failed last, round and round.
+    fn next_doomed(&self) -> Option<TableId> {
+        let after = self.stubborn.map_or(Bound::Unbounded, Bound::Excluded);
+        let later = self.doomed.range((after, Bound::Unbounded)).next();
+        later.or_else(|| self.doomed.first()).copied()
+    }
+
     fn close(&mut self, id: TableId) {
         if let Some((used, _)) = self.handles.remove(&id) {
             self.by_use.remove(&used);
@@ -268,5 +280,25 @@ impl TableFiles for Files {
         if known.tables.get(&id).is_some_and(|entry| entry.named == 0 && entry.live.strong_count() == 0) {
             known.doomed.insert(id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_removed_holds_up_no_other() {
+        let id = |n| TableId([n; 16]);
+        let mut known = Known::default();
+        assert_eq!(known.next_doomed(), None);
+        known.doomed.extend([1, 2, 3].map(id));
+        let mut tried = Vec::new();
+        for _ in 0..4 {
+            let next = known.next_doomed().unwrap();
+            tried.push(next);
+            known.stubborn = Some(next);
+        }
+        assert_eq!(tried, [1, 2, 3, 1].map(id));
     }
 }

@@ -105,13 +105,16 @@ impl Ground {
 
     /// Charges background work for `bytes` moved, and waits if it moves too many.
     pub(crate) fn charge(&self, bytes: u64) {
-        let wait_ms = {
-            let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-            bucket.take(bytes, self.clock.now_ms())
-        };
+        let wait_ms = self.charge_ahead(bytes);
         if wait_ms > 0 && self.config.threads > 0 {
             self.bell.rest(wait_ms);
         }
+    }
+
+    /// Charges for `bytes` moved without waiting; tells how many milliseconds others should.
+    pub(crate) fn charge_ahead(&self, bytes: u64) -> u64 {
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        bucket.take(bytes, self.clock.now_ms())
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod ground;
 pub mod health;
 pub mod history;
 pub mod pool;
+pub(crate) mod requests;
 pub(crate) mod snapshot;
 mod split;
 pub mod view;
@@ -28,6 +29,7 @@ use crate::work::stall::{self, Load, Pressure};
 use batch::Batch;
 use ground::Ground;
 use health::Health;
+use requests::Requests;
 use snapshot::{Frozen, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -65,19 +67,6 @@ struct Pending {
     prepared: Prepared,
     opened: Vec<Arc<Table>>,
     flushed: Option<Arc<Frozen>>,
-}
-
-/// Background work somebody asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Requests {
-    /// Merge everything down.
-    pub(crate) compact_all: bool,
-    /// Rewrite what is sealed under other epochs than the active ones.
-    pub(crate) reseal: bool,
-    /// Tables that could not be read; compaction leaves them alone until the tablet is opened again.
-    pub(crate) damaged: BTreeSet<TableId>,
-    /// Tables whose key was missing; compaction leaves them alone until then, in milliseconds since 1970.
-    pub(crate) keyless: (BTreeSet<TableId>, u64),
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -313,12 +302,6 @@ impl Tablet {
         self.snapshot().tables.iter().flatten().find_map(|table| table.unreadable().map(Error::again))
     }
 
-    /// When tables whose key was missing are tried again: milliseconds since 1970. `None` if there are none.
-    pub(crate) fn keyless_until(&self) -> Option<u64> {
-        let requests = lock(&self.requests);
-        (!requests.keyless.0.is_empty()).then_some(requests.keyless.1)
-    }
-
     /// Tables found damaged or unreadable when the tablet was opened or read by background work.
     #[must_use]
     pub fn damaged(&self) -> Vec<TableId> {
@@ -343,7 +326,7 @@ impl Tablet {
 
     /// Asks background work to merge all tables down, dropping what the history window allows.
     pub fn request_compaction(&self) {
-        lock(&self.requests).compact_all = true;
+        lock(&self.requests).compact_all.ask();
         lock(&self.ground.attention).insert(self.id);
         self.ground.bell.ring();
     }
@@ -384,6 +367,19 @@ impl Tablet {
     /// `Closed`: the work ends here.
     pub(crate) fn charge(&self, bytes: u64) -> Result<()> {
         self.ground.charge(bytes);
+        self.check_open()
+    }
+
+    /// The same for work that writers wait for: it is counted, and others wait for it.
+    ///
+    /// # Errors
+    /// `Closed`: the work ends here.
+    pub(crate) fn charge_ahead(&self, bytes: u64) -> Result<()> {
+        self.ground.charge_ahead(bytes);
+        self.check_open()
+    }
+
+    fn check_open(&self) -> Result<()> {
         if self.is_closed() || self.ground.bell.is_closing() { Err(Error::Closed) } else { Ok(()) }
     }
 

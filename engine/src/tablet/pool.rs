@@ -150,18 +150,13 @@ impl Pool {
             let path = path.to_owned();
             move |source| Error::io(verb, &path, source)
         };
-        let is_new = disk.list(&config.dir).is_err();
-        disk.create_dir(&config.dir).map_err(io("create folder", &config.dir))?;
+        create_dir(&*disk, &config.dir)?;
         let lock = take_lock(&*disk, &config.dir)?;
         let tables = config.dir.join("tables");
         disk.create_dir(&tables).map_err(io("create folder", &tables))?;
         let catalog = (parts.catalog)(&config.dir)?;
         // The catalog's folder is in it too, and must be there for as long as what is committed there.
         disk.sync_dir(&config.dir).map_err(io("sync folder", &config.dir))?;
-        if let Some(parent) = config.dir.parent().filter(|_| is_new) {
-            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-            disk.sync_dir(parent).map_err(io("sync folder", parent))?;
-        }
         let has_tables = !disk.list(&tables).map_err(io("list", &tables))?.is_empty();
         check_identity(&*catalog, &parts.sealer, parts.node, has_tables)?;
         let now_ms = parts.clock.now_ms();
@@ -360,7 +355,7 @@ impl Pool {
                 self.ground.sealer.keys().active(crate::table::owner_of(tenant), Purpose::Data)?;
             }
         }
-        tablets.iter().for_each(|tablet| lock(&tablet.requests).reseal = true);
+        tablets.iter().for_each(|tablet| lock(&tablet.requests).reseal.ask());
         self.board.look_again();
         Ok(())
     }
@@ -425,6 +420,23 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// Creates a folder and those above it, and makes the names of all of them durable: that of the folder itself in any case, for
+/// an earlier start may have ended before it was.
+fn create_dir(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    let is_absent = |dir: &&Path| !dir.as_os_str().is_empty() && disk.list(dir).is_err();
+    let absent = dir.ancestors().take_while(is_absent).count();
+    disk.create_dir(dir).map_err(|error| Error::io("create folder", dir, error))?;
+    for parent in dir.ancestors().skip(1).take(absent.max(1)) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        match disk.sync_dir(parent) {
+            // A folder that was there, and that we may not read.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied && absent == 0 => {}
+            synced => synced.map_err(|error| Error::io("sync folder", parent, error))?,
+        }
+    }
+    Ok(())
 }
 
 fn take_lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DirLock>> {

@@ -336,12 +336,14 @@ impl View {
         if is_elsewhere {
             return Err(Error::OutsideRange { tablet: self.tablet.id() });
         }
-        match resume {
-            Some(cursor) if scan.is_reverse => range.end = Some(row(&cursor.after)?),
-            Some(cursor) => {
-                range.start = key::after_row(&row(&cursor.after)?);
-            }
-            None => {}
+        // A cursor goes on inside the bounds, wherever it has been meanwhile.
+        if let Some(cursor) = resume {
+            let after = row(&cursor.after)?;
+            let left = match scan.is_reverse {
+                true => KeyRange { start: Vec::new(), end: Some(after) },
+                false => KeyRange { start: key::after_row(&after), end: None },
+            };
+            range = range.intersect(&left);
         }
         Ok(range.intersect(&self.snapshot.levels.range))
     }

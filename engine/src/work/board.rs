@@ -32,7 +32,7 @@ pub(crate) enum Task {
 pub(crate) enum Shift {
     /// Everything.
     All,
-    /// Only what must not wait behind a compaction.
+    /// Only what must not wait behind a compaction, and compactions that writers wait for.
     Urgent,
     /// Only what can wait: compaction, scrub, removal of files.
     Patient,
@@ -143,7 +143,8 @@ impl Board {
 
     /// A tablet that waits for a key is looked at again when it is time to.
     pub(crate) fn look_later(&self, tablet: &Tablet) {
-        if let Some(at_ms) = tablet.keyless_until() {
+        let until_ms = lock(&tablet.requests).keyless_until();
+        if let Some(at_ms) = until_ms {
             self.rooms().later.insert(tablet.id(), at_ms);
         }
     }
@@ -161,9 +162,10 @@ impl Board {
             return Some(Task::Remove);
         }
         if shift == Shift::Urgent {
-            return None;
+            // Writers are held up, or soon will be, while those who should compact are at other tablets.
+            return rooms.claim_compaction(&self.ground, is_pressing);
         }
-        let compaction = rooms.claim_compaction(&self.ground);
+        let compaction = rooms.claim_compaction(&self.ground, |_| true);
         compaction.or_else(|| lock(&self.scrub).has_more().then_some(Task::Scrub))
     }
 
@@ -234,7 +236,7 @@ impl Rooms {
         Some(Task::Freeze(tablet))
     }
 
-    fn claim_compaction(&mut self, ground: &Ground) -> Option<Task> {
+    fn claim_compaction(&mut self, ground: &Ground, is_wanted: impl Fn(&Tablet) -> bool) -> Option<Task> {
         let now_ms = ground.clock.now_ms();
         let called = std::mem::take(&mut *lock(&ground.attention));
         let due = self.later.extract_if(.., |_, at| is_due(*at, now_ms, limits::KEYLESS_RETRY_MS));
@@ -244,7 +246,7 @@ impl Rooms {
         let in_turn = self.compactable.range(after..).chain(self.compactable.range(..after));
         let id = in_turn.copied().find(|id| {
             !self.compacting.contains(id)
-                && self.tablets.get(id).is_some_and(|tablet| may_compact(tablet, now_ms))
+                && self.tablets.get(id).is_some_and(|one| may_compact(one, now_ms) && is_wanted(one))
         })?;
         let tablet = self.tablets.get(&id)?.clone();
         self.compactable.remove(&id);
@@ -256,8 +258,13 @@ impl Rooms {
 
 /// Whether it is time for what waits until `at_ms`, at most `pause_ms` from when it began: a clock that went back must not
 /// keep it waiting for ever.
-fn is_due(at_ms: u64, now_ms: u64, pause_ms: u64) -> bool {
+pub(super) fn is_due(at_ms: u64, now_ms: u64, pause_ms: u64) -> bool {
     now_ms >= at_ms || at_ms - now_ms > pause_ms
+}
+
+/// Whether level 0 is so full that writers are asked to slow down.
+fn is_pressing(tablet: &Tablet) -> bool {
+    tablet.snapshot().tables.first().is_some_and(|level0| level0.len() >= limits::LEVEL0_SLOW_TABLES)
 }
 
 fn may_compact(tablet: &Tablet, now_ms: u64) -> bool {

@@ -1,5 +1,6 @@
 //! Compaction: does what `compaction::pick` chose. Has no ideas of its own.
 
+use super::board::is_due;
 use super::flush::write;
 use crate::compaction::pick::{Choice, Reason, Sizes, Wanted, pick};
 use crate::compaction::retention::Policy;
@@ -7,6 +8,7 @@ use crate::compaction::run::Job;
 use crate::error::{Error, Result};
 use crate::ids::{Owner, Purpose, TableId};
 use crate::key::KeyRange;
+use crate::limits::KEYLESS_RETRY_MS;
 use crate::manifest::edit::Edit;
 use crate::manifest::levels::Levels;
 use crate::range_tombstone::{RangeTombstone, Tombstones};
@@ -15,8 +17,9 @@ use crate::read::level_cursor::LevelCursor;
 use crate::read::merge_cursor::MergeCursor;
 use crate::stamp::Stamp;
 use crate::table::{Reach, Table, TableMeta};
+use crate::tablet::requests::Requests;
 use crate::tablet::snapshot::Snapshot;
-use crate::tablet::{Requests, Tablet, lock};
+use crate::tablet::{Tablet, lock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -46,12 +49,13 @@ pub(super) fn compact(tablet: &Tablet) -> Result<Looked> {
         ratio: crate::limits::LEVEL_RATIO,
         level0_tables: crate::limits::LEVEL0_COMPACT_TABLES,
     };
-    let busy = set_aside(tablet, requests, &snapshot);
+    let busy = set_aside(tablet, &requests, &snapshot);
     let chosen = pick(&snapshot.levels, &busy, &wanted, &sizes);
-    let (mut edit, mut is_asked) = (Edit::empty(tablet.id()), false);
+    let mut edit = Edit::empty(tablet.id());
+    let mut reason_of_merge = None;
     match chosen {
         Choice::Rest => {
-            finish_requests(tablet, &wanted);
+            finish_requests(tablet, &requests);
             return Ok(Looked::Rested);
         }
         Choice::Move { tables, to } => edit.moved = tables.into_iter().map(|id| (id, to)).collect(),
@@ -63,20 +67,19 @@ pub(super) fn compact(tablet: &Tablet) -> Result<Looked> {
                 }
                 merged => merged?,
             }
-            is_asked = reason == Reason::Asked;
+            reason_of_merge = Some((reason, to));
         }
     }
+    let added: Vec<TableId> = edit.added.iter().map(|(_, meta)| meta.id).collect();
     tablet.install(edit, None)?;
-    if is_asked {
-        lock(&tablet.requests).compact_all = false;
-    }
+    note_merge(tablet, &requests, reason_of_merge, added);
     ground.counters.compactions.add(1);
     Ok(Looked::Compacted)
 }
 
 fn wanted(tablet: &Tablet, requests: &Requests, policy: &Policy, levels: &Levels) -> Wanted {
     let mut reseal = BTreeMap::new();
-    if requests.reseal {
+    if requests.reseal.is_open() {
         let owners: BTreeSet<Owner> =
             levels.tables().flat_map(|meta| &meta.stripes).map(|stripe| stripe.owner).collect();
         // Asked for now, not when the request was made: a rotation since then must not leave it without an end.
@@ -84,14 +87,15 @@ fn wanted(tablet: &Tablet, requests: &Requests, policy: &Policy, levels: &Levels
             |owner: Owner| Some((owner, tablet.ground.sealer.keys().active(owner, Purpose::Data).ok()?));
         reseal = owners.into_iter().filter_map(active).collect();
     }
-    Wanted { reseal, dropped: policy.dropped.clone(), compact_all: requests.compact_all }
+    let (dropped, compact_all) = (policy.dropped.clone(), requests.compact_all.is_open());
+    Wanted { reseal, dropped, compact_all, settled: requests.settled.clone() }
 }
 
 /// Tables that compaction goes around: those that could not be read, and for a while those whose key was missing.
-fn set_aside(tablet: &Tablet, requests: Requests, snapshot: &Snapshot) -> BTreeSet<TableId> {
-    let mut busy = requests.damaged;
-    let (keyless, until_ms) = requests.keyless;
-    if tablet.ground.clock.now_ms() < until_ms {
+fn set_aside(tablet: &Tablet, requests: &Requests, snapshot: &Snapshot) -> BTreeSet<TableId> {
+    let mut busy = requests.damaged.clone();
+    let (keyless, until_ms) = &requests.keyless;
+    if !is_due(*until_ms, tablet.ground.clock.now_ms(), KEYLESS_RETRY_MS) {
         busy.extend(keyless);
     } else if !keyless.is_empty() {
         lock(&tablet.requests).keyless = (BTreeSet::new(), 0);
@@ -102,13 +106,29 @@ fn set_aside(tablet: &Tablet, requests: Requests, snapshot: &Snapshot) -> BTreeS
 }
 
 /// Requests that a rest shows to be done are done, unless somebody has asked anew meanwhile or a key is waited for.
-fn finish_requests(tablet: &Tablet, done: &Wanted) {
+fn finish_requests(tablet: &Tablet, seen: &Requests) {
     let mut requests = lock(&tablet.requests);
     if !requests.keyless.0.is_empty() {
         return;
     }
-    requests.compact_all &= !done.compact_all;
-    requests.reseal &= done.reseal.is_empty();
+    requests.compact_all.fulfil(seen.compact_all);
+    requests.reseal.fulfil(seen.reseal);
+}
+
+/// A merge of everything fulfils what was asked before it began; one that stayed in level 0 is not to be done again.
+fn note_merge(tablet: &Tablet, seen: &Requests, merge: Option<(Reason, u8)>, added: Vec<TableId>) {
+    let mut requests = lock(&tablet.requests);
+    match merge {
+        Some((Reason::Asked, _)) => requests.compact_all.fulfil(seen.compact_all),
+        Some((Reason::Level0, 0)) => {
+            let snapshot = tablet.snapshot();
+            let level0: BTreeSet<TableId> =
+                snapshot.levels.levels.iter().take(1).flatten().map(|meta| meta.id).collect();
+            requests.settled.extend(added);
+            requests.settled.retain(|id| level0.contains(id));
+        }
+        _ => {}
+    }
 }
 
 fn merge(
@@ -210,7 +230,7 @@ fn note_unreadable(tablet: &Tablet, snapshot: &Snapshot, ids: &BTreeSet<TableId>
             let keyless: Vec<TableId> = inputs.filter(has_stripe).map(|meta| meta.id).collect();
             let is_any = !keyless.is_empty();
             requests.keyless.0.extend(keyless);
-            requests.keyless.1 = tablet.ground.clock.now_ms().saturating_add(crate::limits::KEYLESS_RETRY_MS);
+            requests.keyless.1 = tablet.ground.clock.now_ms().saturating_add(KEYLESS_RETRY_MS);
             is_any
         }
         _ => false,

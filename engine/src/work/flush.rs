@@ -34,7 +34,7 @@ pub(super) fn flush_oldest(tablet: &Tablet) -> Result<()> {
         range: &snapshot.levels.range,
         policy: &policy,
         below: &[KeyRange::all()],
-        throttle: &|bytes| tablet.charge(bytes),
+        throttle: &|bytes| tablet.charge_ahead(bytes),
     };
     let memtable = &frozen.counted.memtable;
     let mut cursor = memtable.cursor();

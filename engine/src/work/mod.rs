@@ -198,8 +198,9 @@ fn with_sources(error: &dyn std::error::Error) -> String {
 }
 
 /// Niceness of threads that only do what can wait. On a busy machine readers, writers and flushes come first; the share that is
-/// left, about a tenth, keeps a compaction that holds a lock from being starved. What falls behind makes itself heard as pressure.
-const PATIENT_NICENESS: i32 = 10;
+/// left, about a quarter of a core, keeps a compaction that holds a lock from being starved. What falls behind makes itself heard
+/// as pressure.
+const PATIENT_NICENESS: i32 = 5;
 
 /// Starts `count` workers. With two or more, half do only what must not wait behind a compaction, and the others the rest.
 pub(crate) fn start_threads(board: &Arc<Board>, count: usize) -> Result<Vec<JoinHandle<()>>> {
@@ -225,7 +226,12 @@ fn work_until_closed(board: &Board, shift: Shift) {
     }
     while !board.ground.bell.is_closing() {
         let heard = board.ground.bell.heard();
-        match step_of(board, shift) {
+        // Work that panics has fenced its tablet by then; what is left is the choosing of it, and a worker outlives that too.
+        let done = catch_unwind(AssertUnwindSafe(|| step_of(board, shift))).unwrap_or_else(|_| {
+            board.ground.counters.work_failed.add(1);
+            Done::Failed(None)
+        });
+        match done {
             Done::Nothing => {
                 board.ground.bell.wait(heard, 200);
             }

@@ -5,7 +5,7 @@ use crate::error::{Damage, Error, Result};
 use crate::ids::TableId;
 use crate::limits;
 use crate::sealed::scrub_clear;
-use crate::table::{Table, TableFiles, owner_of};
+use crate::table::{Table, TableFiles, Verified, owner_of};
 use crate::tablet::files::Files;
 use crate::tablet::ground::Ground;
 use crate::tablet::lock;
@@ -87,7 +87,7 @@ impl ScrubJob {
     }
 
     /// Notes what was found in a file, or why it could not be judged.
-    pub(crate) fn note(&mut self, file: &ScrubFile, found: Result<Vec<Damage>, String>) {
+    pub(crate) fn note(&mut self, file: &ScrubFile, verified: Result<Verified, String>) {
         if file.number != self.number {
             return;
         }
@@ -95,14 +95,16 @@ impl ScrubJob {
         let report = &mut self.report;
         report.files += 1;
         report.bytes += file.table.meta().bytes;
-        match found {
-            Ok(found) => {
+        let id = file.table.meta().id;
+        match verified {
+            Ok(Verified { found, unjudged }) => {
+                report.unjudged.extend(unjudged.map(|error| (id, error.to_string())));
                 report.findings_count += found.len() as u64;
                 let room = limits::SCRUB_FINDINGS_MAX - report.findings.len();
                 report.findings.extend(found.into_iter().take(room));
             }
             Err(cause) => {
-                report.unjudged.insert(file.table.meta().id, cause);
+                report.unjudged.insert(id, cause);
             }
         }
         report.is_done = self.left.is_empty() && self.in_hand == 0;
@@ -110,23 +112,28 @@ impl ScrubJob {
 }
 
 /// Walks one file.
-pub(crate) fn scrub_table(ground: &Ground, table: &Table, with_keys: bool) -> Result<Vec<Damage>> {
+pub(crate) fn scrub_table(ground: &Ground, table: &Table, with_keys: bool) -> Result<Verified> {
     let id = table.meta().id;
     let handle = match ground.files.file(id) {
         Ok(handle) => handle,
-        Err(Error::Damaged(damage)) => return Ok(vec![damage]),
+        Err(Error::Damaged(damage)) => return Ok(Verified { found: vec![damage], unjudged: None }),
         Err(other) => return Err(other),
     };
-    let mut found = scrub_clear(&*handle, &Files::place(id), id, &mut |bytes| ground.charge(bytes))?;
-    if with_keys && found.is_empty() {
+    let mut progress = |bytes| {
+        ground.charge(bytes);
+        if ground.bell.is_closing() { Err(Error::Closed) } else { Ok(()) }
+    };
+    let found = scrub_clear(&*handle, &Files::place(id), id, &mut progress)?;
+    let mut verified = Verified { found, unjudged: None };
+    if with_keys && verified.found.is_empty() {
         let policy = ground.policy(crate::stamp::Stamp::MAX);
         let skipped: BTreeSet<_> = policy.dropped.iter().map(|tenant| owner_of(*tenant)).collect();
-        found = table.verify(&skipped)?;
+        verified = table.verify(&skipped, &mut progress)?;
     }
-    if !found.is_empty() {
+    if !verified.found.is_empty() {
         ground.counters.damaged_tables.add(1);
     }
-    Ok(found)
+    Ok(verified)
 }
 
 #[cfg(test)]
@@ -172,14 +179,14 @@ mod tests {
         let mut job = ScrubJob { number: 1, left: vec![table(1), table(2)], ..ScrubJob::default() };
         let (one, two) = (job.take().unwrap(), job.take().unwrap());
         assert!(job.take().is_none() && !job.has_more());
-        job.note(&one, Ok(Vec::new()));
+        job.note(&one, Ok(Verified::default()));
         assert!(!job.report.is_done, "another worker is still at it");
         job.note(&two, Err("no key".to_owned()));
         assert!(job.report.is_done);
         assert_eq!((job.report.files, job.report.bytes, job.report.unjudged.len()), (2, 20, 1));
         // A new scrub is not told of what an earlier one had in hand.
         let mut next = ScrubJob { number: 2, left: vec![table(3)], ..ScrubJob::default() };
-        next.note(&one, Ok(Vec::new()));
+        next.note(&one, Ok(Verified::default()));
         assert_eq!(next.report, ScrubReport::default());
     }
 }

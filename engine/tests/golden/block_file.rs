@@ -128,7 +128,7 @@ fn check_places(bytes: &[u8], rows: &[DirectoryRow]) {
 fn check_content(meta: &TableMeta, bytes: &[u8]) {
     let table = plain::open(&sealer(Same(0)), meta, bytes).unwrap();
     assert_eq!(plain::content_of(&table).unwrap(), all_kinds());
-    assert_eq!(table.verify(&BTreeSet::new()).unwrap(), []);
+    assert_eq!(table.verify(&BTreeSet::new(), &mut |_| Ok(())).unwrap().found, []);
     for (version, slot) in all_kinds().entries {
         let (row, stamp) = key::split(&version);
         assert_eq!(table.get(row, stamp).unwrap(), Some((stamp, slot)));
@@ -154,7 +154,7 @@ fn version_1() {
     let file = Memory::new(&stored);
     let opened = BlockFile::open(sealer(Same(0)), &*file, PLACE.into(), FileKind::Table, ID, None).unwrap();
     assert_eq!((opened.created(), opened.rows().len()), (CREATED, 4));
-    assert_eq!(scrub_clear(&*file, PLACE, ID, &mut |_| ()).unwrap(), []);
+    assert_eq!(scrub_clear(&*file, PLACE, ID, &mut |_| Ok(())).unwrap(), []);
     check_content(&meta, &stored);
     let row = |row: &DirectoryRow| StripeMeta {
         owner: row.owner,
@@ -173,7 +173,7 @@ fn check_damaged(meta: &TableMeta, clean: &[u8], frame: usize) {
     let rotten = damaged("block_file", clean, |bytes| bytes[frame + 24 + 30] ^= 4);
     let want =
         Refusal { kind: Kind::Damaged, nature: Some(Nature::Rot), place: PLACE.to_owned(), block: Some(5) };
-    let found = scrub_clear(&*Memory::new(&rotten), PLACE, ID, &mut |_| ()).unwrap();
+    let found = scrub_clear(&*Memory::new(&rotten), PLACE, ID, &mut |_| Ok(())).unwrap();
     assert_eq!(found.into_iter().map(refusal).collect::<Vec<_>>(), [want]);
     let table = plain::open(&sealer(Same(0)), meta, &rotten).unwrap();
     let (mut read, mut refused) = (0, 0);
