@@ -2,7 +2,7 @@
 
 use super::recent::Recent;
 use super::{Catalog, Change};
-use crate::disk::{Disk, RealDisk};
+use crate::disk::{Disk, RealDisk, anew};
 use crate::error::{Error, Result};
 use std::cell::Cell;
 use std::io;
@@ -12,8 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of sled's own cache: manifests are read once, at start.
 const CACHE_BYTES: u64 = 8 << 20;
-/// Bytes of sled's files that are written anew at a time.
-const PIECE_BYTES: usize = 1 << 20;
 /// How often, and after which pause, a database that is still locked is tried again.
 const LOCKED_TRIES_MAX: u32 = 300;
 const LOCKED_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
@@ -58,7 +56,19 @@ fn open_db(dir: &Path) -> Result<sled::Db> {
     try_open_db(dir)
 }
 
+/// Removes snapshots of sled's recovery that it began and did not end, for a full disk or a crash. It would take such a file for
+/// one that it had finished, and refuse to open. Nothing is lost: what a snapshot holds is in the log too.
+fn remove_unfinished_snapshots(dir: &Path) -> io::Result<()> {
+    let names = match RealDisk.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        names => names?,
+    };
+    let is_unfinished = |name: &&String| name.starts_with("snap.") && name.ends_with(".generating");
+    names.iter().filter(is_unfinished).try_for_each(|name| RealDisk.remove(&dir.join(name)))
+}
+
 fn try_open_db(dir: &Path) -> Result<sled::Db> {
+    remove_unfinished_snapshots(dir).map_err(|error| failed("clear", &error.into()))?;
     let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
     // sled asserts on some kinds of damage. What it read is of no use then, and nothing of it is kept.
     let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
@@ -93,20 +103,13 @@ fn sync_files(dir: &Path) -> io::Result<()> {
     disk.sync_dir(dir)
 }
 
-/// Writes every byte of sled's files again, where it stands. After a failed sync the system believes bytes to be written that may
-/// not be; once each of them is new to it, the next sync means what it says.
+/// Writes sled's files anew after an error: what it believed to be synced may not have been.
 fn write_anew(dir: &Path) -> io::Result<()> {
-    let (disk, blobs) = (RealDisk, dir.join("blobs"));
-    let names = disk.list(&blobs).unwrap_or_default();
-    for path in names.iter().map(|name| blobs.join(name)).chain([dir.join("db")]) {
-        let file = disk.open(&path)?;
-        let bytes = file.len()?;
-        let mut piece = vec![0; PIECE_BYTES];
-        for at in (0..bytes).step_by(PIECE_BYTES) {
-            let piece = &mut piece[..PIECE_BYTES.min(usize::try_from(bytes - at).unwrap_or(PIECE_BYTES))];
-            file.read_exact_at(piece, at)?;
-            file.write_all_at(piece, at)?;
-        }
+    let blobs = dir.join("blobs");
+    // sled's lock is on this one: once it can be had, nobody writes to the others either.
+    anew::write_anew(&dir.join("db"))?;
+    for name in RealDisk.list(&blobs).unwrap_or_default() {
+        anew::write_anew(&blobs.join(name))?;
     }
     sync_files(dir)
 }
@@ -127,13 +130,12 @@ impl SledCatalog {
 
     /// Opens the database again, if it is as it was left.
     fn open_again(&self, state: &mut State) -> Result<sled::Db> {
+        write_anew(&self.dir).map_err(|error| failed("write anew", &error.into()))?;
         let db = open_db(&self.dir)?;
         let get = |key: &[u8]| guarded("get", || Ok(db.get(key)?.map(|value| value.to_vec())));
         if !state.recent.is_kept(get)? {
             return Err(Error::CatalogWentBack { path: self.dir.clone() });
         }
-        // Nobody else writes now: sled is idle, and this catalog's lock is held.
-        write_anew(&self.dir).map_err(|error| failed("write anew", &error.into()))?;
         Ok(db)
     }
 
@@ -226,6 +228,22 @@ mod tests {
         catalog.commit(&[put(b"a", b"2")]).unwrap();
         break_off(&catalog);
         assert_eq!(catalog.scan(b"").unwrap(), [(b"a".to_vec(), b"2".to_vec())]);
+    }
+
+    #[test]
+    fn a_snapshot_that_sled_did_not_finish_keeps_nobody_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = SledCatalog::open(dir.path()).unwrap();
+        for n in 0..200_u32 {
+            catalog.commit(&[put(&n.to_be_bytes(), &[7; 5_000])]).unwrap();
+        }
+        break_off(&catalog);
+        for bytes in [&b""[..], b"half of a snapshot"] {
+            let unfinished = RealDisk.create(&dir.path().join("snap.00000000000FFFFF.generating")).unwrap();
+            unfinished.write_all_at(bytes, 0).unwrap();
+            assert_eq!(catalog.scan(b"").unwrap().len(), 200);
+            break_off(&catalog);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! * after a failed `sync` nothing is known of the bytes it covered: throw the file away;
 //! * an operation that fails has either happened in part or not at all, and says so by its error.
 
+pub mod anew;
 pub mod atomic;
 mod lock;
 mod real;
