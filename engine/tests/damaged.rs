@@ -5,95 +5,15 @@
 
 mod rig;
 
-use engine::ids::{LogIndex, TableId, TenantId};
-use engine::key::KeyRange;
+use engine::ids::{LogIndex, TableId};
 use engine::tablet::batch::Batch;
-use engine::tablet::pool::{NewTablet, Pool};
-use engine::tablet::view::Scan;
 use engine::{Error, Nature, Stamp};
-use rig::{C, Rig, START_MS, T1, T2, TABLET};
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
-
-const KEYS: usize = 6;
-
-fn value(tenant: TenantId, n: usize) -> Vec<u8> {
-    format!("value {n} of {tenant}").into_bytes()
-}
-
-fn fill(pool: &Pool, index: u64, keys: std::ops::Range<usize>) {
-    let tablet = pool.tablet(TABLET).unwrap();
-    let mut batch = Batch::new(LogIndex(index));
-    let mut stamp = Stamp::new(START_MS + index * 1_000, 0);
-    for tenant in [T1, T2] {
-        for n in keys.clone() {
-            stamp = stamp.next();
-            batch.put(tenant, C, format!("k{n}").as_bytes(), &value(tenant, n), stamp, 0).unwrap();
-        }
-    }
-    batch.delete_range(T1, C, b"x", Some(b"y"), stamp.next()).unwrap();
-    tablet.apply(&batch).unwrap();
-    tablet.freeze();
-    while tablet.durable().index < LogIndex(index) {
-        pool.step();
-    }
-}
-
-/// A rig with `tables` tables in level 0.
-fn rig(tables: u64, block_bytes: usize) -> Rig {
-    let mut rig = Rig::new(3);
-    rig.config.block_bytes = block_bytes;
-    let pool = rig.open();
-    pool.create(&[NewTablet::empty(TABLET, KeyRange::all())]).unwrap();
-    (1..=tables).for_each(|index| fill(&pool, index, 0..KEYS * index as usize));
-    pool.close();
-    rig
-}
-
-fn tables(rig: &Rig) -> BTreeMap<PathBuf, Vec<u8>> {
-    let files = rig.disk.files();
-    files.into_iter().filter(|(path, _)| path.extension().is_some_and(|name| name == "dpb")).collect()
-}
-
-/// Reads everything both ways. What is answered must be right; the errors are returned.
-fn read_all(pool: &Arc<Pool>, keys: usize) -> Vec<Error> {
-    let tablet = pool.tablet(TABLET).unwrap();
-    let view = tablet.view(START_MS).unwrap();
-    let mut errors = Vec::new();
-    for tenant in [T1, T2] {
-        for n in 0..keys {
-            match view.get(tenant, C, format!("k{n}").as_bytes()) {
-                Ok(found) => {
-                    assert_eq!(found.map(|f| f.value.to_vec()), Some(value(tenant, n)), "wrong data")
-                }
-                Err(error) => errors.push(error),
-            }
-        }
-        match view.scan(&Scan::all(tenant, C), None) {
-            Ok(page) => {
-                let got: Vec<_> = page.entries.iter().map(|e| e.found.value.to_vec()).collect();
-                let mut want: Vec<_> = (0..keys).map(|n| (format!("k{n}"), value(tenant, n))).collect();
-                want.sort();
-                assert_eq!(got, want.into_iter().map(|(_, v)| v).collect::<Vec<_>>(), "wrong data");
-            }
-            Err(error) => errors.push(error),
-        }
-    }
-    errors
-}
-
-fn scrub(pool: &Pool, with_keys: bool) -> engine::work::scrub::ScrubReport {
-    pool.request_scrub(with_keys);
-    while !pool.scrub_report().is_done {
-        pool.step();
-    }
-    pool.scrub_report()
-}
+use rig::tables::{KEYS, filled, fix_crc, frames, read_all, scrub, tables};
+use rig::{C, START_MS, T1, TABLET};
 
 #[test]
 fn every_flipped_bit_of_a_table_is_noticed() {
-    let rig = rig(1, 256);
+    let rig = filled(1, 256);
     let (path, clean) = tables(&rig).pop_first().unwrap();
     let mut unread = 0;
     for bit in 0..clean.len() * 8 {
@@ -125,7 +45,7 @@ fn every_flipped_bit_of_a_table_is_noticed() {
 
 #[test]
 fn every_flipped_bit_of_the_catalog_is_noticed() {
-    let rig = rig(1, 256);
+    let rig = filled(1, 256);
     for (key, value) in rig.catalog.all() {
         for bit in 0..value.len() * 8 {
             rig.catalog.tamper(&key, |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
@@ -145,7 +65,7 @@ fn every_flipped_bit_of_the_catalog_is_noticed() {
 
 #[test]
 fn a_cut_table_is_refused_wherever_it_is_cut() {
-    let rig = rig(1, 256);
+    let rig = filled(1, 256);
     let (path, clean) = tables(&rig).pop_first().unwrap();
     for length in (0..clean.len()).step_by(7) {
         rig.disk.tamper(&path, |bytes| bytes.truncate(length)).unwrap();
@@ -160,29 +80,9 @@ fn a_cut_table_is_refused_wherever_it_is_cut() {
     assert!(!read_all(&rig.open(), KEYS).is_empty());
 }
 
-/// Frames of a table by their offset: (number, length).
-fn frames(bytes: &[u8]) -> Vec<(usize, usize)> {
-    let u64_at = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
-    let end = u64_at(bytes.len() - 104);
-    let mut at = 96;
-    let mut all = Vec::new();
-    while at < end {
-        let n = u32::from_be_bytes(bytes[at + 4..at + 8].try_into().unwrap()) as usize + 44;
-        all.push((at, n));
-        at += n;
-    }
-    all
-}
-
-fn fix_crc(frame: &mut [u8]) {
-    let end = frame.len() - 4;
-    let crc = crc32fast::hash(&frame[..end]);
-    frame[end..].copy_from_slice(&crc.to_be_bytes());
-}
-
 #[test]
 fn a_block_changed_with_its_checksum_is_tampered() {
-    let rig = rig(1, 256);
+    let rig = filled(1, 256);
     let (path, clean) = tables(&rig).pop_first().unwrap();
     for (number, (at, n)) in frames(&clean).into_iter().enumerate() {
         // Nonce, ciphertext, tag: everything that the clear head does not name.
@@ -216,7 +116,7 @@ fn a_block_changed_with_its_checksum_is_tampered() {
 #[test]
 fn blocks_swapped_inside_and_between_files_are_refused() {
     // Values of one length make blocks of one length, which can change places.
-    let rig = rig(2, 256);
+    let rig = filled(2, 256);
     let all: Vec<_> = tables(&rig).into_iter().collect();
     let keys = KEYS * 2;
     let mut swaps = 0;
@@ -259,7 +159,7 @@ fn blocks_swapped_inside_and_between_files_are_refused() {
 
 #[test]
 fn a_file_in_the_place_of_another_is_refused() {
-    let rig = rig(2, 256);
+    let rig = filled(2, 256);
     let all: Vec<_> = tables(&rig).into_iter().collect();
     let [(first, a), (second, b)] = &all[..] else { panic!("two tables") };
     rig.disk.tamper(first, |bytes| bytes.clone_from(b)).unwrap();
@@ -275,7 +175,7 @@ fn a_file_in_the_place_of_another_is_refused() {
 
 #[test]
 fn a_missing_file_is_named_and_the_others_are_served() {
-    let rig = rig(2, 256);
+    let rig = filled(2, 256);
     let (path, _) = tables(&rig).pop_first().unwrap();
     let id = TableId::parse(path.file_stem().unwrap().to_str().unwrap()).unwrap();
     engine::disk::Disk::remove(&rig.disk, &path).unwrap();
@@ -303,7 +203,7 @@ fn a_missing_file_is_named_and_the_others_are_served() {
 
 #[test]
 fn edits_of_a_manifest_cannot_be_reordered_repeated_or_left_out() {
-    let rig = rig(3, 256);
+    let rig = filled(3, 256);
     let rows: Vec<_> = rig.catalog.all().into_iter().filter(|(key, _)| key[0] == 1).collect();
     assert!(rows.len() >= 4, "{} edits", rows.len());
     let refused = |what: &str| {

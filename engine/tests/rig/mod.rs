@@ -3,6 +3,7 @@
 
 pub mod oracle;
 pub mod script;
+pub mod tables;
 
 use engine::catalog::MemoryCatalog;
 use engine::clock::ManualClock;
