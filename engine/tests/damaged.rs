@@ -11,36 +11,78 @@ use engine::{Error, Nature, Stamp};
 use rig::tables::{KEYS, filled, fix_crc, frames, read_all, scrub, tables};
 use rig::{C, START_MS, T1, TABLET};
 
+/// The block that byte `at` of a table is in, if it is in one.
+fn block_at(frames: &[(usize, usize)], at: usize) -> Option<u32> {
+    (0..).zip(frames).find(|(_, (start, n))| (*start..start + n).contains(&at)).map(|(number, _)| number)
+}
+
 #[test]
-fn every_flipped_bit_of_a_table_is_noticed() {
+fn every_flipped_bit_of_a_table_is_noticed_and_its_block_is_named() {
     let rig = filled(1, 256);
     let (path, clean) = tables(&rig).pop_first().unwrap();
-    let mut unread = 0;
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let frames = frames(&clean);
+    let (mut unread, mut named) = (0, 0);
     for bit in 0..clean.len() * 8 {
+        let block = block_at(&frames, bit / 8);
         rig.disk.tamper(&path, |bytes| bytes[bit / 8] ^= 1 << (bit % 8)).unwrap();
         let pool = rig.open();
         let errors = read_all(&pool, KEYS);
         unread += usize::from(errors.is_empty());
+        named += usize::from(block.is_some() && !errors.is_empty());
         for error in &errors {
             let Error::Damaged(damage) = error else { panic!("bit {bit}: {error}") };
-            assert!(
-                damage.place.contains(path.file_name().unwrap().to_str().unwrap()),
-                "bit {bit}: {damage}"
-            );
-            assert_eq!(damage.nature, Nature::Rot, "bit {bit}: {damage}");
+            assert!(damage.place.contains(name), "bit {bit}: {damage}");
+            assert_eq!((damage.nature, damage.block), (Nature::Rot, block), "bit {bit}: {damage}");
         }
         for with_keys in [false, true] {
             let report = scrub(&pool, with_keys);
-            assert!(report.findings_count > 0, "bit {bit} escapes the scrub");
+            let [damage] = &report.findings[..] else { panic!("bit {bit}: {:?}", report.findings) };
+            assert!(damage.place.contains(name), "bit {bit}: {damage}");
+            assert_eq!((damage.nature, damage.block), (Nature::Rot, block), "bit {bit}: {damage}");
         }
         pool.close();
         rig.disk.tamper(&path, |bytes| bytes[bit / 8] ^= 1 << (bit % 8)).unwrap();
     }
     // Only what no read touched may go unread: the digest at the end of a stripe and the like.
     assert!(unread * 3 < clean.len() * 8, "{unread} bits of {} did not stop a read", clean.len() * 8);
+    assert!(frames.len() > 6 && named > 7_000, "{named} bits in {} blocks stopped a read", frames.len());
     let pool = rig.open();
     assert!(read_all(&pool, KEYS).is_empty(), "the control");
     assert_eq!(scrub(&pool, true).findings_count, 0, "the control");
+}
+
+#[test]
+fn rot_in_two_blocks_is_told_of_both() {
+    let rig = filled(1, 256);
+    let (path, clean) = tables(&rig).pop_first().unwrap();
+    let frames = frames(&clean);
+    let mut pairs = 0;
+    for (first, (at, n)) in (0..).zip(&frames) {
+        for (second, (other, m)) in (0..).zip(&frames).skip(first as usize + 1) {
+            // Inside the ciphertext: a head that is rotten may hide the frames after it.
+            rig.disk
+                .tamper(&path, |bytes| {
+                    bytes[at + n / 2] ^= 0x40;
+                    bytes[other + m / 2] ^= 0x02;
+                })
+                .unwrap();
+            let pool = rig.open();
+            for with_keys in [false, true] {
+                let findings = scrub(&pool, with_keys).findings;
+                let blocks: Vec<_> = findings.iter().map(|damage| (damage.nature, damage.block)).collect();
+                assert_eq!(blocks, [(Nature::Rot, Some(first)), (Nature::Rot, Some(second))]);
+            }
+            for error in read_all(&pool, KEYS) {
+                let Error::Damaged(damage) = &error else { panic!("{error}") };
+                assert!([Some(first), Some(second)].contains(&damage.block), "{damage}");
+            }
+            pool.close();
+            rig.disk.tamper(&path, |bytes| bytes.clone_from(&clean)).unwrap();
+            pairs += 1;
+        }
+    }
+    assert!(pairs > 15, "{pairs} pairs");
 }
 
 #[test]

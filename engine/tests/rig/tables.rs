@@ -1,6 +1,6 @@
 //! Pools with a few small tables, and what a test needs to damage them and to look at the damage.
 
-use super::{C, Rig, START_MS, T1, T2, TABLET};
+use super::{C, Dice, Rig, START_MS, T1, T2, TABLET};
 use engine::ids::{LogIndex, TenantId};
 use engine::key::KeyRange;
 use engine::tablet::batch::Batch;
@@ -15,8 +15,12 @@ use std::sync::Arc;
 /// Keys that each table has more than the one before.
 pub const KEYS: usize = 6;
 
+/// Of one tenant words, which compress; of the other one noise of one length, which makes blocks of one length.
 pub fn value(tenant: TenantId, n: usize) -> Vec<u8> {
-    format!("value {n} of {tenant}").into_bytes()
+    match tenant {
+        T1 => format!("value {n} of {tenant}").into_bytes(),
+        _ => Dice::new(n as u64).bytes(48),
+    }
 }
 
 pub fn fill(pool: &Pool, index: u64, keys: std::ops::Range<usize>) {
@@ -26,7 +30,7 @@ pub fn fill(pool: &Pool, index: u64, keys: std::ops::Range<usize>) {
     for tenant in [T1, T2] {
         for n in keys.clone() {
             stamp = stamp.next();
-            batch.put(tenant, C, format!("k{n}").as_bytes(), &value(tenant, n), stamp, 0).unwrap();
+            batch.put(tenant, C, format!("k{n:02}").as_bytes(), &value(tenant, n), stamp, 0).unwrap();
         }
     }
     batch.delete_range(T1, C, b"x", Some(b"y"), stamp.next()).unwrap();
@@ -61,7 +65,7 @@ pub fn read_all(pool: &Arc<Pool>, keys: usize) -> Vec<Error> {
     let mut errors = Vec::new();
     for tenant in [T1, T2] {
         for n in 0..keys {
-            match view.get(tenant, C, format!("k{n}").as_bytes()) {
+            match view.get(tenant, C, format!("k{n:02}").as_bytes()) {
                 Ok(found) => {
                     assert_eq!(found.map(|f| f.value.to_vec()), Some(value(tenant, n)), "wrong data")
                 }
@@ -71,7 +75,7 @@ pub fn read_all(pool: &Arc<Pool>, keys: usize) -> Vec<Error> {
         match view.scan(&Scan::all(tenant, C), None) {
             Ok(page) => {
                 let got: Vec<_> = page.entries.iter().map(|e| e.found.value.to_vec()).collect();
-                let mut want: Vec<_> = (0..keys).map(|n| (format!("k{n}"), value(tenant, n))).collect();
+                let mut want: Vec<_> = (0..keys).map(|n| (format!("k{n:02}"), value(tenant, n))).collect();
                 want.sort();
                 assert_eq!(got, want.into_iter().map(|(_, v)| v).collect::<Vec<_>>(), "wrong data");
             }
