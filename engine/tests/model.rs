@@ -1,4 +1,5 @@
-//! Random histories against an oracle that holds every version: batches, flushes, compactions, crashes, splits.
+//! Random histories against an oracle that holds every version: batches, flushes, compactions, crashes, splits, and closing
+//! and opening in between.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
@@ -154,6 +155,28 @@ impl Run {
         self.pool = None;
         self.rig.disk.crash();
         self.rig.disk.restart();
+        self.open_again();
+    }
+
+    /// Closes the pool as a server that stops does, and opens it again. Nothing is flushed by that, and nothing is lost.
+    fn close_and_open(&mut self) {
+        let tablets = self.pool().tablets();
+        let durable: BTreeMap<_, _> =
+            tablets.iter().map(|tablet| (tablet.id(), (tablet.range(), tablet.durable()))).collect();
+        self.pool().close();
+        for tablet in &tablets {
+            assert!(matches!(tablet.view(self.now_ms()), Err(engine::Error::Closed)));
+        }
+        self.pool = None;
+        drop(tablets);
+        self.open_again();
+        let tablets = self.pool().tablets();
+        let again: BTreeMap<_, _> =
+            tablets.iter().map(|tablet| (tablet.id(), (tablet.range(), tablet.durable()))).collect();
+        assert_eq!(again, durable, "seed {} it stands where it stood", self.seed);
+    }
+
+    fn open_again(&mut self) {
         self.pool = Some(self.rig.open());
         self.set_policy();
         assert_eq!(self.pool().unreadable(), BTreeMap::new());
@@ -210,6 +233,10 @@ impl Run {
             }
             34 | 35 => self.crash(),
             36 => self.split(),
+            37 => {
+                self.close_and_open();
+                self.check_views();
+            }
             _ => self.check_views(),
         }
     }
