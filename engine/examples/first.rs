@@ -25,6 +25,18 @@ const PEOPLE: CollectionId = CollectionId(1);
 const TABLET: TabletId = TabletId(1);
 const NODE: NodeId = NodeId(1);
 
+/// Who writes which rows: key and value.
+const ROWS: [(TenantId, &[(&str, &str)]); 2] = [
+    (
+        ACME,
+        &[
+            ("ada@acme.example", "Ada Lovelace, +44 20 7946 0001"),
+            ("alan@acme.example", "Alan Turing, +44 20 7946 0002"),
+        ],
+    ),
+    (ZENITH, &[("grace@zenith.example", "Grace Hopper, +1 202 555 0003")]),
+];
+
 /// The operating system's clock and randomness. The engine has none of its own; a server brings its guarded ones.
 struct System;
 
@@ -75,16 +87,10 @@ fn write(dir: &Path) -> Result<(), Error> {
     let tablet = pool.create(&[NewTablet::empty(TABLET, KeyRange::all())])?.remove(0);
     let now = System.now_ms();
     let mut batch = Batch::new(LogIndex(1));
-    batch.put(ACME, PEOPLE, b"ada@acme.example", b"Ada Lovelace, +44 20 7946 0001", Stamp::new(now, 1), 0)?;
-    batch.put(ACME, PEOPLE, b"alan@acme.example", b"Alan Turing, +44 20 7946 0002", Stamp::new(now, 2), 0)?;
-    batch.put(
-        ZENITH,
-        PEOPLE,
-        b"grace@zenith.example",
-        b"Grace Hopper, +1 202 555 0003",
-        Stamp::new(now, 3),
-        0,
-    )?;
+    let rows = ROWS.iter().flat_map(|(tenant, rows)| rows.iter().map(move |row| (*tenant, row)));
+    for (counter, (tenant, (key, value))) in (1..).zip(rows) {
+        batch.put(tenant, PEOPLE, key.as_bytes(), value.as_bytes(), Stamp::new(now, counter), 0)?;
+    }
     tablet.apply(&batch)?;
     tablet.freeze();
     while pool.step() != Done::Nothing {}
@@ -103,20 +109,41 @@ fn read(dir: &Path) -> Result<(), Error> {
     let pool = open(dir)?;
     let tablet = pool.tablet(TABLET)?;
     println!("reopened at log index {}: what came after is in the caller's log", tablet.durable().index.0);
+    assert_eq!(tablet.durable().index, LogIndex(1), "the entry that was flushed, and not the one after");
     let view = tablet.view(System.now_ms())?;
-    for (name, tenant) in [("acme", ACME), ("zenith", ZENITH)] {
-        for entry in view.scan(&Scan::all(tenant, PEOPLE), None)?.entries {
-            let (key, value) =
-                (String::from_utf8_lossy(&entry.key), String::from_utf8_lossy(&entry.found.value));
+    for ((tenant, rows), name) in ROWS.into_iter().zip(["acme", "zenith"]) {
+        let entries = view.scan(&Scan::all(tenant, PEOPLE), None)?.entries;
+        let found: Vec<_> = entries.iter().map(|entry| (&entry.key[..], &entry.found.value[..])).collect();
+        let wanted: Vec<_> = rows.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes())).collect();
+        assert_eq!(found, wanted, "{name} has its own rows, all of them and no others");
+        for (key, value) in rows {
             println!("  {name}: {key} = {value}");
         }
     }
-    assert_eq!(view.scan(&Scan::all(ACME, PEOPLE), None)?.entries.len(), 2);
     Ok(())
 }
 
+/// `word` as it stands on a disk that does not seal it: plain, in hexadecimal of both cases, and in base64 at each of the three
+/// places where it can begin in a group.
+fn written(word: &str) -> Vec<Vec<u8>> {
+    let hex: String = word.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let mut ways = vec![word.as_bytes().to_vec(), hex.to_uppercase().into_bytes(), hex.into_bytes()];
+    ways.extend((0..3).map(|before| base64_inside(word.as_bytes(), before)));
+    ways
+}
+
+/// The letters of base64 that depend on `bytes` alone, if `before` bytes stand before them in their group of three.
+fn base64_inside(bytes: &[u8], before: usize) -> Vec<u8> {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let padded = [&vec![0; before][..], bytes].concat();
+    let bit = |at: usize| padded[at / 8] >> (7 - at % 8) & 1;
+    let letter = |at: usize| LETTERS[(0..6).fold(0, |sum, n| sum << 1 | usize::from(bit(at * 6 + n)))];
+    let first = (before * 8).div_ceil(6);
+    (first..padded.len() * 8 / 6).map(letter).collect()
+}
+
 /// How often any of `needles` stands in a file under `dir`, and how many bytes were searched.
-fn search(dir: &Path, needles: &[&str]) -> std::io::Result<(usize, usize)> {
+fn search(dir: &Path, needles: &[Vec<u8>]) -> std::io::Result<(usize, usize)> {
     let (mut hits, mut bytes) = (0, 0);
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
@@ -127,7 +154,7 @@ fn search(dir: &Path, needles: &[&str]) -> std::io::Result<(usize, usize)> {
         }
         let content = std::fs::read(&path)?;
         bytes += content.len();
-        let stands = |needle: &&&str| content.windows(needle.len()).any(|window| window == needle.as_bytes());
+        let stands = |needle: &&Vec<u8>| content.windows(needle.len()).any(|window| window == &needle[..]);
         hits += needles.iter().filter(stands).count();
     }
     Ok((hits, bytes))
@@ -144,16 +171,19 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         return Err("the writing process failed".into());
     }
     read(dir.path())?;
-    let needles = ["acme.example", "zenith.example", "Lovelace", "Turing", "Hopper", "7946", "555 0003"];
+    let words = ["acme.example", "zenith.example", "Lovelace", "Turing", "Hopper", "7946 000", "555 0003"];
+    let needles: Vec<_> = words.into_iter().flat_map(written).collect();
     let (hits, bytes) = search(dir.path(), &needles)?;
-    // The search itself must be able to find something.
-    std::fs::write(dir.path().join("control"), "Ada Lovelace")?;
+    // The search itself must be able to find something, however it is written.
+    let controls =
+        ["Ada Lovelace", "416461204c6f76656c616365", "416461204C6F76656C616365", "QWRhIExvdmVsYWNl"];
+    std::fs::write(dir.path().join("control"), controls.join("\n"))?;
     let (control, _) = search(dir.path(), &needles)?;
     println!(
-        "searched {bytes} bytes on disk for {} words: {hits} hits (positive control: {control})",
-        needles.len()
+        "searched {bytes} bytes on disk for {} words, plain, in hex and in base64: {hits} hits (positive control: {control})",
+        words.len()
     );
-    if hits > 0 || control != 1 {
+    if hits > 0 || control != controls.len() {
         return Err("a tenant's bytes are readable on disk, or the search is blind".into());
     }
     Ok(())
