@@ -49,6 +49,7 @@ impl Clock for System {
 }
 
 impl Entropy for System {
+    #[expect(clippy::disallowed_methods, reason = "an example is its own server")]
     fn fill(&self, out: &mut [u8]) {
         getrandom::fill(out).expect("the operating system gives randomness");
     }
