@@ -26,6 +26,22 @@ pub struct SecretMemory {
 }
 
 /// A 256-bit key. Cannot be printed, cloned or serialised; wiped when dropped.
+///
+/// ```
+/// fn copy<T: Clone>(secret: &T) -> T {
+///     secret.clone()
+/// }
+/// let key = engine::sealed::SecretKey::new(copy(&[1; 32]));
+/// let _only = &key;
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn copy<T: Clone>(secret: &T) -> T {
+///     secret.clone()
+/// }
+/// let key = engine::sealed::SecretKey::new([1; 32]);
+/// let _second = copy(&key);
+/// ```
 pub struct SecretKey(NonNull<[u8; KEY_BYTES]>);
 
 // SAFETY: the slot is owned by this value alone and only read through `&self`.
@@ -117,6 +133,22 @@ impl fmt::Debug for SecretKey {
 
 /// Opened bytes, or bytes that will be sealed. All they had room for is wiped when they are dropped; printed only as a length.
 /// One that grows leaves its bytes behind in freed memory, so give it its room before.
+///
+/// ```
+/// fn copy<T: Clone>(secret: &T) -> T {
+///     secret.clone()
+/// }
+/// let bytes = engine::sealed::SecretBytes::from(copy(&vec![1; 3]));
+/// let _only = &bytes;
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn copy<T: Clone>(secret: &T) -> T {
+///     secret.clone()
+/// }
+/// let bytes = engine::sealed::SecretBytes::from(vec![1; 3]);
+/// let _second = copy(&bytes);
+/// ```
 #[derive(Default)]
 pub struct SecretBytes(Vec<u8>);
 
