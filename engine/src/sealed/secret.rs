@@ -178,11 +178,18 @@ impl AsRef<[u8]> for SecretBytes {
     }
 }
 
-impl Drop for SecretBytes {
-    fn drop(&mut self) {
+impl SecretBytes {
+    /// Fills all there is room for with zeros, what lies behind the end included.
+    fn wipe(&mut self) {
         // In one sweep: wiping byte by byte is a tenth of the time of a read.
         self.0.resize(self.0.capacity(), 0);
         zeroize_bytes(&mut self.0);
+    }
+}
+
+impl Drop for SecretBytes {
+    fn drop(&mut self) {
+        self.wipe();
     }
 }
 
@@ -200,6 +207,21 @@ mod tests {
     fn prints_nothing_of_itself() {
         assert_eq!(format!("{:?}", SecretKey::new([7; 32])), "SecretKey(..)");
         assert_eq!(format!("{:?}", SecretBytes::from(vec![7; 3])), "SecretBytes(3 bytes)");
+    }
+
+    #[test]
+    fn bytes_are_wiped_with_all_they_had_room_for() {
+        for kept in [0, 1, 3, 99, 100] {
+            let mut bytes = SecretBytes::from(vec![7; 100]);
+            bytes.truncate(kept);
+            bytes.wipe();
+            assert!(
+                bytes.len() >= 100 && bytes.len() == bytes.capacity(),
+                "{bytes:?} of {}",
+                bytes.capacity()
+            );
+            assert!(bytes.iter().all(|byte| *byte == 0), "{kept} kept: {} bytes are left", bytes.len());
+        }
     }
 
     #[test]
