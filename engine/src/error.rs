@@ -329,10 +329,13 @@ impl Error {
         }
     }
 
-    /// The same error; damage gets its place named if it was not yet.
+    /// The same error; its place is named if it was not yet.
     pub(crate) fn at(self, name: impl fmt::Display) -> Self {
         match self {
             Self::Damaged(damage) => Self::Damaged(damage.at(name)),
+            Self::Unsupported { what, found, supported } if !what.contains(": ") => {
+                Self::Unsupported { what: format!("{name}: {what}"), found, supported }
+            }
             Self::WrongKey { place, have, need, owner, purpose, epoch } if place.is_empty() => {
                 Self::WrongKey { place: name.to_string(), have, need, owner, purpose, epoch }
             }

@@ -172,7 +172,8 @@ impl FrameHead {
     /// Reads the first bytes of a frame; nothing of it is proved yet.
     ///
     /// # Errors
-    /// `Damaged` if the length is over the limit or reserved bytes are not zero: the head is rotten or no head.
+    /// `Damaged` if the length is over the limit or reserved bytes are not zero: the head is rotten or no head. Names no block:
+    /// the number that stands here is as doubtful as the rest.
     pub fn decode(bytes: &[u8; FRAME_HEAD_BYTES]) -> Result<Self, Damage> {
         let u32_at = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let head = Self {
@@ -184,7 +185,7 @@ impl FrameHead {
             r: bytes[16..24].try_into().expect("8 bytes of 24"),
         };
         if head.sealed_bytes as usize > limits::RAW_BLOCK_BYTES_MAX + 4 || bytes[14..16] != [0, 0] {
-            return Err(Damage::of(Nature::Rot, "impossible frame head").in_block(head.number));
+            return Err(Damage::of(Nature::Rot, "impossible frame head"));
         }
         Ok(head)
     }

@@ -463,7 +463,8 @@ fn check_identity(catalog: &dyn Catalog, sealer: &Sealer, node: NodeId, has_tabl
         let value = sealer::seal_row(sealer, node, &key, 0, &[0; 16], &identity)?;
         return catalog.commit(&[Change::Put { key, value }]);
     };
-    let opened = sealer::open_row(sealer, node, &key, 0, &[0; 16], &found)?;
+    let opened = sealer::open_row(sealer, node, &key, 0, &[0; 16], &found)
+        .map_err(|error| error.at("catalog identity"))?;
     if *opened != *identity {
         return Err(Damage::of(Nature::WrongPlace, "the catalog is another node's")
             .at("catalog identity")
