@@ -16,11 +16,9 @@ const STEPS_BEFORE_SEEK: usize = 8;
 /// Bytes of a value that count as one step.
 const STEP_VALUE_BYTES: usize = 1 << 10;
 
-/// A row that a reader sees.
+/// What a reader sees of a row.
 #[derive(Clone, PartialEq, Eq)]
 pub struct VisibleRow {
-    /// Its row key.
-    pub row: Vec<u8>,
     /// When its value was written.
     pub stamp: Stamp,
     /// The value.
@@ -29,12 +27,12 @@ pub struct VisibleRow {
     pub expires_ms: u64,
 }
 
-redacted_debug!(VisibleRow, stamp, expires_ms; row, value);
+redacted_debug!(VisibleRow, stamp, expires_ms; value);
 
 /// What one call to a scan gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scanned {
-    /// The next visible row.
+    /// The next visible row; its key is [`Scanner::last_row`].
     Row(VisibleRow),
     /// As many steps as allowed were taken, and no row was found on them. [`Scanner::last_row`] tells where to go on.
     Paused,
@@ -116,7 +114,7 @@ impl Scanner {
             self.row.extend_from_slice(row);
             let newest = if self.is_reverse { self.pass_backward()? } else { self.pass_forward(stamp)? };
             if let Some((stamp, OwnedSlot::Put { value, expires_ms })) = newest {
-                return Ok(Scanned::Row(VisibleRow { row: self.row.clone(), stamp, value, expires_ms }));
+                return Ok(Scanned::Row(VisibleRow { stamp, value, expires_ms }));
             }
         }
     }
@@ -238,7 +236,7 @@ mod tests {
             let mut scanner = Scanner::new(walk, Vec::new(), range.clone(), moment, is_reverse, steps);
             loop {
                 match scanner.next_row().unwrap() {
-                    Scanned::Row(row) => found.push((row.row, row.stamp)),
+                    Scanned::Row(row) => found.push((scanner.last_row().to_vec(), row.stamp)),
                     Scanned::End => return (found, pauses),
                     Scanned::Paused => break,
                 }

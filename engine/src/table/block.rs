@@ -3,6 +3,7 @@
 //!
 //! The walk is total: whatever the bytes are, it answers or tells damage.
 
+use super::heads::Heads;
 use crate::error::{Damage, Nature};
 use crate::limits;
 use crate::read::Slot;
@@ -117,7 +118,12 @@ pub struct Block {
     /// Where entries end and restarts begin.
     entries_end: usize,
     restarts: usize,
+    /// Of the keys at restarts, if there are many.
+    heads: Heads,
 }
+
+/// Restarts from which their heads are kept apart.
+const HEADS_RESTARTS_MIN: usize = 16;
 
 fn malformed(detail: &'static str) -> Damage {
     Damage::of(Nature::Malformed, detail)
@@ -136,13 +142,31 @@ impl Block {
         let entries_end = restarts.checked_mul(4).and_then(|bytes| rest.len().checked_sub(bytes));
         let entries_end =
             start + entries_end.ok_or_else(|| malformed("more restarts than the block has room for"))?;
-        Ok(Self { bytes, start, entries_end, restarts })
+        let mut block = Self { bytes, start, entries_end, restarts, heads: Heads::default() };
+        if restarts >= HEADS_RESTARTS_MIN {
+            block.heads = block.read_heads().unwrap_or_default();
+        }
+        Ok(block)
+    }
+
+    /// The heads of the keys at restarts. Damage is for whoever walks there.
+    fn read_heads(&self) -> Result<Heads, Damage> {
+        let keys: Result<Vec<&[u8]>, Damage> = (0..self.restarts).map(|n| self.key_at_restart(n)).collect();
+        let keys = keys?;
+        let (first, last) =
+            (keys.first().copied().unwrap_or_default(), keys.last().copied().unwrap_or_default());
+        Ok(Heads::new(first, last, keys.len(), keys.iter().copied()))
+    }
+
+    fn key_at_restart(&self, n: usize) -> Result<&[u8], Damage> {
+        let entry = self.entry(self.restart(n)?)?;
+        Ok(self.piece(entry.suffix.0, entry.suffix.1))
     }
 
     /// Bytes it keeps in memory.
     #[must_use]
     pub fn weight(&self) -> usize {
-        self.bytes.len() + size_of::<Self>()
+        self.bytes.len() + self.heads.bytes() + size_of::<Self>()
     }
 
     fn restart(&self, n: usize) -> Result<usize, Damage> {
@@ -360,10 +384,13 @@ impl BlockCursor {
     pub fn seek(&mut self, target: &[u8]) -> Result<(), Damage> {
         // The last restart whose key is below the target, or the first.
         let (mut low, mut high) = (0, self.block.restarts);
-        while high - low > 1 {
+        if self.block.heads.bytes() > 0 {
+            let near = self.block.heads.near(target);
+            (low, high) = (near.start.saturating_sub(1), near.end);
+        }
+        while high.saturating_sub(low) > 1 {
             let middle = low + (high - low) / 2;
-            let entry = self.block.entry(self.block.restart(middle)?)?;
-            match self.block.piece(entry.suffix.0, entry.suffix.1) < target {
+            match self.block.key_at_restart(middle)? < target {
                 true => low = middle,
                 false => high = middle,
             }

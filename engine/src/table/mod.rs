@@ -6,6 +6,7 @@
 pub mod block;
 mod cursor;
 pub mod filter;
+mod heads;
 pub mod index;
 mod reader;
 pub mod stripe;

@@ -305,7 +305,7 @@ impl View {
                 }
                 Scanned::End => return Ok(page),
             };
-            let key = user_key(&row.row)?;
+            let key = user_key(scanner.last_row())?;
             bytes += key.len() + row.value.len();
             if bytes > bytes_max && !page.entries.is_empty() {
                 break;
