@@ -63,7 +63,7 @@ pub mod stamp;
 pub mod stats;
 pub mod table;
 pub mod tablet;
-mod wire;
+pub mod wire;
 pub mod work;
 
 pub use error::{Damage, Error, Kind, Nature, Result};

@@ -14,3 +14,7 @@ pub const CHECKPOINT_LISTING_VERSION: u16 = 1;
 pub const CHECKPOINT_STREAM: [u8; 4] = *b"DPCS";
 /// Version of [`CHECKPOINT_STREAM`].
 pub const CHECKPOINT_STREAM_VERSION: u16 = 1;
+/// Segments of the log.
+pub const LOG_SEGMENT: [u8; 4] = *b"DPLS";
+/// Version of [`LOG_SEGMENT`].
+pub const LOG_SEGMENT_VERSION: u16 = 1;

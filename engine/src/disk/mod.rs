@@ -16,6 +16,7 @@ pub mod suite;
 pub use real::RealDisk;
 pub use sim::SimDisk;
 
+use crate::error::{Error, Result};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -115,6 +116,38 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// `WouldBlock` with the other holder's words as the message, or what the system says.
     fn lock(&self, dir: &Path, holder: &str) -> io::Result<Box<dyn DirLock>>;
+}
+
+/// Creates a folder and those above it, and makes the names of all of them durable: that of the folder itself in any case, for
+/// an earlier start may have ended before it was.
+///
+/// # Errors
+/// `Unavailable`.
+pub fn create_dir_durably(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    let is_absent = |dir: &&Path| !dir.as_os_str().is_empty() && disk.list(dir).is_err();
+    let absent = dir.ancestors().take_while(is_absent).count();
+    disk.create_dir(dir).map_err(|error| Error::io("create folder", dir, error))?;
+    for parent in dir.ancestors().skip(1).take(absent.max(1)) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        match disk.sync_dir(parent) {
+            // A folder that was there, and that we may not read.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && absent == 0 => {}
+            synced => synced.map_err(|error| Error::io("sync folder", parent, error))?,
+        }
+    }
+    Ok(())
+}
+
+/// Locks a folder against everybody else.
+///
+/// # Errors
+/// `InUse`, naming the holder; `Unavailable`.
+pub fn take_lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DirLock>> {
+    let holder = format!("process {}", std::process::id());
+    disk.lock(dir, &holder).map_err(|source| match source.kind() {
+        io::ErrorKind::WouldBlock => Error::InUse { path: dir.to_owned(), holder: source.to_string() },
+        _ => Error::io("lock", dir, source),
+    })
 }
 
 #[cfg(test)]

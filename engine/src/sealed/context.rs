@@ -12,6 +12,9 @@ pub const CONTEXT_BYTES: usize = 64;
 /// The first bytes of a context: whose key, for what, which epoch.
 pub const SCOPE_BYTES: usize = 32;
 
+/// Stands where a block file has its kind.
+const SEGMENT_KIND: u8 = 16;
+
 /// Whose key, for what, which epoch, in which cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope {
@@ -60,6 +63,18 @@ impl Scope {
         let mut out = [0; CONTEXT_BYTES];
         out[..SCOPE_BYTES].copy_from_slice(&self.bytes());
         out[SCOPE_BYTES..].copy_from_slice(&digest.finish());
+        out
+    }
+
+    /// The context of a segment of a log, from which the keys of its chain are derived.
+    #[must_use]
+    pub fn segment(&self, log: &[u8; 16], number: u64) -> [u8; CONTEXT_BYTES] {
+        let mut out = [0; CONTEXT_BYTES];
+        out[..SCOPE_BYTES].copy_from_slice(&self.bytes());
+        out[32..48].copy_from_slice(log);
+        out[48..56].copy_from_slice(&number.to_be_bytes());
+        out[56] = SEGMENT_KIND;
+        out[59] = 1;
         out
     }
 

@@ -114,6 +114,19 @@ pub(super) fn file(key: &SecretKey, salt: &[u8; 32], context: &[u8; CONTEXT_BYTE
     secrets
 }
 
+/// The two keys of a log segment's chain: of its links, and of the fingerprints they hold.
+pub(super) fn chain(
+    key: &SecretKey,
+    salt: &[u8; 16],
+    context: &[u8; CONTEXT_BYTES],
+) -> (SecretKey, SecretKey) {
+    let mut both = [0; 64];
+    expand(key, Some(salt), &[b"dewpond/1/chain", context], &mut both);
+    let keys = (key_at(&both, 0), key_at(&both, 1));
+    both.zeroize();
+    keys
+}
+
 /// The authenticator of a footer, under the cluster's mac key.
 pub(super) fn footer_mac(key: &SecretKey, salt: &[u8; 32], footer: &[u8]) -> [u8; 32] {
     let mut derived = [0; 32];

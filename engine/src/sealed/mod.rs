@@ -4,6 +4,7 @@
 //! archives. In both, sealed bytes open only at the place they were made for.
 
 pub(crate) mod block_file;
+mod chain;
 pub mod cipher;
 mod compression;
 pub mod context;
@@ -18,6 +19,7 @@ mod usage;
 mod writer;
 
 pub use block_file::{BlockPlace, BlockType, FileKind, Header};
+pub use chain::{ChainKeys, LINK_BYTES, Link, SegmentName};
 pub use context::Scope;
 pub use directory::DirectoryRow;
 pub use envelope::EnvelopeKind;

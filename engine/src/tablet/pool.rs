@@ -7,7 +7,7 @@ use crate::catalog::rows::{self, RowKey};
 use crate::catalog::{Catalog, Change, sealer};
 use crate::clock::Clock;
 use crate::compaction::retention::Policy;
-use crate::disk::{DirLock, Disk};
+use crate::disk::{DirLock, Disk, create_dir_durably, take_lock};
 use crate::error::{Damage, Error, Nature, Result};
 use crate::ids::{LogIndex, NodeId, Owner, Purpose, TabletId};
 use crate::key::KeyRange;
@@ -150,7 +150,7 @@ impl Pool {
             let path = path.to_owned();
             move |source| Error::io(verb, &path, source)
         };
-        create_dir(&*disk, &config.dir)?;
+        create_dir_durably(&*disk, &config.dir)?;
         let lock = take_lock(&*disk, &config.dir)?;
         let tables = config.dir.join("tables");
         disk.create_dir(&tables).map_err(io("create folder", &tables))?;
@@ -420,31 +420,6 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-/// Creates a folder and those above it, and makes the names of all of them durable: that of the folder itself in any case, for
-/// an earlier start may have ended before it was.
-fn create_dir(disk: &dyn Disk, dir: &Path) -> Result<()> {
-    let is_absent = |dir: &&Path| !dir.as_os_str().is_empty() && disk.list(dir).is_err();
-    let absent = dir.ancestors().take_while(is_absent).count();
-    disk.create_dir(dir).map_err(|error| Error::io("create folder", dir, error))?;
-    for parent in dir.ancestors().skip(1).take(absent.max(1)) {
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        match disk.sync_dir(parent) {
-            // A folder that was there, and that we may not read.
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied && absent == 0 => {}
-            synced => synced.map_err(|error| Error::io("sync folder", parent, error))?,
-        }
-    }
-    Ok(())
-}
-
-fn take_lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DirLock>> {
-    let holder = format!("process {}", std::process::id());
-    disk.lock(dir, &holder).map_err(|source| match source.kind() {
-        std::io::ErrorKind::WouldBlock => Error::InUse { path: dir.to_owned(), holder: source.to_string() },
-        _ => Error::io("lock", dir, source),
-    })
 }
 
 /// The first row of a catalog says whose it is; opening it proves that the node's key is right.
