@@ -1,0 +1,146 @@
+//! Pure: what can go wrong, named for the rule that was broken. The kind is an instruction to the caller.
+
+use crate::types::{GroupId, LogId, ReplicaId};
+use engine::Kind;
+use engine::error::Damage;
+use std::fmt;
+
+/// Every error of replication.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// One of the engine's: disk, keys, damage.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+    /// The log refuses all further work: a write failed, and what of it is durable is not known.
+    #[error("the log is fenced: {cause}")]
+    Fenced {
+        /// What happened.
+        cause: String,
+    },
+    /// The log is damaged where later writes prove that it was durable: nothing may be cut off there.
+    #[error(
+        "the log is damaged in segment {segment} at byte {offset}, before what was durable: {damage}; replace this node"
+    )]
+    DamagedInside {
+        /// Number of the segment.
+        segment: u64,
+        /// Byte of its file.
+        offset: u64,
+        /// What was found there.
+        damage: Damage,
+    },
+    /// A segment that must be there is not.
+    #[error("segment {segment} of the log is missing; replace this node")]
+    SegmentMissing {
+        /// Its number.
+        segment: u64,
+    },
+    /// A segment of another log stands in the folder.
+    #[error("segment {segment} belongs to another {what}; put the right folder back")]
+    Foreign {
+        /// Its number.
+        segment: u64,
+        /// What differs.
+        what: &'static str,
+    },
+    /// No replica of the group lives here.
+    #[error("there is no replica of {0} here")]
+    NoSuchGroup(GroupId),
+    /// A replica id that has lived here before, or is below one that has.
+    #[error("{replica} of {group} cannot be born: ids up to {greatest} have lived here; allot a greater one")]
+    ReplicaUsed {
+        /// The group.
+        group: GroupId,
+        /// The id asked for.
+        replica: ReplicaId,
+        /// The greatest there was.
+        greatest: ReplicaId,
+    },
+    /// A replica of the group lives here already.
+    #[error("{replica} of {group} lives here already")]
+    ReplicaLives {
+        /// The group.
+        group: GroupId,
+        /// The one that does.
+        replica: ReplicaId,
+    },
+    /// An entry that does not follow the last.
+    #[error("entry {entry} of {group} does not follow {last}")]
+    Gap {
+        /// The group.
+        group: GroupId,
+        /// The entry.
+        entry: LogId,
+        /// What it should follow.
+        last: Last,
+    },
+    /// Entries asked for that are purged, or not there yet.
+    #[error("entries {from}..{to} of {group} are not all here; it has {first}..{end}")]
+    NotHere {
+        /// The group.
+        group: GroupId,
+        /// First index asked for.
+        from: u64,
+        /// First index not asked for.
+        to: u64,
+        /// First index that is here.
+        first: u64,
+        /// First index that is not here any more.
+        end: u64,
+    },
+    /// Something is larger than its limit.
+    #[error("{what} of {got} is over the limit of {max}; send less")]
+    TooLarge {
+        /// What, with its unit.
+        what: &'static str,
+        /// How large it is.
+        got: u64,
+        /// How large it may be.
+        max: u64,
+    },
+    /// Settings that cannot be.
+    #[error("{0}")]
+    Invalid(&'static str),
+}
+
+/// The last entry of a log, if there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Last(pub Option<LogId>);
+
+impl fmt::Display for Last {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(id) => write!(f, "{id}"),
+            None => f.write_str("an empty log"),
+        }
+    }
+}
+
+/// What most functions here return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// What the caller should do.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Engine(error) => error.kind(),
+            Self::Fenced { .. } | Self::SegmentMissing { .. } | Self::Foreign { .. } => Kind::Stop,
+            Self::DamagedInside { .. } => Kind::Damaged,
+            Self::NoSuchGroup(_)
+            | Self::ReplicaUsed { .. }
+            | Self::ReplicaLives { .. }
+            | Self::Gap { .. }
+            | Self::NotHere { .. }
+            | Self::TooLarge { .. }
+            | Self::Invalid(_) => Kind::Invalid,
+        }
+    }
+}
+
+impl From<Damage> for Error {
+    fn from(damage: Damage) -> Self {
+        Self::Engine(damage.into())
+    }
+}

@@ -1,0 +1,17 @@
+//! Replication. So far its floor: one durable log a node, shared by all its Raft groups.
+//!
+//! What every group stores passes one queue and one writer, so that one sync makes it durable for all that wait, and what is durable
+//! is always the beginning of what was said.
+//!
+//! The crate uses threads and callbacks, and the disk, keys, clock and randomness it is given; a simulator drives the same code
+//! step by step.
+
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod limits;
+pub mod log;
+pub mod types;
+
+pub use error::{Error, Result};
+pub use types::{GroupId, LogId, ReplicaId, Vote};

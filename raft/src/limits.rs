@@ -1,0 +1,33 @@
+//! Pure: every bound of replication, with its unit and its reason.
+
+/// Bytes of an entry's payload: a batch of commands at its largest, sealed, with room for what sealing adds.
+pub const ENTRY_BYTES_MAX: usize = 10 << 20;
+/// Bytes of a record's body.
+pub const RECORD_BYTES_MAX: usize = 12 << 20;
+/// Groups of one node: what a state record can list.
+pub const GROUPS_MAX: usize = 4_096;
+/// Peers a record of marks can list.
+pub const MARKS_MAX: usize = 1_024;
+
+/// Bytes of records gathered into one write, after which the rest waits for the next.
+pub const WRITE_BYTES: usize = 8 << 20;
+/// Bytes of a segment: zero-filled ahead, so that a sync writes no file system metadata.
+pub const SEGMENT_BYTES: u64 = 64 << 20;
+/// Bytes of a segment as small as a test may want it.
+pub const SEGMENT_BYTES_MIN: u64 = 16 << 10;
+/// Segments kept for being written again.
+pub const SPARE_SEGMENTS_MAX: usize = 4;
+/// Bytes of entries kept in memory beside those that are not written yet.
+pub const CACHE_BYTES: usize = 64 << 20;
+/// Bytes of entries one read returns at most; one entry always is.
+pub const READ_BYTES_MAX: u64 = 4 << 20;
+/// Bytes that wait to be written from which receivers stop reading what brings more.
+pub const QUEUE_BYTES_SLOW: usize = 64 << 20;
+
+const _: () = {
+    assert!(ENTRY_BYTES_MAX + 64 < RECORD_BYTES_MAX);
+    assert!(GROUPS_MAX * 128 + 64 < RECORD_BYTES_MAX);
+    assert!(MARKS_MAX * 32 + 64 < RECORD_BYTES_MAX);
+    // A write, at most one record longer than it should be, fits a segment with its header and the state before it.
+    assert!((WRITE_BYTES + 2 * RECORD_BYTES_MAX) as u64 + (1 << 20) < SEGMENT_BYTES);
+};

@@ -1,0 +1,271 @@
+//! Pure: what the log holds of each group, and where each entry stands. One picture, changed by records in their order: by the
+//! live log when they are enqueued, by recovery when they are read.
+
+use super::record::{Entry, GroupState, Record};
+use crate::error::{Error, Last, Result};
+use crate::types::{GroupId, LogId, ReplicaId};
+use std::collections::VecDeque;
+
+/// Where an entry stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its name.
+    pub log_id: LogId,
+    /// The last stamp it gives out; 0 if it is not known.
+    pub stamp: u64,
+    /// Log position of its record; `None` until it is written.
+    pub position: Option<u64>,
+    /// Bytes of its record.
+    pub bytes: u32,
+}
+
+/// What the log holds of one group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupLog {
+    state: GroupState,
+    /// Entries from the one after `purged` on, without gap.
+    places: VecDeque<Place>,
+}
+
+impl GroupLog {
+    /// A group as the state record of a segment has it. Its entries, which stand in segments before, are told by [`GroupLog::push`].
+    #[must_use]
+    pub fn new(state: GroupState) -> Self {
+        Self { state, places: VecDeque::new() }
+    }
+
+    /// What is known without its entries.
+    #[must_use]
+    pub fn state(&self) -> &GroupState {
+        &self.state
+    }
+
+    /// Index of the first entry that is here, or would be.
+    #[must_use]
+    pub fn first(&self) -> u64 {
+        match (self.places.front(), self.state.purged) {
+            (Some(place), _) => place.log_id.index,
+            (None, Some(purged)) => purged.index + 1,
+            // Nothing was ever here: a group born empty begins at 0.
+            (None, None) => 0,
+        }
+    }
+
+    /// Index after the last entry that is here.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.first() + self.places.len() as u64
+    }
+
+    /// The place of entry `index`.
+    #[must_use]
+    pub fn place(&self, index: u64) -> Option<&Place> {
+        self.places.get(usize::try_from(index.checked_sub(self.first())?).ok()?)
+    }
+
+    /// Where the entry `log_id` was written, if it is still here.
+    pub fn written(&mut self, log_id: LogId, position: u64) {
+        let first = self.first();
+        let at = log_id.index.checked_sub(first).and_then(|at| usize::try_from(at).ok());
+        if let Some(place) = at.and_then(|at| self.places.get_mut(at)).filter(|place| place.log_id == log_id)
+        {
+            place.position = Some(position);
+        }
+    }
+
+    /// Places of all entries that are here.
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
+        self.places.iter()
+    }
+
+    /// An entry follows.
+    ///
+    /// # Errors
+    /// `Gap`: it does not follow the last. Nothing changed.
+    pub fn push(&mut self, group: GroupId, entry: &Entry, bytes: u32, position: Option<u64>) -> Result<()> {
+        let last = self.state.last;
+        let is_next = match last {
+            Some(last) => entry.log_id.index == last.index + 1 && entry.log_id.term >= last.term,
+            // Where a log begins is its group's business.
+            None => true,
+        };
+        if !is_next {
+            return Err(Error::Gap { group, entry: entry.log_id, last: Last(last) });
+        }
+        self.places.push_back(Place { log_id: entry.log_id, stamp: entry.stamp, position, bytes });
+        self.state.last = Some(entry.log_id);
+        Ok(())
+    }
+
+    /// Whether every entry after `purged` up to the last is here.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let GroupState { purged, last, .. } = self.state;
+        let (has, end) = (self.places.len() as u64, last.map_or(0, |last| last.index + 1));
+        let first = purged.map_or_else(|| self.first(), |purged| purged.index + 1);
+        self.first() == first && first + has == end.max(first)
+    }
+
+    /// Drops all entries behind `after`, which is here, purged, or none.
+    pub fn truncate(&mut self, after: Option<LogId>) {
+        let keep = after.map_or(0, |after| after.index.saturating_add(1));
+        while self.places.back().is_some_and(|place| place.log_id.index >= keep) {
+            self.places.pop_back();
+        }
+        let purged = self.state.purged;
+        self.state.last = if after.map(|id| id.index) > purged.map(|id| id.index) { after } else { purged };
+    }
+
+    /// Drops all entries up to `upto`, whether they are here or not.
+    pub fn purge(&mut self, upto: LogId) {
+        if self.state.purged.is_some_and(|purged| purged.index >= upto.index) {
+            return;
+        }
+        while self.places.front().is_some_and(|place| place.log_id.index <= upto.index) {
+            self.places.pop_front();
+        }
+        self.state.purged = Some(upto);
+        // Entries before the first segment that is left are known by the last of them alone, until they are purged.
+        if self.state.last.is_none_or(|last| last.index < upto.index) {
+            self.state.last = Some(upto);
+        }
+    }
+
+    /// What a record says of the group, unless it is an entry.
+    ///
+    /// # Errors
+    /// `ReplicaLives`, `ReplicaUsed`. Nothing changed.
+    pub fn apply(&mut self, group: GroupId, record: &Record) -> Result<()> {
+        match record {
+            Record::Vote(_, vote) => self.state.vote = Some(*vote),
+            Record::Committed(_, upto) => self.state.committed = *upto,
+            Record::Truncate(_, after) => self.truncate(*after),
+            Record::Purge(_, upto) => self.purge(*upto),
+            Record::Open(_, replica) => return self.open(group, *replica),
+            Record::Close(..) => self.close(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A replica is born.
+    ///
+    /// # Errors
+    /// `ReplicaLives`, `ReplicaUsed`. Nothing changed.
+    fn open(&mut self, group: GroupId, replica: ReplicaId) -> Result<()> {
+        if self.state.replica != ReplicaId(0) {
+            return Err(Error::ReplicaLives { group, replica: self.state.replica });
+        }
+        if replica <= self.state.replica_max {
+            return Err(Error::ReplicaUsed { group, replica, greatest: self.state.replica_max });
+        }
+        *self = Self::new(GroupState { replica, replica_max: replica, ..GroupState::default() });
+        Ok(())
+    }
+
+    /// The replica is gone for ever; only its id is remembered.
+    fn close(&mut self) {
+        let replica_max = self.state.replica_max;
+        *self = Self::new(GroupState { replica_max, ..GroupState::default() });
+    }
+
+    /// An entry was written again: only its place changes. Where the segment it first stood in is gone it may be new here, and
+    /// then stands before those that are.
+    pub fn moved(&mut self, entry: &Entry, bytes: u32, position: u64) {
+        let first = self.first();
+        let place = Place { log_id: entry.log_id, stamp: entry.stamp, position: Some(position), bytes };
+        match self.places.front() {
+            Some(_) if entry.log_id.index + 1 == first => self.places.push_front(place),
+            _ => self.written(entry.log_id, position),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Vote;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    const G: GroupId = GroupId(1);
+
+    fn entry(term: u64, index: u64) -> Entry {
+        let log_id = LogId { term, replica: ReplicaId(1), index };
+        Entry { log_id, kind: 1, stamp: 10 * index, payload: bytes::Bytes::new() }
+    }
+
+    fn id(term: u64, index: u64) -> LogId {
+        entry(term, index).log_id
+    }
+
+    proptest! {
+        #[test]
+        fn holds_what_a_map_of_entries_holds(steps in proptest::collection::vec((0u8..5, 0u64..12), 1..60)) {
+            let (mut log, mut model) = (GroupLog::default(), BTreeMap::new());
+            let (mut purged, mut term) = (None::<LogId>, 1);
+            for (what, n) in steps {
+                let end = model.keys().next_back().copied().or(purged.map(|id| id.index)).map_or(0, |last| last + 1);
+                match what {
+                    0 | 1 => {
+                        for index in end..end + n {
+                            log.push(G, &entry(term, index), 100, Some(index * 100)).unwrap();
+                            model.insert(index, id(term, index));
+                        }
+                    }
+                    2 => {
+                        let after = end.saturating_sub(n).max(purged.map_or(0, |id| id.index + 1));
+                        let keep = model.range(..after).next_back().map(|(_, id)| *id).or(purged);
+                        model.retain(|index, _| *index < after);
+                        log.truncate(keep);
+                        term += 1;
+                    }
+                    3 => {
+                        let upto = end.saturating_sub(1).saturating_sub(n);
+                        if let Some(upto) = model.get(&upto).copied() {
+                            model.retain(|index, _| *index > upto.index);
+                            purged = Some(upto);
+                            log.purge(upto);
+                        }
+                    }
+                    _ => {
+                        // Behind a snapshot that reaches further than the log.
+                        let upto = id(term, end + n);
+                        model.clear();
+                        purged = Some(upto);
+                        log.purge(upto);
+                    }
+                }
+                let last = model.values().next_back().copied().or(purged);
+                prop_assert_eq!((log.state().last, log.state().purged), (last, purged));
+                prop_assert!(log.places().map(|place| place.log_id).eq(model.values().copied()));
+                let end = last.map_or(0, |last| last.index + 1);
+                prop_assert_eq!(log.end(), end);
+                for index in 0..end + 3 {
+                    prop_assert_eq!(log.place(index).map(|place| place.log_id), model.get(&index).copied());
+                }
+                if last.is_some() {
+                    prop_assert!(log.push(G, &entry(term, end + 1), 1, None).is_err(), "a gap");
+                    prop_assert!(log.push(G, &entry(0, end), 1, None).is_err(), "an older term");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_replica_lives_once() {
+        let mut log = GroupLog::default();
+        log.open(G, ReplicaId(3)).unwrap();
+        assert!(matches!(log.open(G, ReplicaId(4)), Err(Error::ReplicaLives { .. })));
+        let vote = Vote { term: 1, replica: ReplicaId(3), is_committed: true };
+        log.apply(G, &Record::Vote(G, vote)).unwrap();
+        log.push(G, &entry(1, 0), 1, None).unwrap();
+        log.close();
+        assert_eq!(log.state().vote, None);
+        for used in [1, 3] {
+            assert!(matches!(log.open(G, ReplicaId(used)), Err(Error::ReplicaUsed { .. })));
+        }
+        log.open(G, ReplicaId(4)).unwrap();
+        assert_eq!((log.first(), log.end()), (0, 0));
+    }
+}

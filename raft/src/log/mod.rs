@@ -1,0 +1,492 @@
+//! One log a node, for all its groups: open it, put records in, read entries back.
+//!
+//! A record goes: [`Log::append`] and the like -> the picture of its group, and the queue -> [`Log::step`], which writes what
+//! waits as one write and syncs it -> whoever waits is told. Entries can be read from the moment they are put in.
+
+mod cache;
+pub mod index;
+mod queue;
+mod read;
+pub mod record;
+mod replay;
+pub mod segment;
+mod states;
+pub mod tail;
+mod thread;
+mod writer;
+
+pub use queue::Done;
+pub use record::{Entry, GroupState, Mark};
+pub use segment::LogName;
+pub use thread::LogThread;
+
+use crate::error::{Error, Last, Result};
+use crate::limits;
+use crate::types::{GroupId, LogId, ReplicaId, Vote};
+use cache::Cache;
+use engine::disk::{DirLock, Disk};
+use engine::entropy::Entropy;
+use engine::ids::NodeId;
+use engine::sealed::Sealer;
+use index::GroupLog;
+use queue::Queue;
+use record::{Record, entry_bytes};
+use replay::{Expected, Replayed};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use writer::{SegmentFile, Tools, Writer, io};
+
+/// Settings of a log. Read once, when it is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// The folder that is this log's alone.
+    pub dir: PathBuf,
+    /// Bytes of a segment.
+    pub segment_bytes: u64,
+    /// Bytes of a write, after which the rest waits for the next.
+    pub write_bytes: usize,
+    /// Bytes of written entries kept in memory.
+    pub cache_bytes: usize,
+    /// Number of the cluster's life line.
+    pub generation: u64,
+}
+
+impl LogConfig {
+    /// Settings for production.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            segment_bytes: limits::SEGMENT_BYTES,
+            write_bytes: limits::WRITE_BYTES,
+            cache_bytes: limits::CACHE_BYTES,
+            generation: 1,
+        }
+    }
+}
+
+/// What a log is given by its owner.
+#[derive(Clone)]
+pub struct LogParts {
+    /// Where its files live.
+    pub disk: Arc<dyn Disk>,
+    /// Has the node's mac key.
+    pub sealer: Arc<Sealer>,
+    /// Names and salts.
+    pub entropy: Arc<dyn Entropy>,
+    /// The node.
+    pub node: NodeId,
+}
+
+/// What a start found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The name of the log: new if there was none.
+    pub log: LogName,
+    /// Number of this start.
+    pub incarnation: u64,
+    /// Where the log ended.
+    pub end: u64,
+    /// Whether a write had been cut short, and is gone. It was never acknowledged.
+    pub was_torn: bool,
+    /// By group: the manifest edit that the log knows to be durable, and the last entry applied in it.
+    pub manifests: BTreeMap<GroupId, (u64, Option<LogId>)>,
+    /// What peers were last heard to have made durable.
+    pub marks: Vec<Mark>,
+}
+
+/// One log a node. Clone the `Arc` it comes in.
+pub struct Log {
+    config: LogConfig,
+    state: Mutex<State>,
+    /// Rings when something waits to be written, or the log is closed.
+    bell: Condvar,
+    writer: Mutex<Writer>,
+    found: Found,
+    _lock: Box<dyn DirLock>,
+}
+
+struct State {
+    groups: BTreeMap<GroupId, GroupLog>,
+    queue: Queue,
+    cache: Cache,
+    /// By first position.
+    segments: BTreeMap<u64, Arc<SegmentFile>>,
+    durable: u64,
+    /// Why nothing is done any more.
+    fenced: Option<String>,
+    is_closing: bool,
+}
+
+/// What a step did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stepped {
+    /// Nothing waited.
+    Nothing,
+    /// So many records are durable.
+    Wrote(usize),
+    /// It failed: the log is fenced.
+    Fenced,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Log {
+    /// Locks the folder, reads the log, and goes on in a new segment that says so.
+    ///
+    /// # Errors
+    /// * `Stop`: `InUse`, `Foreign`, `SegmentMissing`, an unknown version.
+    /// * `Damaged`: `DamagedInside` and whatever else cannot be a torn end.
+    /// * `Key`: the node's mac key is missing. `Unavailable`: disk. `Invalid`: settings.
+    pub fn open(config: LogConfig, parts: LogParts) -> Result<Arc<Self>> {
+        let largest = (config.write_bytes + 2 * limits::RECORD_BYTES_MAX) as u64;
+        if config.segment_bytes < limits::SEGMENT_BYTES_MIN || config.segment_bytes > limits::SEGMENT_BYTES {
+            return Err(Error::Invalid("bytes of a segment are out of bounds; see LogConfig"));
+        }
+        debug_assert!(largest < limits::SEGMENT_BYTES);
+        let LogParts { disk, sealer, entropy, node } = parts;
+        engine::disk::create_dir_durably(&*disk, &config.dir)?;
+        let lock = engine::disk::take_lock(&*disk, &config.dir)?;
+        let expected = Expected { sealer: &sealer, node, segment_bytes: config.segment_bytes };
+        let replayed = replay::replay(&*disk, &config.dir, &expected)?;
+        let log = replayed.log.unwrap_or_else(|| {
+            let mut name = LogName::default();
+            entropy.fill(&mut name.0);
+            name
+        });
+        let (dir, segment_bytes, generation) = (config.dir.clone(), config.segment_bytes, config.generation);
+        let tools = Tools { disk, sealer, entropy, dir, segment_bytes, node, generation, log };
+        Self::begin(config, tools, replayed, lock)
+    }
+
+    fn begin(
+        config: LogConfig,
+        tools: Tools,
+        replayed: Replayed,
+        lock: Box<dyn DirLock>,
+    ) -> Result<Arc<Self>> {
+        let Replayed { groups, manifests, marks, incarnation, segments, resume, was_torn, .. } = replayed;
+        let mut nonce = [0; 16];
+        tools.entropy.fill(&mut nonce);
+        let (end, incarnation) = (resume.position, incarnation + 1);
+        let found = Found { log: tools.log, incarnation, end, was_torn, manifests, marks };
+        let mut writer = Writer::begin(tools, resume)?;
+        let mut segments: BTreeMap<u64, Arc<SegmentFile>> =
+            segments.into_iter().map(|one| (one.header.first_position, one)).collect();
+        segments.insert(writer.current().header.first_position, writer.current().clone());
+        let written = writer.write(vec![Record::Incarnation(incarnation, nonce)])?;
+        let state = State {
+            groups,
+            queue: Queue::default(),
+            cache: Cache::new(config.cache_bytes),
+            segments,
+            durable: written.end,
+            fenced: None,
+            is_closing: false,
+        };
+        Ok(Arc::new(Self {
+            config,
+            state: Mutex::new(state),
+            bell: Condvar::new(),
+            writer: Mutex::new(writer),
+            found,
+            _lock: lock,
+        }))
+    }
+
+    /// What its start found.
+    #[must_use]
+    pub fn found(&self) -> &Found {
+        &self.found
+    }
+
+    /// Everything before this log position is durable. Never goes back.
+    #[must_use]
+    pub fn durable(&self) -> u64 {
+        lock(&self.state).durable
+    }
+
+    /// Why it refuses all work, if it does.
+    #[must_use]
+    pub fn fenced(&self) -> Option<String> {
+        lock(&self.state).fenced.clone()
+    }
+
+    /// Bytes that wait to be written.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        lock(&self.state).queue.bytes()
+    }
+
+    /// Every group whose replica lives here, as it stands.
+    #[must_use]
+    pub fn groups(&self) -> BTreeMap<GroupId, GroupState> {
+        let state = lock(&self.state);
+        let living = state.groups.iter().filter(|(_, log)| log.state().replica != ReplicaId(0));
+        living.map(|(group, log)| (*group, *log.state())).collect()
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
+        let mut state = lock(&self.state);
+        if let Some(cause) = &state.fenced {
+            return Err(Error::Fenced { cause: cause.clone() });
+        }
+        let done = change(&mut state)?;
+        self.bell.notify_all();
+        Ok(done)
+    }
+
+    /// A replica is born here. `done` is told when that is durable; before, it may give no vote and acknowledge nothing.
+    ///
+    /// # Errors
+    /// `ReplicaLives`, `ReplicaUsed`, `Fenced`; `TooLarge` over `GROUPS_MAX`.
+    pub fn open_replica(&self, group: GroupId, replica: ReplicaId, done: Done) -> Result<()> {
+        self.change(|state| {
+            let (got, max) = (state.groups.len() as u64 + 1, limits::GROUPS_MAX as u64);
+            if got > max && !state.groups.contains_key(&group) {
+                return Err(Error::TooLarge { what: "groups of a node", got, max });
+            }
+            let record = Record::Open(group, replica);
+            state.groups.entry(group).or_default().apply(group, &record)?;
+            state.queue.push(record, Some(done));
+            Ok(())
+        })
+    }
+
+    /// The replica is gone for ever: its entries may go, and its id is never used again.
+    ///
+    /// # Errors
+    /// `NoSuchGroup`, `Fenced`.
+    pub fn close_replica(&self, group: GroupId, done: Done) -> Result<()> {
+        self.change(|state| {
+            let log = state.living(group)?;
+            let record = Record::Close(group, log.state().replica);
+            log.apply(group, &record)?;
+            state.cache.forget(group, 0, u64::MAX);
+            state.queue.forget(group);
+            state.queue.push(record, Some(done));
+            Ok(())
+        })
+    }
+
+    /// Puts `entries` behind the last of the group. They can be read at once; `done` is told when they are durable, or not at
+    /// all if a later append of the group is in the same write: that one's is told then.
+    ///
+    /// # Errors
+    /// `Gap`, `TooLarge`: nothing was put in. `NoSuchGroup`, `Fenced`.
+    pub fn append(&self, group: GroupId, entries: Vec<Entry>, done: Done) -> Result<()> {
+        self.change(|state| {
+            let last = state.living(group)?.state().last;
+            check_run(group, last, &entries)?;
+            let mut done = Some(done);
+            let mut left = entries.len();
+            if left == 0 {
+                // Nothing of its own to make durable, but all that was put in before: said once more, it changes nothing.
+                let committed = state.living(group)?.state().committed;
+                state.queue.push(Record::Committed(group, committed), done.take());
+            }
+            for entry in entries {
+                left -= 1;
+                let bytes = u32::try_from(entry_bytes(&entry)).expect("ENTRY_BYTES_MAX fits u32");
+                state.living(group)?.push(group, &entry, bytes, None)?;
+                state.cache.insert(group, entry.clone());
+                let done = if left == 0 { done.take() } else { None };
+                state.queue.push(Record::Entry(group, entry), done);
+            }
+            Ok(())
+        })
+    }
+
+    /// Stores the vote; `done` is told when it is durable. Before that it must not be given.
+    ///
+    /// # Errors
+    /// `NoSuchGroup`, `Fenced`.
+    pub fn save_vote(&self, group: GroupId, vote: Vote, done: Done) -> Result<()> {
+        self.put(group, Record::Vote(group, vote), Some(done))
+    }
+
+    /// Notes what is committed: written behind the entries it names, with the next write there is.
+    ///
+    /// # Errors
+    /// `NoSuchGroup`, `Fenced`.
+    pub fn save_committed(&self, group: GroupId, upto: Option<LogId>) -> Result<()> {
+        self.change(|state| {
+            state.living(group)?.apply(group, &Record::Committed(group, upto))?;
+            state.queue.commit(group, upto);
+            Ok(())
+        })
+    }
+
+    /// Drops the entries behind `after`, all if it is `None`. Ordered with what comes later; not awaited.
+    ///
+    /// # Errors
+    /// `Gap`: no such entry is here. `NoSuchGroup`, `Fenced`.
+    pub fn truncate_after(&self, group: GroupId, after: Option<LogId>) -> Result<()> {
+        self.change(|state| {
+            let log = state.living(group)?;
+            let is_here = |id: LogId| log.place(id.index).is_some_and(|place| place.log_id == id);
+            if let Some(id) = after.filter(|id| log.state().purged != Some(*id) && !is_here(*id)) {
+                return Err(Error::Gap { group, entry: id, last: Last(log.state().last) });
+            }
+            let record = Record::Truncate(group, after);
+            log.apply(group, &record)?;
+            state.cache.forget(group, after.map_or(0, |id| id.index + 1), u64::MAX);
+            state.queue.push(record, None);
+            Ok(())
+        })
+    }
+
+    /// Drops the entries up to `upto`, whether they are here or not. Segments in which nothing lives any more are used again
+    /// once that is durable.
+    ///
+    /// # Errors
+    /// `NoSuchGroup`, `Fenced`.
+    pub fn purge(&self, group: GroupId, upto: LogId) -> Result<()> {
+        self.put(group, Record::Purge(group, upto), None)?;
+        lock(&self.state).cache.forget(group, 0, upto.index + 1);
+        Ok(())
+    }
+
+    /// Notes that edit `sequence` of the group's manifest is durable, with `applied` in it.
+    ///
+    /// # Errors
+    /// `NoSuchGroup`, `Fenced`.
+    pub fn note_manifest(&self, group: GroupId, sequence: u64, applied: Option<LogId>) -> Result<()> {
+        self.put(group, Record::Manifest(group, sequence, applied), None)
+    }
+
+    /// Notes what peers were heard to have made durable.
+    ///
+    /// # Errors
+    /// `TooLarge` over `MARKS_MAX`; `Fenced`.
+    pub fn note_marks(&self, marks: Vec<Mark>) -> Result<()> {
+        let (got, max) = (marks.len() as u64, limits::MARKS_MAX as u64);
+        if got > max {
+            return Err(Error::TooLarge { what: "marks", got, max });
+        }
+        self.change(|state| {
+            state.queue.push(Record::Marks(marks), None);
+            Ok(())
+        })
+    }
+
+    fn put(&self, group: GroupId, record: Record, done: Option<Done>) -> Result<()> {
+        self.change(|state| {
+            state.living(group)?.apply(group, &record)?;
+            state.queue.push(record, done);
+            Ok(())
+        })
+    }
+
+    /// Writes and syncs what waits, once. One caller at a time does the work: a thread in production, a schedule in simulation.
+    pub fn step(&self) -> Stepped {
+        let mut writer = lock(&self.writer);
+        let Some(write) = self.next_write() else { return Stepped::Nothing };
+        let records = write.records.len();
+        let written = match writer.write(write.records) {
+            Ok(written) => written,
+            Err(error) => {
+                self.fence(&error, write.done);
+                return Stepped::Fenced;
+            }
+        };
+        {
+            let mut state = lock(&self.state);
+            state.durable = written.end;
+            if let Some(begun) = written.begun {
+                state.segments.insert(begun.header.first_position, begun);
+            }
+            for (group, log_id, position) in written.places {
+                if let Some(log) = state.groups.get_mut(&group) {
+                    log.written(log_id, position);
+                }
+                state.cache.written(group, log_id);
+            }
+        }
+        write.done.into_iter().for_each(|done| done(Ok(())));
+        match writer.free() {
+            Ok(freed) => {
+                lock(&self.state).segments.retain(|_, one| !freed.contains(&one.header.number));
+                Stepped::Wrote(records)
+            }
+            Err(error) => {
+                self.fence(&error, Vec::new());
+                Stepped::Fenced
+            }
+        }
+    }
+
+    fn next_write(&self) -> Option<queue::Write> {
+        let mut state = lock(&self.state);
+        if state.fenced.is_some() { None } else { state.queue.next_write(self.config.write_bytes) }
+    }
+
+    /// Nothing is believed any more: everybody who waits is told so.
+    fn fence(&self, error: &Error, mut waiting: Vec<Done>) {
+        let cause = with_sources(error);
+        {
+            let mut state = lock(&self.state);
+            state.fenced.get_or_insert_with(|| cause.clone());
+            waiting.append(&mut state.queue.take_waiters());
+        }
+        self.bell.notify_all();
+        waiting.into_iter().for_each(|done| done(Err(cause.clone())));
+    }
+
+    /// Ends the thread that writes, and refuses what comes later.
+    pub fn close(&self) {
+        let waiting = {
+            let mut state = lock(&self.state);
+            state.is_closing = true;
+            state.fenced.get_or_insert_with(|| "the log is closed".to_owned());
+            state.queue.take_waiters()
+        };
+        self.bell.notify_all();
+        waiting.into_iter().for_each(|done| done(Err("the log is closed".to_owned())));
+    }
+
+    /// Waits until something is there to be written. False once the log is closed or fenced.
+    fn wait(&self) -> bool {
+        let is_idle =
+            |state: &mut State| state.queue.is_empty() && state.fenced.is_none() && !state.is_closing;
+        let state = self.bell.wait_while(lock(&self.state), is_idle).unwrap_or_else(PoisonError::into_inner);
+        !state.is_closing && state.fenced.is_none()
+    }
+}
+
+impl State {
+    fn living(&mut self, group: GroupId) -> Result<&mut GroupLog> {
+        let living = self.groups.get_mut(&group).filter(|log| log.state().replica != ReplicaId(0));
+        living.ok_or(Error::NoSuchGroup(group))
+    }
+}
+
+/// Entries follow the last and one another, and none is too large.
+fn check_run(group: GroupId, mut last: Option<LogId>, entries: &[Entry]) -> Result<()> {
+    for entry in entries {
+        let (got, max) = (entry.payload.len() as u64, limits::ENTRY_BYTES_MAX as u64);
+        if got > max {
+            return Err(Error::TooLarge { what: "bytes of an entry", got, max });
+        }
+        let follows = |last: LogId| entry.log_id.index == last.index + 1 && entry.log_id.term >= last.term;
+        if !last.is_none_or(follows) {
+            return Err(Error::Gap { group, entry: entry.log_id, last: Last(last) });
+        }
+        last = Some(entry.log_id);
+    }
+    Ok(())
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
+}

@@ -1,0 +1,81 @@
+//! Entries back from the log: from memory, or record by record from their segments.
+
+use super::index::Place;
+use super::record::{Entry, Record};
+use super::writer::{SegmentFile, io};
+use super::{Log, lock, segment};
+use crate::error::{Error, Result};
+use crate::types::GroupId;
+use bytes::Bytes;
+use engine::error::{Damage, Nature};
+use std::sync::Arc;
+
+enum Sought {
+    Here(Entry),
+    OnDisk(Arc<SegmentFile>, Place),
+}
+
+impl Log {
+    /// The entries `from..to` of the group, as many as come to about `bytes_max` bytes, but one at least.
+    ///
+    /// # Errors
+    /// `NotHere`: one of them is purged or not there yet. `Damaged`: one is damaged on disk. `NoSuchGroup`; disk.
+    pub fn entries(&self, group: GroupId, from: u64, to: u64, bytes_max: u64) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for one in self.find(group, from, to, bytes_max)? {
+            entries.push(match one {
+                Sought::Here(entry) => entry,
+                Sought::OnDisk(segment, place) => self.read(group, &segment, &place)?,
+            });
+        }
+        Ok(entries)
+    }
+
+    fn find(&self, group: GroupId, from: u64, to: u64, bytes_max: u64) -> Result<Vec<Sought>> {
+        let mut state = lock(&self.state);
+        let log = state.living(group)?;
+        let (first, end) = (log.first(), log.end());
+        if from < first || to > end {
+            return Err(Error::NotHere { group, from, to, first, end });
+        }
+        let mut places = Vec::new();
+        let mut bytes = 0;
+        for place in (from..to).filter_map(|index| log.place(index).copied()) {
+            bytes += u64::from(place.bytes);
+            if bytes > bytes_max && !places.is_empty() {
+                break;
+            }
+            places.push(place);
+        }
+        let sought = places.into_iter().map(|place| {
+            if let Some(entry) = state.cache.get(group, place.log_id) {
+                return Ok(Sought::Here(entry.clone()));
+            }
+            let segment = place.position.and_then(|at| state.segments.range(..=at).next_back());
+            let lost = || Damage::of(Nature::Missing, "an entry is in no segment").at(group);
+            segment.map(|(_, one)| Sought::OnDisk(one.clone(), place)).ok_or_else(|| lost().into())
+        });
+        sought.collect()
+    }
+
+    /// Reads an entry from its segment.
+    fn read(&self, group: GroupId, segment: &SegmentFile, place: &Place) -> Result<Entry> {
+        let position = place.position.unwrap_or_default();
+        let offset = segment.header.offset(position);
+        let path = self.config.dir.join(segment::file_name(segment.header.number));
+        let mut bytes = vec![0; place.bytes as usize];
+        segment.file.read_exact_at(&mut bytes, offset).map_err(|error| io("read", &path, error))?;
+        let damage = match Record::decode(&Bytes::from(bytes), position, &segment.header.salt) {
+            Ok((Record::Entry(its, entry) | Record::Moved(its, entry), _))
+                if its == group && entry.log_id == place.log_id =>
+            {
+                return Ok(entry);
+            }
+            Ok(_) => Damage::of(Nature::WrongPlace, "another record stands where an entry should"),
+            Err(damage) => damage,
+        };
+        // It may have been purged meanwhile, and its segment written over.
+        self.find(group, place.log_id.index, place.log_id.index + 1, 0)?;
+        Err(Error::DamagedInside { segment: segment.header.number, offset, damage })
+    }
+}

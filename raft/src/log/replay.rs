@@ -1,0 +1,255 @@
+//! Reads the log after a start: every segment in order, every record through the same picture that the live log keeps.
+
+use super::index::GroupLog;
+use super::record::{GroupState, Mark, Record};
+use super::segment::{self, HEADER_BYTES, Header, LogName};
+use super::states::States;
+use super::tail::{Placed, Segment};
+use super::writer::{Contents, Resume, SegmentFile, io, list};
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::types::{GroupId, LogId};
+use bytes::Bytes;
+use engine::disk::Disk;
+use engine::error::{Damage, Nature};
+use engine::ids::NodeId;
+use engine::sealed::Sealer;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What a start finds.
+pub(super) struct Replayed {
+    pub(super) groups: BTreeMap<GroupId, GroupLog>,
+    /// The manifest edit that the log knows to be durable, and what it has applied.
+    pub(super) manifests: BTreeMap<GroupId, (u64, Option<LogId>)>,
+    pub(super) marks: Vec<Mark>,
+    /// How often the node had started before.
+    pub(super) incarnation: u64,
+    pub(super) segments: Vec<Arc<SegmentFile>>,
+    /// `None` if there is no log yet.
+    pub(super) log: Option<LogName>,
+    pub(super) resume: Resume,
+    /// Whether a write was cut short, and is gone.
+    pub(super) was_torn: bool,
+}
+
+impl Replayed {
+    fn nothing() -> Self {
+        let (position, link, states) = (0, [0; 16], States::default());
+        let (contents, spares) = (BTreeMap::new(), Vec::new());
+        Self {
+            groups: BTreeMap::new(),
+            manifests: BTreeMap::new(),
+            marks: Vec::new(),
+            incarnation: 0,
+            segments: Vec::new(),
+            log: None,
+            resume: Resume { number: 0, position, link, states, contents, spares },
+            was_torn: false,
+        }
+    }
+}
+
+/// Whose log it must be.
+pub(super) struct Expected<'a> {
+    pub(super) sealer: &'a Sealer,
+    pub(super) node: NodeId,
+    pub(super) segment_bytes: u64,
+}
+
+/// Reads the log in `dir`.
+///
+/// # Errors
+/// `DamagedInside`, `SegmentMissing`, `Foreign`; disk; keys.
+pub(super) fn replay(disk: &dyn Disk, dir: &Path, expected: &Expected<'_>) -> Result<Replayed> {
+    let (numbers, spares) = list(disk, dir)?;
+    let mut replayed = Replayed::nothing();
+    replayed.resume.spares = usable_spares(disk, dir, spares, expected.segment_bytes)?;
+    for number in &numbers {
+        let path = dir.join(segment::file_name(*number));
+        let file = disk.open(&path).map_err(|error| io("open", &path, error))?;
+        let header = read_header(&*file, &path, *number)?;
+        check_owner(&header, expected, *number, replayed.log)?;
+        if replayed.segments.last().is_some_and(|before| before.header.number + 1 != *number) {
+            return Err(Error::SegmentMissing { segment: number - 1 });
+        }
+        replayed.log = Some(header.log);
+        replayed.segments.push(Arc::new(SegmentFile { header, file }));
+    }
+    let mut has_state = false;
+    for (at, segment) in replayed.segments.clone().iter().enumerate() {
+        let next = replayed.segments.get(at + 1).map(|next| next.header);
+        walk(dir, segment, next.as_ref(), expected, &mut replayed, &mut has_state)?;
+    }
+    check_whole(&replayed)?;
+    Ok(replayed)
+}
+
+/// Spares of the right size; the others, which a crash left, are removed.
+fn usable_spares(disk: &dyn Disk, dir: &Path, spares: Vec<u64>, segment_bytes: u64) -> Result<Vec<u64>> {
+    let mut usable = Vec::new();
+    for number in spares {
+        let path = dir.join(segment::spare_name(number));
+        let file = disk.open(&path).map_err(|error| io("open", &path, error))?;
+        let bytes = file.len().map_err(|error| io("measure", &path, error))?;
+        if bytes == segment_bytes && usable.len() < limits::SPARE_SEGMENTS_MAX {
+            usable.push(number);
+        } else {
+            disk.remove(&path).map_err(|error| io("remove", &path, error))?;
+        }
+    }
+    Ok(usable)
+}
+
+fn read_header(file: &dyn engine::disk::DiskFile, path: &Path, number: u64) -> Result<Header> {
+    let mut bytes = vec![0; HEADER_BYTES as usize];
+    let there = file.len().map_err(|error| io("measure", path, error))?;
+    let inside = |damage| Error::DamagedInside { segment: number, offset: 0, damage };
+    if there < HEADER_BYTES {
+        return Err(inside(Damage::of(Nature::Missing, "a segment shorter than its header")));
+    }
+    file.read_exact_at(&mut bytes, 0).map_err(|error| io("read", path, error))?;
+    Header::decode(&bytes).map_err(|error| match error {
+        Error::Engine(engine::Error::Damaged(damage)) => inside(damage),
+        other => other,
+    })
+}
+
+fn check_owner(header: &Header, expected: &Expected<'_>, segment: u64, log: Option<LogName>) -> Result<()> {
+    let foreign = |what| Err(Error::Foreign { segment, what });
+    if header.cluster != expected.sealer.cluster() {
+        return foreign("cluster");
+    }
+    if header.node != expected.node {
+        return foreign("node");
+    }
+    if log.is_some_and(|log| log != header.log) {
+        return foreign("log");
+    }
+    if header.number != segment {
+        return foreign("place in the log");
+    }
+    Ok(())
+}
+
+fn walk(
+    dir: &Path,
+    segment: &SegmentFile,
+    next: Option<&Header>,
+    expected: &Expected<'_>,
+    replayed: &mut Replayed,
+    has_state: &mut bool,
+) -> Result<()> {
+    let header = &segment.header;
+    let path = dir.join(segment::file_name(header.number));
+    let there = segment.file.len().map_err(|error| io("measure", &path, error))?;
+    let mut bytes = vec![0; usize::try_from(there.min(header.bytes)).unwrap_or(usize::MAX)];
+    segment.file.read_exact_at(&mut bytes, 0).map_err(|error| io("read", &path, error))?;
+    let bytes = Bytes::from(bytes);
+    let chain = expected.sealer.chain(header.node, header.epoch, &header.name())?;
+    let inside = |position: u64, damage| Error::DamagedInside {
+        segment: header.number,
+        offset: header.offset(position),
+        damage,
+    };
+    if *has_state && (header.first_position, header.link) != (replayed.resume.position, replayed.resume.link)
+    {
+        let damage = Damage::of(Nature::WrongPlace, "a segment that does not follow the one before");
+        return Err(inside(header.first_position, damage));
+    }
+    replayed.resume.number = header.number;
+    replayed.resume.contents.insert(header.number, Contents::new());
+    let whole = Segment { header, bytes: &bytes, chain: &chain, next: next.map(|next| next.first_position) };
+    let walked = whole.walk(|placed| {
+        let position = placed.position;
+        take(replayed, header, placed, has_state).map_err(|error| match error {
+            Error::Engine(engine::Error::Damaged(damage)) => inside(position, damage),
+            Error::Gap { .. } | Error::ReplicaLives { .. } | Error::ReplicaUsed { .. } => {
+                inside(position, Damage::of(Nature::Malformed, "a record that cannot follow those before"))
+            }
+            other => other,
+        })
+    })?;
+    replayed.resume.position = walked.end;
+    replayed.resume.link = walked.link;
+    replayed.was_torn |= walked.is_torn && next.is_none();
+    Ok(())
+}
+
+fn take(replayed: &mut Replayed, header: &Header, placed: Placed, has_state: &mut bool) -> Result<()> {
+    let Placed { record, position, bytes } = placed;
+    if let Record::State(groups) = &record {
+        return take_state(replayed, groups, has_state);
+    }
+    if !*has_state {
+        return Err(Damage::of(Nature::Malformed, "a segment that does not open with its state").into());
+    }
+    replayed.resume.states.apply(&record);
+    let contents = replayed.resume.contents.entry(header.number).or_default();
+    if let Record::Entry(group, entry) | Record::Moved(group, entry) = &record {
+        let greatest = contents.entry(*group).or_default();
+        *greatest = (*greatest).max(entry.log_id.index);
+    }
+    match record {
+        Record::Entry(group, entry) => {
+            replayed.groups.entry(group).or_default().push(group, &entry, bytes, Some(position))
+        }
+        Record::Moved(group, entry) => {
+            replayed.groups.entry(group).or_default().moved(&entry, bytes, position);
+            Ok(())
+        }
+        Record::Manifest(group, sequence, applied) => {
+            replayed.manifests.insert(group, (sequence, applied));
+            Ok(())
+        }
+        Record::Marks(marks) => {
+            replayed.marks = marks;
+            Ok(())
+        }
+        Record::Incarnation(number, _) => {
+            replayed.incarnation = number;
+            Ok(())
+        }
+        Record::Close(group, _) => {
+            replayed.resume.contents.values_mut().for_each(|one| {
+                one.remove(&group);
+            });
+            replayed.manifests.remove(&group);
+            replayed.groups.entry(group).or_default().apply(group, &record)
+        }
+        Record::Open(group, _)
+        | Record::Vote(group, _)
+        | Record::Truncate(group, _)
+        | Record::Purge(group, _)
+        | Record::Committed(group, _) => replayed.groups.entry(group).or_default().apply(group, &record),
+        Record::Batch(_) | Record::State(_) => {
+            Err(Damage::of(Nature::Malformed, "a record in the middle of a write that only opens one").into())
+        }
+    }
+}
+
+/// The first state is where the picture begins; every later one must be the picture.
+fn take_state(replayed: &mut Replayed, groups: &[(GroupId, GroupState)], has_state: &mut bool) -> Result<()> {
+    let states = States::new(groups.to_vec());
+    if !std::mem::replace(has_state, true) {
+        replayed.groups = groups.iter().map(|(group, state)| (*group, GroupLog::new(*state))).collect();
+        replayed.resume.states = states;
+        return Ok(());
+    }
+    let is_same = replayed.resume.states == states;
+    let damage =
+        || Damage::of(Nature::Malformed, "a segment's state is another than the log before it leaves");
+    if is_same { Ok(()) } else { Err(damage().into()) }
+}
+
+/// No entry may be missing between what is purged and the last.
+fn check_whole(replayed: &Replayed) -> Result<()> {
+    for (group, log) in &replayed.groups {
+        if !log.is_whole() {
+            let damage = Damage::of(Nature::Missing, "entries of a group are in no segment").at(group);
+            return Err(damage.into());
+        }
+    }
+    Ok(())
+}

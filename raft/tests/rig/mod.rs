@@ -1,0 +1,103 @@
+//! What the tests of the log stand on: a simulated disk, keys, and a picture of what the log must hold.
+
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use engine::disk::SimDisk;
+use engine::entropy::{Entropy, Seeded};
+use engine::ids::{ClusterId, KeyEpoch, NodeId, Owner, Purpose};
+use engine::sealed::{Keyring, Sealer, SecretKey};
+use raft::log::{Done, Entry, Log, LogConfig, LogParts};
+use raft::types::{GroupId, LogId, ReplicaId};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub const CLUSTER: ClusterId = ClusterId([0xc1; 16]);
+pub const NODE: NodeId = NodeId(7);
+
+/// Keys of the node, and nothing else.
+pub fn sealer() -> Arc<Sealer> {
+    let keys = Keyring::new();
+    keys.insert(Owner::Node(NODE), Purpose::Mac, KeyEpoch(1), SecretKey::new([0x5e; 32])).unwrap();
+    keys.activate(Owner::Node(NODE), Purpose::Mac, KeyEpoch(1)).unwrap();
+    Arc::new(Sealer::new(CLUSTER, Arc::new(keys), Arc::new(Seeded::new(1))).unwrap())
+}
+
+/// One node's disk and what it opens its log with.
+pub struct Rig {
+    pub disk: SimDisk,
+    pub config: LogConfig,
+    pub seed: u64,
+    starts: Cell<u64>,
+}
+
+impl Rig {
+    pub fn new(seed: u64) -> Self {
+        let segment_bytes = raft::limits::SEGMENT_BYTES_MIN;
+        let config =
+            LogConfig { segment_bytes, write_bytes: 3_000, cache_bytes: 2_000, ..LogConfig::new("/log") };
+        Self { disk: SimDisk::new(seed), config, seed, starts: Cell::new(0) }
+    }
+
+    pub fn try_open(&self) -> raft::Result<Arc<Log>> {
+        self.starts.set(self.starts.get() + 1);
+        // Each start has its own randomness, as on a machine.
+        let entropy = Arc::new(Seeded::new(self.seed << 20 | self.starts.get()));
+        let parts = LogParts { disk: Arc::new(self.disk.clone()), sealer: sealer(), entropy, node: NODE };
+        Log::open(self.config.clone(), parts)
+    }
+
+    pub fn open(&self) -> Arc<Log> {
+        self.try_open().unwrap()
+    }
+}
+
+/// Reproducible choices.
+pub struct Dice(Seeded);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(Seeded::new(seed))
+    }
+
+    pub fn below(&self, n: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.0.fill(&mut bytes);
+        u64::from_be_bytes(bytes) % n
+    }
+}
+
+pub fn id(term: u64, index: u64) -> LogId {
+    LogId { term, replica: ReplicaId(1), index }
+}
+
+/// An entry whose content follows from its name.
+pub fn entry(group: GroupId, term: u64, index: u64) -> Entry {
+    let payload: Vec<u8> = (0..(index * 37 + group.0 * 11 + term) % 300).map(|n| (n + index) as u8).collect();
+    Entry { log_id: id(term, index), kind: 1, stamp: index * 10, payload: payload.into() }
+}
+
+/// Nobody waits.
+pub fn nobody() -> Done {
+    Box::new(|_| {})
+}
+
+/// Raises `acknowledged` to what `step` is by then, when what waits is durable.
+pub fn acknowledge(acknowledged: &Arc<AtomicU64>, step: &Arc<AtomicU64>) -> Done {
+    let (acknowledged, step) = (acknowledged.clone(), step.clone());
+    Box::new(move |outcome| {
+        if outcome.is_ok() {
+            acknowledged.fetch_max(step.load(Ordering::SeqCst), Ordering::SeqCst);
+        }
+    })
+}
+
+/// Seeds to try: `DEWPOND_CASES` of them from `DEWPOND_SEED` on.
+#[expect(clippy::disallowed_methods, reason = "the person who runs the tests chooses")]
+pub fn seeds(default_cases: u64) -> impl Iterator<Item = u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let first: u64 = number("DEWPOND_SEED").unwrap_or(1);
+    let cases: u64 = number("DEWPOND_CASES").unwrap_or(default_cases);
+    println!("seeds {first}..{}", first.wrapping_add(cases));
+    (0..cases).map(move |n| first.wrapping_add(n))
+}
