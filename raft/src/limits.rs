@@ -17,6 +17,8 @@ pub const SEGMENT_BYTES: u64 = 64 << 20;
 pub const SEGMENT_BYTES_MIN: u64 = 16 << 10;
 /// Segments kept for being written again.
 pub const SPARE_SEGMENTS_MAX: usize = 4;
+/// Segments from which on the oldest is emptied if little of it lives.
+pub const SEGMENTS_KEPT: usize = 8;
 /// Bytes of entries kept in memory beside those that are not written yet.
 pub const CACHE_BYTES: usize = 64 << 20;
 /// Bytes of entries one read returns at most; one entry always is.

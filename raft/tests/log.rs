@@ -61,7 +61,8 @@ fn a_marker_of_what_is_committed_rides_behind_its_entry_and_asks_for_no_sync() {
 
 #[test]
 fn segments_go_when_nothing_lives_in_them_and_are_written_over() {
-    let rig = Rig::new(3);
+    let mut rig = Rig::new(3);
+    rig.config.segments_kept = usize::MAX;
     let log = opened(&rig, 2);
     let (one, two) = (GroupId(1), GroupId(2));
     log.append(two, vec![entry(two, 1, 0)], nobody()).unwrap();
@@ -296,4 +297,45 @@ fn a_replica_born_again_in_the_write_that_closes_the_one_before_keeps_its_entrie
     assert_eq!(log.entries(one, 0, 1, 1).unwrap(), [entry(one, 7, 0)]);
     drop(log);
     assert_eq!(rig.open().entries(one, 0, 1, 1).unwrap(), [entry(one, 7, 0)]);
+}
+
+#[test]
+fn a_group_that_lags_keeps_few_segments_and_loses_nothing() {
+    let rig = Rig::new(10);
+    let log = opened(&rig, 3);
+    let (busy, lagging, changing) = (GroupId(1), GroupId(2), GroupId(3));
+    let some: Vec<_> = (0..6).map(|index| entry(lagging, 1, index)).collect();
+    log.append(lagging, some.clone(), nobody()).unwrap();
+    log.append(changing, (0..6).map(|index| entry(changing, 1, index)).collect(), nobody()).unwrap();
+    for index in 0..2_000 {
+        log.append(busy, vec![entry(busy, 1, index)], nobody()).unwrap();
+        log.purge(busy, id(1, index)).unwrap();
+        if index == 700 {
+            log.truncate_after(changing, Some(id(1, 3))).unwrap();
+            log.append(changing, vec![entry(changing, 2, 4)], nobody()).unwrap();
+        }
+        if index == 1_400 {
+            log.purge(changing, id(1, 1)).unwrap();
+        }
+        log.step();
+        assert!(segments(&rig) <= 4, "{} segments at {index}", segments(&rig));
+    }
+    let rest = [entry(changing, 1, 2), entry(changing, 1, 3), entry(changing, 2, 4)];
+    let check = |log: &Log| {
+        assert_eq!(log.entries(lagging, 0, 6, u64::MAX).unwrap(), some);
+        assert_eq!(log.entries(changing, 2, 5, u64::MAX).unwrap(), rest);
+    };
+    check(&log);
+    drop(log);
+    let log = rig.open();
+    check(&log);
+    // And once more from the start: what was moved is moved on.
+    for index in 2_000..3_000 {
+        log.append(busy, vec![entry(busy, 1, index)], nobody()).unwrap();
+        log.purge(busy, id(1, index)).unwrap();
+        log.step();
+    }
+    check(&log);
+    drop(log);
+    check(&rig.open());
 }

@@ -4,7 +4,7 @@
 use super::record::{Entry, GroupState, Record};
 use crate::error::{Error, Last, Result};
 use crate::types::{GroupId, LogId, ReplicaId};
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 /// Where an entry stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,15 +23,15 @@ pub struct Place {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupLog {
     state: GroupState,
-    /// Entries from the one after `purged` on, without gap.
-    places: VecDeque<Place>,
+    /// By index. Without gap, but while recovery has not yet come to where some were written again.
+    places: BTreeMap<u64, Place>,
 }
 
 impl GroupLog {
-    /// A group as the state record of a segment has it. Its entries, which stand in segments before, are told by [`GroupLog::push`].
+    /// A group as the state record of a segment has it; its entries are still to be told.
     #[must_use]
     pub fn new(state: GroupState) -> Self {
-        Self { state, places: VecDeque::new() }
+        Self { state, places: BTreeMap::new() }
     }
 
     /// What is known without its entries.
@@ -40,59 +40,49 @@ impl GroupLog {
         &self.state
     }
 
-    /// Index of the first entry that is here, or would be.
+    /// Index of the first entry that is here, or would be. Where nothing ever was, a group born empty begins at 0.
     #[must_use]
     pub fn first(&self) -> u64 {
-        match (self.places.front(), self.state.purged) {
-            (Some(place), _) => place.log_id.index,
-            (None, Some(purged)) => purged.index + 1,
-            // Nothing was ever here: a group born empty begins at 0.
-            (None, None) => 0,
-        }
+        let here = self.places.first_key_value().map(|(index, _)| *index);
+        here.unwrap_or_else(|| self.state.purged.map_or(0, |purged| purged.index + 1))
     }
 
     /// Index after the last entry that is here.
     #[must_use]
     pub fn end(&self) -> u64 {
-        self.first() + self.places.len() as u64
+        self.places.last_key_value().map_or_else(|| self.first(), |(index, _)| index + 1)
     }
 
     /// The place of entry `index`.
     #[must_use]
     pub fn place(&self, index: u64) -> Option<&Place> {
-        self.places.get(usize::try_from(index.checked_sub(self.first())?).ok()?)
+        self.places.get(&index)
     }
 
     /// Where the entry `log_id` was written, if it is still here.
     pub fn written(&mut self, log_id: LogId, position: u64) {
-        let first = self.first();
-        let at = log_id.index.checked_sub(first).and_then(|at| usize::try_from(at).ok());
-        if let Some(place) = at.and_then(|at| self.places.get_mut(at)).filter(|place| place.log_id == log_id)
-        {
+        if let Some(place) = self.places.get_mut(&log_id.index).filter(|place| place.log_id == log_id) {
             place.position = Some(position);
         }
     }
 
-    /// Places of all entries that are here.
+    /// Places of all entries that are here, in order.
     pub fn places(&self) -> impl Iterator<Item = &Place> {
-        self.places.iter()
+        self.places.values()
     }
 
-    /// An entry follows.
+    /// An entry follows. The first of a group that was born empty has index 0; any other group is born with what is purged.
     ///
     /// # Errors
     /// `Gap`: it does not follow the last. Nothing changed.
     pub fn push(&mut self, group: GroupId, entry: &Entry, bytes: u32, position: Option<u64>) -> Result<()> {
         let last = self.state.last;
-        let is_next = match last {
-            Some(last) => entry.log_id.index == last.index + 1 && entry.log_id.term >= last.term,
-            // Where a log begins is its group's business.
-            None => true,
-        };
-        if !is_next {
+        let follows = |last: LogId| entry.log_id.index == last.index + 1 && entry.log_id.term >= last.term;
+        if !last.map_or(entry.log_id.index == 0, follows) {
             return Err(Error::Gap { group, entry: entry.log_id, last: Last(last) });
         }
-        self.places.push_back(Place { log_id: entry.log_id, stamp: entry.stamp, position, bytes });
+        let place = Place { log_id: entry.log_id, stamp: entry.stamp, position, bytes };
+        self.places.insert(entry.log_id.index, place);
         self.state.last = Some(entry.log_id);
         Ok(())
     }
@@ -101,17 +91,15 @@ impl GroupLog {
     #[must_use]
     pub fn is_whole(&self) -> bool {
         let GroupState { purged, last, .. } = self.state;
-        let (has, end) = (self.places.len() as u64, last.map_or(0, |last| last.index + 1));
-        let first = purged.map_or_else(|| self.first(), |purged| purged.index + 1);
-        self.first() == first && first + has == end.max(first)
+        let first = purged.map_or(0, |purged| purged.index + 1);
+        let end = last.map_or(0, |last| last.index + 1).max(first);
+        self.first() == first && self.places.len() as u64 == end - first
     }
 
     /// Drops all entries behind `after`, which is here, purged, or none.
     pub fn truncate(&mut self, after: Option<LogId>) {
         let keep = after.map_or(0, |after| after.index.saturating_add(1));
-        while self.places.back().is_some_and(|place| place.log_id.index >= keep) {
-            self.places.pop_back();
-        }
+        self.places.split_off(&keep);
         let purged = self.state.purged;
         self.state.last = if after.map(|id| id.index) > purged.map(|id| id.index) { after } else { purged };
     }
@@ -121,9 +109,7 @@ impl GroupLog {
         if self.state.purged.is_some_and(|purged| purged.index >= upto.index) {
             return;
         }
-        while self.places.front().is_some_and(|place| place.log_id.index <= upto.index) {
-            self.places.pop_front();
-        }
+        self.places = self.places.split_off(&upto.index.saturating_add(1));
         self.state.purged = Some(upto);
         // Entries before the first segment that is left are known by the last of them alone, until they are purged.
         if self.state.last.is_none_or(|last| last.index < upto.index) {
@@ -169,14 +155,15 @@ impl GroupLog {
         *self = Self::new(GroupState { replica_max, ..GroupState::default() });
     }
 
-    /// An entry was written again: only its place changes. Where the segment it first stood in is gone it may be new here, and
-    /// then stands before those that are.
+    /// An entry was written again: only its place changes. Where the segment it first stood in is gone it is new here.
     pub fn moved(&mut self, entry: &Entry, bytes: u32, position: u64) {
-        let first = self.first();
-        let place = Place { log_id: entry.log_id, stamp: entry.stamp, position: Some(position), bytes };
-        match self.places.front() {
-            Some(_) if entry.log_id.index + 1 == first => self.places.push_front(place),
-            _ => self.written(entry.log_id, position),
+        let GroupState { purged, last, .. } = self.state;
+        let index = entry.log_id.index;
+        let is_live =
+            purged.is_none_or(|purged| purged.index < index) && last.is_some_and(|last| index <= last.index);
+        if is_live {
+            let place = Place { log_id: entry.log_id, stamp: entry.stamp, position: Some(position), bytes };
+            self.places.insert(index, place);
         }
     }
 }
@@ -186,7 +173,6 @@ mod tests {
     use super::*;
     use crate::types::Vote;
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
 
     const G: GroupId = GroupId(1);
 

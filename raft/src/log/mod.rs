@@ -4,6 +4,7 @@
 //! waits as one write and syncs it -> whoever waits is told. Entries can be read from the moment they are put in.
 
 mod cache;
+mod evacuate;
 pub mod index;
 mod queue;
 mod read;
@@ -28,6 +29,7 @@ use engine::disk::{DirLock, Disk};
 use engine::entropy::Entropy;
 use engine::ids::NodeId;
 use engine::sealed::Sealer;
+use evacuate::Evacuation;
 use index::GroupLog;
 use queue::Queue;
 use record::{Record, entry_bytes};
@@ -48,6 +50,8 @@ pub struct LogConfig {
     pub write_bytes: usize,
     /// Bytes of written entries kept in memory.
     pub cache_bytes: usize,
+    /// Segments from which on the oldest is emptied if little of it lives, by writing that again.
+    pub segments_kept: usize,
     /// Number of the cluster's life line.
     pub generation: u64,
 }
@@ -61,6 +65,7 @@ impl LogConfig {
             segment_bytes: limits::SEGMENT_BYTES,
             write_bytes: limits::WRITE_BYTES,
             cache_bytes: limits::CACHE_BYTES,
+            segments_kept: limits::SEGMENTS_KEPT,
             generation: 1,
         }
     }
@@ -114,6 +119,11 @@ struct State {
     /// By first position.
     segments: BTreeMap<u64, Arc<SegmentFile>>,
     durable: u64,
+    /// As noted last.
+    marks: Vec<Mark>,
+    evacuation: Option<Evacuation>,
+    /// A segment with an entry that could not be read: it is not emptied.
+    unmovable: Option<u64>,
     /// Why nothing is done any more.
     fenced: Option<String>,
     is_closing: bool,
@@ -184,6 +194,9 @@ impl Log {
             cache: Cache::new(config.cache_bytes),
             segments,
             durable: written.end,
+            marks: found.marks.clone(),
+            evacuation: None,
+            unmovable: None,
             fenced: None,
             is_closing: false,
         };
@@ -368,6 +381,7 @@ impl Log {
             return Err(Error::TooLarge { what: "marks", got, max });
         }
         self.change(|state| {
+            state.marks.clone_from(&marks);
             state.queue.push(Record::Marks(marks), None);
             Ok(())
         })
@@ -407,11 +421,15 @@ impl Log {
             }
         }
         write.done.into_iter().for_each(|done| done(Ok(())));
-        match writer.free() {
-            Ok(freed) => {
-                lock(&self.state).segments.retain(|_, one| !freed.contains(&one.header.number));
-                Stepped::Wrote(records)
-            }
+        if let Some(number) = self.ended_evacuation() {
+            writer.empty(number);
+        }
+        let freed = writer.free().and_then(|freed| {
+            lock(&self.state).segments.retain(|_, one| !freed.contains(&one.header.number));
+            self.begin_evacuation()
+        });
+        match freed {
+            Ok(()) => Stepped::Wrote(records),
             Err(error) => {
                 self.fence(&error, Vec::new());
                 Stepped::Fenced
@@ -472,7 +490,7 @@ fn check_run(group: GroupId, mut last: Option<LogId>, entries: &[Entry]) -> Resu
             return Err(Error::TooLarge { what: "bytes of an entry", got, max });
         }
         let follows = |last: LogId| entry.log_id.index == last.index + 1 && entry.log_id.term >= last.term;
-        if !last.is_none_or(follows) {
+        if !last.map_or(entry.log_id.index == 0, follows) {
             return Err(Error::Gap { group, entry: entry.log_id, last: Last(last) });
         }
         last = Some(entry.log_id);

@@ -219,6 +219,13 @@ impl Writer {
         }
     }
 
+    /// Nothing of the segment is needed any more: what lived there is durable elsewhere.
+    pub(super) fn empty(&mut self, number: u64) {
+        if let Some(contents) = self.at.contents.get_mut(&number) {
+            contents.clear();
+        }
+    }
+
     /// Frees the oldest segments while nothing in them lives, and returns their numbers. What says so is durable: it has been
     /// written.
     ///

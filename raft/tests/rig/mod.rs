@@ -34,8 +34,13 @@ pub struct Rig {
 impl Rig {
     pub fn new(seed: u64) -> Self {
         let segment_bytes = raft::limits::SEGMENT_BYTES_MIN;
-        let config =
-            LogConfig { segment_bytes, write_bytes: 3_000, cache_bytes: 2_000, ..LogConfig::new("/log") };
+        let config = LogConfig {
+            segment_bytes,
+            write_bytes: 3_000,
+            cache_bytes: 2_000,
+            segments_kept: 2,
+            ..LogConfig::new("/log")
+        };
         Self { disk: SimDisk::new(seed), config, seed, starts: Cell::new(0) }
     }
 
