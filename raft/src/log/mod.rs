@@ -12,6 +12,7 @@ pub mod record;
 mod replay;
 pub mod segment;
 mod states;
+mod step;
 pub mod tail;
 mod thread;
 mod writer;
@@ -19,6 +20,7 @@ mod writer;
 pub use queue::Done;
 pub use record::{Entry, GroupState, Mark};
 pub use segment::LogName;
+pub use step::Stepped;
 pub use thread::LogThread;
 
 use crate::error::{Error, Last, Result};
@@ -127,17 +129,6 @@ struct State {
     /// Why nothing is done any more.
     fenced: Option<String>,
     is_closing: bool,
-}
-
-/// What a step did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stepped {
-    /// Nothing waited.
-    Nothing,
-    /// So many records are durable.
-    Wrote(usize),
-    /// It failed: the log is fenced.
-    Fenced,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -395,65 +386,6 @@ impl Log {
         })
     }
 
-    /// Writes and syncs what waits, once. One caller at a time does the work: a thread in production, a schedule in simulation.
-    pub fn step(&self) -> Stepped {
-        let mut writer = lock(&self.writer);
-        let Some(write) = self.next_write() else { return Stepped::Nothing };
-        let records = write.records.len();
-        let written = match writer.write(write.records) {
-            Ok(written) => written,
-            Err(error) => {
-                self.fence(&error, write.done);
-                return Stepped::Fenced;
-            }
-        };
-        {
-            let mut state = lock(&self.state);
-            state.durable = written.end;
-            if let Some(begun) = written.begun {
-                state.segments.insert(begun.header.first_position, begun);
-            }
-            for (group, log_id, position) in written.places {
-                if let Some(log) = state.groups.get_mut(&group) {
-                    log.written(log_id, position);
-                }
-                state.cache.written(group, log_id);
-            }
-        }
-        write.done.into_iter().for_each(|done| done(Ok(())));
-        if let Some(number) = self.ended_evacuation() {
-            writer.empty(number);
-        }
-        let freed = writer.free().and_then(|freed| {
-            lock(&self.state).segments.retain(|_, one| !freed.contains(&one.header.number));
-            self.begin_evacuation()
-        });
-        match freed {
-            Ok(()) => Stepped::Wrote(records),
-            Err(error) => {
-                self.fence(&error, Vec::new());
-                Stepped::Fenced
-            }
-        }
-    }
-
-    fn next_write(&self) -> Option<queue::Write> {
-        let mut state = lock(&self.state);
-        if state.fenced.is_some() { None } else { state.queue.next_write(self.config.write_bytes) }
-    }
-
-    /// Nothing is believed any more: everybody who waits is told so.
-    fn fence(&self, error: &Error, mut waiting: Vec<Done>) {
-        let cause = with_sources(error);
-        {
-            let mut state = lock(&self.state);
-            state.fenced.get_or_insert_with(|| cause.clone());
-            waiting.append(&mut state.queue.take_waiters());
-        }
-        self.bell.notify_all();
-        waiting.into_iter().for_each(|done| done(Err(cause.clone())));
-    }
-
     /// Ends the thread that writes, and refuses what comes later.
     pub fn close(&self) {
         let waiting = {
@@ -496,15 +428,4 @@ fn check_run(group: GroupId, mut last: Option<LogId>, entries: &[Entry]) -> Resu
         last = Some(entry.log_id);
     }
     Ok(())
-}
-
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        next = source.source();
-    }
-    text
 }
