@@ -333,8 +333,12 @@ impl Error {
     pub(crate) fn at(self, name: impl fmt::Display) -> Self {
         match self {
             Self::Damaged(damage) => Self::Damaged(damage.at(name)),
-            Self::Unsupported { what, found, supported } if !what.contains(": ") => {
-                Self::Unsupported { what: format!("{name}: {what}"), found, supported }
+            Self::Unsupported { what, found, supported } => {
+                let name = name.to_string();
+                // It may have a place already, or be named like it.
+                let is_placed = what.contains(": ") || what == name;
+                let what = if is_placed { what } else { format!("{name}: {what}") };
+                Self::Unsupported { what, found, supported }
             }
             Self::WrongKey { place, have, need, owner, purpose, epoch } if place.is_empty() => {
                 Self::WrongKey { place: name.to_string(), have, need, owner, purpose, epoch }
