@@ -353,3 +353,16 @@ impl From<Damage> for Error {
         Self::Damaged(damage)
     }
 }
+
+/// The words of an error and of everything that caused it.
+#[must_use]
+pub fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
+}

@@ -4,8 +4,9 @@
 pub const ENTRY_BYTES_MAX: usize = 10 << 20;
 /// Bytes of a record's body.
 pub const RECORD_BYTES_MAX: usize = 12 << 20;
-/// Groups of one node: what a state record can list.
-pub const GROUPS_MAX: usize = 4_096;
+/// Groups that live or have ever lived on one node: what a state record can list. Of those that are gone the greatest replica id is
+/// kept for ever, so that none is born twice.
+pub const GROUPS_MAX: usize = 65_536;
 /// Peers a record of marks can list.
 pub const MARKS_MAX: usize = 1_024;
 
@@ -31,5 +32,8 @@ const _: () = {
     assert!(GROUPS_MAX * 128 + 64 < RECORD_BYTES_MAX);
     assert!(MARKS_MAX * 32 + 64 < RECORD_BYTES_MAX);
     // A write, at most one record longer than it should be, fits a segment with its header and the state before it.
-    assert!((WRITE_BYTES + 2 * RECORD_BYTES_MAX) as u64 + (1 << 20) < SEGMENT_BYTES);
+    assert!(
+        (WRITE_BYTES + ENTRY_BYTES_MAX + GROUPS_MAX * 272 + MARKS_MAX * 32) as u64 + (1 << 16)
+            < SEGMENT_BYTES
+    );
 };

@@ -236,10 +236,18 @@ fn an_operation_that_fails_fences_the_log_and_what_was_acknowledged_is_there_aga
             }
             drop(log);
             rig.disk.set_faults(Faults::default());
-            let found = held(&rig.open());
+            let log = rig.open();
+            let found = held(&log);
             let acknowledged = talk.acknowledged.load(Ordering::SeqCst) as usize;
             let is_known = talk.pictures[acknowledged..].iter().any(|picture| living(picture) == found);
             assert!(is_known, "seed {seed}, operation {operation}");
+            // What a start has shown is acted upon: a power cut right after it must not take it back.
+            rig.disk.crash();
+            rig.disk.restart();
+            drop(log);
+            let log =
+                rig.try_open().unwrap_or_else(|error| panic!("seed {seed}, operation {operation}: {error}"));
+            assert_eq!(held(&log), found, "seed {seed}, operation {operation}, after a power cut");
         }
     }
 }

@@ -8,12 +8,12 @@ use engine::disk::sim::Faults;
 use engine::disk::{Disk, RealDisk};
 use engine::entropy::Seeded;
 use engine::ids::NodeId;
-use raft::log::{Log, LogConfig, LogParts, LogThread, Stepped};
+use raft::log::{Log, LogConfig, LogParts, LogThread, Mark, Stepped};
 use raft::types::{GroupId, ReplicaId, Vote};
 use raft::{Error, limits};
 use rig::{NODE, Rig, acknowledge, entry, id, nobody};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
 fn opened(rig: &Rig, groups: u64) -> Arc<Log> {
@@ -157,7 +157,7 @@ fn what_breaks_a_rule_is_refused_and_changes_nothing() {
         assert!(matches!(log.append(group, entries, nobody()), Err(Error::Gap { .. })));
     }
     let mut large = entry(group, 3, 1);
-    large.payload = vec![0; limits::ENTRY_BYTES_MAX + 1].into();
+    large.payload = vec![0; rig.config.entry_bytes_max + 1].into();
     assert!(matches!(log.append(group, vec![large], nobody()), Err(Error::TooLarge { .. })));
     assert!(matches!(log.truncate_after(group, Some(id(9, 0))), Err(Error::Gap { .. })));
     assert!(matches!(log.open_replica(group, ReplicaId(5), nobody()), Err(Error::ReplicaLives { .. })));
@@ -212,7 +212,8 @@ fn a_full_or_failing_disk_fences_and_acknowledges_nothing() {
 
 #[test]
 fn the_log_of_another_node_or_a_hole_in_it_is_refused() {
-    let rig = Rig::new(8);
+    let mut rig = Rig::new(8);
+    rig.config.segments_kept = usize::MAX;
     let log = opened(&rig, 1);
     let group = GroupId(1);
     for index in 0..300 {
@@ -249,7 +250,7 @@ fn a_thread_writes_what_waits_and_ends_with_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let (disk, entropy) = (Arc::new(RealDisk), Arc::new(Seeded::new(5)));
     let parts = LogParts { disk, sealer: rig::sealer(), entropy, node: NODE };
-    let config = LogConfig { segment_bytes: 1 << 20, ..LogConfig::new(dir.path().join("log")) };
+    let config = LogConfig { groups_max: 4, ..LogConfig::new(dir.path().join("log")) };
     let log = Log::open(config.clone(), parts.clone()).unwrap();
     let thread = LogThread::start(log.clone()).unwrap();
     let (done, dones) = mpsc::sync_channel(10_000);
@@ -321,6 +322,21 @@ fn a_group_that_lags_keeps_few_segments_and_loses_nothing() {
         assert!(segments(&rig) <= 4, "{} segments at {index}", segments(&rig));
     }
     let rest = [entry(changing, 1, 2), entry(changing, 1, 3), entry(changing, 2, 4)];
+    // Somebody reads all the while: what is written again elsewhere is found there.
+    let (reader, is_over) = (log.clone(), Arc::new(AtomicBool::new(false)));
+    let (over, wanted) = (is_over.clone(), some.clone());
+    let reading = std::thread::spawn(move || {
+        while !over.load(Ordering::SeqCst) {
+            assert_eq!(reader.entries(lagging, 0, 6, u64::MAX).unwrap(), wanted);
+        }
+    });
+    for index in 2_000..4_000 {
+        log.append(busy, vec![entry(busy, 1, index)], nobody()).unwrap();
+        log.purge(busy, id(1, index)).unwrap();
+        log.step();
+    }
+    is_over.store(true, Ordering::SeqCst);
+    reading.join().unwrap();
     let check = |log: &Log| {
         assert_eq!(log.entries(lagging, 0, 6, u64::MAX).unwrap(), some);
         assert_eq!(log.entries(changing, 2, 5, u64::MAX).unwrap(), rest);
@@ -330,7 +346,7 @@ fn a_group_that_lags_keeps_few_segments_and_loses_nothing() {
     let log = rig.open();
     check(&log);
     // And once more from the start: what was moved is moved on.
-    for index in 2_000..3_000 {
+    for index in 4_000..5_000 {
         log.append(busy, vec![entry(busy, 1, index)], nobody()).unwrap();
         log.purge(busy, id(1, index)).unwrap();
         log.step();
@@ -338,4 +354,114 @@ fn a_group_that_lags_keeps_few_segments_and_loses_nothing() {
     check(&log);
     drop(log);
     check(&rig.open());
+}
+
+#[test]
+fn what_a_start_must_know_outlives_the_segment_it_stood_in() {
+    let rig = Rig::new(11);
+    let log = opened(&rig, 2);
+    let (one, two) = (GroupId(1), GroupId(2));
+    let marks = vec![Mark { node: 9, log: [4; 16], position: 77 }];
+    log.note_marks(marks.clone()).unwrap();
+    log.note_manifest(one, 12, Some(id(1, 3))).unwrap();
+    log.note_manifest(two, 5, None).unwrap();
+    drop(log);
+    // Not written yet, so it is not there; said again, it is.
+    let log = rig.open();
+    assert_eq!((log.found().incarnation, log.found().marks.len()), (2, 0));
+    log.note_marks(marks.clone()).unwrap();
+    log.note_manifest(one, 12, Some(id(1, 3))).unwrap();
+    log.note_manifest(two, 5, None).unwrap();
+    for index in 0..600 {
+        log.append(one, vec![entry(one, 1, index)], nobody()).unwrap();
+        log.purge(one, id(1, index)).unwrap();
+        log.step();
+    }
+    log.close_replica(two, nobody()).unwrap();
+    while log.step() != Stepped::Nothing {}
+    let first = Path::new("/log").join(raft::log::segment::file_name(1));
+    assert!(!rig.disk.files().contains_key(&first), "the segment is gone");
+    drop(log);
+    let log = rig.open();
+    let found = log.found();
+    assert_eq!((found.incarnation, &found.marks), (3, &marks));
+    assert_eq!(
+        found.manifests,
+        [(one, (12, Some(id(1, 3))))].into(),
+        "that of a closed replica is forgotten"
+    );
+}
+
+#[test]
+fn an_oldest_segment_without_its_first_write_is_no_empty_log() {
+    let rig = Rig::new(12);
+    let log = opened(&rig, 1);
+    let group = GroupId(1);
+    for index in 0..200 {
+        log.append(group, vec![entry(group, 1, index)], nobody()).unwrap();
+        log.purge(group, id(1, index)).unwrap();
+        log.step();
+    }
+    while log.step() != Stepped::Nothing {}
+    let name = rig.disk.files().into_keys().find(|name| name.extension().unwrap() == "log").unwrap();
+    assert_eq!(segments(&rig), 1);
+    drop(log);
+    rig.disk.tamper(&name, |bytes| bytes[4_100] ^= 1).unwrap();
+    rig.disk.tamper(&name, |bytes| bytes[4_096 + 64..].fill(0)).unwrap();
+    assert!(matches!(rig.try_open(), Err(Error::DamagedInside { .. })));
+}
+
+#[test]
+fn a_purge_up_to_another_leaders_entry_of_the_last_index_replaces_it() {
+    let rig = Rig::new(13);
+    let log = opened(&rig, 1);
+    let group = GroupId(1);
+    log.append(group, (0..6).map(|index| entry(group, 1, index)).collect(), nobody()).unwrap();
+    log.purge(group, id(2, 5)).unwrap();
+    log.append(group, vec![entry(group, 2, 6)], nobody()).unwrap();
+    log.truncate_after(group, Some(id(2, 5))).unwrap();
+    while log.step() != Stepped::Nothing {}
+    let check = |log: &Log| {
+        let state = log.groups()[&group];
+        assert_eq!((state.purged, state.last), (Some(id(2, 5)), Some(id(2, 5))));
+    };
+    check(&log);
+    drop(log);
+    check(&rig.open());
+    assert!(rig.open().purge(group, id(9, u64::MAX)).is_err());
+}
+
+#[test]
+fn whoever_is_told_may_call_the_log_and_one_who_panics_keeps_no_other_waiting() {
+    let rig = Rig::new(14);
+    let log = opened(&rig, 3);
+    let (own, told) = (log.clone(), Arc::<AtomicU64>::default());
+    log.save_vote(GroupId(1), Vote::default(), Box::new(move |_| drop((own.step(), own.groups())))).unwrap();
+    assert!(matches!(log.step(), Stepped::Wrote(_)));
+    log.save_vote(GroupId(1), Vote::default(), Box::new(|_| panic!("on purpose"))).unwrap();
+    log.save_vote(GroupId(2), Vote::default(), acknowledge(&told, &Arc::new(1.into()))).unwrap();
+    assert_eq!(log.step(), Stepped::Fenced);
+    assert_eq!(told.load(Ordering::SeqCst), 1);
+    assert!(log.fenced().unwrap().contains("panicked"));
+}
+
+#[test]
+fn settings_under_which_a_write_may_not_fit_a_segment_are_refused() {
+    let rig = Rig::new(15);
+    for change in [
+        |config: &mut LogConfig| config.write_bytes = usize::MAX,
+        |config: &mut LogConfig| config.entry_bytes_max = 16 << 10,
+        |config: &mut LogConfig| config.groups_max = 100,
+        |config: &mut LogConfig| config.peers_max = 1_000,
+        |config: &mut LogConfig| config.segment_bytes = 8 << 10,
+        |config: &mut LogConfig| config.segment_bytes = u64::MAX,
+    ] {
+        let mut rig = Rig::new(15);
+        change(&mut rig.config);
+        assert!(matches!(rig.try_open(), Err(Error::Invalid(_))));
+    }
+    let log = opened(&rig, 12);
+    assert!(matches!(log.open_replica(GroupId(99), ReplicaId(1), nobody()), Err(Error::TooLarge { .. })));
+    let many = vec![Mark::default(); 13];
+    assert!(matches!(log.note_marks(many), Err(Error::TooLarge { .. })));
 }

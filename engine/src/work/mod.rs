@@ -10,7 +10,7 @@ pub mod scrub;
 pub mod stall;
 pub(crate) mod throttle;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, with_sources};
 use crate::ids::{TableId, TabletId};
 use crate::tablet::health::Work;
 use crate::tablet::{Tablet, lock};
@@ -184,17 +184,6 @@ fn settle(board: &Board, tablet: &Arc<Tablet>, work: Work, result: Result<Done>)
             Done::Failed(Some(tablet.id()))
         }
     }
-}
-
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        next = source.source();
-    }
-    text
 }
 
 /// Niceness of threads that only do what can wait. On a busy machine readers, writers and flushes come first; the share that is

@@ -9,8 +9,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A segment is emptied if less than this part of it lives: one in so many bytes.
-const LIVE_ONE_IN: u64 = 4;
+/// How much of the oldest segment may live for it to be emptied, in quarters: more, the further the log is over what it should
+/// keep. Beyond that moving gains nothing: it would only write the log again.
+fn quarters_max(segments: usize, kept: usize) -> u64 {
+    match segments / kept.max(1) {
+        0 | 1 => 1,
+        2 | 3 => 2,
+        _ => 3,
+    }
+}
 
 /// A segment that is being emptied.
 pub(super) struct Evacuation {
@@ -46,7 +53,8 @@ impl Log {
             }
             let (from, to) = (oldest.header.first_position, next.header.first_position);
             let (found, bytes) = living(&state.groups, from, to);
-            if bytes > oldest.header.bytes / LIVE_ONE_IN {
+            let quarters = quarters_max(state.segments.len(), self.config.segments_kept);
+            if bytes > oldest.header.bytes / 4 * quarters {
                 return Ok(());
             }
             (oldest.header.number, found)
@@ -57,9 +65,11 @@ impl Log {
                 Ok(one) => moved.extend(one.into_iter().map(|entry| (group, entry))),
                 // Purged or truncated meanwhile: then there is nothing to move.
                 Err(Error::NotHere { .. } | Error::NoSuchGroup(_)) => {}
-                // What cannot be read stays where it is, and its segment with it.
-                Err(_) => {
-                    lock(&self.state).unmovable = Some(number);
+                // What is damaged stays where it is, and its segment with it. Other failures pass.
+                Err(error) => {
+                    if error.kind() == engine::Kind::Damaged {
+                        lock(&self.state).unmovable = Some(number);
+                    }
                     return Ok(());
                 }
             }
@@ -82,10 +92,9 @@ impl State {
     fn evacuate(&mut self, number: u64, moved: Vec<(GroupId, Entry)>) {
         let is_durable = Arc::new(AtomicBool::new(false));
         for (group, entry) in moved {
-            let is_here =
-                |log: &GroupLog| log.place(entry.log_id.index).is_some_and(|at| at.log_id == entry.log_id);
-            if self.groups.get(&group).is_some_and(is_here) {
-                self.queue.push(Record::Moved(group, entry), None);
+            let place = self.groups.get(&group).and_then(|log| log.place(entry.log_id.index));
+            if let Some(place) = place.filter(|place| place.log_id == entry.log_id) {
+                self.queue.push_entry(Record::Moved(group, entry), place.ticket, None);
             }
         }
         // Behind everything that is moved, and behind every purge and truncation that was counted on.

@@ -17,6 +17,19 @@ pub struct Place {
     pub position: Option<u64>,
     /// Bytes of its record.
     pub bytes: u32,
+    /// Which append of this process it is of: the same entry may be appended again, by a replica born anew.
+    pub ticket: u64,
+}
+
+/// How an entry is, or will be, written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Writing {
+    /// Bytes of its record.
+    pub bytes: u32,
+    /// Which append of this process it is of.
+    pub ticket: u64,
+    /// Log position of its record; `None` until it is written.
+    pub position: Option<u64>,
 }
 
 /// What the log holds of one group.
@@ -59,9 +72,10 @@ impl GroupLog {
         self.places.get(&index)
     }
 
-    /// Where the entry `log_id` was written, if it is still here.
-    pub fn written(&mut self, log_id: LogId, position: u64) {
-        if let Some(place) = self.places.get_mut(&log_id.index).filter(|place| place.log_id == log_id) {
+    /// Where the entry `log_id` of append `ticket` was written, if it is still here.
+    pub fn written(&mut self, log_id: LogId, ticket: u64, position: u64) {
+        let is_it = |place: &&mut Place| (place.log_id, place.ticket) == (log_id, ticket);
+        if let Some(place) = self.places.get_mut(&log_id.index).filter(is_it) {
             place.position = Some(position);
         }
     }
@@ -75,13 +89,14 @@ impl GroupLog {
     ///
     /// # Errors
     /// `Gap`: it does not follow the last. Nothing changed.
-    pub fn push(&mut self, group: GroupId, entry: &Entry, bytes: u32, position: Option<u64>) -> Result<()> {
+    pub fn push(&mut self, group: GroupId, entry: &Entry, how: Writing) -> Result<()> {
         let last = self.state.last;
         let follows = |last: LogId| entry.log_id.index == last.index + 1 && entry.log_id.term >= last.term;
         if !last.map_or(entry.log_id.index == 0, follows) {
             return Err(Error::Gap { group, entry: entry.log_id, last: Last(last) });
         }
-        let place = Place { log_id: entry.log_id, stamp: entry.stamp, position, bytes };
+        let Writing { bytes, ticket, position } = how;
+        let place = Place { log_id: entry.log_id, stamp: entry.stamp, position, bytes, ticket };
         self.places.insert(entry.log_id.index, place);
         self.state.last = Some(entry.log_id);
         Ok(())
@@ -112,7 +127,7 @@ impl GroupLog {
         self.places = self.places.split_off(&upto.index.saturating_add(1));
         self.state.purged = Some(upto);
         // Entries before the first segment that is left are known by the last of them alone, until they are purged.
-        if self.state.last.is_none_or(|last| last.index < upto.index) {
+        if self.state.last.is_none_or(|last| last.index <= upto.index) {
             self.state.last = Some(upto);
         }
     }
@@ -162,8 +177,8 @@ impl GroupLog {
         let is_live =
             purged.is_none_or(|purged| purged.index < index) && last.is_some_and(|last| index <= last.index);
         if is_live {
-            let place = Place { log_id: entry.log_id, stamp: entry.stamp, position: Some(position), bytes };
-            self.places.insert(index, place);
+            let (log_id, stamp, position) = (entry.log_id, entry.stamp, Some(position));
+            self.places.insert(index, Place { log_id, stamp, position, bytes, ticket: 0 });
         }
     }
 }
@@ -195,7 +210,7 @@ mod tests {
                 match what {
                     0 | 1 => {
                         for index in end..end + n {
-                            log.push(G, &entry(term, index), 100, Some(index * 100)).unwrap();
+                            log.push(G, &entry(term, index), Writing { position: Some(index * 100), ..Writing::default() }).unwrap();
                             model.insert(index, id(term, index));
                         }
                     }
@@ -231,8 +246,8 @@ mod tests {
                     prop_assert_eq!(log.place(index).map(|place| place.log_id), model.get(&index).copied());
                 }
                 if last.is_some() {
-                    prop_assert!(log.push(G, &entry(term, end + 1), 1, None).is_err(), "a gap");
-                    prop_assert!(log.push(G, &entry(0, end), 1, None).is_err(), "an older term");
+                    prop_assert!(log.push(G, &entry(term, end + 1), Writing::default()).is_err(), "a gap");
+                    prop_assert!(log.push(G, &entry(0, end), Writing::default()).is_err(), "an older term");
                 }
             }
         }
@@ -245,7 +260,7 @@ mod tests {
         assert!(matches!(log.open(G, ReplicaId(4)), Err(Error::ReplicaLives { .. })));
         let vote = Vote { term: 1, replica: ReplicaId(3), is_committed: true };
         log.apply(G, &Record::Vote(G, vote)).unwrap();
-        log.push(G, &entry(1, 0), 1, None).unwrap();
+        log.push(G, &entry(1, 0), Writing::default()).unwrap();
         log.close();
         assert_eq!(log.state().vote, None);
         for used in [1, 3] {

@@ -32,9 +32,9 @@ use engine::entropy::Entropy;
 use engine::ids::NodeId;
 use engine::sealed::Sealer;
 use evacuate::Evacuation;
-use index::GroupLog;
+use index::{GroupLog, Writing};
 use queue::Queue;
-use record::{Record, entry_bytes};
+use record::{BATCH_RECORD_BYTES, INDEX_MAX, Record, entry_bytes};
 use replay::{Expected, Replayed};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -54,6 +54,12 @@ pub struct LogConfig {
     pub cache_bytes: usize,
     /// Segments from which on the oldest is emptied if little of it lives, by writing that again.
     pub segments_kept: usize,
+    /// Bytes of an entry's payload.
+    pub entry_bytes_max: usize,
+    /// Groups that live or have lived here.
+    pub groups_max: usize,
+    /// Peers whose marks are kept.
+    pub peers_max: usize,
     /// Number of the cluster's life line.
     pub generation: u64,
 }
@@ -68,10 +74,37 @@ impl LogConfig {
             write_bytes: limits::WRITE_BYTES,
             cache_bytes: limits::CACHE_BYTES,
             segments_kept: limits::SEGMENTS_KEPT,
+            entry_bytes_max: limits::ENTRY_BYTES_MAX,
+            groups_max: limits::GROUPS_MAX,
+            peers_max: limits::MARKS_MAX,
             generation: 1,
         }
     }
 }
+
+impl LogConfig {
+    /// Whether a write always fits a segment: what opens it, what waits, and one entry over what a write should be.
+    fn check(&self) -> Result<()> {
+        let opening = self.groups_max.saturating_mul(GROUP_BYTES) + self.peers_max.saturating_mul(MARK_BYTES);
+        let entry = self.entry_bytes_max.saturating_add(RECORD_ROOM_BYTES);
+        let ends = segment::HEADER_BYTES as usize + BATCH_RECORD_BYTES + 4 * RECORD_ROOM_BYTES;
+        let largest = [opening, self.write_bytes, entry, ends].into_iter().fold(0, usize::saturating_add);
+        let is_sane = self.segment_bytes >= limits::SEGMENT_BYTES_MIN
+            && self.segment_bytes <= limits::SEGMENT_BYTES
+            && self.entry_bytes_max <= limits::ENTRY_BYTES_MAX
+            && self.groups_max <= limits::GROUPS_MAX
+            && self.peers_max <= limits::MARKS_MAX
+            && largest as u64 <= self.segment_bytes;
+        if is_sane { Ok(()) } else { Err(Error::Invalid("a write must fit a segment; see LogConfig")) }
+    }
+}
+
+/// Bytes that a group takes at most in what opens a segment: its state, its manifest, and a committed marker.
+const GROUP_BYTES: usize = 128 + 80 + 64;
+/// Bytes of a mark.
+const MARK_BYTES: usize = 32;
+/// Bytes of a record beside its payload, with room to spare.
+const RECORD_ROOM_BYTES: usize = 128;
 
 /// What a log is given by its owner.
 #[derive(Clone)]
@@ -95,7 +128,7 @@ pub struct Found {
     pub incarnation: u64,
     /// Where the log ended.
     pub end: u64,
-    /// Whether a write had been cut short, and is gone. It was never acknowledged.
+    /// Whether pieces of a write that had been cut short were found. It was never acknowledged, and is gone.
     pub was_torn: bool,
     /// By group: the manifest edit that the log knows to be durable, and the last entry applied in it.
     pub manifests: BTreeMap<GroupId, (u64, Option<LogId>)>,
@@ -126,6 +159,8 @@ struct State {
     evacuation: Option<Evacuation>,
     /// A segment with an entry that could not be read: it is not emptied.
     unmovable: Option<u64>,
+    /// Of the next append.
+    next_ticket: u64,
     /// Why nothing is done any more.
     fenced: Option<String>,
     is_closing: bool,
@@ -143,11 +178,7 @@ impl Log {
     /// * `Damaged`: `DamagedInside` and whatever else cannot be a torn end.
     /// * `Key`: the node's mac key is missing. `Unavailable`: disk. `Invalid`: settings.
     pub fn open(config: LogConfig, parts: LogParts) -> Result<Arc<Self>> {
-        let largest = (config.write_bytes + 2 * limits::RECORD_BYTES_MAX) as u64;
-        if config.segment_bytes < limits::SEGMENT_BYTES_MIN || config.segment_bytes > limits::SEGMENT_BYTES {
-            return Err(Error::Invalid("bytes of a segment are out of bounds; see LogConfig"));
-        }
-        debug_assert!(largest < limits::SEGMENT_BYTES);
+        config.check()?;
         let LogParts { disk, sealer, entropy, node } = parts;
         engine::disk::create_dir_durably(&*disk, &config.dir)?;
         let lock = engine::disk::take_lock(&*disk, &config.dir)?;
@@ -169,16 +200,20 @@ impl Log {
         replayed: Replayed,
         lock: Box<dyn DirLock>,
     ) -> Result<Arc<Self>> {
-        let Replayed { groups, manifests, marks, incarnation, segments, resume, was_torn, .. } = replayed;
+        let Replayed { groups, segments, resume, was_torn, .. } = replayed;
         let mut nonce = [0; 16];
         tools.entropy.fill(&mut nonce);
-        let (end, incarnation) = (resume.position, incarnation + 1);
+        let (end, states) = (resume.position, &resume.states);
+        let incarnation = states.incarnation.map_or(0, |(number, _)| number) + 1;
+        let (manifests, marks) = (states.manifests.clone(), states.marks.clone());
         let found = Found { log: tools.log, incarnation, end, was_torn, manifests, marks };
         let mut writer = Writer::begin(tools, resume)?;
         let mut segments: BTreeMap<u64, Arc<SegmentFile>> =
             segments.into_iter().map(|one| (one.header.first_position, one)).collect();
         segments.insert(writer.current().header.first_position, writer.current().clone());
         let written = writer.write(vec![Record::Incarnation(incarnation, nonce)])?;
+        let freed = writer.free()?;
+        segments.retain(|_, one| !freed.contains(&one.header.number));
         let state = State {
             groups,
             queue: Queue::default(),
@@ -188,6 +223,7 @@ impl Log {
             marks: found.marks.clone(),
             evacuation: None,
             unmovable: None,
+            next_ticket: 1,
             fenced: None,
             is_closing: false,
         };
@@ -249,12 +285,19 @@ impl Log {
     /// `ReplicaLives`, `ReplicaUsed`, `Fenced`; `TooLarge` over `GROUPS_MAX`.
     pub fn open_replica(&self, group: GroupId, replica: ReplicaId, done: Done) -> Result<()> {
         self.change(|state| {
-            let (got, max) = (state.groups.len() as u64 + 1, limits::GROUPS_MAX as u64);
+            let (got, max) = (state.groups.len() as u64 + 1, self.config.groups_max as u64);
             if got > max && !state.groups.contains_key(&group) {
-                return Err(Error::TooLarge { what: "groups of a node", got, max });
+                return Err(Error::TooLarge { what: "groups that live or have lived here", got, max });
             }
             let record = Record::Open(group, replica);
-            state.groups.entry(group).or_default().apply(group, &record)?;
+            match state.groups.get_mut(&group) {
+                Some(log) => log.apply(group, &record)?,
+                None => {
+                    let mut log = GroupLog::default();
+                    log.apply(group, &record)?;
+                    state.groups.insert(group, log);
+                }
+            }
             state.queue.push(record, Some(done));
             Ok(())
         })
@@ -284,7 +327,9 @@ impl Log {
     pub fn append(&self, group: GroupId, entries: Vec<Entry>, done: Done) -> Result<()> {
         self.change(|state| {
             let last = state.living(group)?.state().last;
-            check_run(group, last, &entries)?;
+            check_run(group, last, &entries, self.config.entry_bytes_max)?;
+            let ticket = state.next_ticket;
+            state.next_ticket += 1;
             let mut done = Some(done);
             let mut left = entries.len();
             if left == 0 {
@@ -295,10 +340,10 @@ impl Log {
             for entry in entries {
                 left -= 1;
                 let bytes = u32::try_from(entry_bytes(&entry)).expect("ENTRY_BYTES_MAX fits u32");
-                state.living(group)?.push(group, &entry, bytes, None)?;
-                state.cache.insert(group, entry.clone());
+                state.living(group)?.push(group, &entry, Writing { bytes, ticket, position: None })?;
+                state.cache.insert(group, entry.clone(), ticket);
                 let done = if left == 0 { done.take() } else { None };
-                state.queue.push(Record::Entry(group, entry), done);
+                state.queue.push_entry(Record::Entry(group, entry), ticket, done);
             }
             Ok(())
         })
@@ -347,11 +392,18 @@ impl Log {
     /// once that is durable.
     ///
     /// # Errors
-    /// `NoSuchGroup`, `Fenced`.
+    /// `NoSuchGroup`, `Fenced`; `Invalid` for an index that nothing can follow.
     pub fn purge(&self, group: GroupId, upto: LogId) -> Result<()> {
-        self.put(group, Record::Purge(group, upto), None)?;
-        lock(&self.state).cache.forget(group, 0, upto.index + 1);
-        Ok(())
+        if upto.index > INDEX_MAX {
+            return Err(Error::Invalid("nothing can follow the greatest index there is"));
+        }
+        self.change(|state| {
+            let record = Record::Purge(group, upto);
+            state.living(group)?.apply(group, &record)?;
+            state.cache.forget(group, 0, upto.index + 1);
+            state.queue.push(record, None);
+            Ok(())
+        })
     }
 
     /// Notes that edit `sequence` of the group's manifest is durable, with `applied` in it.
@@ -367,7 +419,7 @@ impl Log {
     /// # Errors
     /// `TooLarge` over `MARKS_MAX`; `Fenced`.
     pub fn note_marks(&self, marks: Vec<Mark>) -> Result<()> {
-        let (got, max) = (marks.len() as u64, limits::MARKS_MAX as u64);
+        let (got, max) = (marks.len() as u64, self.config.peers_max as u64);
         if got > max {
             return Err(Error::TooLarge { what: "marks", got, max });
         }
@@ -415,14 +467,14 @@ impl State {
 }
 
 /// Entries follow the last and one another, and none is too large.
-fn check_run(group: GroupId, mut last: Option<LogId>, entries: &[Entry]) -> Result<()> {
+fn check_run(group: GroupId, mut last: Option<LogId>, entries: &[Entry], bytes_max: usize) -> Result<()> {
     for entry in entries {
-        let (got, max) = (entry.payload.len() as u64, limits::ENTRY_BYTES_MAX as u64);
+        let (got, max) = (entry.payload.len() as u64, bytes_max as u64);
         if got > max {
             return Err(Error::TooLarge { what: "bytes of an entry", got, max });
         }
         let follows = |last: LogId| entry.log_id.index == last.index + 1 && entry.log_id.term >= last.term;
-        if !last.map_or(entry.log_id.index == 0, follows) {
+        if !last.map_or(entry.log_id.index == 0, follows) || entry.log_id.index > INDEX_MAX {
             return Err(Error::Gap { group, entry: entry.log_id, last: Last(last) });
         }
         last = Some(entry.log_id);

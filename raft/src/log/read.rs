@@ -21,14 +21,34 @@ impl Log {
     /// # Errors
     /// `NotHere`: one of them is purged or not there yet. `Damaged`: one is damaged on disk. `NoSuchGroup`; disk.
     pub fn entries(&self, group: GroupId, from: u64, to: u64, bytes_max: u64) -> Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        for one in self.find(group, from, to, bytes_max)? {
-            entries.push(match one {
-                Sought::Here(entry) => entry,
-                Sought::OnDisk(segment, place) => self.read(group, &segment, &place)?,
-            });
+        let sought = self.find(group, from, to, bytes_max)?;
+        sought.into_iter().map(|one| self.fetch(group, one)).collect()
+    }
+
+    /// Reads one entry. It may be purged, or written again elsewhere and its segment written over, while it is read: then it is
+    /// looked up anew, and only what is bad where it still should be is damage.
+    fn fetch(&self, group: GroupId, mut sought: Sought) -> Result<Entry> {
+        loop {
+            let (segment, place) = match sought {
+                Sought::Here(entry) => return Ok(entry),
+                Sought::OnDisk(segment, place) => (segment, place),
+            };
+            let error = match self.read(group, &segment, &place) {
+                Ok(entry) => return Ok(entry),
+                Err(error) => error,
+            };
+            let index = place.log_id.index;
+            let again = self.find(group, index, index + 1, 0)?.pop();
+            let gone =
+                || Error::NotHere { group, from: index, to: index + 1, first: index + 1, end: index + 1 };
+            sought = again.ok_or_else(gone)?;
+            match &sought {
+                Sought::Here(entry) if entry.log_id != place.log_id => return Err(gone()),
+                Sought::OnDisk(_, now) if now.log_id != place.log_id => return Err(gone()),
+                Sought::OnDisk(_, now) if now.position == place.position => return Err(error),
+                _ => {}
+            }
         }
-        Ok(entries)
     }
 
     fn find(&self, group: GroupId, from: u64, to: u64, bytes_max: u64) -> Result<Vec<Sought>> {
@@ -74,8 +94,6 @@ impl Log {
             Ok(_) => Damage::of(Nature::WrongPlace, "another record stands where an entry should"),
             Err(damage) => damage,
         };
-        // It may have been purged meanwhile, and its segment written over.
-        self.find(group, place.log_id.index, place.log_id.index + 1, 0)?;
         Err(Error::DamagedInside { segment: segment.header.number, offset, damage })
     }
 }

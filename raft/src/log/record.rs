@@ -19,6 +19,9 @@ pub const ALIGN_BYTES: usize = 8;
 /// Bytes of a whole batch record.
 pub const BATCH_RECORD_BYTES: usize = HEAD_BYTES + 8 + 8 + LINK_BYTES;
 
+/// The greatest index of an entry: the one behind it is still a number.
+pub const INDEX_MAX: u64 = u64::MAX - 1;
+
 /// A segment's random salt.
 pub type Salt = [u8; 16];
 
@@ -125,6 +128,7 @@ fn log_id(reader: &mut Reader<'_>) -> Result<Option<LogId>, Damage> {
     let is_there = reader.u8()?;
     let id = LogId { term: reader.u64()?, replica: ReplicaId(reader.u64()?), index: reader.u64()? };
     match (is_there, id == LogId::default()) {
+        _ if id.index > INDEX_MAX => Err(malformed("an impossible log index")),
         (1, _) => Ok(Some(id)),
         (0, true) => Ok(None),
         _ => Err(malformed("an impossible log id")),
@@ -265,6 +269,9 @@ impl Record {
         let (version, kind, length) = (reader.u8()?, reader.u8()?, reader.u32()? as usize);
         let (group, its_position, crc32) = (GroupId(reader.u64()?), reader.u64()?, reader.u32()?);
         let zeros = reader.u32()?;
+        if its_position != position {
+            return Err(rot("a record of another position"));
+        }
         if length > limits::RECORD_BYTES_MAX || bytes.len() < padded(HEAD_BYTES + length) {
             return Err(rot("a record longer than what is there"));
         }
@@ -273,8 +280,8 @@ impl Record {
         unsigned[24..28].fill(0);
         let padding = &bytes[HEAD_BYTES + length..padded(HEAD_BYTES + length)];
         let is_whole = checksum(salt, &unsigned, &body) == crc32 && padding.iter().all(|byte| *byte == 0);
-        if !is_whole || its_position != position {
-            return Err(rot("checksum or position of a record"));
+        if !is_whole {
+            return Err(rot("checksum of a record"));
         }
         if version != VERSION {
             return Err(malformed("a record of an unknown version"));
@@ -317,7 +324,7 @@ fn decode_entry(body: &Bytes) -> Result<Entry, Damage> {
     let stamp = reader.u64()?;
     let [kind, rest @ ..] = reader.array::<8>()?;
     let payload = body.slice(body.len() - reader.left()..);
-    if rest != [0; 7] || payload.len() > limits::ENTRY_BYTES_MAX {
+    if rest != [0; 7] || payload.len() > limits::ENTRY_BYTES_MAX || log_id.index > INDEX_MAX {
         return Err(malformed("an impossible entry"));
     }
     Ok(Entry { log_id, kind, stamp, payload })
@@ -372,7 +379,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     fn some_log_id() -> impl Strategy<Value = LogId> {
-        (any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(term, replica, index)| LogId {
+        (any::<u64>(), any::<u64>(), 0..=INDEX_MAX).prop_map(|(term, replica, index)| LogId {
             term,
             replica: ReplicaId(replica),
             index,

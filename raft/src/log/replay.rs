@@ -1,16 +1,16 @@
 //! Reads the log after a start: every segment in order, every record through the same picture that the live log keeps.
 
-use super::index::GroupLog;
-use super::record::{GroupState, Mark, Record};
+use super::index::{GroupLog, Writing};
+use super::record::{BATCH_RECORD_BYTES, GroupState, Record};
 use super::segment::{self, HEADER_BYTES, Header, LogName};
 use super::states::States;
 use super::tail::{Placed, Segment};
 use super::writer::{Contents, Resume, SegmentFile, io, list};
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::types::{GroupId, LogId};
+use crate::types::GroupId;
 use bytes::Bytes;
-use engine::disk::Disk;
+use engine::disk::{Disk, DiskFile, atomic};
 use engine::error::{Damage, Nature};
 use engine::ids::NodeId;
 use engine::sealed::Sealer;
@@ -21,16 +21,11 @@ use std::sync::Arc;
 /// What a start finds.
 pub(super) struct Replayed {
     pub(super) groups: BTreeMap<GroupId, GroupLog>,
-    /// The manifest edit that the log knows to be durable, and what it has applied.
-    pub(super) manifests: BTreeMap<GroupId, (u64, Option<LogId>)>,
-    pub(super) marks: Vec<Mark>,
-    /// How often the node had started before.
-    pub(super) incarnation: u64,
     pub(super) segments: Vec<Arc<SegmentFile>>,
     /// `None` if there is no log yet.
     pub(super) log: Option<LogName>,
     pub(super) resume: Resume,
-    /// Whether a write was cut short, and is gone.
+    /// Whether pieces of a write that was cut short were found, and cut off.
     pub(super) was_torn: bool,
 }
 
@@ -40,9 +35,6 @@ impl Replayed {
         let (contents, spares) = (BTreeMap::new(), Vec::new());
         Self {
             groups: BTreeMap::new(),
-            manifests: BTreeMap::new(),
-            marks: Vec::new(),
-            incarnation: 0,
             segments: Vec::new(),
             log: None,
             resume: Resume { number: 0, position, link, states, contents, spares },
@@ -63,6 +55,8 @@ pub(super) struct Expected<'a> {
 /// # Errors
 /// `DamagedInside`, `SegmentMissing`, `Foreign`; disk; keys.
 pub(super) fn replay(disk: &dyn Disk, dir: &Path, expected: &Expected<'_>) -> Result<Replayed> {
+    // What an earlier start renamed and could not sync would else be written over under its old name.
+    disk.sync_dir(dir).map_err(|error| io("sync folder", dir, error))?;
     let (numbers, spares) = list(disk, dir)?;
     let mut replayed = Replayed::nothing();
     replayed.resume.spares = usable_spares(disk, dir, spares, expected.segment_bytes)?;
@@ -82,8 +76,33 @@ pub(super) fn replay(disk: &dyn Disk, dir: &Path, expected: &Expected<'_>) -> Re
         let next = replayed.segments.get(at + 1).map(|next| next.header);
         walk(dir, segment, next.as_ref(), expected, &mut replayed, &mut has_state)?;
     }
-    check_whole(&replayed)?;
+    check_whole(&replayed, has_state)?;
+    settle_last(disk, dir, &mut replayed)?;
     Ok(replayed)
+}
+
+/// Makes what was found in the last segment durable. A process that ended, or a sync that failed, may have left it in the system's
+/// memory alone, where no later sync of the same file is to be believed: so it is written to another file, which takes its place.
+/// What is torn behind it is left out.
+fn settle_last(disk: &dyn Disk, dir: &Path, replayed: &mut Replayed) -> Result<()> {
+    let Some(last) = replayed.segments.last_mut() else { return Ok(()) };
+    let header = last.header;
+    let name = segment::file_name(header.number);
+    let path = dir.join(&name);
+    let mut bytes = read_whole(&*last.file, &path, &header)?;
+    bytes.truncate(usize::try_from(header.offset(replayed.resume.position)).unwrap_or(usize::MAX));
+    bytes.resize(usize::try_from(header.bytes).unwrap_or(bytes.len()), 0);
+    atomic::replace(disk, dir, &name, &bytes).map_err(|error| io("replace", &path, error))?;
+    let file = disk.open(&path).map_err(|error| io("open", &path, error))?;
+    *last = Arc::new(SegmentFile { header, file });
+    Ok(())
+}
+
+fn read_whole(file: &dyn DiskFile, path: &Path, header: &Header) -> Result<Vec<u8>> {
+    let there = file.len().map_err(|error| io("measure", path, error))?;
+    let mut bytes = vec![0; usize::try_from(there.min(header.bytes)).unwrap_or(usize::MAX)];
+    file.read_exact_at(&mut bytes, 0).map_err(|error| io("read", path, error))?;
+    Ok(bytes)
 }
 
 /// Spares of the right size; the others, which a crash left, are removed.
@@ -102,7 +121,7 @@ fn usable_spares(disk: &dyn Disk, dir: &Path, spares: Vec<u64>, segment_bytes: u
     Ok(usable)
 }
 
-fn read_header(file: &dyn engine::disk::DiskFile, path: &Path, number: u64) -> Result<Header> {
+fn read_header(file: &dyn DiskFile, path: &Path, number: u64) -> Result<Header> {
     let mut bytes = vec![0; HEADER_BYTES as usize];
     let there = file.len().map_err(|error| io("measure", path, error))?;
     let inside = |damage| Error::DamagedInside { segment: number, offset: 0, damage };
@@ -143,10 +162,7 @@ fn walk(
 ) -> Result<()> {
     let header = &segment.header;
     let path = dir.join(segment::file_name(header.number));
-    let there = segment.file.len().map_err(|error| io("measure", &path, error))?;
-    let mut bytes = vec![0; usize::try_from(there.min(header.bytes)).unwrap_or(usize::MAX)];
-    segment.file.read_exact_at(&mut bytes, 0).map_err(|error| io("read", &path, error))?;
-    let bytes = Bytes::from(bytes);
+    let bytes = Bytes::from(read_whole(&*segment.file, &path, header)?);
     let chain = expected.sealer.chain(header.node, header.epoch, &header.name())?;
     let inside = |position: u64, damage| Error::DamagedInside {
         segment: header.number,
@@ -179,11 +195,16 @@ fn walk(
 
 fn take(replayed: &mut Replayed, header: &Header, placed: Placed, has_state: &mut bool) -> Result<()> {
     let Placed { record, position, bytes } = placed;
-    if let Record::State(groups) = &record {
-        return take_state(replayed, groups, has_state);
-    }
-    if !*has_state {
-        return Err(Damage::of(Nature::Malformed, "a segment that does not open with its state").into());
+    let is_first = position == header.first_position + BATCH_RECORD_BYTES as u64;
+    match &record {
+        Record::State(groups) if is_first => return take_state(replayed, groups, has_state),
+        Record::State(_) => {
+            return Err(Damage::of(Nature::Malformed, "a state that opens no segment").into());
+        }
+        _ if is_first => {
+            return Err(Damage::of(Nature::Malformed, "a segment that does not open with its state").into());
+        }
+        _ => {}
     }
     replayed.resume.states.apply(&record);
     let contents = replayed.resume.contents.entry(header.number).or_default();
@@ -193,29 +214,18 @@ fn take(replayed: &mut Replayed, header: &Header, placed: Placed, has_state: &mu
     }
     match record {
         Record::Entry(group, entry) => {
-            replayed.groups.entry(group).or_default().push(group, &entry, bytes, Some(position))
+            let log = replayed.groups.entry(group).or_default();
+            log.push(group, &entry, Writing { bytes, ticket: 0, position: Some(position) })
         }
         Record::Moved(group, entry) => {
             replayed.groups.entry(group).or_default().moved(&entry, bytes, position);
             Ok(())
         }
-        Record::Manifest(group, sequence, applied) => {
-            replayed.manifests.insert(group, (sequence, applied));
-            Ok(())
-        }
-        Record::Marks(marks) => {
-            replayed.marks = marks;
-            Ok(())
-        }
-        Record::Incarnation(number, _) => {
-            replayed.incarnation = number;
-            Ok(())
-        }
+        Record::Manifest(..) | Record::Marks(_) | Record::Incarnation(..) => Ok(()),
         Record::Close(group, _) => {
             replayed.resume.contents.values_mut().for_each(|one| {
                 one.remove(&group);
             });
-            replayed.manifests.remove(&group);
             replayed.groups.entry(group).or_default().apply(group, &record)
         }
         Record::Open(group, _)
@@ -231,20 +241,25 @@ fn take(replayed: &mut Replayed, header: &Header, placed: Placed, has_state: &mu
 
 /// The first state is where the picture begins; every later one must be the picture.
 fn take_state(replayed: &mut Replayed, groups: &[(GroupId, GroupState)], has_state: &mut bool) -> Result<()> {
-    let states = States::new(groups.to_vec());
     if !std::mem::replace(has_state, true) {
         replayed.groups = groups.iter().map(|(group, state)| (*group, GroupLog::new(*state))).collect();
-        replayed.resume.states = states;
+        replayed.resume.states = States::new(groups);
         return Ok(());
     }
-    let is_same = replayed.resume.states == states;
+    let is_same = replayed.resume.states.agrees(groups);
     let damage =
         || Damage::of(Nature::Malformed, "a segment's state is another than the log before it leaves");
     if is_same { Ok(()) } else { Err(damage().into()) }
 }
 
-/// No entry may be missing between what is purged and the last.
-fn check_whole(replayed: &Replayed) -> Result<()> {
+/// No entry may be missing between what is purged and the last, nor the beginning of what is left: a segment before it only goes
+/// once a later one has its state.
+fn check_whole(replayed: &Replayed, has_state: bool) -> Result<()> {
+    if let Some(first) = replayed.segments.first().filter(|one| !has_state && one.header.first_position > 0) {
+        let (segment, offset) = (first.header.number, HEADER_BYTES);
+        let damage = Damage::of(Nature::Missing, "the first write of the oldest segment");
+        return Err(Error::DamagedInside { segment, offset, damage });
+    }
     for (group, log) in &replayed.groups {
         if !log.is_whole() {
             let damage = Damage::of(Nature::Missing, "entries of a group are in no segment").at(group);

@@ -1,8 +1,9 @@
 //! Pure: the header of a segment: whose log it belongs to, and where in the log it begins.
 //! Format: log_segment, `docs/formats/log_segment.md`.
 
-use super::record::Salt;
+use super::record::{ALIGN_BYTES, Salt};
 use crate::error::{Error, Result};
+use crate::limits;
 use engine::error::{Damage, Nature};
 use engine::ids::{ClusterId, KeyEpoch, NodeId};
 use engine::magic;
@@ -11,6 +12,8 @@ use engine::wire::Reader;
 
 /// Bytes before the first record: the header and zeros, so that a torn first record leaves the header whole.
 pub const HEADER_BYTES: u64 = 4 << 10;
+/// No log gets as far: sixteen exbibytes, less one that keeps sums from overflowing.
+const POSITION_MAX: u64 = u64::MAX - (1 << 60);
 /// Bytes of the header that mean something.
 const USED_BYTES: usize = 128;
 
@@ -97,7 +100,11 @@ impl Header {
                 supported: "1",
             }));
         }
-        let flags = reader.u16()?;
+        let marks = [&used[6..8], &used[100..104], &used[120..124]];
+        if marks.into_iter().flatten().any(|byte| *byte != 0) {
+            return Err(Damage::of(Nature::Malformed, "unknown marks of a segment").into());
+        }
+        reader.u16()?;
         let header = Self {
             cluster: ClusterId(reader.array()?),
             generation: reader.u64()?,
@@ -109,14 +116,16 @@ impl Header {
             salt: reader.array()?,
             epoch: KeyEpoch(reader.u32()?),
             link: {
-                let zeros = reader.u32()?;
-                if flags != 0 || zeros != 0 {
-                    return Err(Damage::of(Nature::Malformed, "unknown flags of a segment").into());
-                }
+                reader.u32()?;
                 reader.array::<LINK_BYTES>()?
             },
         };
-        if header.number == 0 || header.bytes <= HEADER_BYTES {
+        let is_possible = header.number > 0
+            && header.bytes > HEADER_BYTES
+            && header.bytes <= limits::SEGMENT_BYTES
+            && header.first_position.is_multiple_of(ALIGN_BYTES as u64)
+            && header.first_position <= POSITION_MAX;
+        if !is_possible {
             return Err(Damage::of(Nature::Malformed, "an impossible segment").into());
         }
         Ok(header)
@@ -187,7 +196,7 @@ mod tests {
             node: NodeId(3),
             log: LogName([4; 16]),
             number: 5,
-            first_position: 6_000,
+            first_position: 6_400,
             bytes: 64 << 10,
             salt: [7; 16],
             epoch: KeyEpoch(8),
@@ -205,6 +214,16 @@ mod tests {
             assert!(Header::decode(&bytes).is_err(), "bit {bit}");
         }
         assert!(Header::decode(&bytes[..100]).is_err());
+        let impossible = [
+            Header { number: 0, ..header() },
+            Header { bytes: HEADER_BYTES, ..header() },
+            Header { bytes: limits::SEGMENT_BYTES + 1, ..header() },
+            Header { first_position: 6_401, ..header() },
+            Header { first_position: u64::MAX - 7, ..header() },
+        ];
+        for header in impossible {
+            assert!(Header::decode(&header.encode()).is_err(), "{header:?}");
+        }
         assert!(Header::decode(&[0; HEADER_BYTES as usize]).is_err());
     }
 

@@ -1,8 +1,11 @@
 //! One step of the log: a write, its sync, and the word to whoever waits.
 
 use super::queue::{Done, Write};
+use super::writer::Written;
 use super::{Log, lock};
-use crate::error::Error;
+use crate::error::Result;
+use engine::error::with_sources;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What a step did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,44 +22,16 @@ impl Log {
     /// Writes and syncs what waits, once. One caller at a time does the work: a thread in production, a schedule in simulation.
     pub fn step(&self) -> Stepped {
         let mut writer = lock(&self.writer);
-        let Some(write) = self.next_write() else { return Stepped::Nothing };
-        let records = write.records.len();
-        let written = match writer.write(write.records) {
-            Ok(written) => written,
-            Err(error) => {
-                self.fence(&error, write.done);
-                return Stepped::Fenced;
-            }
-        };
-        let has_begun = written.begun.is_some();
-        {
-            let mut state = lock(&self.state);
-            state.durable = written.end;
-            if let Some(begun) = written.begun {
-                state.segments.insert(begun.header.first_position, begun);
-            }
-            for (group, log_id, position) in written.places {
-                if let Some(log) = state.groups.get_mut(&group) {
-                    log.written(log_id, position);
-                }
-                state.cache.written(group, log_id);
-            }
-        }
-        write.done.into_iter().for_each(|done| done(Ok(())));
-        if let Some(number) = self.ended_evacuation() {
-            writer.empty(number);
-        }
-        let freed = writer.free().and_then(|freed| {
-            lock(&self.state).segments.retain(|_, one| !freed.contains(&one.header.number));
-            // To look for what lives means to look at every entry: once a segment is often enough.
-            if has_begun { self.begin_evacuation() } else { Ok(()) }
-        });
-        match freed {
-            Ok(()) => Stepped::Wrote(records),
-            Err(error) => {
-                self.fence(&error, Vec::new());
-                Stepped::Fenced
-            }
+        let Some(Write { records, tickets, done }) = self.next_write() else { return Stepped::Nothing };
+        let count = records.len();
+        let written = writer.write(records);
+        drop(writer);
+        match written.map(|written| self.note(written, &tickets)) {
+            Ok(has_begun) => match self.tell(done, &Ok(())).and_then(|()| self.tidy(has_begun)) {
+                Ok(()) => Stepped::Wrote(count),
+                Err(error) => self.fence(&with_sources(&error), Vec::new()),
+            },
+            Err(error) => self.fence(&with_sources(&error), done),
         }
     }
 
@@ -65,26 +40,58 @@ impl Log {
         if state.fenced.is_some() { None } else { state.queue.next_write(self.config.write_bytes) }
     }
 
+    /// Notes what is durable now, and where. Tells whether a segment was begun.
+    fn note(&self, written: Written, tickets: &[u64]) -> bool {
+        let mut state = lock(&self.state);
+        state.durable = written.end;
+        let has_begun = written.begun.is_some();
+        if let Some(begun) = written.begun {
+            state.segments.insert(begun.header.first_position, begun);
+        }
+        for ((group, log_id, position), ticket) in written.places.into_iter().zip(tickets) {
+            if let Some(log) = state.groups.get_mut(&group) {
+                log.written(log_id, *ticket, position);
+            }
+            state.cache.written(group, log_id.index, *ticket);
+        }
+        has_begun
+    }
+
+    /// Tells everybody, also if one of them panics.
+    fn tell(&self, waiting: Vec<Done>, outcome: &Result<(), String>) -> Result<()> {
+        let mut has_panicked = false;
+        for done in waiting {
+            let outcome = outcome.clone();
+            has_panicked |= catch_unwind(AssertUnwindSafe(|| done(outcome))).is_err();
+        }
+        let cause = "somebody who was told of a write panicked".to_owned();
+        if has_panicked { Err(crate::Error::Fenced { cause }) } else { Ok(()) }
+    }
+
+    /// Frees segments in which nothing lives, and empties the oldest if little does.
+    fn tidy(&self, has_begun: bool) -> Result<()> {
+        let emptied = self.ended_evacuation();
+        let mut writer = lock(&self.writer);
+        if let Some(number) = emptied {
+            writer.empty(number);
+        }
+        let freed = writer.free()?;
+        drop(writer);
+        lock(&self.state).segments.retain(|_, one| !freed.contains(&one.header.number));
+        // To look for what lives means to look at every entry: once a segment is often enough.
+        if has_begun || emptied.is_some() { self.begin_evacuation() } else { Ok(()) }
+    }
+
     /// Nothing is believed any more: everybody who waits is told so.
-    fn fence(&self, error: &Error, mut waiting: Vec<Done>) {
-        let cause = with_sources(error);
+    pub(super) fn fence(&self, cause: &str, mut waiting: Vec<Done>) -> Stepped {
         {
             let mut state = lock(&self.state);
-            state.fenced.get_or_insert_with(|| cause.clone());
+            state.fenced.get_or_insert_with(|| cause.to_owned());
             waiting.append(&mut state.queue.take_waiters());
         }
         self.bell.notify_all();
-        waiting.into_iter().for_each(|done| done(Err(cause.clone())));
+        // Whoever panics on being told that all is over changes nothing.
+        let _ = self.tell(waiting, &Err(cause.to_owned()));
+        Stepped::Fenced
     }
-}
-
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        next = source.source();
-    }
-    text
 }

@@ -18,7 +18,8 @@ pub struct Walked {
     pub end: u64,
     /// Its link; that of the segment's header if there is none.
     pub link: Link,
-    /// Whether something other than zeros stood behind it: a write that a crash cut short.
+    /// Whether whole records of a write that a crash cut short stand behind it. Pieces of records are not looked for: in a file
+    /// that was used before they cannot be told from what stood there then.
     pub is_torn: bool,
 }
 
@@ -76,10 +77,14 @@ impl Segment<'_> {
         let salt = &self.header.salt;
         let here = self.slice(position);
         let (first, head_bytes) = Record::decode(&here, position, salt)?;
-        let Record::Batch(batch) = first else { return Err(rot("a write begins with another record")) };
+        // Whole, with its checksum, and impossible: no crash does that.
+        let malformed = |detail| Damage::of(Nature::Malformed, detail);
+        let Record::Batch(batch) = first else {
+            return Err(malformed("a write begins with another record"));
+        };
         let bytes = usize::try_from(batch.bytes).unwrap_or(usize::MAX);
         if bytes < head_bytes || bytes > here.len() {
-            return Err(rot("a write longer than its segment"));
+            return Err(malformed("a write longer than its segment"));
         }
         let mut records = Vec::new();
         let mut at = head_bytes;
@@ -113,24 +118,28 @@ impl Segment<'_> {
         if self.next.is_some() || is_made || self.is_proved_durable(position) {
             return Err(self.inside(position, damage));
         }
-        let is_torn = self.slice(position).iter().any(|byte| *byte != 0);
+        let is_torn = self.has_behind(position, |_| true);
         Ok(Walked { end: position, link, is_torn })
     }
 
     /// Whether a later write knew that `position` was durable.
     fn is_proved_durable(&self, position: u64) -> bool {
+        self.has_behind(position, |record| matches!(record, Record::Batch(batch) if batch.durable > position))
+    }
+
+    /// Whether a whole record of this segment that is `wanted` stands at `position` or behind it.
+    fn has_behind(&self, position: u64, wanted: impl Fn(&Record) -> bool) -> bool {
         let rest = self.slice(position);
-        let step = record::ALIGN_BYTES;
-        let mut at = step;
-        while at + BATCH_RECORD_BYTES <= rest.len() {
+        let mut at = 0;
+        while at + record::HEAD_BYTES <= rest.len() {
             // Most of what is searched is zeros, or the inside of records.
             if rest[at..at + 2] == record::MAGIC {
                 let found = Record::decode(&rest.slice(at..), position + at as u64, &self.header.salt);
-                if matches!(found, Ok((Record::Batch(batch), _)) if batch.durable > position) {
+                if found.is_ok_and(|(record, _)| wanted(&record)) {
                     return true;
                 }
             }
-            at += step;
+            at += record::ALIGN_BYTES;
         }
         false
     }

@@ -2,6 +2,7 @@
 
 use super::{Log, Stepped, io};
 use crate::error::Result;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -20,7 +21,13 @@ impl LogThread {
     /// `Unavailable`: the system has no thread.
     pub fn start(log: Arc<Log>) -> Result<Self> {
         let own = log.clone();
-        let work = move || while own.wait() && own.step() != Stepped::Fenced {};
+        let work = move || {
+            let steps = || while own.wait() && own.step() != Stepped::Fenced {};
+            if catch_unwind(AssertUnwindSafe(steps)).is_err() {
+                // Nobody writes any more, and everybody must hear that.
+                own.fence("the thread that writes the log panicked", Vec::new());
+            }
+        };
         let thread = std::thread::Builder::new().name("raft-log".to_owned()).spawn(work);
         let thread = thread.map_err(|error| io("start a thread in", Path::new("process"), error))?;
         Ok(Self { log, thread: Some(thread) })

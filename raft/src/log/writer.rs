@@ -64,7 +64,7 @@ pub(super) struct Writer {
 pub(super) struct Written {
     /// Log position behind it: all before is durable.
     pub(super) end: u64,
-    /// Where entries were written.
+    /// Where entries were written, in the order of their records.
     pub(super) places: Vec<(GroupId, LogId, u64)>,
     /// The segment begun for it, if one was.
     pub(super) begun: Option<Arc<SegmentFile>>,
@@ -171,9 +171,8 @@ impl Writer {
     /// Disk, keys.
     pub(super) fn write(&mut self, mut records: Vec<Record>) -> Result<Written> {
         let mut begun = None;
-        let state = |at: &Resume| Record::State(at.states.to_vec());
         if !self.is_opened {
-            records.insert(0, state(&self.at));
+            records.splice(0..0, self.at.states.opening());
         }
         let mut encoded = self.encode(&records);
         if self.at.position + encoded.0.len() as u64 > self.current.header.room_end() {
@@ -181,7 +180,7 @@ impl Writer {
             (self.current, self.chain) = self.tools.begin(&mut self.at)?;
             begun = Some(self.current.clone());
             if is_opened {
-                records.insert(0, state(&self.at));
+                records.splice(0..0, self.at.states.opening());
             }
             encoded = self.encode(&records);
         }

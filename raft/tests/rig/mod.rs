@@ -39,6 +39,9 @@ impl Rig {
             write_bytes: 3_000,
             cache_bytes: 2_000,
             segments_kept: 2,
+            entry_bytes_max: 1_000,
+            groups_max: 12,
+            peers_max: 12,
             ..LogConfig::new("/log")
         };
         Self { disk: SimDisk::new(seed), config, seed, starts: Cell::new(0) }
