@@ -254,6 +254,16 @@ mod tests {
     }
 
     #[test]
+    fn a_write_of_an_earlier_append_says_nothing_of_a_later_one() {
+        let mut log = GroupLog::default();
+        log.push(G, &entry(1, 0), Writing { ticket: 2, ..Writing::default() }).unwrap();
+        log.written(id(1, 0), 1, 64);
+        assert_eq!(log.place(0).unwrap().position, None);
+        log.written(id(1, 0), 2, 128);
+        assert_eq!(log.place(0).unwrap().position, Some(128));
+    }
+
+    #[test]
     fn a_replica_lives_once() {
         let mut log = GroupLog::default();
         log.open(G, ReplicaId(3)).unwrap();

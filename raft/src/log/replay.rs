@@ -55,8 +55,6 @@ pub(super) struct Expected<'a> {
 /// # Errors
 /// `DamagedInside`, `SegmentMissing`, `Foreign`; disk; keys.
 pub(super) fn replay(disk: &dyn Disk, dir: &Path, expected: &Expected<'_>) -> Result<Replayed> {
-    // What an earlier start renamed and could not sync would else be written over under its old name.
-    disk.sync_dir(dir).map_err(|error| io("sync folder", dir, error))?;
     let (numbers, spares) = list(disk, dir)?;
     let mut replayed = Replayed::nothing();
     replayed.resume.spares = usable_spares(disk, dir, spares, expected.segment_bytes)?;
@@ -83,7 +81,8 @@ pub(super) fn replay(disk: &dyn Disk, dir: &Path, expected: &Expected<'_>) -> Re
 
 /// Makes what was found in the last segment durable. A process that ended, or a sync that failed, may have left it in the system's
 /// memory alone, where no later sync of the same file is to be believed: so it is written to another file, which takes its place.
-/// What is torn behind it is left out.
+/// What is torn behind it is left out. The folder is synced with it: what an earlier start renamed to a spare and could not sync
+/// would else be written over under its old name.
 fn settle_last(disk: &dyn Disk, dir: &Path, replayed: &mut Replayed) -> Result<()> {
     let Some(last) = replayed.segments.last_mut() else { return Ok(()) };
     let header = last.header;
