@@ -99,6 +99,41 @@ pub enum Error {
         /// How large it may be.
         max: u64,
     },
+    /// The group refuses all further work here: something that must hold does not.
+    #[error("{group} is fenced here: {cause}; replace this replica")]
+    GroupFenced {
+        /// The group.
+        group: GroupId,
+        /// What does not hold.
+        cause: String,
+    },
+    /// Consensus of the group has stopped.
+    #[error("{group} has stopped here: {cause}")]
+    Stopped {
+        /// The group.
+        group: GroupId,
+        /// Why.
+        cause: String,
+    },
+    /// What should be one group's is another's.
+    #[error("what should be of {group} is of {found}")]
+    WrongGroup {
+        /// The group.
+        group: GroupId,
+        /// Whose it is.
+        found: GroupId,
+    },
+    /// An entry comes to the machine that does not follow the last.
+    #[error("entry {entry} is to be applied after {last}")]
+    OutOfOrder {
+        /// The entry.
+        entry: LogId,
+        /// What is applied.
+        last: Last,
+    },
+    /// There are no stamps left.
+    #[error("there are no stamps left; a clock has run ahead without end")]
+    StampsEnded,
     /// Settings that cannot be.
     #[error("{0}")]
     Invalid(&'static str),
@@ -127,6 +162,9 @@ impl Error {
         match self {
             Self::Engine(error) => error.kind(),
             Self::Fenced { .. } | Self::SegmentMissing { .. } | Self::Foreign { .. } => Kind::Stop,
+            Self::GroupFenced { .. } | Self::OutOfOrder { .. } | Self::StampsEnded => Kind::Stop,
+            Self::WrongGroup { .. } => Kind::Stop,
+            Self::Stopped { .. } => Kind::Unavailable,
             Self::DamagedInside { .. } => Kind::Damaged,
             Self::NoSuchGroup(_)
             | Self::ReplicaUsed { .. }

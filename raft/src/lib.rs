@@ -8,9 +8,17 @@
 
 #![forbid(unsafe_code)]
 
+pub mod command;
 pub mod error;
+pub mod group;
 pub mod limits;
 pub mod log;
+pub mod machine;
+pub mod net;
+pub mod payload;
+pub mod proposal;
+pub mod seal;
+pub mod type_config;
 pub mod types;
 
 pub use error::{Error, Result};

@@ -9,6 +9,8 @@ pub const RECORD_BYTES_MAX: usize = 12 << 20;
 pub const GROUPS_MAX: usize = 65_536;
 /// Peers a record of marks can list.
 pub const MARKS_MAX: usize = 1_024;
+/// Seats of a group: every one is asked or told of every entry.
+pub const MEMBERS_MAX: usize = 64;
 
 /// Bytes of records gathered into one write, after which the rest waits for the next.
 pub const WRITE_BYTES: usize = 8 << 20;
@@ -27,10 +29,29 @@ pub const READ_BYTES_MAX: u64 = 4 << 20;
 /// Bytes that wait to be written from which receivers stop reading what brings more.
 pub const QUEUE_BYTES_SLOW: usize = 64 << 20;
 
+/// Bytes that the commands of one entry may write together, with what the rows for retries take.
+pub const APPLY_BYTES_MAX: usize = 7 << 20;
+/// Operations that the commands of one entry may come to; the rows for retries come on top.
+pub const APPLY_OPERATIONS_MAX: usize = 8_000;
+/// Commands of one entry: all their stamps fit one millisecond, and their replies one batch.
+pub const COMMANDS_MAX: usize = 512;
+/// Entries applied between two looks at whether the group is to stop.
+pub const APPLY_ENTRIES: usize = 256;
+/// Bytes of what a command answers, which is kept for as long as it may be asked for again.
+pub const REPLY_BYTES_MAX: usize = 64 << 10;
+/// How long after its first try a request may come again, in milliseconds: so long its reply is kept.
+pub const RETRY_WINDOW_MS_MAX: u64 = 15 * 60 * 1_000;
+/// How long an entry waits for a key that is not here, in milliseconds, before its group is fenced.
+pub const KEY_WAIT_MS_MAX: u64 = 30_000;
+
 const _: () = {
+    assert!(COMMANDS_MAX < 1 << 16);
+    assert!(APPLY_BYTES_MAX < engine::limits::BATCH_BYTES_MAX);
+    assert!(APPLY_OPERATIONS_MAX + COMMANDS_MAX < engine::limits::BATCH_OPERATIONS_MAX);
     assert!(ENTRY_BYTES_MAX + 64 < RECORD_BYTES_MAX);
     assert!(GROUPS_MAX * 128 + 64 < RECORD_BYTES_MAX);
     assert!(MARKS_MAX * 32 + 64 < RECORD_BYTES_MAX);
+    assert!(MEMBERS_MAX <= u8::MAX as usize); // stored as u8
     // A write, at most one record longer than it should be, fits a segment with its header and the state before it.
     assert!(
         (WRITE_BYTES + ENTRY_BYTES_MAX + GROUPS_MAX * 272 + MARKS_MAX * 32) as u64 + (1 << 16)

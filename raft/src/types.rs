@@ -88,6 +88,12 @@ impl Membership {
     }
 }
 
+impl From<u64> for ReplicaId {
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 impl fmt::Display for GroupId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "g-{:x}", self.0)

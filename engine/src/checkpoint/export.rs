@@ -61,7 +61,8 @@ pub(super) fn read_at(source: &dyn DiskFile, place: &str, out: &mut [u8], at: u6
 
 impl Checkpoint {
     /// Its files, in the listing's order.
-    fn files(&self) -> Vec<ListedFile> {
+    #[must_use]
+    pub fn files(&self) -> Vec<ListedFile> {
         let mut files: Vec<_> = self.levels.tables().map(|meta| ListedFile::of(meta)).collect();
         files.sort_by_key(|file| file.id);
         files
@@ -104,6 +105,16 @@ impl Checkpoint {
         atomic::replace(disk, dir, LISTING_NAME, &self.listing)
             .map_err(|error| Error::io("write listing in", dir, error))?;
         Ok(copied)
+    }
+
+    /// Reads bytes of one of its files, from `at` on: for a sender that goes on where an earlier transfer ended. The receiver checks
+    /// the whole file when it imports it.
+    ///
+    /// # Errors
+    /// `Damaged` if the file ends before; `Unavailable` if a disk failed.
+    pub fn read_file(&self, file: TableId, at: u64, out: &mut [u8]) -> Result<()> {
+        self.ground.charge(out.len() as u64);
+        read_at(&*self.ground.files.file(file)?, &Files::place(file), out, at)
     }
 
     fn copy_to(&self, disk: &dyn Disk, file: &ListedFile, path: &Path) -> Result<()> {

@@ -53,7 +53,7 @@ impl GroupLog {
         &self.state
     }
 
-    /// Index of the first entry that is here, or would be. Where nothing ever was, a group born empty begins at 0.
+    /// Index of the first entry that is here, or would be. Where nothing ever was, 0.
     #[must_use]
     pub fn first(&self) -> u64 {
         let here = self.places.first_key_value().map(|(index, _)| *index);
@@ -85,14 +85,14 @@ impl GroupLog {
         self.places.values()
     }
 
-    /// An entry follows. The first of a group that was born empty has index 0; any other group is born with what is purged.
+    /// An entry follows. The log of a group that was born empty begins where its first entry stands.
     ///
     /// # Errors
     /// `Gap`: it does not follow the last. Nothing changed.
     pub fn push(&mut self, group: GroupId, entry: &Entry, how: Writing) -> Result<()> {
         let last = self.state.last;
         let follows = |last: LogId| entry.log_id.index == last.index + 1 && entry.log_id.term >= last.term;
-        if !last.map_or(entry.log_id.index == 0, follows) {
+        if !last.is_none_or(follows) {
             return Err(Error::Gap { group, entry: entry.log_id, last: Last(last) });
         }
         let Writing { bytes, ticket, position } = how;
@@ -106,7 +106,7 @@ impl GroupLog {
     #[must_use]
     pub fn is_whole(&self) -> bool {
         let GroupState { purged, last, .. } = self.state;
-        let first = purged.map_or(0, |purged| purged.index + 1);
+        let first = purged.map_or(self.first(), |purged| purged.index + 1);
         let end = last.map_or(0, |last| last.index + 1).max(first);
         self.first() == first && self.places.len() as u64 == end - first
     }

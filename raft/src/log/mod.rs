@@ -13,6 +13,7 @@ mod replay;
 pub mod segment;
 mod states;
 mod step;
+pub mod store;
 pub mod tail;
 mod thread;
 mod writer;
@@ -39,7 +40,8 @@ use replay::{Expected, Replayed};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use writer::{SegmentFile, Tools, Writer, io};
+pub(crate) use writer::io;
+use writer::{SegmentFile, Tools, Writer};
 
 /// Settings of a log. Read once, when it is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -474,7 +476,7 @@ fn check_run(group: GroupId, mut last: Option<LogId>, entries: &[Entry], bytes_m
             return Err(Error::TooLarge { what: "bytes of an entry", got, max });
         }
         let follows = |last: LogId| entry.log_id.index == last.index + 1 && entry.log_id.term >= last.term;
-        if !last.map_or(entry.log_id.index == 0, follows) || entry.log_id.index > INDEX_MAX {
+        if !last.is_none_or(follows) || entry.log_id.index > INDEX_MAX {
             return Err(Error::Gap { group, entry: entry.log_id, last: Last(last) });
         }
         last = Some(entry.log_id);

@@ -1,7 +1,7 @@
 //! Entries back from the log: from memory, or record by record from their segments.
 
 use super::index::Place;
-use super::record::{Entry, Record};
+use super::record::{Entry, GroupState, Record};
 use super::writer::{SegmentFile, io};
 use super::{Log, lock, segment};
 use crate::error::{Error, Result};
@@ -16,6 +16,34 @@ enum Sought {
 }
 
 impl Log {
+    /// The group as it stands.
+    ///
+    /// # Errors
+    /// `NoSuchGroup`.
+    pub fn state(&self, group: GroupId) -> Result<GroupState> {
+        Ok(*lock(&self.state).living(group)?.state())
+    }
+
+    /// First index that is here, and the one after the last.
+    ///
+    /// # Errors
+    /// `NoSuchGroup`.
+    pub fn bounds(&self, group: GroupId) -> Result<(u64, u64)> {
+        let mut state = lock(&self.state);
+        let log = state.living(group)?;
+        Ok((log.first(), log.end()))
+    }
+
+    /// The stamp stored with the last entry; `None` if no entry is here.
+    ///
+    /// # Errors
+    /// `NoSuchGroup`.
+    pub fn last_stamp(&self, group: GroupId) -> Result<Option<u64>> {
+        let mut state = lock(&self.state);
+        let log = state.living(group)?;
+        Ok(log.end().checked_sub(1).and_then(|last| log.place(last)).map(|place| place.stamp))
+    }
+
     /// The entries `from..to` of the group, as many as come to about `bytes_max` bytes, but one at least.
     ///
     /// # Errors

@@ -116,7 +116,7 @@ fn rot(detail: &'static str) -> Damage {
     Damage::of(Nature::Rot, detail)
 }
 
-fn append_log_id(out: &mut Vec<u8>, id: Option<LogId>) {
+pub(crate) fn append_log_id(out: &mut Vec<u8>, id: Option<LogId>) {
     out.push(u8::from(id.is_some()));
     let id = id.unwrap_or_default();
     for n in [id.term, id.replica.0, id.index] {
@@ -124,7 +124,7 @@ fn append_log_id(out: &mut Vec<u8>, id: Option<LogId>) {
     }
 }
 
-fn log_id(reader: &mut Reader<'_>) -> Result<Option<LogId>, Damage> {
+pub(crate) fn log_id(reader: &mut Reader<'_>) -> Result<Option<LogId>, Damage> {
     let is_there = reader.u8()?;
     let id = LogId { term: reader.u64()?, replica: ReplicaId(reader.u64()?), index: reader.u64()? };
     match (is_there, id == LogId::default()) {

@@ -70,7 +70,7 @@ pub(super) struct Written {
     pub(super) begun: Option<Arc<SegmentFile>>,
 }
 
-pub(super) fn io(verb: &'static str, path: &Path, source: std::io::Error) -> engine::Error {
+pub(crate) fn io(verb: &'static str, path: &Path, source: std::io::Error) -> engine::Error {
     engine::Error::Io { verb, path: path.to_owned(), source }
 }
 

@@ -4,7 +4,7 @@
 
 use engine::disk::SimDisk;
 use engine::entropy::{Entropy, Seeded};
-use engine::ids::{ClusterId, KeyEpoch, NodeId, Owner, Purpose};
+use engine::ids::{ClusterId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
 use engine::sealed::{Keyring, Sealer, SecretKey};
 use raft::log::{Done, Entry, Log, LogConfig, LogParts};
 use raft::types::{GroupId, LogId, ReplicaId};
@@ -15,11 +15,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub const CLUSTER: ClusterId = ClusterId([0xc1; 16]);
 pub const NODE: NodeId = NodeId(7);
 
-/// Keys of the node, and nothing else.
+/// A tenant whose key is here.
+pub const TENANT: TenantId = TenantId(9);
+
+/// Keys of the cluster, the node and one tenant.
 pub fn sealer() -> Arc<Sealer> {
     let keys = Keyring::new();
-    keys.insert(Owner::Node(NODE), Purpose::Mac, KeyEpoch(1), SecretKey::new([0x5e; 32])).unwrap();
-    keys.activate(Owner::Node(NODE), Purpose::Mac, KeyEpoch(1)).unwrap();
+    let owned = [
+        (Owner::Node(NODE), Purpose::Mac),
+        (Owner::Node(NODE), Purpose::Catalog),
+        (Owner::Cluster, Purpose::Mac),
+        (Owner::Cluster, Purpose::Meta),
+        (Owner::Tenant(TENANT), Purpose::Data),
+    ];
+    for (owner, purpose) in owned {
+        keys.insert(owner, purpose, KeyEpoch(1), SecretKey::new([0x5e; 32])).unwrap();
+        keys.activate(owner, purpose, KeyEpoch(1)).unwrap();
+    }
     Arc::new(Sealer::new(CLUSTER, Arc::new(keys), Arc::new(Seeded::new(1))).unwrap())
 }
 

@@ -1,0 +1,4 @@
+//! Groups and their life.
+
+pub mod outcome;
+pub mod settings;

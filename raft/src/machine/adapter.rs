@@ -1,0 +1,96 @@
+//! The machine of one group, as consensus wants it.
+
+use super::Machine;
+use super::snapshot::{self, Parcel};
+use crate::error::Error;
+use crate::limits::APPLY_ENTRIES;
+use crate::type_config::{self, RaftLogId, StoredMembership, Types};
+use futures_util::stream::{Stream, StreamExt};
+use openraft::alias::{SnapshotMetaOf, SnapshotOf};
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use std::io;
+use std::sync::Arc;
+
+/// The machine of one group, as consensus wants it. Clones are the same.
+#[derive(Clone)]
+pub struct MachineAdapter {
+    machine: Arc<Machine>,
+}
+
+fn failed(error: Error) -> io::Error {
+    io::Error::other(error)
+}
+
+impl MachineAdapter {
+    /// That of `machine`.
+    #[must_use]
+    pub fn new(machine: Arc<Machine>) -> Self {
+        Self { machine }
+    }
+
+    /// Fences the machine: what is wrong here is wrong for good, and the group stops with it.
+    fn broken(&self, error: Error) -> io::Error {
+        self.machine.fence(&error);
+        failed(error)
+    }
+}
+
+impl RaftStateMachine<Types> for MachineAdapter {
+    type SnapshotData = Parcel;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<RaftLogId>, StoredMembership)> {
+        let note = self.machine.applied();
+        let members = snapshot::stored_membership(&note).map_err(|damage| failed(damage.into()))?;
+        Ok((note.applied.map(type_config::raft_log_id), members))
+    }
+
+    async fn apply<S>(&mut self, entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
+    {
+        let mut pieces = entries.ready_chunks(APPLY_ENTRIES);
+        while let Some(piece) = pieces.next().await {
+            for one in piece {
+                let (entry, responder) = one?;
+                let id = type_config::log_id(&entry.log_id);
+                let applied = match &entry.payload {
+                    EntryPayload::Blank => self.machine.apply_blank(id).await,
+                    EntryPayload::Normal(proposal) => self.machine.apply_command(id, &proposal.0).await,
+                    EntryPayload::Membership(theirs) => {
+                        self.machine.apply_membership(id, type_config::membership(theirs)).await
+                    }
+                };
+                let replies = applied.map_err(|error| self.broken(error))?;
+                if let Some(responder) = responder {
+                    responder.send(replies);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<Types>, parcel: Parcel) -> io::Result<()> {
+        let last = meta.last_log_id.as_ref().map(type_config::log_id);
+        self.machine.install(last, parcel).map_err(|error| self.broken(error))
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<Types, Parcel>>> {
+        let parcel = self.machine.checkpoint().map_err(failed)?;
+        let has_any = parcel.note().applied.is_some();
+        if has_any { snapshot::of(parcel).map(Some).map_err(failed) } else { Ok(None) }
+    }
+}
+
+impl RaftSnapshotBuilder<Types> for MachineAdapter {
+    type SnapshotData = Parcel;
+
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, Parcel>> {
+        snapshot::of(self.machine.checkpoint().map_err(failed)?).map_err(failed)
+    }
+}

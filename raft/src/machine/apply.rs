@@ -1,0 +1,159 @@
+//! One entry applied. Every valid entry has an outcome; what has none fences the group.
+
+use super::note::Note;
+use super::once::{self, Decision, Request};
+use super::operations::{Rows, Unapplied};
+use super::{AppliedEntry, Machine, engine_index, lock, stamping};
+use crate::command::Command;
+use crate::error::{Error, Last, Result};
+use crate::limits;
+use crate::proposal::{Replies, Reply};
+use crate::seal::{self, Opened};
+use crate::types::{LogId, Membership};
+use bytes::Bytes;
+use engine::Kind;
+use engine::ids::TenantId;
+use engine::tablet::batch::Batch;
+use std::time::Duration;
+
+/// Between two looks for a key that is not here, in milliseconds.
+const KEY_LOOK_MS: u64 = 250;
+
+impl Machine {
+    /// Applies an entry that means nothing but that its leader leads.
+    ///
+    /// # Errors
+    /// As [`Machine::apply_command`].
+    pub async fn apply_blank(&self, id: LogId) -> Result<Replies> {
+        let note = Note { applied: Some(id), ..self.before(id)? };
+        self.write(id, note, Batch::new(engine_index(id.index))).await
+    }
+
+    /// Applies an entry that says who belongs to the group.
+    ///
+    /// # Errors
+    /// As [`Machine::apply_command`].
+    pub async fn apply_membership(&self, id: LogId, membership: Membership) -> Result<Replies> {
+        let note = Note { applied: Some(id), membership_at: Some(id), membership, ..self.before(id)? };
+        self.write(id, note, Batch::new(engine_index(id.index))).await
+    }
+
+    /// Applies an entry of commands, in order.
+    ///
+    /// # Errors
+    /// Only what makes it impossible to go on, and with it the group: an entry that does not follow the last, a body that does not
+    /// open though its tenant is not shredded, damage, disk, a bug.
+    pub async fn apply_command(&self, id: LogId, payload: &Bytes) -> Result<Replies> {
+        let mut note = self.before(id)?;
+        let command = Command::decode(payload)?;
+        let opened = self.bodies(&command).await?;
+        let run = stamping::run(note.last, command.stamp, command.closed, command.rows.len())?;
+        let mut unapplied = Unapplied::default();
+        let mut replies = Vec::with_capacity(opened.len());
+        let view = self.tablet().view(0)?;
+        for (n, (row, body)) in command.rows.iter().zip(opened).enumerate() {
+            let tenant = command.parts[usize::from(row.part)].tenant;
+            let request = Request { session: row.session, number: row.number, valid_until: row.valid_until };
+            let reply = match body {
+                Opened::Shredded => Reply::Shredded,
+                Opened::Body(body) => {
+                    let rows = Rows::new(&view, &mut unapplied, run.nth(n));
+                    self.run_once(tenant, &request, &body, rows)?
+                }
+            };
+            note.digest.fold(tenant, run.nth(n), &[&reply.digest()]);
+            replies.push(reply);
+        }
+        drop(view);
+        unapplied.fold_into(&mut note.digest);
+        let batch = unapplied.batch(engine_index(id.index))?;
+        let note = Note { applied: Some(id), last: run.last(), ..note };
+        self.write(id, note, batch).await?;
+        Ok(Replies { first: run.first(), replies })
+    }
+
+    /// The note before the entry, which must follow.
+    fn before(&self, id: LogId) -> Result<Note> {
+        self.allows()?;
+        let note = self.applied();
+        let follows = |last: LogId| id.index == last.index + 1 && id.term >= last.term;
+        if note.applied.is_none_or(follows) {
+            Ok(note)
+        } else {
+            Err(Error::OutOfOrder { entry: id, last: Last(note.applied) })
+        }
+    }
+
+    /// Opens the bodies. A key that is not here may be on its way.
+    async fn bodies(&self, command: &Command) -> Result<Vec<Opened>> {
+        let mut waited_ms = 0;
+        loop {
+            let shredded = |tenant: TenantId| self.parts.shredded.is_shredded(tenant);
+            match seal::open(&self.parts.sealer, self.group, command, &shredded) {
+                Err(error) if error.kind() == Kind::Key && waited_ms < limits::KEY_WAIT_MS_MAX => {
+                    tokio::time::sleep(Duration::from_millis(KEY_LOOK_MS)).await;
+                    waited_ms += KEY_LOOK_MS;
+                    self.allows()?;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Runs a command, unless it has run before or must not any more.
+    fn run_once(
+        &self,
+        tenant: TenantId,
+        request: &Request,
+        body: &[u8],
+        mut rows: Rows<'_>,
+    ) -> Result<Reply> {
+        let decision = request.decide(rows.stamp());
+        match decision {
+            Decision::Expired => return Ok(Reply::Expired),
+            Decision::WindowTooLong => return Ok(Reply::WindowTooLong),
+            Decision::Run | Decision::RunOnce => {}
+        }
+        if decision == Decision::RunOnce
+            && let Some(row) = rows.get(tenant, once::COLLECTION, &request.key())?
+        {
+            return Ok(Reply::RanBefore(Bytes::copy_from_slice(once::decode(&row.value)?)));
+        }
+        let ran = self.parts.operations.evaluate(tenant, body, &mut rows).and_then(|reply| {
+            rows.check_reply(reply.len())?;
+            if decision == Decision::RunOnce {
+                let (key, row) = (request.key(), once::encode(&reply));
+                rows.put(tenant, once::COLLECTION, &key, &row, request.expires_ms())?;
+            }
+            Ok(reply)
+        });
+        match ran {
+            Ok(reply) => Ok(Reply::Ran(reply)),
+            Err(_) if rows.is_over() => {
+                rows.undo();
+                Ok(Reply::TooLarge)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Brings the entry into the tablet, with the note that says so.
+    async fn write(&self, id: LogId, note: Note, mut batch: Batch) -> Result<Replies> {
+        batch.set_note(&note.encode())?;
+        let tablet = self.tablet();
+        loop {
+            match tablet.apply(&batch) {
+                Ok(()) => break,
+                Err(engine::Error::Overloaded { retry_ms, .. }) => {
+                    tokio::time::sleep(Duration::from_millis(retry_ms.max(1))).await;
+                    self.allows()?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let last = note.last;
+        *lock(&self.note) = note;
+        self.parts.feed.applied(self.group, &AppliedEntry { log_id: id, last, closed: last, batch: &batch });
+        Ok(Replies { first: last, replies: Vec::new() })
+    }
+}

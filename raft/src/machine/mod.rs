@@ -1,0 +1,303 @@
+//! The machine of one group: from committed entry to tablet.
+//!
+//! An entry goes: decode -> open what is sealed -> give out stamps ([`stamping`]) -> has the request run before ([`once`])? -> evaluate
+//! ([`operations`]) -> one batch of the engine, with the note ([`note`]) that says how far it is -> reply, and the change feed.
+//! Every replica comes to the same: nothing here depends on a clock, on randomness, or on how entries are grouped.
+
+pub mod adapter;
+pub mod apply;
+pub mod digest;
+pub mod note;
+pub mod once;
+pub mod operations;
+pub mod snapshot;
+pub mod spool;
+pub mod stamping;
+
+use crate::error::{Error, Result};
+use crate::log::Log;
+use crate::log::store::Watch;
+use crate::types::{GroupId, LogId};
+use engine::Stamp;
+use engine::disk::Disk;
+use engine::entropy::Entropy;
+use engine::error::with_sources;
+use engine::ids::{LogIndex, TabletId, TenantId};
+use engine::sealed::Sealer;
+use engine::tablet::Tablet;
+use engine::tablet::pool::Pool;
+use note::Note;
+use operations::Operations;
+use snapshot::Parcel;
+use spool::Spool;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+/// What a machine is given by its owner.
+#[derive(Clone)]
+pub struct MachineParts {
+    /// Where its tablet is.
+    pub pool: Arc<Pool>,
+    /// The disk of the pool.
+    pub disk: Arc<dyn Disk>,
+    /// The folder in which snapshots arrive, all groups' of the node.
+    pub spool: PathBuf,
+    /// Opens bodies.
+    pub sealer: Arc<Sealer>,
+    /// Names tablets.
+    pub entropy: Arc<dyn Entropy>,
+    /// The log, which is told what the tablet has made durable.
+    pub log: Arc<Log>,
+    /// What commands mean.
+    pub operations: Arc<dyn Operations>,
+    /// Hears of everything applied.
+    pub feed: Arc<dyn Feed>,
+    /// Which tenants are shredded.
+    pub shredded: Arc<dyn Shredded>,
+}
+
+/// Hears of what is applied, in order: watchers, archives.
+pub trait Feed: Send + Sync + 'static {
+    /// An entry is applied, with these writes. Must not wait.
+    fn applied(&self, group: GroupId, entry: &AppliedEntry<'_>);
+}
+
+/// An entry that is applied.
+pub struct AppliedEntry<'a> {
+    /// The entry.
+    pub log_id: LogId,
+    /// The last stamp given out up to here.
+    pub last: Stamp,
+    /// Nothing of this group comes at or below it any more.
+    pub closed: Stamp,
+    /// Its evaluated writes.
+    pub batch: &'a engine::tablet::batch::Batch,
+}
+
+/// A feed nobody listens to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoFeed;
+
+impl Feed for NoFeed {
+    fn applied(&self, _: GroupId, _: &AppliedEntry<'_>) {}
+}
+
+/// Knows which tenants' keys are gone for good. What it once says of a tenant at an entry it must say at that entry for ever.
+pub trait Shredded: Send + Sync + 'static {
+    /// Whether the keys of `tenant` are gone.
+    fn is_shredded(&self, tenant: TenantId) -> bool;
+}
+
+/// Nobody is shredded.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NobodyShredded;
+
+impl Shredded for NobodyShredded {
+    fn is_shredded(&self, _: TenantId) -> bool {
+        false
+    }
+}
+
+/// The machine of one group.
+pub struct Machine {
+    group: GroupId,
+    parts: MachineParts,
+    spool: Spool,
+    tablet: RwLock<Arc<Tablet>>,
+    note: Mutex<Note>,
+    /// Why it refuses all work.
+    fenced: Mutex<Option<String>>,
+    /// What the log was last told to be durable here.
+    told: Mutex<Option<LogId>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The index an entry has in the engine, where 0 is before the first.
+#[must_use]
+pub fn engine_index(index: u64) -> LogIndex {
+    LogIndex(index + 1)
+}
+
+impl Machine {
+    /// The machine over the group's tablet, as its note says it stands.
+    ///
+    /// # Errors
+    /// `Damaged`: the note cannot be read. `WrongGroup`: it is of another group.
+    pub fn open(group: GroupId, tablet: Arc<Tablet>, parts: MachineParts) -> Result<Arc<Self>> {
+        let note = read_note(group, &tablet.applied().note)?;
+        let spool = Spool::new(parts.disk.clone(), parts.spool.join(group.to_string()));
+        // What a start finds in the log is durable; of what comes later the log says when it is.
+        let found = parts.log.state(group)?.last.map_or(LogIndex(0), |last| engine_index(last.index));
+        tablet.set_log_durable(found.max(tablet.durable().index));
+        Ok(Arc::new(Self {
+            group,
+            parts,
+            spool,
+            tablet: RwLock::new(tablet),
+            note: Mutex::new(note),
+            fenced: Mutex::default(),
+            told: Mutex::default(),
+        }))
+    }
+
+    /// The group.
+    #[must_use]
+    pub fn group(&self) -> GroupId {
+        self.group
+    }
+
+    /// Its tablet. Another after a snapshot has been installed.
+    #[must_use]
+    pub fn tablet(&self) -> Arc<Tablet> {
+        self.tablet.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn applied(&self) -> Note {
+        lock(&self.note).clone()
+    }
+
+    /// Where it would stand after a crash.
+    ///
+    /// # Errors
+    /// `Damaged`: the note cannot be read.
+    pub fn durable(&self) -> Result<Note> {
+        read_note(self.group, &self.tablet().durable().note)
+    }
+
+    /// Where snapshots arrive.
+    #[must_use]
+    pub fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
+    /// Why it refuses all work, if it does.
+    #[must_use]
+    pub fn fenced(&self) -> Option<String> {
+        lock(&self.fenced).clone()
+    }
+
+    /// Refuses all further work of this group, and of no other.
+    pub fn fence(&self, error: &Error) {
+        let cause = with_sources(error);
+        tracing::error!(group = %self.group, cause, "a group is fenced");
+        lock(&self.fenced).get_or_insert(cause);
+    }
+
+    fn allows(&self) -> Result<()> {
+        match self.fenced() {
+            Some(cause) => Err(Error::GroupFenced { group: self.group, cause }),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells the log what has become durable here since it was last told, for a start that compares both. Cheap if nothing has.
+    ///
+    /// # Errors
+    /// `Damaged`: the note. `Fenced`: the log.
+    pub fn note_durable(&self) -> Result<()> {
+        let (index, note) = (self.tablet().durable().index, self.durable()?);
+        let mut told = lock(&self.told);
+        if *told != note.applied {
+            self.parts.log.note_manifest(self.group, index.0, note.applied)?;
+            *told = note.applied;
+        }
+        Ok(())
+    }
+
+    /// A pinned picture of what is durable here.
+    ///
+    /// # Errors
+    /// As [`Tablet::checkpoint`]; `Damaged`.
+    pub fn checkpoint(&self) -> Result<Parcel> {
+        let checkpoint = self.tablet().checkpoint()?;
+        let note = read_note(self.group, &checkpoint.levels().applied.note)?;
+        Ok(Parcel::Here(Arc::new(checkpoint), note))
+    }
+
+    /// Puts a snapshot in the place of what is here: all of it or nothing, whenever the power goes.
+    ///
+    /// # Errors
+    /// `Damaged`: a file is not what the listing says; nothing has changed. `Invalid`: it holds less than what is here. Disk, catalog.
+    pub fn install(&self, last: Option<LogId>, parcel: Parcel) -> Result<()> {
+        self.allows()?;
+        let Parcel::Spooled(dir, _) = parcel else {
+            // What is here already: consensus installs it again at a start.
+            return Ok(());
+        };
+        let id = self.fresh_tablet_id();
+        let imported = self.parts.pool.import_from_dir(&*self.parts.disk, &dir, id);
+        let tablet = match imported {
+            Ok(imported) => imported.tablet,
+            Err(error) => {
+                // Whatever is wrong with what came, the next transfer begins anew.
+                self.spool.clear()?;
+                return Err(error.into());
+            }
+        };
+        let note = read_note(self.group, &tablet.applied().note)?;
+        let is_newer = note.applied.map(|id| id.index) >= self.applied().applied.map(|id| id.index);
+        if note.applied != last || !is_newer {
+            self.parts.pool.drop_tablet(id)?;
+            return Err(Error::Invalid("a snapshot that does not hold what it was said to"));
+        }
+        tablet.set_log_durable(tablet.durable().index);
+        let old = {
+            let mut current = self.tablet.write().unwrap_or_else(PoisonError::into_inner);
+            *lock(&self.note) = note;
+            std::mem::replace(&mut *current, tablet)
+        };
+        // From here on the new one counts, also after a crash: of two tablets of a group, the one that is further.
+        self.parts.pool.drop_tablet(old.id())?;
+        self.note_durable()?;
+        self.spool.clear()
+    }
+
+    fn fresh_tablet_id(&self) -> TabletId {
+        fresh_tablet_id(&*self.parts.entropy, &self.parts.pool)
+    }
+
+    /// Which files of a snapshot need not come: they are here.
+    #[must_use]
+    pub fn present(&self) -> BTreeSet<engine::ids::TableId> {
+        self.parts.pool.tables_present()
+    }
+}
+
+/// An id that no tablet here has.
+#[must_use]
+pub fn fresh_tablet_id(entropy: &dyn Entropy, pool: &Pool) -> TabletId {
+    loop {
+        let mut bytes = [0; 8];
+        entropy.fill(&mut bytes);
+        let id = TabletId(u64::from_be_bytes(bytes));
+        let is_taken = pool.tablet(id).is_ok() || pool.unreadable().contains_key(&id);
+        if id.0 != 0 && !is_taken {
+            return id;
+        }
+    }
+}
+
+/// Reads the note of a tablet of `group`.
+///
+/// # Errors
+/// `Damaged`; `WrongGroup`.
+pub fn read_note(group: GroupId, bytes: &[u8]) -> Result<Note> {
+    let note = Note::decode(bytes)?;
+    if note.group == group { Ok(note) } else { Err(Error::WrongGroup { group, found: note.group }) }
+}
+
+impl Watch for Machine {
+    fn applied_stamp(&self) -> Stamp {
+        lock(&self.note).last
+    }
+
+    fn durable(&self, upto: LogId) {
+        self.tablet().set_log_durable(engine_index(upto.index));
+    }
+}

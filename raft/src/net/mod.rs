@@ -1,0 +1,3 @@
+//! Between peers: who carries frames, and what is in them.
+
+pub mod link;

@@ -1,0 +1,97 @@
+//! The types that consensus is made with, and the way between its words and ours.
+
+use crate::log::Entry;
+use crate::payload;
+use crate::proposal::{Proposal, Replies};
+use crate::types::{LogId, Membership, ReplicaId, Seat, Vote};
+use engine::error::Damage;
+use openraft::entry::RaftEntry;
+use openraft::impls::leader_id_adv::LeaderId;
+use openraft::{EntryPayload, alias};
+
+#[cfg(feature = "sim")]
+type Runtime = openraft_rt::deterministic_rng::DeterministicRng<openraft::TokioRuntime>;
+#[cfg(not(feature = "sim"))]
+type Runtime = openraft::TokioRuntime;
+
+openraft::declare_raft_types!(
+    /// What a group agrees on: commands, opaque here; and who replies what.
+    pub Types:
+        D = Proposal,
+        R = Replies,
+        NodeId = ReplicaId,
+        Node = Seat,
+        AsyncRuntime = Runtime,
+);
+
+pub(crate) type RaftLogId = alias::LogIdOf<Types>;
+pub(crate) type RaftVote = alias::VoteOf<Types>;
+pub(crate) type RaftEntryOf = alias::EntryOf<Types>;
+pub(crate) type RaftMembership = openraft::Membership<ReplicaId, Seat>;
+pub(crate) type StoredMembership = alias::StoredMembershipOf<Types>;
+
+/// Our log id.
+pub(crate) fn log_id(id: &RaftLogId) -> LogId {
+    LogId { term: id.leader_id.term, replica: id.leader_id.node_id, index: id.index }
+}
+
+/// Theirs.
+pub(crate) fn raft_log_id(id: LogId) -> RaftLogId {
+    RaftLogId { leader_id: LeaderId { term: id.term, node_id: id.replica }, index: id.index }
+}
+
+/// Our vote.
+pub(crate) fn vote(vote: &RaftVote) -> Vote {
+    Vote { term: vote.leader_id.term, replica: vote.leader_id.node_id, is_committed: vote.committed }
+}
+
+/// Theirs.
+pub(crate) fn raft_vote(vote: Vote) -> RaftVote {
+    let leader_id = LeaderId { term: vote.term, node_id: vote.replica };
+    RaftVote { leader_id, committed: vote.is_committed }
+}
+
+/// Our membership.
+pub(crate) fn membership(theirs: &RaftMembership) -> Membership {
+    let seats = theirs.nodes().map(|(replica, seat)| (*replica, *seat)).collect();
+    Membership { voters: theirs.get_joint_config().clone(), seats }
+}
+
+/// Theirs.
+///
+/// # Errors
+/// `Malformed`: a voter without a seat.
+pub(crate) fn raft_membership(ours: &Membership) -> Result<RaftMembership, Damage> {
+    let made = RaftMembership::new(ours.voters.clone(), ours.seats.clone());
+    made.map_err(|_| Damage::of(engine::error::Nature::Malformed, "a membership that cannot be"))
+}
+
+/// An entry as the log stores it; its stamp is the business of the log store.
+pub(crate) fn stored(entry: &RaftEntryOf, stamp: u64) -> Entry {
+    let (kind, payload) = match &entry.payload {
+        EntryPayload::Blank => (payload::BLANK, bytes::Bytes::new()),
+        EntryPayload::Normal(command) => (payload::COMMAND, command.0.clone()),
+        EntryPayload::Membership(theirs) => {
+            (payload::MEMBERSHIP, payload::encode_membership(&membership(theirs)).into())
+        }
+    };
+    Entry { log_id: log_id(&entry.log_id), kind, stamp, payload }
+}
+
+/// An entry as consensus knows it.
+///
+/// # Errors
+/// `Malformed`: a payload of an unknown kind, or that is not what its kind allows.
+pub(crate) fn read(entry: Entry) -> Result<RaftEntryOf, Damage> {
+    let malformed = |detail| Damage::of(engine::error::Nature::Malformed, detail);
+    let payload = match entry.kind {
+        payload::BLANK if entry.payload.is_empty() => EntryPayload::Blank,
+        payload::COMMAND => EntryPayload::Normal(Proposal(entry.payload)),
+        payload::MEMBERSHIP => {
+            EntryPayload::Membership(raft_membership(&payload::decode_membership(&entry.payload)?)?)
+        }
+        payload::BLANK => return Err(malformed("a blank entry with a payload")),
+        _ => return Err(malformed("an entry of an unknown kind")),
+    };
+    Ok(RaftEntryOf::new(raft_log_id(entry.log_id), payload))
+}
