@@ -43,6 +43,22 @@ pub const REPLY_BYTES_MAX: usize = 64 << 10;
 pub const RETRY_WINDOW_MS_MAX: u64 = 15 * 60 * 1_000;
 /// How long an entry waits for a key that is not here, in milliseconds, before its group is fenced.
 pub const KEY_WAIT_MS_MAX: u64 = 30_000;
+/// Bytes of a frame: the largest entry with all that stands around it.
+pub const FRAME_BYTES_MAX: usize = 12 << 20;
+/// Entries of one message: more gain nothing, and an answer covers them all.
+pub const APPEND_ENTRIES_MAX: usize = 1_024;
+/// Groups whose heartbeats, or answers to them, go in one message.
+pub const HEARTBEATS_MAX: usize = 4_096;
+/// Milliseconds for which heartbeats to one peer are gathered: far below the interval between two of a group.
+pub const HEARTBEAT_GATHER_MS: u64 = 5;
+/// Messages of heartbeats that wait to be taken by the connection to one peer. One that is so far behind is as good as cut.
+pub const HEARTBEAT_MESSAGES_MAX: usize = 32;
+/// Bytes of a snapshot's listing: a file takes at least 64.
+pub const SNAPSHOT_LISTING_BYTES_MAX: usize = 4 << 20;
+/// Files of a snapshot: as many as a tablet may have.
+pub const SNAPSHOT_FILES_MAX: usize = engine::limits::TABLES_MAX;
+/// Bytes of a piece of a snapshot: large enough to keep a disk busy, small enough to be sent again.
+pub const SNAPSHOT_PIECE_BYTES: usize = 512 << 10;
 
 const _: () = {
     assert!(COMMANDS_MAX < 1 << 16);
@@ -57,4 +73,11 @@ const _: () = {
         (WRITE_BYTES + ENTRY_BYTES_MAX + GROUPS_MAX * 272 + MARKS_MAX * 32) as u64 + (1 << 16)
             < SEGMENT_BYTES
     );
+    // What goes into one message fits its frame; around each there is less than a KiB more, and a membership.
+    assert!(ENTRY_BYTES_MAX + APPEND_ENTRIES_MAX * 48 + 1_024 < FRAME_BYTES_MAX);
+    assert!(READ_BYTES_MAX as usize + APPEND_ENTRIES_MAX * 48 + 1_024 < FRAME_BYTES_MAX);
+    assert!(HEARTBEATS_MAX * 96 + 1_024 < FRAME_BYTES_MAX);
+    assert!(SNAPSHOT_LISTING_BYTES_MAX + MEMBERS_MAX * 64 + 1_024 < FRAME_BYTES_MAX);
+    assert!(SNAPSHOT_FILES_MAX * 24 + 1_024 < FRAME_BYTES_MAX);
+    assert!(SNAPSHOT_PIECE_BYTES + 1_024 < FRAME_BYTES_MAX);
 };

@@ -1,3 +1,7 @@
-//! Between peers: who carries frames, and what is in them.
+//! Between peers: what they say to each other, as values and as bytes, and who carries it.
 
+pub mod body;
 pub mod link;
+pub mod message;
+pub mod replica_message;
+pub mod snapshot_message;
