@@ -1,8 +1,8 @@
 //! Pure: what can go wrong, named for the rule that was broken. The kind is an instruction to the caller.
 
 use crate::types::{GroupId, LogId, ReplicaId};
-use engine::Kind;
 use engine::error::Damage;
+use engine::{Kind, Stamp};
 use std::fmt;
 
 /// Every error of replication.
@@ -134,6 +134,32 @@ pub enum Error {
     /// There are no stamps left.
     #[error("there are no stamps left; a clock has run ahead without end")]
     StampsEnded,
+    /// An entry that does not follow the last, or whose last stamp lies below that of the last.
+    #[error("entry {entry} with last stamp {stamp} does not follow {last}")]
+    StampOrder {
+        /// The entry.
+        entry: LogId,
+        /// Its last stamp.
+        stamp: Stamp,
+        /// What it should follow.
+        last: Last,
+    },
+    /// The log does not give an entry whose stamp is asked for: what lies at or below a stamp is not known now.
+    #[error("the stamp of entry {index} is not known now")]
+    StampUnknown {
+        /// Its place.
+        index: u64,
+    },
+    /// What is said of a log contradicts what is proven committed in it.
+    #[error("{what} at {said}, but {proven} is committed: fence the group and compare its replicas")]
+    AgainstCommitted {
+        /// What is said.
+        what: &'static str,
+        /// Where.
+        said: Last,
+        /// What is proven committed.
+        proven: LogId,
+    },
     /// Settings that cannot be.
     #[error("{0}")]
     Invalid(&'static str),
@@ -165,12 +191,15 @@ impl Error {
             Self::GroupFenced { .. } | Self::OutOfOrder { .. } | Self::StampsEnded => Kind::Stop,
             Self::WrongGroup { .. } => Kind::Stop,
             Self::Stopped { .. } => Kind::Unavailable,
+            Self::AgainstCommitted { .. } => Kind::Stop,
+            Self::StampUnknown { .. } => Kind::Unavailable,
             Self::DamagedInside { .. } => Kind::Damaged,
             Self::NoSuchGroup(_)
             | Self::ReplicaUsed { .. }
             | Self::ReplicaLives { .. }
             | Self::Gap { .. }
             | Self::NotHere { .. }
+            | Self::StampOrder { .. }
             | Self::TooLarge { .. }
             | Self::Invalid(_) => Kind::Invalid,
         }

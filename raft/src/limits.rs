@@ -59,6 +59,20 @@ pub const SNAPSHOT_LISTING_BYTES_MAX: usize = 4 << 20;
 pub const SNAPSHOT_FILES_MAX: usize = engine::limits::TABLES_MAX;
 /// Bytes of a piece of a snapshot: large enough to keep a disk busy, small enough to be sent again.
 pub const SNAPSHOT_PIECE_BYTES: usize = 512 << 10;
+/// Entries between two anchors of a short log: six questions more to the log, and one anchor for so many places of its index.
+pub const STAMP_SPACING: u64 = 64;
+/// Anchors of one group: 40 KiB, so that a thousand groups stay below 40 MiB.
+pub const STAMP_ANCHORS_MAX: usize = 1_024;
+/// Milliseconds by which the wall clock may part from the boot clock, or from peers, before it is believed no more.
+pub const CLOCK_PART_MS_MAX: u64 = 250;
+/// Milliseconds of a step of the gate, and between two closers of an idle group.
+pub const TICK_MS: u64 = 5_000;
+/// Milliseconds of a step of a gate that is behind by more: long enough to catch up, short enough that the node is one cut often.
+pub const GATE_STEP_MS_MAX: u64 = 60_000;
+/// Milliseconds that the closed stamp of a group may lie below now before the group is told as silent: three closers.
+pub const SILENT_MS: u64 = 3 * TICK_MS;
+/// Milliseconds of the longest delay: with a day offline on top it stays inside the week of history that the meta group keeps.
+pub const DELAY_MS_MAX: u64 = 6 * 24 * 3_600_000;
 
 const _: () = {
     assert!(COMMANDS_MAX < 1 << 16);
@@ -68,6 +82,7 @@ const _: () = {
     assert!(GROUPS_MAX * 128 + 64 < RECORD_BYTES_MAX);
     assert!(MARKS_MAX * 32 + 64 < RECORD_BYTES_MAX);
     assert!(MEMBERS_MAX <= u8::MAX as usize); // stored as u8
+    assert!(TICK_MS < GATE_STEP_MS_MAX && STAMP_SPACING.is_power_of_two());
     // A write, at most one record longer than it should be, fits a segment with its header and the state before it.
     assert!(
         (WRITE_BYTES + ENTRY_BYTES_MAX + GROUPS_MAX * 272 + MARKS_MAX * 32) as u64 + (1 << 16)

@@ -1,0 +1,21 @@
+//! The delayed replica: it stores everything at once, and applies nothing before its time. Its rules, as plain values.
+//!
+//! * `stamp_index.rs`: which entry of a group is the last at or below a stamp;
+//! * `clamp.rs`: which commit may the replica of one group be told;
+//! * `gate.rs`: up to which stamp may anything on this node be applied, and `gate_state.rs`, what of it a crash must leave;
+//! * `safe_now.rs`: what time it surely is.
+//!
+//! What must hold: no entry behind the gate is told, none that is not proven committed; gate and telling only rise; whenever all
+//! groups have applied a gate, the node is one cut. The protocol: `docs/protocols/delayed_replica.md`.
+
+pub mod clamp;
+//G1
+//G2
+pub mod safe_now;
+pub mod stamp_index;
+
+pub use clamp::{Accepted, Clamp, Offer};
+//G3 pub use gate::{Bound, ForwardRefused, Gate, GroupProgress, Next, Rest};
+//G3 pub use gate_state::{GateState, Limit};
+pub use safe_now::SafeNow;
+pub use stamp_index::{StampIndex, Stamped};
