@@ -9,13 +9,13 @@
 //! groups have applied a gate, the node is one cut. The protocol: `docs/protocols/delayed_replica.md`.
 
 pub mod clamp;
-//G1
-//G2
+pub mod gate;
+pub mod gate_state;
 pub mod safe_now;
 pub mod stamp_index;
 
 pub use clamp::{Accepted, Clamp, Offer};
-//G3 pub use gate::{Bound, ForwardRefused, Gate, GroupProgress, Next, Rest};
-//G3 pub use gate_state::{GateState, Limit};
+pub use gate::{Bound, ForwardRefused, Gate, GroupProgress, Next, Rest};
+pub use gate_state::{GateState, Limit};
 pub use safe_now::SafeNow;
 pub use stamp_index::{StampIndex, Stamped};
