@@ -131,6 +131,16 @@ pub enum Error {
         /// What is applied.
         last: Last,
     },
+    /// The catalog is older than the log: it was put back to an earlier time.
+    #[error("the log knows that {group} was durable up to {known}, the catalog has {durable}: replace this replica")]
+    CatalogOlder {
+        /// The group.
+        group: GroupId,
+        /// What the log knows.
+        known: u64,
+        /// What the catalog has.
+        durable: u64,
+    },
     /// There are no stamps left.
     #[error("there are no stamps left; a clock has run ahead without end")]
     StampsEnded,
@@ -189,7 +199,7 @@ impl Error {
             Self::Engine(error) => error.kind(),
             Self::Fenced { .. } | Self::SegmentMissing { .. } | Self::Foreign { .. } => Kind::Stop,
             Self::GroupFenced { .. } | Self::OutOfOrder { .. } | Self::StampsEnded => Kind::Stop,
-            Self::WrongGroup { .. } => Kind::Stop,
+            Self::WrongGroup { .. } | Self::CatalogOlder { .. } => Kind::Stop,
             Self::Stopped { .. } => Kind::Unavailable,
             Self::AgainstCommitted { .. } => Kind::Stop,
             Self::StampUnknown { .. } => Kind::Unavailable,

@@ -19,6 +19,7 @@ pub mod net;
 pub mod payload;
 pub mod proposal;
 pub mod seal;
+pub mod time;
 pub mod type_config;
 pub mod types;
 

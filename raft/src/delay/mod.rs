@@ -11,6 +11,7 @@
 pub mod clamp;
 pub mod gate;
 pub mod gate_state;
+pub mod receive;
 pub mod safe_now;
 pub mod stamp_index;
 

@@ -5,7 +5,7 @@ use super::record::{Entry, GroupState, Record};
 use super::writer::{SegmentFile, io};
 use super::{Log, lock, segment};
 use crate::error::{Error, Result};
-use crate::types::GroupId;
+use crate::types::{GroupId, LogId};
 use bytes::Bytes;
 use engine::error::{Damage, Nature};
 use std::sync::Arc;
@@ -32,6 +32,15 @@ impl Log {
         let mut state = lock(&self.state);
         let log = state.living(group)?;
         Ok((log.first(), log.end()))
+    }
+
+    /// Which entry stands at `index`, and the stamp stored with it; `None` if none is here.
+    ///
+    /// # Errors
+    /// `NoSuchGroup`.
+    pub fn stamped(&self, group: GroupId, index: u64) -> Result<Option<(LogId, u64)>> {
+        let mut state = lock(&self.state);
+        Ok(state.living(group)?.place(index).map(|place| (place.log_id, place.stamp)))
     }
 
     /// The stamp stored with the last entry; `None` if no entry is here.

@@ -1,7 +1,10 @@
 //! Between peers: what they say to each other, as values and as bytes, and who carries it.
 
 pub mod body;
+pub mod envelope;
+pub mod inbound;
 pub mod link;
 pub mod message;
+pub mod outbound;
 pub mod replica_message;
 pub mod snapshot_message;

@@ -1,0 +1,306 @@
+//! One group's replica at work: propose, read, change who belongs to it, hand over the lead.
+
+use crate::error::{Error, Result};
+use crate::group::outcome::{NotApplied, NotNow};
+use crate::group::settings::{Pace, assert_mandatory};
+use crate::log::Log;
+use crate::log::store::GroupStore;
+use crate::machine::Machine;
+use crate::machine::adapter::MachineAdapter;
+use crate::net::outbound::Peers;
+use crate::proposal::{Committed, Proposal};
+use crate::type_config::{self, Types};
+use crate::types::{GroupId, LogId, Membership, ReplicaId, Seat, Vote};
+use openraft::error::{ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError};
+use openraft::impls::ProgressResponder;
+use openraft::raft::ChangeMembershipRequest;
+use openraft::raft::linearizable_read::{Linearizer, ReadLogId};
+use openraft::{ChangeMembers, LinearizerOption, Precondition, Raft};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What consensus of one group runs as.
+pub(crate) type Consensus = Raft<Types, MachineAdapter>;
+
+/// One replica of one group.
+pub struct Group {
+    id: GroupId,
+    replica: ReplicaId,
+    pace: Pace,
+    pub(crate) raft: Consensus,
+    machine: Arc<Machine>,
+}
+
+/// What a replica knows of its group, at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its vote.
+    pub vote: Vote,
+    /// Whether it leads, as far as it knows.
+    pub is_leader: bool,
+    /// Who leads, as far as it knows.
+    pub leader: Option<ReplicaId>,
+    /// Greatest index of its log.
+    pub last_index: Option<u64>,
+    /// What it knows to be committed.
+    pub committed: Option<LogId>,
+    /// What it has applied.
+    pub applied: Option<LogId>,
+    /// What its last snapshot holds.
+    pub snapshot: Option<LogId>,
+    /// What is purged.
+    pub purged: Option<LogId>,
+    /// Who belongs to the group, and the entry that said so.
+    pub membership: (Option<LogId>, Membership),
+    /// Of a leader: how far each replica's log agrees with its own.
+    pub matched: BTreeMap<ReplicaId, Option<LogId>>,
+    /// Why it has stopped, if it has.
+    pub stopped: Option<String>,
+}
+
+fn leader(forward: &ForwardToLeader<Types>) -> Option<(ReplicaId, Seat)> {
+    forward.leader_id.zip(forward.leader_node)
+}
+
+fn stopped(fatal: &Fatal<Types>) -> NotApplied {
+    NotApplied::Unknown { cause: fatal.to_string() }
+}
+
+impl Group {
+    /// Builds the replica from what its log and machine hold, and replays what is committed. Nothing runs yet.
+    ///
+    /// # Errors
+    /// `Invalid`: settings. `Stopped`: log or machine could not be read.
+    pub async fn build(log: Arc<Log>, machine: Arc<Machine>, peers: Peers, pace: Pace) -> Result<Self> {
+        let (id, replica) = (machine.group(), peers.replica());
+        let config = pace.config()?;
+        assert_mandatory(&config)?;
+        let store = GroupStore::new(log, id, machine.clone());
+        let adapter = MachineAdapter::new(machine.clone());
+        let built = Raft::build(replica, config, peers, store, adapter).await;
+        let raft = built.map_err(|fatal| Error::Stopped { group: id, cause: fatal.to_string() })?;
+        Ok(Self { id, replica, pace, raft, machine })
+    }
+
+    /// The group.
+    #[must_use]
+    pub fn id(&self) -> GroupId {
+        self.id
+    }
+
+    /// This replica of it.
+    #[must_use]
+    pub fn replica(&self) -> ReplicaId {
+        self.replica
+    }
+
+    /// Its times.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    /// What it has applied.
+    #[must_use]
+    pub fn machine(&self) -> &Arc<Machine> {
+        &self.machine
+    }
+
+    /// Begins to take part. It stands for no election before [`Group::allow_election`].
+    pub fn run(&self) {
+        self.raft.run();
+    }
+
+    /// From now on it may stand for election: the lease it may have granted before it was built has ended.
+    pub fn allow_election(&self) {
+        self.raft.runtime_config().elect(true);
+    }
+
+    /// Stands for election at once.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub async fn elect(&self) -> Result<()> {
+        self.raft.trigger().elect(true).await.map_err(|fatal| self.stopped(&fatal))
+    }
+
+    fn stopped(&self, fatal: &Fatal<Types>) -> Error {
+        Error::Stopped { group: self.id, cause: fatal.to_string() }
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        use openraft::async_runtime::watch::WatchReceiver;
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let log_id = |id: &Option<type_config::RaftLogId>| id.as_ref().map(type_config::log_id);
+        let matched = metrics.replication.iter().flatten().map(|(replica, id)| (*replica, log_id(id)));
+        let membership = &metrics.membership_config;
+        Standing {
+            vote: type_config::vote(&metrics.vote),
+            is_leader: metrics.current_leader == Some(self.replica) && metrics.vote.committed,
+            leader: metrics.current_leader,
+            last_index: metrics.last_log_index,
+            committed: log_id(&metrics.local_committed),
+            applied: log_id(&metrics.last_applied),
+            snapshot: log_id(&metrics.snapshot),
+            purged: log_id(&metrics.purged),
+            membership: (log_id(membership.log_id()), type_config::membership(membership.membership())),
+            matched: matched.collect(),
+            stopped: metrics.running_state.err().map(|fatal| fatal.to_string()),
+        }
+    }
+
+    /// Proposes an entry, and waits until it is applied here. `under` is the leadership it was made under (term and replica): under
+    /// another it is not taken, for its stamps are that leader's promise.
+    ///
+    /// # Errors
+    /// See [`NotApplied`]: only of `Unknown` it is not known whether it will be applied.
+    pub async fn propose(&self, proposal: Proposal, under: Vote) -> Result<Committed, NotApplied> {
+        let leader_id = type_config::raft_vote(under).leader_id;
+        let (responder, _, heard) = ProgressResponder::new();
+        let write = self.raft.write(proposal).responder(responder).with_leader(leader_id);
+        write.await.map_err(|fatal| stopped(&fatal))?;
+        let lost = |_| NotApplied::Unknown { cause: "the group stopped before it answered".to_owned() };
+        match heard.await.map_err(lost)? {
+            Ok(response) => {
+                Ok(Committed { log_id: type_config::log_id(&response.log_id), replies: response.data })
+            }
+            Err(ClientWriteError::ForwardToLeader(forward)) => Err(not_taken(&forward)),
+            Err(ClientWriteError::LogEntryDiscarded(_)) => {
+                Err(NotApplied::Unknown { cause: "another leader took over before it was committed".to_owned() })
+            }
+            Err(other) => Err(NotApplied::Refused { rule: other.to_string() }),
+        }
+    }
+
+    /// Waits until this replica may answer a read that sees every write acknowledged before: it leads, a quorum has said so within
+    /// the guarded lease or says so now, and all that was committed is applied. Waits at most `wait_ms`.
+    ///
+    /// # Errors
+    /// See [`NotNow`].
+    pub async fn linearize(&self, lease_ms: Option<u64>, wait_ms: u64) -> Result<LogId, NotNow> {
+        let linearizer = self.linearizer(lease_ms, wait_ms).await?;
+        let read = type_config::log_id(linearizer.read_log_id().log_id());
+        self.await_applied(linearizer, wait_ms).await?;
+        Ok(read)
+    }
+
+    /// The entry that a follower must have applied to answer such a read; asked of the leader.
+    ///
+    /// # Errors
+    /// See [`NotNow`].
+    pub async fn read_index(&self, lease_ms: Option<u64>, wait_ms: u64) -> Result<LogId, NotNow> {
+        let linearizer = self.linearizer(lease_ms, wait_ms).await?;
+        Ok(type_config::log_id(linearizer.read_log_id().log_id()))
+    }
+
+    /// Waits until `read`, which the leader named, is applied here.
+    ///
+    /// # Errors
+    /// `RetryLater`: not within `wait_ms`. `Stopped`.
+    pub async fn await_read(&self, read: LogId, wait_ms: u64) -> Result<(), NotNow> {
+        let read = ReadLogId::from_log_id(type_config::raft_log_id(read));
+        self.await_applied(Linearizer::new(self.replica, read, None), wait_ms).await
+    }
+
+    async fn linearizer(&self, lease_ms: Option<u64>, wait_ms: u64) -> Result<Linearizer<Types>, NotNow> {
+        let age = Duration::from_millis(lease_ms.unwrap_or(0));
+        let option = LinearizerOption::new(Some(age), true).with_wait_timeout(Duration::from_millis(wait_ms));
+        self.raft.get_read_linearizer(option).await.map_err(|error| match error {
+            RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)) => {
+                NotNow::NotLeader { leader: leader(&forward) }
+            }
+            RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) => {
+                NotNow::RetryLater { after_ms: self.pace.heartbeat_ms }
+            }
+            RaftError::Fatal(fatal) => NotNow::Stopped { cause: fatal.to_string() },
+        })
+    }
+
+    async fn await_applied(&self, linearizer: Linearizer<Types>, wait_ms: u64) -> Result<(), NotNow> {
+        let wait = Some(Duration::from_millis(wait_ms));
+        match linearizer.try_await_ready(&self.raft, wait).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(NotNow::RetryLater { after_ms: self.pace.heartbeat_ms }),
+            Err(fatal) => Err(NotNow::Stopped { cause: fatal.to_string() }),
+        }
+    }
+
+    /// Takes one step from the membership that `seen` said to another. Refused if it is not the last any more.
+    ///
+    /// # Errors
+    /// See [`NotApplied`].
+    pub async fn change(&self, change: Change, seen: Option<LogId>) -> Result<LogId, NotApplied> {
+        let seen = seen.map(type_config::raft_log_id);
+        let (members, retain) = match change {
+            Change::FinishJoint => (ChangeMembers::AddVoterIds(BTreeSet::new()), false),
+            Change::AddLearner(replica, seat) => (ChangeMembers::AddNodes(BTreeMap::from([(replica, seat)])), true),
+            Change::SetSeat(replica, seat) => (ChangeMembers::SetNodes(BTreeMap::from([(replica, seat)])), true),
+            Change::Promote(replica) => (ChangeMembers::AddVoterIds(BTreeSet::from([replica])), true),
+            Change::Demote(replica) => (ChangeMembers::RemoveVoters(BTreeSet::from([replica])), true),
+            Change::Remove(replica) => (ChangeMembers::RemoveNodes(BTreeSet::from([replica])), false),
+        };
+        let unchanged = Precondition::LastMembershipLogId { last_membership_log_id: seen };
+        let request = ChangeMembershipRequest::new(members, retain).with_preconditions([unchanged]);
+        match self.raft.change_membership_with_payload(request).await {
+            Ok(outcome) => Ok(type_config::log_id(&outcome.uniform.log_id)),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => Err(not_taken(&forward)),
+            Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => {
+                Err(NotApplied::Unknown { cause: "another leader took over before it was committed".to_owned() })
+            }
+            Err(RaftError::APIError(other)) => Err(NotApplied::Refused { rule: other.to_string() }),
+            Err(RaftError::Fatal(fatal)) => Err(stopped(&fatal)),
+        }
+    }
+
+    /// Hands the lead to `to`, who must be a voter that is here, caught up and alive: consensus checks nothing.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub async fn transfer(&self, to: ReplicaId) -> Result<()> {
+        self.raft.trigger().transfer_leader(to).await.map_err(|fatal| self.stopped(&fatal))
+    }
+
+    /// Makes what is applied and durable the newest snapshot, and purges the log up to `upto` at most.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub async fn purge(&self, upto: u64) -> Result<()> {
+        self.raft.trigger().snapshot().await.map_err(|fatal| self.stopped(&fatal))?;
+        self.raft.trigger().purge_log(upto).await.map_err(|fatal| self.stopped(&fatal))
+    }
+
+    /// Ends it. Must run to its end: whoever drops this future half way makes the next call panic.
+    pub async fn shutdown(&self) {
+        // It fails only if the core panicked, which whoever supervises the group knows already.
+        let _ = self.raft.shutdown().await;
+    }
+}
+
+/// One step of a membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// From two sets of voters to the newer one.
+    FinishJoint,
+    /// A replica begins to follow.
+    AddLearner(ReplicaId, Seat),
+    /// A replica's seat changes.
+    SetSeat(ReplicaId, Seat),
+    /// A learner becomes a voter.
+    Promote(ReplicaId),
+    /// A voter becomes a learner.
+    Demote(ReplicaId),
+    /// A learner is gone.
+    Remove(ReplicaId),
+}
+
+fn not_taken(forward: &ForwardToLeader<Types>) -> NotApplied {
+    use openraft::error::ForwardReason;
+    match forward.reason {
+        ForwardReason::NotLeader => NotApplied::NotLeader { leader: leader(forward) },
+        ForwardReason::LeadershipTransfer => NotApplied::Transferring { to: leader(forward) },
+        ForwardReason::LeaseExpired => NotApplied::RetryLater { after_ms: 0 },
+    }
+}

@@ -1,0 +1,89 @@
+//! The replicas of a node: whose frame is this?
+
+use crate::net::envelope::Frame;
+use crate::net::inbound::Receiver;
+use crate::net::message::{Message, Refusal};
+use crate::log::Log;
+use crate::types::{GroupId, ReplicaId};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// What an answer must name.
+struct Asked {
+    group: GroupId,
+    from: ReplicaId,
+    to: ReplicaId,
+    sequence: u64,
+}
+
+/// The replicas that run on a node.
+pub struct Registry {
+    tag: u64,
+    log: Arc<Log>,
+    receivers: RwLock<BTreeMap<GroupId, Arc<Receiver>>>,
+}
+
+impl Registry {
+    /// An empty one, of the cluster and generation of `tag`.
+    #[must_use]
+    pub fn new(tag: u64, log: Arc<Log>) -> Self {
+        Self { tag, log, receivers: RwLock::default() }
+    }
+
+    /// A replica runs. Whoever ran for its group before is returned, and hears nothing any more.
+    pub fn add(&self, receiver: Arc<Receiver>) -> Option<Arc<Receiver>> {
+        let mut receivers = self.receivers.write().unwrap_or_else(PoisonError::into_inner);
+        receivers.insert(receiver.group().id(), receiver)
+    }
+
+    /// A replica runs no more.
+    pub fn remove(&self, group: GroupId) -> Option<Arc<Receiver>> {
+        self.receivers.write().unwrap_or_else(PoisonError::into_inner).remove(&group)
+    }
+
+    /// The replica of a group.
+    #[must_use]
+    pub fn get(&self, group: GroupId) -> Option<Arc<Receiver>> {
+        self.receivers.read().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Receiver>> {
+        self.receivers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Answers a frame. A frame that cannot be read, or is for somebody else, is refused by name and changes nothing.
+    pub async fn serve(&self, frame: Bytes) -> Bytes {
+        let frame = match Frame::decode(&frame) {
+            Ok(frame) => frame,
+            Err(damage) => {
+                tracing::warn!(%damage, "a frame that cannot be read");
+                let nobody = Asked { group: GroupId(0), from: ReplicaId(0), to: ReplicaId(0), sequence: 0 };
+                return self.answer(&nobody, Message::Refused(Refusal::Malformed));
+            }
+        };
+        let Frame { group, from, to, sequence, .. } = frame;
+        let answer = match self.find(&frame) {
+            Ok(receiver) => receiver.receive(frame.message).await,
+            Err(refusal) => Message::Refused(refusal),
+        };
+        self.answer(&Asked { group, from, to, sequence }, answer)
+    }
+
+    fn find(&self, frame: &Frame) -> Result<Arc<Receiver>, Refusal> {
+        if frame.tag != self.tag {
+            return Err(Refusal::OtherCluster);
+        }
+        let receiver = self.get(frame.group).ok_or(Refusal::NoSuchGroup)?;
+        let is_it = receiver.group().replica() == frame.to && frame.from != frame.to && frame.from != ReplicaId(0);
+        if is_it { Ok(receiver) } else { Err(Refusal::OtherReplica) }
+    }
+
+    fn answer(&self, asked: &Asked, message: Message) -> Bytes {
+        let Asked { group, from, to, sequence } = *asked;
+        let (tag, durable) = (self.tag, self.log.durable());
+        Frame { tag, group, from: to, to: from, sequence, durable, message }.encode()
+    }
+}

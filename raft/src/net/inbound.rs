@@ -1,0 +1,244 @@
+//! What a peer sent, brought to the replica it is for; and the answer.
+
+use super::message::{Message, Refusal};
+use super::replica_message::{
+    Append, AppendReply, ReadIndexReply, Transfer, TransferReply, VoteReply, VoteRequest,
+};
+use super::snapshot_message::{PieceReply, SnapshotDone, SnapshotOffer, SnapshotPiece, SnapshotWants};
+use crate::delay::receive::Delayed;
+use crate::error::Result;
+use crate::group::handle::Group;
+use crate::group::outcome::NotNow;
+use crate::group::start_guard::{Ballot, StartGuard};
+use crate::machine::note::Note;
+use crate::machine::snapshot::{Parcel, of};
+use crate::time::BootClock;
+use crate::type_config::{self, RaftEntryOf, Types};
+use crate::types::Vote;
+use engine::error::with_sources;
+use openraft::raft::{TransferLeaderError, TransferLeaderRequest};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+type RaftVoteRequest = openraft::raft::VoteRequest<Types>;
+
+/// Takes what peers send to one replica.
+pub struct Receiver {
+    group: Arc<Group>,
+    guard: StartGuard,
+    clock: Arc<dyn BootClock>,
+    /// Of a delayed replica: what it may be told.
+    delayed: Option<Arc<Delayed>>,
+    incoming: Mutex<Incoming>,
+}
+
+/// The snapshot that is coming, if one is.
+#[derive(Default)]
+struct Incoming {
+    transfer: u64,
+    offer: Option<SnapshotOffer>,
+}
+
+impl Receiver {
+    /// Takes what is sent to `group`, which was built behind `guard`.
+    #[must_use]
+    pub fn new(
+        group: Arc<Group>,
+        guard: StartGuard,
+        clock: Arc<dyn BootClock>,
+        delayed: Option<Arc<Delayed>>,
+    ) -> Self {
+        Self { group, guard, clock, delayed, incoming: Mutex::default() }
+    }
+
+    /// The replica.
+    #[must_use]
+    pub fn group(&self) -> &Arc<Group> {
+        &self.group
+    }
+
+    fn incoming(&self) -> MutexGuard<'_, Incoming> {
+        self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets it stand for election once its guard has opened. Cheap: call it at every tick.
+    pub fn tick(&self) {
+        let is_delayed = self.delayed.is_some();
+        if !is_delayed && self.guard.allows_elections(self.clock.boot_ms()) {
+            self.group.allow_election();
+        }
+    }
+
+    /// Answers a message.
+    pub async fn receive(&self, message: Message) -> Message {
+        let answer = match message {
+            Message::Vote(request) => self.vote(&request).await,
+            Message::Append(append) => self.append(append).await,
+            Message::Transfer(transfer) => self.transfer(&transfer).await,
+            Message::ReadIndex(_) => self.read_index().await,
+            Message::SnapshotOffer(offer) => self.offer(offer).await,
+            Message::SnapshotPiece(piece) => self.piece(&piece),
+            Message::SnapshotFinish(finish) => self.finish(finish.transfer).await,
+            _ => Err(Refusal::Malformed),
+        };
+        answer.unwrap_or_else(Message::Refused)
+    }
+
+    async fn vote(&self, request: &VoteRequest) -> Result<Message, Refusal> {
+        let ballot = match (request.is_transfer, request.is_pre) {
+            (true, _) => Ballot::Transfer,
+            (false, true) => Ballot::PreVote,
+            (false, false) => Ballot::Vote,
+        };
+        // No answer at all, not one against: a lease may be out that nobody here remembers.
+        if self.delayed.is_some() || !self.guard.allows(ballot, self.clock.boot_ms()) {
+            return Err(Refusal::NotReady);
+        }
+        let theirs = RaftVoteRequest {
+            vote: type_config::raft_vote(request.vote),
+            last_log_id: request.last.map(type_config::raft_log_id),
+            leadership_transfer: request.is_transfer,
+        };
+        let raft = &self.group.raft;
+        let answer = if request.is_pre { raft.pre_vote(theirs).await } else { raft.vote(theirs).await };
+        let answer = answer.map_err(|_| Refusal::Stopped)?;
+        Ok(Message::VoteReply(VoteReply {
+            vote: type_config::vote(&answer.vote),
+            last: answer.last_log_id.as_ref().map(type_config::log_id),
+            is_granted: answer.vote_granted,
+        }))
+    }
+
+    async fn append(&self, append: Append) -> Result<Message, Refusal> {
+        let Append { vote, prev, entries, commit } = append;
+        let last = entries.last().map(|entry| entry.log_id).or(prev);
+        let told = match &self.delayed {
+            None => commit,
+            Some(delayed) => delayed.told(),
+        };
+        let entries = entries.into_iter().map(type_config::read).collect::<Result<Vec<RaftEntryOf>, _>>();
+        let request = AppendEntriesRequest::<Types> {
+            vote: type_config::raft_vote(vote),
+            prev_log_id: prev.map(type_config::raft_log_id),
+            entries: entries.map_err(|_| Refusal::Malformed)?,
+            leader_commit: told.map(type_config::raft_log_id),
+        };
+        let answer = self.group.raft.append_entries(request).await.map_err(|_| Refusal::Stopped)?;
+        let (reply, matched) = match answer {
+            AppendEntriesResponse::Success => (AppendReply::Accepted, last),
+            AppendEntriesResponse::PartialSuccess(upto) => {
+                let upto = upto.as_ref().map(type_config::log_id);
+                (AppendReply::Partly(upto), upto)
+            }
+            AppendEntriesResponse::Conflict => (AppendReply::Conflict, None),
+            AppendEntriesResponse::HigherVote(vote) => {
+                (AppendReply::HigherVote(type_config::vote(&vote)), None)
+            }
+        };
+        if let (Some(delayed), Some(matched)) = (&self.delayed, matched) {
+            delayed.accepted(vote, matched, commit).map_err(|error| {
+                tracing::error!(cause = with_sources(&error), "a delayed replica cannot follow its log");
+                Refusal::Stopped
+            })?;
+        }
+        Ok(Message::AppendReply(reply))
+    }
+
+    async fn transfer(&self, transfer: &Transfer) -> Result<Message, Refusal> {
+        let request = TransferLeaderRequest::<Types>::new(
+            type_config::raft_vote(transfer.from),
+            transfer.to,
+            transfer.last.map(type_config::raft_log_id),
+        );
+        let answer = self.group.raft.handle_transfer_leader(request).await.map_err(|_| Refusal::Stopped)?;
+        Ok(Message::TransferReply(match answer {
+            Ok(()) => TransferReply::Accepted,
+            Err(TransferLeaderError::VoteChanged { expected, actual }) => TransferReply::VoteChanged {
+                expected: type_config::vote(&expected),
+                actual: type_config::vote(&actual),
+            },
+            Err(TransferLeaderError::LogNotFlushed { expected, actual }) => TransferReply::NotFlushed {
+                expected: expected.as_ref().map(type_config::log_id),
+                actual: actual.as_ref().map(type_config::log_id),
+            },
+        }))
+    }
+
+    async fn read_index(&self) -> Result<Message, Refusal> {
+        let wait_ms = self.group.pace().election_max_ms;
+        Ok(Message::ReadIndexReply(match self.group.read_index(None, wait_ms).await {
+            Ok(read) => ReadIndexReply::Read(read),
+            Err(NotNow::NotLeader { leader }) => ReadIndexReply::NotLeader(leader.map(|(replica, _)| replica)),
+            Err(NotNow::RetryLater { after_ms }) => ReadIndexReply::RetryLater(after_ms),
+            Err(NotNow::Stopped { .. }) => return Err(Refusal::Stopped),
+        }))
+    }
+
+    fn own_vote(&self) -> Vote {
+        self.group.standing().vote
+    }
+
+    async fn offer(&self, offer: SnapshotOffer) -> Result<Message, Refusal> {
+        if let Some(delayed) = &self.delayed
+            && !delayed.takes(offer.stamp)
+        {
+            // What it holds lies behind the gate: not a byte of it.
+            return Err(Refusal::Parked);
+        }
+        let own = self.own_vote();
+        if (own.term, own.replica) > (offer.vote.term, offer.vote.replica) {
+            return Ok(Message::SnapshotDone(SnapshotDone { vote: own }));
+        }
+        let machine = self.group.machine();
+        let files = machine.spool().offer(&offer.listing, &machine.present()).map_err(refused)?;
+        let mut incoming = self.incoming();
+        incoming.transfer += 1;
+        incoming.offer = Some(offer);
+        Ok(Message::SnapshotWants(SnapshotWants { transfer: incoming.transfer, files }))
+    }
+
+    fn piece(&self, piece: &SnapshotPiece) -> Result<Message, Refusal> {
+        if self.incoming().transfer != piece.transfer {
+            return Err(Refusal::Overloaded);
+        }
+        let spool = self.group.machine().spool();
+        let taken = spool.write(piece.file, piece.at, &piece.bytes).map_err(refused)?;
+        Ok(Message::PieceReply(match taken {
+            Ok(()) => PieceReply::Taken,
+            Err(other) => PieceReply::NotWanted { at: other.at },
+        }))
+    }
+
+    async fn finish(&self, transfer: u64) -> Result<Message, Refusal> {
+        let offer = {
+            let mut incoming = self.incoming();
+            let is_it = incoming.transfer == transfer;
+            incoming.offer.take().filter(|_| is_it).ok_or(Refusal::Overloaded)?
+        };
+        let machine = self.group.machine();
+        let spool = machine.spool();
+        spool.finish(&offer.listing).map_err(refused)?;
+        let note = Note {
+            applied: offer.last,
+            membership_at: offer.membership_at,
+            membership: offer.membership,
+            last: offer.stamp,
+            ..Note::empty(self.group.id())
+        };
+        let parcel = Parcel::Spooled(spool.dir().to_owned(), note);
+        let snapshot = of(parcel).map_err(refused)?;
+        let vote = type_config::raft_vote(offer.vote);
+        let answer = self.group.raft.install_full_snapshot(vote, snapshot).await;
+        let answer = answer.map_err(|_| Refusal::Stopped)?;
+        if let (Some(delayed), Some(last)) = (&self.delayed, offer.last) {
+            delayed.installed(last, offer.stamp).map_err(refused)?;
+        }
+        Ok(Message::SnapshotDone(SnapshotDone { vote: type_config::vote(&answer.vote) }))
+    }
+}
+
+/// A fault of what came, or of the disk: the sender begins again, later.
+fn refused(error: crate::Error) -> Refusal {
+    tracing::warn!(cause = with_sources(&error), "a snapshot is not taken");
+    if error.kind() == engine::Kind::Damaged { Refusal::Malformed } else { Refusal::Overloaded }
+}
