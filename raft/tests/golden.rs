@@ -1,7 +1,7 @@
 //! Bytes are for ever: what yesterday's code wrote, today's opens, and writes again to the byte.
 //!
 //! `log_record.bin` is a list: of each record its length, u32 big-endian, then its bytes, at position 64 x n of a segment whose salt is
-//! sixteen bytes 7. `log_segment.bin` is a whole segment. A fixture is never changed. A new format gets its own by
+//! sixteen bytes 7. `log_segment.bin` is a whole segment. `gate_state.bin` is three states, one behind the other. A fixture is never changed. A new format gets its own by
 //! `DEWPOND_WRITE_FIXTURES=1 cargo test -p raft --test golden`, which writes the files that do not exist and leaves all others alone.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
@@ -9,8 +9,11 @@
 mod rig;
 
 use bytes::Bytes;
+use engine::Stamp;
 use engine::error::Nature;
 use engine::ids::KeyEpoch;
+use raft::delay::gate_state::STATE_BYTES;
+use raft::delay::{GateState, Limit};
 use raft::log::record::{Batch, Record, Salt};
 use raft::log::segment::{Header, LogName};
 use raft::log::tail::{self, Segment};
@@ -159,4 +162,37 @@ fn log_segment_version_1() {
     });
     let error = walk(damaged).unwrap_err();
     assert!(matches!(error, raft::Error::DamagedInside { segment: 9, offset: 4_096, .. }), "{error}");
+}
+
+fn gate_states() -> [GateState; 3] {
+    let gate = Stamp::new(1_700_000_000_000, 0xffff);
+    let state = GateState { number: 9, gate, delay_ms: 3_600_000, ..GateState::default() };
+    let void_until = Stamp::new(1_700_000_123_456, 7);
+    [
+        state,
+        GateState { number: 10, limit: Limit::Hold(gate), void_until, ..state },
+        GateState {
+            number: 11,
+            limit: Limit::Target(Stamp::new(1_700_000_099_999, 2)),
+            delay_ms: 0,
+            ..state
+        },
+    ]
+}
+
+#[test]
+fn gate_state_version_1() {
+    let bytes: Vec<u8> = gate_states().iter().flat_map(GateState::encode).collect();
+    let stored_states = stored("gate_state.bin", || bytes.clone());
+    assert_eq!(bytes, stored_states);
+    for (one, state) in stored_states.chunks(STATE_BYTES).zip(gate_states()) {
+        assert_eq!(GateState::decode(one).unwrap(), state);
+    }
+    // A hold that is not where the gate stands.
+    let damaged = stored("gate_state.damaged.bin", || {
+        let mut bytes = gate_states()[1].encode();
+        bytes[39] ^= 1;
+        bytes.to_vec()
+    });
+    assert_eq!(GateState::decode(&damaged).unwrap_err().nature, Nature::Malformed);
 }

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod gate_state;
 mod log_record;
 mod log_segment;
 #[path = "../rig/mod.rs"]
@@ -61,6 +62,11 @@ fn feed(clean: &[Vec<u8>], target: impl Fn(&[u8])) {
         mutate(&dice, &mut bytes);
         target(&bytes);
     }
+}
+
+#[test]
+fn gate_state() {
+    gate_state::run();
 }
 
 #[test]
