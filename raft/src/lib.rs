@@ -21,6 +21,8 @@ pub mod proposal;
 pub mod seal;
 pub mod time;
 pub mod type_config;
+pub mod membership;
+pub mod read;
 pub mod types;
 
 pub use error::{Error, Result};

@@ -78,6 +78,52 @@ pub const SILENT_MS: u64 = 3 * TICK_MS;
 /// Milliseconds of the longest delay: with a day offline on top it stays inside the week of history that the meta group keeps.
 pub const DELAY_MS_MAX: u64 = 6 * 24 * 3_600_000;
 
+/// Milliseconds that a delayed replica may be away before it holds back no purge any more: a day.
+pub const OUTAGE_BUDGET_MS: u64 = 24 * 3_600_000;
+/// Bytes of a group's log worth a snapshot and a purge: a segment.
+pub const PURGE_BYTES: u64 = SEGMENT_BYTES;
+/// Milliseconds after which less is purged too, so that an idle group keeps no old segment: ten minutes.
+pub const PURGE_MS: u64 = 600_000;
+
+/// Percent of the longest election timeout before a replica that was just built gives a vote: a lease, and a tenth for clocks of
+/// different rate.
+pub const GUARD_PERCENT: u64 = 110;
+/// Percent of the longest election timeout for which a leader believes its lease: a fifth is left for clocks of different rate.
+pub const LEASE_PERCENT: u64 = 80;
+/// Milliseconds by which monotonic and boot clock may part before the machine counts as suspended.
+pub const SUSPEND_MS: u64 = 20;
+/// Times a group is built again after a panic, within [`RESTARTS_WITHIN_MS`].
+pub const RESTARTS_MAX: usize = 3;
+/// Milliseconds in which panics are counted together: ten minutes.
+pub const RESTARTS_WITHIN_MS: u64 = 600_000;
+/// Milliseconds after which a part of a dead group that lives on is told.
+pub const TOKEN_LATE_MS: u64 = 60_000;
+
+/// Commands of one group that wait for a proposal.
+pub const PROPOSE_COMMANDS_MAX: u64 = 10_000;
+/// Their bytes.
+pub const PROPOSE_BYTES_MAX: u64 = 32 << 20;
+/// Entries that fit between consensus and state machine; when it is full, heartbeats and votes stand still too.
+pub const APPLY_CHANNEL_ENTRIES: u64 = 1_024;
+/// Bytes of entries of one group that are not applied.
+pub const UNAPPLIED_BYTES_MAX: u64 = 64 << 20;
+/// Milliseconds a writer is asked to wait at most before it is refused.
+pub const SLOW_MS_MAX: u64 = 50;
+/// Milliseconds after which a refused writer may try again; more if there is a multiple of what may be.
+pub const RETRY_MS: u64 = 100;
+/// Milliseconds it is sent away for at most.
+pub const RETRY_MS_MAX: u64 = 5_000;
+
+/// Entries a learner that has caught up may be behind: a second of a busy group.
+pub const CAUGHT_UP_ENTRIES: u64 = 1_000;
+/// Milliseconds that what it has applied may be old.
+pub const CAUGHT_UP_AGE_MS: u64 = 5_000;
+/// Milliseconds for which it must have been that near.
+pub const CAUGHT_UP_FOR_MS: u64 = 10_000;
+/// Milliseconds after which the seat of a delayed replica is written again: a start looks for memberships in the entries not applied,
+/// and the log of a delayed replica holds hours of them.
+pub const SEAT_AGAIN_MS: u64 = 300_000;
+
 const _: () = {
     assert!(COMMANDS_MAX < 1 << 16);
     assert!(APPLY_BYTES_MAX < engine::limits::BATCH_BYTES_MAX);
@@ -86,6 +132,7 @@ const _: () = {
     assert!(GROUPS_MAX * 128 + 64 < RECORD_BYTES_MAX);
     assert!(MARKS_MAX * 32 + 64 < RECORD_BYTES_MAX);
     assert!(MEMBERS_MAX <= u8::MAX as usize); // stored as u8
+    assert!(LEASE_PERCENT < 100 && GUARD_PERCENT > 100);
     assert!(TICK_MS < GATE_STEP_MS_MAX && STAMP_SPACING.is_power_of_two());
     // A write, at most one record longer than it should be, fits a segment with its header and the state before it.
     assert!(

@@ -212,6 +212,7 @@ impl Node {
         let safe = self.safe.at(self.wall_ms(), self.boot_ms());
         if let Next::Store(state) = self.gate.next(safe, &all) {
             assert!(state.gate > before.gate, "a step that is none");
+            assert!(all.values().all(|group| group.closed >= Some(state.gate)), "past what is closed");
             match before.limit {
                 Limit::None => assert!(state.gate < Stamp::new(safe.unwrap() - DELAY_MS, 0), "early"),
                 Limit::Hold(_) => panic!("a step while it is held"),

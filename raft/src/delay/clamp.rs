@@ -252,6 +252,8 @@ mod tests {
             (Some(id(3, 30)), Some(id(1, 12)), Some(id(1, 12))),
             // The matched entry is of a later leader and is not committed yet: less by index is the commit.
             (Some(id(1, 8)), Some(id(2, 10)), Some(id(1, 8))),
+            // No leader has such a log, and if one says so the shorter holds.
+            (Some(id(1, 15)), Some(id(3, 12)), Some(id(3, 12))),
             // Not stored here: nobody may say so.
             (Some(id(1, 30)), Some(id(1, 30)), None),
         ] {

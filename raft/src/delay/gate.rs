@@ -6,7 +6,7 @@
 //! * It rises in steps, each stored before it opens. The next waits until every group has applied this one.
 //! * Left to itself it stands at the end of a millisecond: the stamps of an entry never cross one, so no entry lies across the cut.
 //! * A change is made in two halves: [`Gate::next`] and its like answer with the state to store; [`Gate::stored`] makes it hold.
-//!   A hold alone holds at once.
+//!   Nothing rises in between, so a hold holds at once.
 
 use super::gate_state::{GateState, Limit};
 use crate::limits;
@@ -218,7 +218,6 @@ impl Gate {
     /// Stops where it is, at once: no step is taken from here on, stored or not. To be stored, so that it survives a start.
     pub fn hold(&mut self) -> GateState {
         let latest = self.latest();
-        self.open.limit = Limit::Hold(self.open.gate);
         self.store(GateState { limit: Limit::Hold(latest.gate), ..latest })
     }
 

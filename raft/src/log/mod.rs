@@ -6,6 +6,7 @@
 mod cache;
 mod evacuate;
 pub mod index;
+pub mod purge;
 mod queue;
 mod read;
 pub mod record;
