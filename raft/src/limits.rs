@@ -45,8 +45,6 @@ pub const RETRY_WINDOW_MS_MAX: u64 = 15 * 60 * 1_000;
 pub const KEY_WAIT_MS_MAX: u64 = 30_000;
 /// Appends to one peer that are not answered yet: the line is never idle, and what may be in memory is bounded.
 pub const APPENDS_IN_FLIGHT: usize = 8;
-/// Of the longest election timeout, in percent: how long a start guard stays closed.
-pub const GUARD_PERCENT: u64 = 110;
 /// Bytes of a frame: the largest entry with all that stands around it.
 pub const FRAME_BYTES_MAX: usize = 12 << 20;
 /// Entries of one message: more gain nothing, and an answer covers them all.

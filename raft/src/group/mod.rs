@@ -1,16 +1,14 @@
-//! Groups and their life.
+//! One group on one node: its replica at work, how it comes to be, and the rules of its life: what it may do at which time, whether its
+//! disk may be believed, and when it asks others to wait.
 
 pub mod birth;
-pub mod handle;
-pub mod outcome;
-pub mod registry;
-pub mod settings;
-//! One group on one node, as rules: what a replica may do at which time of its life, whether its disk may be believed, and when it
-//! asks others to wait. They decide and do nothing.
-
 pub mod closer;
+pub mod handle;
 pub mod lifecycle;
+pub mod outcome;
 pub mod pressure;
+pub mod registry;
 pub mod rejoin;
 pub mod restart;
+pub mod settings;
 pub mod start_guard;
