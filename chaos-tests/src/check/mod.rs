@@ -1,0 +1,105 @@
+//! The judges. Each takes plain values and finds nothing or a [`Violation`]; none of them looks into a node by itself.
+//! [`PROPERTIES`] says what each holds, and which page promises it.
+
+pub mod linearizable;
+
+use crate::limits::LINES_MAX;
+use std::fmt;
+
+/// What one judge holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Property {
+    /// The judge: a file of this folder.
+    pub judge: &'static str,
+    /// What is promised.
+    pub promise: &'static str,
+    /// The page of `docs` that promises it.
+    pub page: &'static str,
+}
+
+/// All of them. Each has a row in `docs/testing.md`.
+pub const PROPERTIES: [Property; 1] = [Property {
+    judge: "linearizable",
+    promise: "every answer about a register fits one order of all requests, each between its question and its answer",
+    page: "docs/testing.md",
+}];
+
+/// How sure a judge is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The promise is broken.
+    Broken,
+    /// The judge gave up at a bound of its own, which it names. Neither good nor bad; but nothing was proved.
+    Undecided,
+}
+
+/// What a judge found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which judge.
+    pub judge: &'static str,
+    /// How sure it is.
+    pub verdict: Verdict,
+    /// What is wrong, in a sentence.
+    pub what: String,
+    /// What led to it, a line each, oldest first.
+    pub lines: Vec<String>,
+}
+
+impl Violation {
+    /// A promise that is broken.
+    #[must_use]
+    pub fn broken(judge: &'static str, what: impl Into<String>) -> Self {
+        Self { judge, verdict: Verdict::Broken, what: what.into(), lines: vec![] }
+    }
+
+    /// A history that the judge cannot judge.
+    #[must_use]
+    pub fn undecided(judge: &'static str, what: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Undecided, ..Self::broken(judge, what) }
+    }
+
+    /// The same, with what led to it.
+    #[must_use]
+    pub fn with(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+        self.lines.extend(lines);
+        self
+    }
+
+    /// Whether the promise is broken, and not only unproved.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.verdict == Verdict::Broken
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.is_broken() { "" } else { " (undecided)" };
+        write!(f, "{}{verdict}: {}", self.judge, self.what)?;
+        let hidden = self.lines.len().saturating_sub(LINES_MAX);
+        if hidden > 0 {
+            write!(f, "\n  ... {hidden} lines before")?;
+        }
+        self.lines.iter().skip(hidden).try_for_each(|line| write!(f, "\n  {line}"))
+    }
+}
+
+impl std::error::Error for Violation {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_violation_shows_its_end_and_how_much_it_hides() {
+        let violation =
+            Violation::broken("bank", "money is gone").with((0..LINES_MAX + 2).map(|n| format!("line {n}")));
+        let text = violation.to_string();
+        assert!(text.starts_with("bank: money is gone\n  ... 2 lines before\n  line 2\n"), "{text}");
+        assert_eq!(text.lines().count(), LINES_MAX + 2);
+        assert!(
+            Violation::undecided("bank", "too many").to_string().starts_with("bank (undecided): too many")
+        );
+    }
+}
