@@ -1,7 +1,14 @@
 //! The judges. Each takes plain values and finds nothing or a [`Violation`]; none of them looks into a node by itself.
 //! [`PROPERTIES`] says what each holds, and which page promises it.
 
+pub mod append;
+pub mod bank;
+pub mod delayed;
+pub mod digest;
+pub mod durable;
+pub mod ledger;
 pub mod linearizable;
+pub mod raft;
 
 use crate::limits::LINES_MAX;
 use std::fmt;
@@ -17,12 +24,49 @@ pub struct Property {
     pub page: &'static str,
 }
 
-/// All of them. Each has a row in `docs/testing.md`.
-pub const PROPERTIES: [Property; 1] = [Property {
-    judge: "linearizable",
-    promise: "every answer about a register fits one order of all requests, each between its question and its answer",
-    page: "docs/testing.md",
-}];
+/// All of them, one a file. Each has a row in `docs/testing.md`.
+pub const PROPERTIES: [Property; 8] = [
+    Property {
+        judge: "append",
+        promise: "every list is one list: no element lost, twice, or out of order, and no answer older than an earlier one",
+        page: "docs/testing.md",
+    },
+    Property {
+        judge: "bank",
+        promise: "the sum of all accounts is the same at every stamp, and each holds what the transfers explain",
+        page: "docs/testing.md",
+    },
+    Property {
+        judge: "delayed",
+        promise: "a delayed node applies nothing early, and what it has applied is one cut through all its groups",
+        page: "docs/testing.md",
+    },
+    Property {
+        judge: "digest",
+        promise: "replicas that applied the same entries hold the same state",
+        page: "docs/testing.md",
+    },
+    Property {
+        judge: "durable",
+        promise: "what was acknowledged is there, at its stamp, and nothing else; what was seen stays",
+        page: "docs/testing.md",
+    },
+    Property {
+        judge: "ledger",
+        promise: "a node that comes back knows every vote, entry, snapshot and gate that it had promised",
+        page: "docs/protocols/log.md",
+    },
+    Property {
+        judge: "linearizable",
+        promise: "one order of all requests, each between its question and its answer, explains every answer about a register",
+        page: "docs/testing.md",
+    },
+    Property {
+        judge: "raft",
+        promise: "one leader, matching logs, complete leaders, one sequence of applied entries; nothing committed is lost",
+        page: "docs/testing.md",
+    },
+];
 
 /// How sure a judge is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +134,17 @@ impl std::error::Error for Violation {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_judge_is_listed_and_has_its_row() {
+        let page = include_str!("../../../docs/testing.md");
+        for Property { judge, .. } in PROPERTIES {
+            assert!(page.contains(&format!("| `{judge}` |")), "{judge}");
+        }
+        let doors = include_str!("mod.rs").lines().filter_map(|line| line.strip_prefix("pub mod "));
+        let judges: Vec<&str> = doors.map(|door| door.trim_end_matches(';')).collect();
+        assert_eq!(judges, PROPERTIES.map(|property| property.judge));
+    }
 
     #[test]
     fn a_violation_shows_its_end_and_how_much_it_hides() {
