@@ -43,6 +43,18 @@ pub const REPLY_BYTES_MAX: usize = 64 << 10;
 pub const RETRY_WINDOW_MS_MAX: u64 = 15 * 60 * 1_000;
 /// How long an entry waits for a key that is not here, in milliseconds, before its group is fenced.
 pub const KEY_WAIT_MS_MAX: u64 = 30_000;
+/// Bytes of one command: a client's batch at its largest.
+pub const COMMAND_BYTES_MAX: usize = 8 << 20;
+/// Bytes of commands from which an entry takes no more.
+pub const GATHER_BYTES: usize = 1 << 20;
+/// How long commands are gathered behind an entry that is on its way, in milliseconds.
+pub const GATHER_MS: u64 = 2;
+/// Entries of one batcher on their way at once: one is written while the next is made.
+pub const ENTRIES_IN_FLIGHT: usize = 4;
+/// Commands that wait for one group; more are told to come later.
+pub const WAITING_COMMANDS_MAX: usize = 10_000;
+/// Their bytes.
+pub const WAITING_BYTES_MAX: usize = 32 << 20;
 /// Appends to one peer that are not answered yet: the line is never idle, and what may be in memory is bounded.
 pub const APPENDS_IN_FLIGHT: usize = 8;
 /// Bytes of a frame: the largest entry with all that stands around it.
@@ -124,6 +136,7 @@ pub const SEAT_AGAIN_MS: u64 = 300_000;
 
 const _: () = {
     assert!(COMMANDS_MAX < 1 << 16);
+    assert!(COMMAND_BYTES_MAX + (64 << 10) < ENTRY_BYTES_MAX); // with its head and what sealing adds
     assert!(APPLY_BYTES_MAX < engine::limits::BATCH_BYTES_MAX);
     assert!(APPLY_OPERATIONS_MAX + COMMANDS_MAX < engine::limits::BATCH_OPERATIONS_MAX);
     assert!(ENTRY_BYTES_MAX + 64 < RECORD_BYTES_MAX);

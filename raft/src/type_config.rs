@@ -95,3 +95,15 @@ pub(crate) fn read(entry: Entry) -> Result<RaftEntryOf, Damage> {
     };
     Ok(RaftEntryOf::new(raft_log_id(entry.log_id), payload))
 }
+
+/// Runs `future` with randomness of consensus that follows from `seed`, and of everything that it spawns.
+#[cfg(feature = "sim")]
+pub fn scope<F: Future>(seed: u64, future: F) -> impl Future<Output = F::Output> {
+    Runtime::scope(seed, future)
+}
+
+/// Spawns a task whose randomness follows from that of the one that spawns it.
+#[cfg(feature = "sim")]
+pub fn spawn<F: Future<Output = ()> + Send + 'static>(future: F) -> tokio::task::JoinHandle<()> {
+    <Runtime as openraft::AsyncRuntime>::spawn(future)
+}

@@ -6,6 +6,7 @@ use crate::group::settings::{Pace, assert_mandatory};
 use crate::log::Log;
 use crate::log::store::GroupStore;
 use crate::machine::Machine;
+use crate::membership::step::Change;
 use crate::machine::adapter::MachineAdapter;
 use crate::net::outbound::Peers;
 use crate::proposal::{Committed, Proposal};
@@ -228,22 +229,22 @@ impl Group {
         }
     }
 
-    /// Takes one step from the membership that `seen` said to another. Refused if it is not the last any more.
+    /// Takes one step from the membership that `seen` said to another. Refused if it is not the last any more. To hand over the lead is
+    /// no change: see [`Group::transfer`].
     ///
     /// # Errors
     /// See [`NotApplied`].
     pub async fn change(&self, change: Change, seen: Option<LogId>) -> Result<LogId, NotApplied> {
         let seen = seen.map(type_config::raft_log_id);
-        let (members, retain) = match change {
-            Change::FinishJoint => (ChangeMembers::AddVoterIds(BTreeSet::new()), false),
-            Change::AddLearner(replica, seat) => (ChangeMembers::AddNodes(BTreeMap::from([(replica, seat)])), true),
-            Change::SetSeat(replica, seat) => (ChangeMembers::SetNodes(BTreeMap::from([(replica, seat)])), true),
-            Change::Promote(replica) => (ChangeMembers::AddVoterIds(BTreeSet::from([replica])), true),
-            Change::Demote(replica) => (ChangeMembers::RemoveVoters(BTreeSet::from([replica])), true),
-            Change::Remove(replica) => (ChangeMembers::RemoveNodes(BTreeSet::from([replica])), false),
+        let members = match change {
+            Change::Finish(voters) | Change::SetVoters(voters) => ChangeMembers::ReplaceAllVoters(voters),
+            Change::Add(replica, seat) => ChangeMembers::AddNodes(BTreeMap::from([(replica, seat)])),
+            Change::SetSeat(replica, seat) => ChangeMembers::SetNodes(BTreeMap::from([(replica, seat)])),
+            Change::Remove(replica) => ChangeMembers::RemoveNodes(BTreeSet::from([replica])),
+            Change::HandOver(_) => return Err(NotApplied::Refused { rule: "handing over is no change".to_owned() }),
         };
         let unchanged = Precondition::LastMembershipLogId { last_membership_log_id: seen };
-        let request = ChangeMembershipRequest::new(members, retain).with_preconditions([unchanged]);
+        let request = ChangeMembershipRequest::new(members, true).with_preconditions([unchanged]);
         match self.raft.change_membership_with_payload(request).await {
             Ok(outcome) => Ok(type_config::log_id(&outcome.uniform.log_id)),
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => Err(not_taken(&forward)),
@@ -277,23 +278,6 @@ impl Group {
         // It fails only if the core panicked, which whoever supervises the group knows already.
         let _ = self.raft.shutdown().await;
     }
-}
-
-/// One step of a membership.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// From two sets of voters to the newer one.
-    FinishJoint,
-    /// A replica begins to follow.
-    AddLearner(ReplicaId, Seat),
-    /// A replica's seat changes.
-    SetSeat(ReplicaId, Seat),
-    /// A learner becomes a voter.
-    Promote(ReplicaId),
-    /// A voter becomes a learner.
-    Demote(ReplicaId),
-    /// A learner is gone.
-    Remove(ReplicaId),
 }
 
 fn not_taken(forward: &ForwardToLeader<Types>) -> NotApplied {

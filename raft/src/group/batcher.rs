@@ -1,0 +1,236 @@
+//! Commands that wait together become one entry: one sync, one round to the followers and one envelope a tenant for all of them.
+
+use crate::error::Error;
+use crate::group::handle::Group;
+use crate::group::outcome::NotApplied;
+use crate::limits;
+use crate::proposal::{Committed, Proposal, Reply};
+use crate::seal::{self, Times, Unsealed};
+use crate::types::{LogId, Vote};
+use engine::Stamp;
+use engine::clock::Clock;
+use engine::entropy::Entropy;
+use engine::error::with_sources;
+use engine::sealed::Sealer;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
+
+/// One command that was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The entry it was in.
+    pub log_id: LogId,
+    /// Its stamp.
+    pub stamp: Stamp,
+    /// What became of it.
+    pub reply: Reply,
+}
+
+type Answered = Result<Answer, NotApplied>;
+
+struct Waiting {
+    command: Unsealed,
+    told: oneshot::Sender<Answered>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+    is_closed: bool,
+}
+
+/// Gathers the commands of one group.
+pub struct Batcher {
+    group: Arc<Group>,
+    sealer: Arc<Sealer>,
+    entropy: Arc<dyn Entropy>,
+    clock: Arc<dyn Clock>,
+    queue: Mutex<Queue>,
+    bell: Notify,
+}
+
+/// An entry on its way.
+struct Sent {
+    told: Vec<oneshot::Sender<Answered>>,
+    outcome: Result<Committed, NotApplied>,
+}
+
+impl Batcher {
+    /// Gathers for `group`. Nothing is sent before [`Batcher::run`].
+    #[must_use]
+    pub fn new(
+        group: Arc<Group>,
+        sealer: Arc<Sealer>,
+        entropy: Arc<dyn Entropy>,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        let (queue, bell) = (Mutex::default(), Notify::new());
+        Arc::new(Self { group, sealer, entropy, clock, queue, bell })
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Commands that wait, and their bytes.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, usize) {
+        let queue = self.queue();
+        (queue.waiting.len(), queue.bytes)
+    }
+
+    /// Proposes a command, with others that wait, and waits until it is applied. Dropped, it may be applied all the same.
+    ///
+    /// # Errors
+    /// See [`NotApplied`].
+    pub async fn submit(&self, command: Unsealed) -> Answered {
+        if command.body.len() > limits::COMMAND_BYTES_MAX {
+            let rule = format!("a command has at most {} bytes", limits::COMMAND_BYTES_MAX);
+            return Err(NotApplied::Refused { rule });
+        }
+        let heard = {
+            let mut queue = self.queue();
+            let bytes = queue.bytes + command.body.len();
+            let is_full = queue.waiting.len() >= limits::WAITING_COMMANDS_MAX || bytes > limits::WAITING_BYTES_MAX;
+            if queue.is_closed || is_full {
+                return Err(NotApplied::RetryLater { after_ms: self.group.pace().heartbeat_ms });
+            }
+            let (told, heard) = oneshot::channel();
+            queue.bytes = bytes;
+            queue.waiting.push_back(Waiting { command, told });
+            heard
+        };
+        self.bell.notify_one();
+        let lost = |_| Err(NotApplied::Unknown { cause: "the group stopped before it answered".to_owned() });
+        heard.await.unwrap_or_else(lost)
+    }
+
+    /// Sends what waits, until it is closed. Whoever owns the group runs this once.
+    pub async fn run(&self) {
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            let is_room = under_way.len() < limits::ENTRIES_IN_FLIGHT;
+            // Behind an entry that is on its way a little patience makes the next one larger.
+            let patience = if under_way.is_empty() { 0 } else { limits::GATHER_MS };
+            tokio::select! {
+                biased;
+                Some(sent) = under_way.next() => Self::answer(sent),
+                () = self.gathered(patience), if is_room => {}
+            }
+            while under_way.len() < limits::ENTRIES_IN_FLIGHT {
+                let Some(batch) = self.take() else { break };
+                under_way.push(self.send(batch));
+            }
+            if self.queue().is_closed {
+                break;
+            }
+        }
+        while let Some(sent) = under_way.next().await {
+            Self::answer(sent);
+        }
+    }
+
+    /// Something waits, and has for a while.
+    async fn gathered(&self, patience_ms: u64) {
+        loop {
+            let bell = self.bell.notified();
+            if !self.queue().waiting.is_empty() || self.queue().is_closed {
+                break;
+            }
+            bell.await;
+        }
+        if patience_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(patience_ms)).await;
+        }
+    }
+
+    /// The next entry's commands.
+    fn take(&self) -> Option<Vec<Waiting>> {
+        let mut queue = self.queue();
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while batch.len() < limits::COMMANDS_MAX
+            && let Some(next) = queue.waiting.front()
+            && (batch.is_empty() || bytes + next.command.body.len() <= limits::GATHER_BYTES)
+        {
+            bytes += next.command.body.len();
+            batch.extend(queue.waiting.pop_front());
+        }
+        queue.bytes -= bytes;
+        (!batch.is_empty()).then_some(batch)
+    }
+
+    async fn send(&self, batch: Vec<Waiting>) -> Sent {
+        let (commands, told): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.command, one.told)).unzip();
+        let outcome = self.propose(&commands).await;
+        Sent { told, outcome }
+    }
+
+    async fn propose(&self, commands: &[Unsealed]) -> Result<Committed, NotApplied> {
+        let under = self.leadership()?;
+        let times = Times { stamp: Stamp::new(self.clock.now_ms(), 0), ..Times::default() };
+        self.seal_and_propose(times, commands, under).await
+    }
+
+    /// Closes the time up to `upto`, if this replica leads: an entry without commands.
+    ///
+    /// # Errors
+    /// See [`NotApplied`].
+    pub async fn close_time(&self, upto: Stamp) -> Result<Committed, NotApplied> {
+        let under = self.leadership()?;
+        let times = Times { stamp: upto, closed: upto, ..Times::default() };
+        self.seal_and_propose(times, &[], under).await
+    }
+
+    fn leadership(&self) -> Result<Vote, NotApplied> {
+        let standing = self.group.standing();
+        if standing.is_leader {
+            return Ok(standing.vote);
+        }
+        let seat = |leader| standing.membership.1.seats.get(&leader).map(|seat| (leader, *seat));
+        Err(NotApplied::NotLeader { leader: standing.leader.and_then(seat) })
+    }
+
+    async fn seal_and_propose(
+        &self,
+        times: Times,
+        commands: &[Unsealed],
+        under: Vote,
+    ) -> Result<Committed, NotApplied> {
+        let sealed = seal::seal(&self.sealer, &*self.entropy, self.group.id(), times, commands);
+        let command = sealed.map_err(|error: Error| NotApplied::Refused { rule: with_sources(&error) })?;
+        self.group.propose(Proposal(command.encode()), under).await
+    }
+
+    fn answer(sent: Sent) {
+        let Sent { told, outcome } = sent;
+        match outcome {
+            Ok(Committed { log_id, replies }) => {
+                for (n, (told, reply)) in told.into_iter().zip(replies.replies).enumerate() {
+                    let stamp = Stamp(replies.first.0 + n as u64);
+                    let _ = told.send(Ok(Answer { log_id, stamp, reply }));
+                }
+            }
+            Err(error) => told.into_iter().for_each(|told| {
+                let _ = told.send(Err(error.clone()));
+            }),
+        }
+    }
+
+    /// Takes nothing more. What waits is told to come again.
+    pub fn close(&self) {
+        let waiting = {
+            let mut queue = self.queue();
+            queue.is_closed = true;
+            queue.bytes = 0;
+            std::mem::take(&mut queue.waiting)
+        };
+        self.bell.notify_one();
+        for one in waiting {
+            let _ = one.told.send(Err(NotApplied::RetryLater { after_ms: self.group.pace().heartbeat_ms }));
+        }
+    }
+}
