@@ -20,6 +20,10 @@
 pub mod check;
 pub mod history;
 pub mod limits;
+pub mod nemesis;
 pub mod report;
+pub mod run;
 pub mod seed;
 pub mod trace;
+pub mod workload;
+pub mod world;

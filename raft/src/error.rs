@@ -132,7 +132,9 @@ pub enum Error {
         last: Last,
     },
     /// The catalog is older than the log: it was put back to an earlier time.
-    #[error("the log knows that {group} was durable up to {known}, the catalog has {durable}: replace this replica")]
+    #[error(
+        "the log knows that {group} was durable up to {known}, the catalog has {durable}: replace this replica"
+    )]
     CatalogOlder {
         /// The group.
         group: GroupId,

@@ -15,14 +15,14 @@ pub mod group;
 pub mod limits;
 pub mod log;
 pub mod machine;
+pub mod membership;
 pub mod net;
 pub mod payload;
 pub mod proposal;
+pub mod read;
 pub mod seal;
 pub mod time;
 pub mod type_config;
-pub mod membership;
-pub mod read;
 pub mod types;
 
 pub use error::{Error, Result};

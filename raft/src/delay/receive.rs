@@ -32,7 +32,8 @@ impl Delayed {
         let begin = note.applied.map(|log_id| Stamped { log_id, stamp: note.last });
         let stamps = begin.map_or_else(StampIndex::default, StampIndex::after);
         // What was told before a restart stands in the log, as it was told: consensus has replayed that much already.
-        let marked = log.state(group)?.committed.filter(|id| Some(id.index) > note.applied.map(|id| id.index));
+        let marked =
+            log.state(group)?.committed.filter(|id| Some(id.index) > note.applied.map(|id| id.index));
         let clamp = Mutex::new(Clamp::new(stamps, marked.or(note.applied)));
         let own = Self { log, group, gate, clamp };
         own.follow(&mut own.clamp())?;

@@ -95,7 +95,8 @@ impl Batcher {
         let heard = {
             let mut queue = self.queue();
             let bytes = queue.bytes + command.body.len();
-            let is_full = queue.waiting.len() >= limits::WAITING_COMMANDS_MAX || bytes > limits::WAITING_BYTES_MAX;
+            let is_full =
+                queue.waiting.len() >= limits::WAITING_COMMANDS_MAX || bytes > limits::WAITING_BYTES_MAX;
             if queue.is_closed || is_full {
                 return Err(NotApplied::RetryLater { after_ms: self.group.pace().heartbeat_ms });
             }

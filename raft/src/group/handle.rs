@@ -6,8 +6,8 @@ use crate::group::settings::{Pace, assert_mandatory};
 use crate::log::Log;
 use crate::log::store::GroupStore;
 use crate::machine::Machine;
-use crate::membership::step::Change;
 use crate::machine::adapter::MachineAdapter;
+use crate::membership::step::Change;
 use crate::net::outbound::Peers;
 use crate::proposal::{Committed, Proposal};
 use crate::type_config::{self, Types};
@@ -169,9 +169,9 @@ impl Group {
                 Ok(Committed { log_id: type_config::log_id(&response.log_id), replies: response.data })
             }
             Err(ClientWriteError::ForwardToLeader(forward)) => Err(not_taken(&forward)),
-            Err(ClientWriteError::LogEntryDiscarded(_)) => {
-                Err(NotApplied::Unknown { cause: "another leader took over before it was committed".to_owned() })
-            }
+            Err(ClientWriteError::LogEntryDiscarded(_)) => Err(NotApplied::Unknown {
+                cause: "another leader took over before it was committed".to_owned(),
+            }),
             Err(other) => Err(NotApplied::Refused { rule: other.to_string() }),
         }
     }
@@ -241,16 +241,18 @@ impl Group {
             Change::Add(replica, seat) => ChangeMembers::AddNodes(BTreeMap::from([(replica, seat)])),
             Change::SetSeat(replica, seat) => ChangeMembers::SetNodes(BTreeMap::from([(replica, seat)])),
             Change::Remove(replica) => ChangeMembers::RemoveNodes(BTreeSet::from([replica])),
-            Change::HandOver(_) => return Err(NotApplied::Refused { rule: "handing over is no change".to_owned() }),
+            Change::HandOver(_) => {
+                return Err(NotApplied::Refused { rule: "handing over is no change".to_owned() });
+            }
         };
         let unchanged = Precondition::LastMembershipLogId { last_membership_log_id: seen };
         let request = ChangeMembershipRequest::new(members, true).with_preconditions([unchanged]);
         match self.raft.change_membership_with_payload(request).await {
             Ok(outcome) => Ok(type_config::log_id(&outcome.uniform.log_id)),
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => Err(not_taken(&forward)),
-            Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => {
-                Err(NotApplied::Unknown { cause: "another leader took over before it was committed".to_owned() })
-            }
+            Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => Err(NotApplied::Unknown {
+                cause: "another leader took over before it was committed".to_owned(),
+            }),
             Err(RaftError::APIError(other)) => Err(NotApplied::Refused { rule: other.to_string() }),
             Err(RaftError::Fatal(fatal)) => Err(stopped(&fatal)),
         }

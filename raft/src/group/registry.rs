@@ -1,9 +1,9 @@
 //! The replicas of a node: whose frame is this?
 
+use crate::log::Log;
 use crate::net::envelope::Frame;
 use crate::net::inbound::Receiver;
 use crate::net::message::{Message, Refusal};
-use crate::log::Log;
 use crate::types::{GroupId, ReplicaId};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -77,7 +77,8 @@ impl Registry {
             return Err(Refusal::OtherCluster);
         }
         let receiver = self.get(frame.group).ok_or(Refusal::NoSuchGroup)?;
-        let is_it = receiver.group().replica() == frame.to && frame.from != frame.to && frame.from != ReplicaId(0);
+        let is_it =
+            receiver.group().replica() == frame.to && frame.from != frame.to && frame.from != ReplicaId(0);
         if is_it { Ok(receiver) } else { Err(Refusal::OtherReplica) }
     }
 

@@ -16,8 +16,8 @@ use crate::time::BootClock;
 use crate::type_config::{self, RaftEntryOf, Types};
 use crate::types::Vote;
 use engine::error::with_sources;
-use openraft::raft::{TransferLeaderError, TransferLeaderRequest};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
+use openraft::raft::{TransferLeaderError, TransferLeaderRequest};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 type RaftVoteRequest = openraft::raft::VoteRequest<Types>;
@@ -168,7 +168,9 @@ impl Receiver {
         let wait_ms = self.group.pace().election_max_ms;
         Ok(Message::ReadIndexReply(match self.group.read_index(None, wait_ms).await {
             Ok(read) => ReadIndexReply::Read(read),
-            Err(NotNow::NotLeader { leader }) => ReadIndexReply::NotLeader(leader.map(|(replica, _)| replica)),
+            Err(NotNow::NotLeader { leader }) => {
+                ReadIndexReply::NotLeader(leader.map(|(replica, _)| replica))
+            }
             Err(NotNow::RetryLater { after_ms }) => ReadIndexReply::RetryLater(after_ms),
             Err(NotNow::Stopped { .. }) => return Err(Refusal::Stopped),
         }))

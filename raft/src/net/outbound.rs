@@ -15,14 +15,14 @@ use engine::error::with_sources;
 use engine::ids::{NodeId, TableId};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, Stream, StreamExt};
+use openraft::OptionalSend;
 use openraft::alias::SnapshotOf;
 use openraft::error::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
-use openraft::raft::{TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
 };
-use openraft::OptionalSend;
+use openraft::raft::{TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -116,7 +116,8 @@ impl Peer {
         let answer = link.call(self.node, self.lane, frame.encode());
         let answer = tokio::time::timeout(Duration::from_millis(*deadline_ms), answer).await;
         let answer = answer.map_err(|_| format!("{} did not answer in time", self.node))?;
-        let frame = Frame::decode(&answer.map_err(|error| error.to_string())?).map_err(|damage| damage.to_string())?;
+        let frame = Frame::decode(&answer.map_err(|error| error.to_string())?)
+            .map_err(|damage| damage.to_string())?;
         let is_ours = (frame.tag, frame.group, frame.from, frame.to) == (*tag, *group, self.to, *replica);
         match frame.message {
             Message::Refused(refusal) => Err(format!("{} refuses: {refusal}", self.node)),
@@ -140,7 +141,11 @@ impl Peer {
         }
     }
 
-    async fn ask_vote(&self, request: &RaftVoteRequest, is_pre: bool) -> Result<RaftVoteResponse, RPCError<Types>> {
+    async fn ask_vote(
+        &self,
+        request: &RaftVoteRequest,
+        is_pre: bool,
+    ) -> Result<RaftVoteResponse, RPCError<Types>> {
         let ask = VoteRequest {
             vote: type_config::vote(&request.vote),
             last: request.last_log_id.as_ref().map(type_config::log_id),
@@ -158,7 +163,12 @@ impl Peer {
     }
 
     /// Offers a snapshot, sends what of it is missing there, and waits until it is installed.
-    async fn send(&self, vote: RaftVote, checkpoint: &Checkpoint, parcel: &Parcel) -> Result<RaftVote, String> {
+    async fn send(
+        &self,
+        vote: RaftVote,
+        checkpoint: &Checkpoint,
+        parcel: &Parcel,
+    ) -> Result<RaftVote, String> {
         let note = parcel.note();
         let offer = SnapshotOffer {
             vote: type_config::vote(&vote),
@@ -201,7 +211,9 @@ impl Peer {
             let piece = SnapshotPiece { transfer, file, at, crc32, bytes: bytes.into() };
             match self.call(Message::SnapshotPiece(piece)).await? {
                 Message::PieceReply(PieceReply::Taken) => at += size,
-                Message::PieceReply(PieceReply::NotWanted { at: other }) if other > at && other <= length => at = other,
+                Message::PieceReply(PieceReply::NotWanted { at: other }) if other > at && other <= length => {
+                    at = other
+                }
                 _ => return Err("a piece was not taken".to_owned()),
             }
         }
@@ -241,7 +253,9 @@ impl RaftNetworkV2<Types> for Peer {
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         Ok(match self.append(request).await? {
             AppendReply::Accepted => AppendEntriesResponse::Success,
-            AppendReply::Partly(upto) => AppendEntriesResponse::PartialSuccess(upto.map(type_config::raft_log_id)),
+            AppendReply::Partly(upto) => {
+                AppendEntriesResponse::PartialSuccess(upto.map(type_config::raft_log_id))
+            }
             AppendReply::Conflict => AppendEntriesResponse::Conflict,
             AppendReply::HigherVote(vote) => AppendEntriesResponse::HigherVote(type_config::raft_vote(vote)),
         })
@@ -252,7 +266,10 @@ impl RaftNetworkV2<Types> for Peer {
         &'s mut self,
         input: S,
         _: RPCOption,
-    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>, RPCError<Types>>>
+    ) -> BoxFuture<
+        's,
+        Result<BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>, RPCError<Types>>,
+    >
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
@@ -275,11 +292,19 @@ impl RaftNetworkV2<Types> for Peer {
         Box::pin(async move { Ok(stream) })
     }
 
-    async fn vote(&mut self, request: RaftVoteRequest, _: RPCOption) -> Result<RaftVoteResponse, RPCError<Types>> {
+    async fn vote(
+        &mut self,
+        request: RaftVoteRequest,
+        _: RPCOption,
+    ) -> Result<RaftVoteResponse, RPCError<Types>> {
         self.ask_vote(&request, false).await
     }
 
-    async fn pre_vote(&mut self, request: RaftVoteRequest, _: RPCOption) -> Result<RaftVoteResponse, RPCError<Types>> {
+    async fn pre_vote(
+        &mut self,
+        request: RaftVoteRequest,
+        _: RPCOption,
+    ) -> Result<RaftVoteResponse, RPCError<Types>> {
         self.ask_vote(&request, true).await
     }
 
@@ -331,4 +356,3 @@ impl RaftNetworkV2<Types> for Peer {
         }
     }
 }
-

@@ -1,0 +1,234 @@
+//! One run: a cluster is born, clients work, faults come and go, then it is quiet, and the judges look at all of it.
+
+use crate::check::bank::Bank;
+use crate::check::{self, Violation};
+use crate::history::{ClientId, History, Key};
+use crate::nemesis::Nemesis;
+use crate::report::{Operations, Report};
+use crate::seed::{Dice, Seed, Swarm};
+use crate::workload::{ACCOUNT_KEYS, ACCOUNTS_COUNT, Client, FIRST_MONEY, Stage, fund};
+use crate::world::clock::Time;
+use crate::world::diary::Diary;
+use crate::world::net::Net;
+use crate::world::node::{Node, World};
+use crate::world::overseer::Overseer;
+use engine::ids::NodeId;
+use engine::key::KeyRange;
+use raft::group::birth::Birth;
+use raft::group::settings::Pace;
+use raft::types::{GroupId, Membership, ReplicaId, Role, Seat};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How long a run is, and what is different in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Milliseconds with faults, simulated.
+    pub fault_ms: u64,
+    /// Milliseconds without, after which all must be well.
+    pub quiet_ms: u64,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its figures.
+    pub report: Report,
+    /// What was broken, if anything was.
+    pub violation: Option<Violation>,
+    /// The last events.
+    pub timeline: String,
+    /// What clients were told.
+    pub history: History,
+}
+
+/// Runs a seed, on a thread of its own: nothing of another run is left in it.
+///
+/// # Panics
+/// If the run does.
+#[must_use]
+pub fn run(seed: Seed, plan: &Plan) -> Outcome {
+    let plan = plan.clone();
+    let run = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let runtime = runtime.expect("a runtime without threads and without network");
+        let set = tokio::task::LocalSet::new();
+        let work = raft::type_config::scope(seed.0 ^ 0x5eed, perform(seed, plan));
+        set.block_on(&runtime, work)
+    };
+    let thread = std::thread::Builder::new().name(format!("seed {}", seed.0)).spawn(run);
+    thread.expect("a thread").join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// The birth of every group, for one node.
+fn births(swarm: &Swarm, replica: ReplicaId) -> Vec<Birth> {
+    let seat = |n: u64| (ReplicaId(n), Seat { node: NodeId(n), role: Role::Voter });
+    let seats: BTreeMap<_, _> = (1..=u64::from(swarm.nodes)).map(seat).collect();
+    let membership = Membership { voters: vec![seats.keys().copied().collect()], seats };
+    let birth = |group| {
+        let founders = Some(membership.clone());
+        Birth { group: GroupId(group), replica, range: KeyRange::all(), founders }
+    };
+    (1..=u64::from(swarm.groups)).map(birth).collect()
+}
+
+async fn perform(seed: Seed, plan: Plan) -> Outcome {
+    let swarm = Swarm::draw(seed);
+    let time = Time::begin();
+    let diary = Diary::new(time);
+    let world = World {
+        net: Net::new(&swarm, diary.clone()),
+        overseer: Overseer::new(diary.clone()),
+        swarm: swarm.clone(),
+        time,
+        diary,
+        pace: Pace { heartbeat_ms: swarm.heartbeat_ms.min(100), ..Pace::TEST },
+    };
+    let mut nodes = Vec::new();
+    for n in 1..=u64::from(swarm.nodes) {
+        let mut node = Node::new(NodeId(n), world.clone());
+        let births = births(&swarm, node.replica);
+        if let Err(error) = node.start(&births).await {
+            world.overseer.accuse(Violation::broken("start", format!("a new node does not start: {error}")));
+        }
+        nodes.push(node);
+    }
+    let stage = Rc::new(Stage {
+        nodes: RefCell::new(nodes),
+        history: RefCell::default(),
+        is_over: RefCell::new(false),
+        swarm: swarm.clone(),
+        hints: RefCell::default(),
+    });
+    let mut report = Report { seed, ..Report::default() };
+    endow(&stage).await;
+    let clients = clients(&stage);
+    let mut nemesis = Nemesis::new(seed, world.clone(), stage.clone());
+    let until = time.ms() + plan.fault_ms;
+    while time.ms() < until && world.overseer.violation().is_none() {
+        nemesis.act(&mut report).await;
+        look(&stage, &world);
+    }
+    nemesis.calm().await;
+    settle(&stage, &world, time.ms() + plan.quiet_ms).await;
+    *stage.is_over.borrow_mut() = true;
+    for client in clients {
+        let _ = client.await;
+    }
+    let history = stage.history.borrow().clone();
+    let violation = world.overseer.violation().or_else(|| judge(&history).err());
+    report.trace_hash = world.diary.hash();
+    report.simulated_ms = time.ms();
+    report.operations = Operations::of(&history);
+    let (applied, recoveries, digests) = world.overseer.counts();
+    for (what, count) in
+        [("entries applied", applied), ("recoveries", recoveries), ("digests compared", digests)]
+    {
+        report.sometimes.insert(what, count);
+    }
+    Outcome { report, violation, timeline: world.diary.timeline(), history }
+}
+
+/// Every account gets its first money.
+async fn endow(stage: &Rc<Stage>) {
+    for account in 0..ACCOUNTS_COUNT {
+        loop {
+            let nodes: Vec<_> = {
+                let nodes = stage.nodes.borrow();
+                let of = |node: &Node| {
+                    Some((node.running()?.batchers.get(&GroupId(1))?.clone(), node.clock.clone()))
+                };
+                nodes.iter().filter_map(of).collect()
+            };
+            let mut is_done = false;
+            for (batcher, clock) in nodes {
+                let command = fund(ACCOUNT_KEYS + account, &*clock);
+                let answer = tokio::time::timeout(Duration::from_secs(2), batcher.submit(command)).await;
+                if matches!(answer, Ok(Ok(_))) {
+                    is_done = true;
+                    break;
+                }
+            }
+            if is_done {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+fn clients(stage: &Rc<Stage>) -> Vec<tokio::task::JoinHandle<()>> {
+    let swarm = &stage.swarm;
+    let client = |n: u64| {
+        let dice = Dice::new(swarm.seed, &format!("client {n}"));
+        let client = Client { id: ClientId(n), dice, next: 1 };
+        tokio::task::spawn_local(client.work(stage.clone()))
+    };
+    (1..=u64::from(swarm.clients)).map(client).collect()
+}
+
+/// The judges of the moment look at every group.
+fn look(stage: &Stage, world: &World) {
+    let nodes = stage.nodes.borrow();
+    for group in (1..=u64::from(stage.swarm.groups)).map(GroupId) {
+        let states: Vec<_> = nodes.iter().filter_map(|node| node.running()?.state(group)).collect();
+        world.overseer.step(group, &states);
+        for node in nodes.iter() {
+            let receiver = node.running().and_then(|running| running.registry.get(group));
+            if let Some(receiver) = receiver {
+                world.overseer.digest(group, node.replica, receiver.group().machine());
+            }
+        }
+    }
+}
+
+/// Without faults every replica comes to the same, within the time given.
+async fn settle(stage: &Rc<Stage>, world: &World, until_ms: u64) {
+    let mut is_level = false;
+    *stage.is_over.borrow_mut() = true;
+    while world.time.ms() < until_ms && !is_level && world.overseer.violation().is_none() {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        look(stage, world);
+        is_level = level(stage);
+    }
+    if !is_level && world.overseer.violation().is_none() {
+        let stopped: Vec<_> = stage
+            .nodes
+            .borrow()
+            .iter()
+            .filter_map(|node| Some(format!("{}: {}", node.id, node.stopped()?)))
+            .collect();
+        let what = "faults have ended, and the replicas do not come to the same";
+        world.overseer.accuse(Violation::broken("liveness", what).with(stopped));
+    }
+}
+
+fn level(stage: &Stage) -> bool {
+    let nodes = stage.nodes.borrow();
+    (1..=u64::from(stage.swarm.groups)).map(GroupId).all(|group| {
+        let notes: Vec<_> = nodes
+            .iter()
+            .filter_map(|node| Some(node.running()?.registry.get(group)?.group().machine().applied()))
+            .collect();
+        let has_leader =
+            nodes.iter().filter_map(|node| node.running()?.registry.get(group)).any(|receiver| {
+                let standing = receiver.group().standing();
+                standing.is_leader && standing.applied.map(|id| id.index) == standing.last_index
+            });
+        notes.len() == nodes.len() && has_leader && notes.windows(2).all(|two| two[0] == two[1])
+    })
+}
+
+/// The judges of the whole history.
+///
+/// # Errors
+/// The first that objects.
+fn judge(history: &History) -> Result<(), Violation> {
+    check::linearizable::check(history)?;
+    check::append::check(history)?;
+    let accounts =
+        (0..ACCOUNTS_COUNT).map(|n| (Key(ACCOUNT_KEYS + n), i64::try_from(FIRST_MONEY).unwrap_or(0)));
+    check::bank::check(history, &Bank { opening: accounts.collect(), allows_debt: false })
+}

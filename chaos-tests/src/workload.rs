@@ -1,0 +1,278 @@
+//! What clients do in a run: they write, compare and set, append, move money, and read; each asks one thing after the other, and tries
+//! again under the same request number as long as its patience lasts.
+
+use crate::history::{Action, Answer, ClientId, History, Key, Outcome};
+use crate::seed::{Dice, Swarm};
+use crate::world::keys::TENANTS;
+use crate::world::node::Node;
+use crate::world::operations::{ACCOUNTS, Do, LISTS, REGISTERS, Said, elements, number};
+use engine::Stamp;
+use engine::clock::Clock;
+use raft::command::Counts;
+use raft::group::outcome::{NotApplied, NotNow};
+use raft::proposal::Reply;
+use raft::seal::Unsealed;
+use raft::types::GroupId;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Accounts of the bank.
+pub const ACCOUNTS_COUNT: u64 = 5;
+/// What each has at first.
+pub const FIRST_MONEY: u64 = 100;
+/// Keys of accounts and lists begin here, so that they never meet a register's.
+pub const LIST_KEYS: u64 = 1_000_000;
+/// As above.
+pub const ACCOUNT_KEYS: u64 = 2_000_000;
+
+/// What clients and faults share: the nodes, and what clients were told.
+pub struct Stage {
+    /// All nodes.
+    pub nodes: RefCell<Vec<Node>>,
+    /// What was asked and told.
+    pub history: RefCell<History>,
+    /// Whether clients are to stop.
+    pub is_over: RefCell<bool>,
+    /// Its configuration.
+    pub swarm: Swarm,
+    /// Which node was last seen to lead a group.
+    pub hints: RefCell<BTreeMap<GroupId, usize>>,
+}
+
+/// One client.
+pub struct Client {
+    /// Who.
+    pub id: ClientId,
+    /// Its choices.
+    pub dice: Dice,
+    /// Number of its next request.
+    pub next: u64,
+}
+
+/// The group a key is in.
+#[must_use]
+pub fn group_of(swarm: &Swarm, key: u64) -> GroupId {
+    GroupId(1 + key % u64::from(swarm.groups))
+}
+
+/// Where the bank is: all of it in one group.
+#[must_use]
+pub fn bank_group() -> GroupId {
+    GroupId(1)
+}
+
+impl Client {
+    fn choose(&mut self, swarm: &Swarm) -> Action {
+        let key = Key(self.dice.below(swarm.keys));
+        let list = Key(LIST_KEYS + self.dice.below(swarm.keys.min(5)));
+        let value = self.id.0 * 1_000_000 + self.next;
+        match self.dice.below(20) {
+            0..=4 => Action::Write { key, value: if self.dice.is_lucky(100) { None } else { Some(value) } },
+            5..=7 => {
+                let expected = self.dice.is_lucky(300).then(|| self.dice.below(1_000_000));
+                Action::Cas { key, expected, new: Some(value) }
+            }
+            8..=12 => Action::Read { key },
+            13..=14 => Action::Append { key: list, element: value },
+            15 => Action::ReadList { key: list },
+            16..=17 => {
+                let account = |dice: &mut Dice| Key(ACCOUNT_KEYS + dice.below(ACCOUNTS_COUNT));
+                let (from, to) = (account(&mut self.dice), account(&mut self.dice));
+                Action::Transfer { from, to, amount: 1 + self.dice.below(40) }
+            }
+            18 => Action::ReadAll,
+            _ => Action::Read { key },
+        }
+    }
+
+    /// Asks until the run is over.
+    pub async fn work(mut self, stage: Rc<Stage>) {
+        while !*stage.is_over.borrow() {
+            let think = self.dice.below(stage.swarm.think_ms + 1);
+            tokio::time::sleep(Duration::from_millis(think)).await;
+            let action = self.choose(&stage.swarm);
+            self.ask(&stage, action).await;
+        }
+    }
+
+    async fn ask(&mut self, stage: &Rc<Stage>, action: Action) {
+        let now = || tokio::time::Instant::now();
+        let (begin, patience) = (now(), Duration::from_millis(stage.swarm.patience_ms));
+        let at_ms = |stage: &Stage| stage.nodes.borrow()[0].clock.true_ms();
+        let id = stage.history.borrow_mut().invoke(self.id, action.clone(), at_ms(stage));
+        self.next += 1;
+        let outcome = tokio::time::timeout(patience, self.attempt(stage, &action)).await;
+        let outcome = outcome.unwrap_or(if is_read(&action) { Outcome::Failed } else { Outcome::Unknown });
+        debug_assert!(now() >= begin);
+        stage.history.borrow_mut().complete(id, outcome, at_ms(stage));
+    }
+
+    async fn attempt(&mut self, stage: &Rc<Stage>, action: &Action) -> Outcome {
+        if is_read(action) { self.read(stage, action).await } else { self.write(stage, action).await }
+    }
+
+    /// A node to ask: the one that was last seen to lead, or any.
+    fn node(&mut self, stage: &Stage, group: GroupId) -> usize {
+        let count = stage.nodes.borrow().len() as u64;
+        let hint = stage.hints.borrow().get(&group).copied();
+        match hint {
+            Some(hint) if !self.dice.is_lucky(50) => hint,
+            _ => usize::try_from(self.dice.below(count)).unwrap_or(0),
+        }
+    }
+
+    async fn write(&mut self, stage: &Rc<Stage>, action: &Action) -> Outcome {
+        let (key, what) = match *action {
+            Action::Write { key, value } => (key, Do::Write(key.0, value)),
+            Action::Cas { key, expected, new } => (key, Do::Cas(key.0, expected, new)),
+            Action::Append { key, element } => (key, Do::Append(key.0, element)),
+            Action::Transfer { from, to, amount } => (from, Do::Move(from.0, to.0, amount)),
+            _ => return Outcome::Failed,
+        };
+        let group = if key.0 >= ACCOUNT_KEYS { bank_group() } else { group_of(&stage.swarm, key.0) };
+        let mut session = [7; 16];
+        session[8..].copy_from_slice(&self.id.0.to_be_bytes());
+        let valid_until = Stamp::new(stage.nodes.borrow()[0].clock.now_ms() + 600_000, 0);
+        let command = Unsealed {
+            tenant: TENANTS[0],
+            session,
+            number: self.next,
+            valid_until,
+            counts: Counts::default(),
+            body: what.encode(),
+        };
+        // Once it may have been taken, only its own answer says what became of it.
+        loop {
+            let at = self.node(stage, group);
+            let batcher = {
+                let nodes = stage.nodes.borrow();
+                nodes[at].running().and_then(|running| running.batchers.get(&group).cloned())
+            };
+            let Some(batcher) = batcher else {
+                self.pause(stage, group, None).await;
+                continue;
+            };
+            match batcher.submit(command.clone()).await {
+                Ok(answer) => {
+                    stage.hints.borrow_mut().insert(group, at);
+                    return told(action, &answer.reply);
+                }
+                Err(NotApplied::NotLeader { leader }) => {
+                    let leader = leader.map(|(_, seat)| seat.node.0);
+                    self.pause(stage, group, leader).await;
+                }
+                Err(
+                    NotApplied::Transferring { .. }
+                    | NotApplied::RetryLater { .. }
+                    | NotApplied::Unknown { .. },
+                ) => {
+                    self.pause(stage, group, None).await;
+                }
+                Err(NotApplied::Refused { .. }) => return Outcome::Unknown,
+            }
+        }
+    }
+
+    async fn pause(&mut self, stage: &Stage, group: GroupId, leader: Option<u64>) {
+        match leader {
+            Some(node) => {
+                let at = usize::try_from(node - 1).unwrap_or(0);
+                stage.hints.borrow_mut().insert(group, at);
+            }
+            None => {
+                stage.hints.borrow_mut().remove(&group);
+            }
+        }
+        let ms = 5 + self.dice.below(30);
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+
+    async fn read(&mut self, stage: &Rc<Stage>, action: &Action) -> Outcome {
+        let (group, keys) = match *action {
+            Action::Read { key } | Action::ReadList { key } => (group_of(&stage.swarm, key.0), vec![key]),
+            _ => (bank_group(), (0..ACCOUNTS_COUNT).map(|n| Key(ACCOUNT_KEYS + n)).collect()),
+        };
+        loop {
+            let at = self.node(stage, group);
+            let found = {
+                let nodes = stage.nodes.borrow();
+                nodes[at].running().and_then(|running| running.registry.get(group))
+            };
+            let Some(receiver) = found else {
+                self.pause(stage, group, None).await;
+                continue;
+            };
+            let pace = receiver.group().pace();
+            let lease = self.dice.is_lucky(500).then_some(pace.election_max_ms * 8 / 10);
+            match receiver.group().linearize(lease, pace.election_max_ms).await {
+                Ok(_) => {}
+                Err(NotNow::NotLeader { leader }) => {
+                    self.pause(stage, group, leader.map(|(_, seat)| seat.node.0)).await;
+                    continue;
+                }
+                Err(_) => {
+                    self.pause(stage, group, None).await;
+                    continue;
+                }
+            }
+            let tablet = receiver.group().machine().tablet();
+            let Ok(view) = tablet.view(0) else { continue };
+            let (collection, tenant) = match action {
+                Action::Read { .. } => (REGISTERS, TENANTS[0]),
+                Action::ReadList { .. } => (LISTS, TENANTS[0]),
+                _ => (ACCOUNTS, TENANTS[0]),
+            };
+            let mut found = BTreeMap::new();
+            for key in &keys {
+                match view.get(tenant, collection, &key.0.to_be_bytes()) {
+                    Ok(row) => found.insert(*key, row.map(|row| row.value)),
+                    Err(_) => return Outcome::Failed,
+                };
+            }
+            return Outcome::Ok(match action {
+                Action::Read { key } => Answer::Value(found[key].as_ref().and_then(|value| number(value))),
+                Action::ReadList { key } => {
+                    Answer::List(found[key].as_ref().map(|value| elements(value)).unwrap_or_default())
+                }
+                _ => Answer::Balances(
+                    found
+                        .into_iter()
+                        .filter_map(|(key, value)| Some((key, i64::try_from(number(&value?)?).ok()?)))
+                        .collect(),
+                ),
+            });
+        }
+    }
+}
+
+fn is_read(action: &Action) -> bool {
+    matches!(action, Action::Read { .. } | Action::ReadList { .. } | Action::ReadAll)
+}
+
+fn told(action: &Action, reply: &Reply) -> Outcome {
+    let (Reply::Ran(said) | Reply::RanBefore(said)) = reply else {
+        // It did not run now; whether it did before is not known.
+        return Outcome::Unknown;
+    };
+    match (action, Said::decode(said)) {
+        (Action::Cas { .. } | Action::Transfer { .. }, Said::Done) => Outcome::Ok(Answer::Took(true)),
+        (Action::Cas { .. } | Action::Transfer { .. }, Said::Not) => Outcome::Ok(Answer::Took(false)),
+        (_, Said::Done) => Outcome::Ok(Answer::Stored),
+        _ => Outcome::Failed,
+    }
+}
+
+/// The command that gives an account its first money.
+#[must_use]
+pub fn fund(account: u64, clock: &dyn Clock) -> Unsealed {
+    Unsealed {
+        tenant: TENANTS[0],
+        session: [9; 16],
+        number: account,
+        valid_until: Stamp::new(clock.now_ms() + 600_000, 0),
+        counts: Counts::default(),
+        body: Do::Fund(account, FIRST_MONEY).encode(),
+    }
+}

@@ -1,0 +1,180 @@
+//! What a run notes of its nodes while they work, and the judges it asks at once: promises given, entries applied.
+
+use super::diary::Diary;
+use crate::check::Violation;
+use crate::check::digest::Digests;
+use crate::check::ledger::{Ledger, Promise, Recovered, Seat};
+use crate::check::raft::{GroupJudge, Logged, ReplicaState, Terms};
+use bytes::Bytes;
+use engine::ids::NodeId;
+use raft::group::birth::FIRST;
+use raft::log::Log;
+use raft::machine::{AppliedEntry, Feed, Machine};
+use raft::net::envelope::Frame;
+use raft::net::message::Message;
+use raft::net::replica_message::AppendReply;
+use raft::types::{GroupId, LogId, ReplicaId};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use xxhash_rust::xxh3::xxh3_64;
+
+#[derive(Default)]
+struct Notes {
+    ledger: Ledger,
+    groups: BTreeMap<GroupId, GroupJudge>,
+    digests: Digests,
+    violation: Option<Violation>,
+    applied: u64,
+}
+
+/// Sees everything. Clones are the same.
+#[derive(Clone)]
+pub struct Overseer {
+    notes: Arc<Mutex<Notes>>,
+    diary: Diary,
+}
+
+/// What one node's logs hold, read once an entry.
+#[derive(Default)]
+pub struct Known(BTreeMap<(GroupId, u64), Logged>);
+
+impl Overseer {
+    /// It has seen nothing.
+    #[must_use]
+    pub fn new(diary: Diary) -> Self {
+        Self { notes: Arc::default(), diary }
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn judged(&self, verdict: Result<(), Violation>) {
+        if let Err(violation) = verdict {
+            self.diary.note("judge", &violation);
+            self.notes().violation.get_or_insert(violation);
+        }
+    }
+
+    /// Notes what a judge outside says.
+    pub fn accuse(&self, violation: Violation) {
+        self.judged(Err(violation));
+    }
+
+    /// The first promise that was broken.
+    #[must_use]
+    pub fn violation(&self) -> Option<Violation> {
+        self.notes().violation.clone()
+    }
+
+    /// Entries applied, recoveries compared, digests compared.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64, u64) {
+        let notes = self.notes();
+        (notes.applied, notes.ledger.compared(), notes.digests.compared())
+    }
+
+    fn group<T>(&self, group: GroupId, see: impl FnOnce(&mut GroupJudge) -> T) -> T {
+        let mut notes = self.notes();
+        see(notes.groups.entry(group).or_insert_with(|| GroupJudge::new(group, Terms::SomeLeaders)))
+    }
+
+    /// A replica is back, with what its log and its machine hold.
+    pub fn recovered(&self, log: &Log, machine: &Machine, replica: ReplicaId) {
+        let group = machine.group();
+        let Ok(state) = log.state(group) else { return };
+        let (first, end) = log.bounds(group).unwrap_or_default();
+        let held = (first..end).filter_map(|index| Some((index, log.stamped(group, index).ok()??.0)));
+        let applied = machine.applied().applied;
+        let now = Recovered { vote: state.vote, purged: state.purged, log: held.collect(), applied };
+        let verdict = self.notes().ledger.recovered(Seat { group, replica }, &now);
+        self.judged(verdict);
+        self.group(group, |judge| judge.started(replica, applied));
+    }
+
+    /// A frame was answered: what does the answer promise?
+    pub fn answered(&self, log: &Log, before: Option<LogId>, asked: &Bytes, answer: &Bytes) {
+        let (Ok(asked), Ok(answer)) = (Frame::decode(asked), Frame::decode(answer)) else { return };
+        let seat = Seat { group: answer.group, replica: answer.from };
+        match (asked.message, answer.message) {
+            (Message::Vote(request), Message::VoteReply(reply)) if reply.is_granted && !request.is_pre => {
+                self.notes().ledger.promised(seat, Promise::Vote(reply.vote));
+            }
+            (Message::Append(append), Message::AppendReply(AppendReply::Accepted)) => {
+                let matched = append.entries.last().map(|entry| entry.log_id).or(append.prev);
+                let stands = |id: LogId| matches!(log.stamped(seat.group, id.index), Ok(Some((there, _))) if there == id);
+                let mut notes = self.notes();
+                if before.is_some_and(|before| before != FIRST && !stands(before))
+                    && !is_purged(log, seat.group, before)
+                {
+                    notes.ledger.truncated(seat, matched);
+                }
+                if let Some(matched) = matched {
+                    notes.ledger.promised(seat, Promise::Acknowledged(matched));
+                }
+                notes.ledger.promised(seat, Promise::Vote(append.vote));
+            }
+            (Message::SnapshotFinish(_), Message::SnapshotDone(_)) => {}
+            _ => {}
+        }
+    }
+
+    /// What every replica of a group holds now.
+    pub fn step(&self, group: GroupId, states: &[ReplicaState]) {
+        let verdict = self.group(group, |judge| judge.step(states));
+        self.judged(verdict);
+    }
+
+    /// A replica stands at an entry with a digest.
+    pub fn digest(&self, group: GroupId, replica: ReplicaId, machine: &Machine) {
+        let note = machine.applied();
+        let Some(applied) = note.applied else { return };
+        let verdict = self.notes().digests.told(group, replica, applied, &note.digest.bytes());
+        self.judged(verdict);
+    }
+}
+
+fn is_purged(log: &Log, group: GroupId, id: Option<LogId>) -> bool {
+    log.state(group).is_ok_and(|state| state.purged.map(|purged| purged.index) >= id.map(|id| id.index))
+}
+
+impl Known {
+    /// The log of a group as it stands.
+    pub fn log(&mut self, log: &Log, group: GroupId) -> BTreeMap<u64, Logged> {
+        let (first, end) = log.bounds(group).unwrap_or_default();
+        let mut held = BTreeMap::new();
+        for index in first..end {
+            let Ok(Some((log_id, _))) = log.stamped(group, index) else { continue };
+            let known = self.0.get(&(group, index)).copied().filter(|known| known.log_id == log_id);
+            let logged = known.or_else(|| {
+                let entry = log.entries(group, index, index + 1, u64::MAX).ok()?.pop()?;
+                Some(Logged { log_id, payload: xxh3_64(&entry.payload) ^ u64::from(entry.kind) })
+            });
+            if let Some(logged) = logged {
+                self.0.insert((group, index), logged);
+                held.insert(index, logged);
+            }
+        }
+        held
+    }
+}
+
+/// Tells the overseer what one node applies.
+pub struct Watcher {
+    /// Who.
+    pub overseer: Overseer,
+    /// Where.
+    pub node: NodeId,
+    /// As which replica, in every group.
+    pub replica: ReplicaId,
+}
+
+impl Feed for Watcher {
+    fn applied(&self, group: GroupId, entry: &AppliedEntry<'_>) {
+        let hash = xxh3_64(&entry.batch.encode()) ^ entry.last.0;
+        self.overseer.diary.note(self.node, format_args!("{group} applies {} {hash:016x}", entry.log_id));
+        self.overseer.notes().applied += 1;
+        let verdict = self.overseer.group(group, |judge| judge.applied(self.replica, entry.log_id, hash));
+        self.overseer.judged(verdict);
+    }
+}
