@@ -122,12 +122,7 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
     report.trace_hash = world.diary.hash();
     report.simulated_ms = time.ms();
     report.operations = Operations::of(&history);
-    let (applied, recoveries, digests) = world.overseer.counts();
-    for (what, count) in
-        [("entries applied", applied), ("recoveries", recoveries), ("digests compared", digests)]
-    {
-        report.sometimes.insert(what, count);
-    }
+    report.sometimes.extend(world.overseer.counts());
     Outcome { report, violation, timeline: world.diary.timeline(), history }
 }
 

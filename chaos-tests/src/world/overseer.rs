@@ -9,6 +9,7 @@ use bytes::Bytes;
 use engine::ids::NodeId;
 use raft::group::birth::FIRST;
 use raft::log::Log;
+use raft::machine::note::Note;
 use raft::machine::{AppliedEntry, Feed, Machine};
 use raft::net::envelope::Frame;
 use raft::net::message::Message;
@@ -25,6 +26,7 @@ struct Notes {
     digests: Digests,
     violation: Option<Violation>,
     applied: u64,
+    installed: u64,
 }
 
 /// Sees everything. Clones are the same.
@@ -67,11 +69,16 @@ impl Overseer {
         self.notes().violation.clone()
     }
 
-    /// Entries applied, recoveries compared, digests compared.
+    /// What was seen, and how often.
     #[must_use]
-    pub fn counts(&self) -> (u64, u64, u64) {
+    pub fn counts(&self) -> [(&'static str, u64); 4] {
         let notes = self.notes();
-        (notes.applied, notes.ledger.compared(), notes.digests.compared())
+        [
+            ("entries applied", notes.applied),
+            ("snapshots installed", notes.installed),
+            ("recoveries compared", notes.ledger.compared()),
+            ("digests compared", notes.digests.compared()),
+        ]
     }
 
     fn group<T>(&self, group: GroupId, see: impl FnOnce(&mut GroupJudge) -> T) -> T {
@@ -176,5 +183,15 @@ impl Feed for Watcher {
         self.overseer.notes().applied += 1;
         let verdict = self.overseer.group(group, |judge| judge.applied(self.replica, entry.log_id, hash));
         self.overseer.judged(verdict);
+    }
+
+    fn installed(&self, group: GroupId, note: &Note) {
+        let Some(upto) = note.applied else { return };
+        self.overseer.diary.note(self.node, format_args!("{group} installs a snapshot up to {upto}"));
+        self.overseer.notes().installed += 1;
+        let verdict = self.overseer.group(group, |judge| judge.installed(self.replica, upto));
+        self.overseer.judged(verdict);
+        let seat = Seat { group, replica: self.replica };
+        self.overseer.notes().ledger.promised(seat, Promise::Installed(upto));
     }
 }

@@ -61,6 +61,11 @@ pub struct MachineParts {
 pub trait Feed: Send + Sync + 'static {
     /// An entry is applied, with these writes. Must not wait.
     fn applied(&self, group: GroupId, entry: &AppliedEntry<'_>);
+
+    /// A snapshot took the place of all that was: what was applied between is not heard of here. Must not wait.
+    fn installed(&self, group: GroupId, note: &Note) {
+        let _ = (group, note);
+    }
 }
 
 /// An entry that is applied.
@@ -249,9 +254,10 @@ impl Machine {
         tablet.set_log_durable(tablet.durable().index);
         let old = {
             let mut current = self.tablet.write().unwrap_or_else(PoisonError::into_inner);
-            *lock(&self.note) = note;
+            *lock(&self.note) = note.clone();
             std::mem::replace(&mut *current, tablet)
         };
+        self.parts.feed.installed(self.group, &note);
         // From here on the new one counts, also after a crash: of two tablets of a group, the one that is further.
         self.parts.pool.drop_tablet(old.id())?;
         self.note_durable()?;
