@@ -123,7 +123,7 @@ impl Dice {
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -133,7 +133,7 @@ impl Dice {
 
     /// A number below `end`; 0 if `end` is 0.
     pub fn below(&mut self, end: u64) -> u64 {
-        let wide = u128::from(self.next()) * u128::from(end);
+        let wide = u128::from(self.number()) * u128::from(end);
         (wide >> 64) as u64
     }
 
@@ -228,14 +228,14 @@ mod tests {
         // From the reference implementation with state 0: a change of the dice makes old seeds other runs.
         let mut dice = Dice(0);
         let wanted = [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f];
-        assert_eq!([dice.next(), dice.next(), dice.next()], wanted);
+        assert_eq!([dice.number(), dice.number(), dice.number()], wanted);
     }
 
     #[test]
     fn a_seed_draws_the_same_swarm_and_two_purposes_do_not_share_dice() {
         assert_eq!(Swarm::draw(Seed(7)), Swarm::draw(Seed(7)));
         assert_ne!(Swarm::draw(Seed(7)), Swarm { seed: Seed(7), ..Swarm::draw(Seed(8)) });
-        assert_ne!(Dice::new(Seed(7), "network").next(), Dice::new(Seed(7), "clients").next());
+        assert_ne!(Dice::new(Seed(7), "network").number(), Dice::new(Seed(7), "clients").number());
     }
 
     #[test]

@@ -215,8 +215,10 @@ const BREAKS: [(Break, &str); 12] = [
     ),
     (
         |states| {
-            let leader = find(states, |state| state.is_leader).map(|state| state.vote);
-            let other = find(states, |state| !state.is_leader);
+            let leaders = states.iter().filter(|state| state.is_leader).map(|state| state.vote);
+            let leader = leaders.max_by_key(|vote| (vote.term, vote.replica));
+            let rank = |vote: Option<Vote>| vote.map(|vote| (vote.term, vote.replica));
+            let other = find(states, |state| !state.is_leader && rank(Some(state.vote)) <= rank(leader));
             leader.zip(other).map(|(vote, state)| (state.is_leader, state.vote) = (true, vote)).is_some()
         },
         "leads without the votes",
@@ -377,6 +379,28 @@ fn a_leader_may_lack_what_was_committed_after_its_time() {
     // Of term 2, cut off: the entry of term 1 was committed in term 3.
     assert_eq!(GroupJudge::new(GroupId(1), Terms::OneLeader).step(&[lead(2), has.clone()]), Ok(()));
     assert!(GroupJudge::new(GroupId(1), Terms::OneLeader).step(&[lead(4), has]).is_err());
+}
+
+#[test]
+fn who_learns_late_does_not_make_an_entry_younger() {
+    let id = entry(1, 0);
+    let knows = |replica, term| ReplicaState {
+        replica: ReplicaId(replica),
+        vote: Vote { term, replica: ReplicaId(9), is_committed: false },
+        log: [(0, Logged { log_id: id, payload: 1 })].into(),
+        committed: Some(id),
+        ..ReplicaState::default()
+    };
+    let leader = ReplicaState {
+        replica: ReplicaId(5),
+        vote: Vote { term: 4, replica: ReplicaId(5), is_committed: true },
+        is_leader: true,
+        ..ReplicaState::default()
+    };
+    // Seen first by one who has heard of term 7 already, then by one of term 3: so it was committed in term 3 or before.
+    let mut judge = GroupJudge::new(GroupId(1), Terms::OneLeader);
+    assert_eq!(judge.step(&[knows(1, 7), leader.clone()]), Ok(()));
+    assert!(judge.step(&[knows(2, 3), leader]).is_err());
 }
 
 #[test]
