@@ -1,12 +1,16 @@
 //! The judge of registers against histories that are linearizable by construction, and against a judge that tries every order.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod model;
 
+use chaos_tests::check::Violation;
 use chaos_tests::check::linearizable::check;
 use chaos_tests::history::{Action, Answer, ClientId, History, Key, Operation, Outcome};
 use chaos_tests::seed::{Dice, Seed};
 use model::{Kind, Shape, changed};
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 const SHAPE: Shape =
     Shape { kind: Kind::Registers, operations: 300, clients: 5, keys: 3, unknown_permille: 50, values: 4 };
@@ -143,4 +147,152 @@ fn what_is_asked_too_much_at_once_is_undecided_and_not_good() {
     ids.into_iter().for_each(|id| history.complete(id, Outcome::Ok(Answer::Stored), 1));
     let violation = check(&history).expect_err("there are not enough bits");
     assert!(!violation.is_broken(), "{violation}");
+}
+
+const K: Key = Key(4);
+
+/// Events in their order: `(name, Some(action))` asks, `(name, None)` is answered with what the table of outcomes says.
+fn judged(events: &[(&str, Option<Action>)], outcomes: &[(&str, Outcome)]) -> Result<(), Violation> {
+    let (mut history, mut ids) = (History::default(), BTreeMap::new());
+    for (at, (name, action)) in events.iter().enumerate() {
+        match action {
+            Some(action) => {
+                ids.insert(*name, history.invoke(ClientId(ids.len() as u64), action.clone(), at as u64));
+            }
+            None => {
+                let (_, outcome) = outcomes.iter().find(|(of, _)| of == name).unwrap();
+                history.complete(ids[name], outcome.clone(), at as u64);
+            }
+        }
+    }
+    check(&history)
+}
+
+fn read() -> Option<Action> {
+    Some(Action::Read { key: K })
+}
+
+fn write(value: u64) -> Option<Action> {
+    Some(Action::Write { key: K, value: Some(value) })
+}
+
+fn cas(expected: u64, new: u64) -> Option<Action> {
+    Some(Action::Cas { key: K, expected: Some(expected), new: Some(new) })
+}
+
+fn saw(value: u64) -> Outcome {
+    Outcome::Ok(Answer::Value(Some(value)))
+}
+
+const STORED: Outcome = Outcome::Ok(Answer::Stored);
+const TOOK: Outcome = Outcome::Ok(Answer::Took(true));
+const DID_NOT: Outcome = Outcome::Ok(Answer::Took(false));
+
+#[test]
+fn an_old_value_after_an_acknowledged_write_is_refused_and_told_in_full() {
+    let events = [
+        ("w1", write(1)),
+        ("w1", None),
+        ("r0", read()),
+        ("r0", None),
+        ("w2", write(2)),
+        ("r1", read()),
+        ("r1", None),
+        ("w2", None),
+        ("r2", read()),
+        ("r2", None),
+    ];
+    let outcomes = |last| [("w1", STORED), ("w2", STORED), ("r0", saw(1)), ("r1", saw(1)), ("r2", saw(last))];
+    assert_eq!(judged(&events, &outcomes(2)), Ok(()));
+    let violation = judged(&events, &outcomes(1)).unwrap_err();
+    let wanted = "linearizable: k4: no order of the requests explains the answer to `read k4: 1`\n  \
+        at the last quiet point k4 is 2; then\n         8 - 9        ms  client 4   read k4: 1";
+    assert_eq!(violation.to_string(), wanted);
+}
+
+#[test]
+fn readers_at_once_may_not_see_a_write_and_then_not() {
+    let events = [("w", write(1)), ("r1", read()), ("r1", None), ("r2", read()), ("r2", None), ("w", None)];
+    let outcomes = |second| [("w", STORED), ("r1", saw(1)), ("r2", second)];
+    assert_eq!(judged(&events, &outcomes(saw(1))), Ok(()));
+    let violation = judged(&events, &outcomes(Outcome::Ok(Answer::Value(None)))).unwrap_err();
+    assert!(violation.to_string().contains("at the last quiet point k4 is -; then"), "{violation}");
+    assert_eq!(violation.lines.len(), 4, "all three requests matter: {violation}");
+}
+
+#[test]
+fn an_unknown_write_happens_late_or_never_and_once() {
+    let events = [
+        ("u", write(1)),
+        ("u", None),
+        ("w", write(2)),
+        ("w", None),
+        ("r1", read()),
+        ("r1", None),
+        ("r2", read()),
+        ("r2", None),
+        ("v", write(3)),
+        ("v", None),
+        ("r3", read()),
+        ("r3", None),
+    ];
+    let table = [
+        ([2, 2, 3], true),
+        ([2, 1, 3], true),
+        ([1, 1, 3], true),
+        ([2, 2, 1], true),
+        ([1, 2, 3], false),
+        ([1, 1, 1], false),
+    ];
+    for ([r1, r2, r3], is_good) in table {
+        let outcomes = [
+            ("u", Outcome::Unknown),
+            ("w", STORED),
+            ("v", STORED),
+            ("r1", saw(r1)),
+            ("r2", saw(r2)),
+            ("r3", saw(r3)),
+        ];
+        assert_eq!(judged(&events, &outcomes).is_ok(), is_good, "{r1} {r2} {r3}");
+    }
+    let outcomes = [
+        ("u", Outcome::Failed),
+        ("w", STORED),
+        ("v", STORED),
+        ("r1", saw(1)),
+        ("r2", saw(1)),
+        ("r3", saw(3)),
+    ];
+    assert!(judged(&events, &outcomes).is_err(), "what failed is never seen");
+}
+
+#[test]
+fn unknown_swaps_may_stand_in_a_chain() {
+    let events = [
+        ("w", write(1)),
+        ("w", None),
+        ("a", cas(2, 3)),
+        ("b", cas(1, 2)),
+        ("r", read()),
+        ("r", None),
+        ("c", cas(3, 4)),
+        ("c", None),
+    ];
+    for (seen, told, is_good) in
+        [(3, TOOK, true), (2, TOOK, true), (1, TOOK, true), (1, DID_NOT, true), (4, DID_NOT, false)]
+    {
+        assert_eq!(
+            judged(&events, &[("w", STORED), ("r", saw(seen)), ("c", told)]).is_ok(),
+            is_good,
+            "{seen}"
+        );
+    }
+}
+
+#[test]
+fn two_swaps_of_one_value_do_not_both_take() {
+    let events = [("w", write(1)), ("w", None), ("a", cas(1, 2)), ("b", cas(1, 3)), ("a", None), ("b", None)];
+    assert_eq!(judged(&events, &[("w", STORED), ("a", TOOK), ("b", DID_NOT)]), Ok(()));
+    assert!(judged(&events, &[("w", STORED), ("a", TOOK), ("b", TOOK)]).is_err());
+    assert!(judged(&events, &[("w", STORED), ("a", DID_NOT), ("b", DID_NOT)]).is_err());
 }
