@@ -199,7 +199,8 @@ mod tests {
     fn a_batch_names_what_no_run_has_seen() {
         let mut batch = Batch::default();
         batch.add(&report(1));
-        batch.add(&report(2));
+        batch.add(&Report { operations: Operations { ok: 5, failed: 3, unknown: 1 }, ..report(2) });
+        assert_eq!(batch.operations, Operations { ok: 5, failed: 3, unknown: 1 });
         assert_eq!((batch.runs, batch.simulated_ms, batch.faults[&Fault::Cut]), (2, 120_000, 4));
         assert_eq!(batch.unseen(&["torn tail", "old disk"]), BTreeSet::from(["old disk"]));
         assert!(batch.to_string().contains("torn tail 2"), "{batch}");
