@@ -18,3 +18,7 @@ pub const CHECKPOINT_STREAM_VERSION: u16 = 1;
 pub const LOG_SEGMENT: [u8; 4] = *b"DPLS";
 /// Version of [`LOG_SEGMENT`].
 pub const LOG_SEGMENT_VERSION: u16 = 1;
+/// Frames between peers.
+pub const PEER_FRAME: [u8; 4] = *b"DPPF";
+/// Version of [`PEER_FRAME`].
+pub const PEER_FRAME_VERSION: u16 = 1;

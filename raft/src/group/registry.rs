@@ -3,7 +3,8 @@
 use crate::log::Log;
 use crate::net::envelope::Frame;
 use crate::net::inbound::Receiver;
-use crate::net::message::{Message, Refusal};
+use crate::net::message::Message;
+use crate::net::refusal::Refusal;
 use crate::types::{GroupId, ReplicaId};
 use bytes::Bytes;
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! What a peer sent, brought to the replica it is for; and the answer.
 
-use super::message::{Message, Refusal};
+use super::message::Message;
+use super::refusal::Refusal;
 use super::replica_message::{
     Append, AppendReply, ReadIndexReply, Transfer, TransferReply, VoteReply, VoteRequest,
 };

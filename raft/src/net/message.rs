@@ -3,6 +3,7 @@
 //! Format: peer_message, `docs/formats/peer_message.md`.
 
 use super::body::{Body, append_count, append_u64, append_vote, malformed};
+use super::refusal::Refusal;
 use super::replica_message::{
     Append, AppendReply, Heartbeat, HeartbeatReply, ReadIndex, ReadIndexReply, Transfer, TransferReply,
     VoteReply, VoteRequest,
@@ -13,30 +14,6 @@ use super::snapshot_message::{
 use crate::limits;
 use bytes::Bytes;
 use engine::error::Damage;
-use std::fmt;
-
-/// Why a message was not even looked at. The numbers are for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Refusal {
-    /// The frame's tag is of no generation of this cluster.
-    OtherCluster = 1,
-    /// The cluster has forked: one of the two nodes is of an earlier generation.
-    OtherGeneration = 2,
-    /// The group has no replica here.
-    NoSuchGroup = 3,
-    /// Another replica of the group lives here.
-    OtherReplica = 4,
-    /// The node or the group is starting.
-    NotReady = 5,
-    /// The replica waits for a decision of an operator.
-    Parked = 6,
-    /// More waits here than may.
-    Overloaded = 7,
-    /// The bytes were not what the format allows.
-    Malformed = 8,
-    /// The replica has failed, or is shut down.
-    Stopped = 9,
-}
 
 /// What one peer says to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,51 +154,278 @@ fn list<'a, T>(
     (0..body.count(limits::HEARTBEATS_MAX)?).map(|_| read(body)).collect()
 }
 
-impl Refusal {
-    /// Every one there is.
-    pub const ALL: [Self; 9] = [
-        Self::OtherCluster,
-        Self::OtherGeneration,
-        Self::NoSuchGroup,
-        Self::OtherReplica,
-        Self::NotReady,
-        Self::Parked,
-        Self::Overloaded,
-        Self::Malformed,
-        Self::Stopped,
-    ];
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::log::Entry;
+    use crate::log::record::INDEX_MAX;
+    use crate::payload::tests::some_membership;
+    use crate::types::{GroupId, LogId, ReplicaId, Vote};
+    use engine::Stamp;
+    use engine::error::Nature;
+    use engine::ids::TableId;
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
 
-    /// Its number.
-    #[must_use]
-    pub fn number(self) -> u8 {
-        self as u8
-    }
-
-    /// The one with this number.
-    #[must_use]
-    pub fn from_number(number: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|refusal| refusal.number() == number)
-    }
-
-    pub(super) fn read(number: u8) -> Result<Self, Damage> {
-        Self::from_number(number).ok_or_else(|| malformed("an unknown refusal"))
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::OtherCluster => "the peer belongs to another cluster; correct its address",
-            Self::OtherGeneration => {
-                "the peer is of another generation of the cluster; wipe the node of the lower one and let it join anew"
-            }
-            Self::NoSuchGroup => "no replica of the group lives there; look up where its replicas are",
-            Self::OtherReplica => "another replica of the group lives there; look up its id again",
-            Self::NotReady => "the peer is starting; try again later",
-            Self::Parked => "the replica is parked; an operator must decide how it goes on",
-            Self::Overloaded => "too much waits at the peer; try again later, and send less",
-            Self::Malformed => "the peer cannot read what was sent; compare the builds of both nodes",
-            Self::Stopped => "the replica has stopped; look at its node",
+    fn some_id() -> impl Strategy<Value = LogId> {
+        let index = prop_oneof![0..=INDEX_MAX, Just(INDEX_MAX), 0..9_u64];
+        (any::<u64>(), any::<u64>(), index).prop_map(|(term, replica, index)| LogId {
+            term,
+            replica: ReplicaId(replica),
+            index,
         })
+    }
+
+    fn some_vote() -> impl Strategy<Value = Vote> {
+        (any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(term, replica, is_committed)| Vote {
+            term,
+            replica: ReplicaId(replica),
+            is_committed,
+        })
+    }
+
+    fn some_bytes() -> impl Strategy<Value = Bytes> {
+        vec(any::<u8>(), 0..100).prop_map(Bytes::from)
+    }
+
+    /// Any entries, with the one before them.
+    fn some_append() -> impl Strategy<Value = Append> {
+        let ids = (some_vote(), option::of(some_id()), option::of(some_id()));
+        let entries = vec((some_id(), any::<u8>(), any::<u64>(), some_bytes()), 0..4);
+        (ids, entries).prop_map(|((vote, prev, commit), entries)| {
+            let first = prev.map_or(0, |prev| prev.index + 1);
+            let room = usize::try_from(INDEX_MAX.saturating_add(1).saturating_sub(first)).unwrap_or(4);
+            let numbered = (first..=INDEX_MAX).zip(entries).take(room);
+            let entries = numbered.map(|(index, (id, kind, stamp, payload))| Entry {
+                log_id: LogId { index, ..id },
+                kind,
+                stamp,
+                payload,
+            });
+            Append { vote, prev, entries: entries.collect(), commit }
+        })
+    }
+
+    fn some_append_reply() -> impl Strategy<Value = AppendReply> {
+        prop_oneof![
+            Just(AppendReply::Accepted),
+            option::of(some_id()).prop_map(AppendReply::Partly),
+            Just(AppendReply::Conflict),
+            some_vote().prop_map(AppendReply::HigherVote),
+        ]
+    }
+
+    fn some_refusal() -> impl Strategy<Value = Refusal> {
+        (0..Refusal::ALL.len()).prop_map(|n| Refusal::ALL[n])
+    }
+
+    fn of_a_vote() -> impl Strategy<Value = Message> {
+        (some_vote(), option::of(some_id()), any::<[bool; 3]>()).prop_map(|(vote, last, [reply, a, b])| {
+            match reply {
+                true => Message::VoteReply(VoteReply { vote, last, is_granted: a }),
+                false => Message::Vote(VoteRequest { vote, last, is_transfer: a, is_pre: b }),
+            }
+        })
+    }
+
+    fn of_a_leader() -> impl Strategy<Value = Message> {
+        let id = || option::of(some_id());
+        prop_oneof![
+            (some_vote(), any::<u64>(), id()).prop_map(|(from, to, last)| Message::Transfer(Transfer {
+                from,
+                to: ReplicaId(to),
+                last
+            })),
+            Just(Message::TransferReply(TransferReply::Accepted)),
+            (some_vote(), some_vote()).prop_map(|(expected, actual)| Message::TransferReply(
+                TransferReply::VoteChanged { expected, actual }
+            )),
+            (id(), id()).prop_map(|(expected, actual)| Message::TransferReply(TransferReply::NotFlushed {
+                expected,
+                actual
+            })),
+            Just(Message::ReadIndex(ReadIndex {})),
+            some_id().prop_map(|id| Message::ReadIndexReply(ReadIndexReply::Read(id))),
+            option::of(any::<u64>())
+                .prop_map(|leader| Message::ReadIndexReply(ReadIndexReply::NotLeader(leader.map(ReplicaId)))),
+            any::<u64>().prop_map(|ms| Message::ReadIndexReply(ReadIndexReply::RetryLater(ms))),
+        ]
+    }
+
+    fn of_a_snapshot() -> impl Strategy<Value = Message> {
+        let id = || option::of(some_id());
+        let file = || any::<[u8; 16]>().prop_map(TableId);
+        prop_oneof![
+            (some_vote(), id(), any::<u64>(), id(), some_membership(), some_bytes()).prop_map(
+                |(vote, last, stamp, membership_at, membership, listing)| {
+                    let stamp = Stamp(stamp);
+                    let offer = SnapshotOffer { vote, last, stamp, membership_at, membership, listing };
+                    Message::SnapshotOffer(offer)
+                }
+            ),
+            (any::<u64>(), vec((file(), any::<u64>()), 0..5))
+                .prop_map(|(transfer, files)| Message::SnapshotWants(SnapshotWants { transfer, files })),
+            (any::<u64>(), file(), any::<u32>(), some_bytes()).prop_map(|(transfer, file, at, bytes)| {
+                Message::SnapshotPiece(SnapshotPiece::of(transfer, file, u64::from(at), bytes))
+            }),
+            Just(Message::PieceReply(PieceReply::Taken)),
+            any::<u64>().prop_map(|at| Message::PieceReply(PieceReply::NotWanted { at })),
+            any::<u64>().prop_map(|transfer| Message::SnapshotFinish(SnapshotFinish { transfer })),
+            some_vote().prop_map(|vote| Message::SnapshotDone(SnapshotDone { vote })),
+        ]
+    }
+
+    fn of_many_groups() -> impl Strategy<Value = Message> {
+        let heartbeat = (any::<[u64; 3]>(), some_append()).prop_map(|([group, from, to], append)| {
+            let append = Append { entries: vec![], ..append };
+            Heartbeat { group: GroupId(group), from: ReplicaId(from), to: ReplicaId(to), append }
+        });
+        let reply = prop_oneof![some_append_reply().prop_map(Ok), some_refusal().prop_map(Err)];
+        let reply =
+            (any::<u64>(), reply).prop_map(|(group, reply)| HeartbeatReply { group: GroupId(group), reply });
+        prop_oneof![
+            vec(heartbeat, 0..4).prop_map(Message::Heartbeats),
+            vec(reply, 0..4).prop_map(Message::HeartbeatReplies),
+        ]
+    }
+
+    /// Any message.
+    pub(crate) fn some_message() -> impl Strategy<Value = Message> {
+        prop_oneof![
+            of_a_vote(),
+            some_append().prop_map(Message::Append),
+            some_append_reply().prop_map(Message::AppendReply),
+            of_a_leader(),
+            of_a_snapshot(),
+            of_many_groups(),
+            some_refusal().prop_map(Message::Refused),
+        ]
+    }
+
+    fn body(message: &Message) -> Vec<u8> {
+        let mut out = Vec::new();
+        message.append_body(&mut out);
+        out
+    }
+
+    fn refused(kind: u8, bytes: Vec<u8>) -> &'static str {
+        Message::decode(kind, &Bytes::from(bytes)).unwrap_err().detail
+    }
+
+    proptest! {
+        #[test]
+        fn a_message_comes_back_and_no_part_of_it_does(message in some_message(), cut in any::<proptest::sample::Index>()) {
+            let mut bytes = body(&message);
+            let whole = Bytes::from(bytes.clone());
+            prop_assert_eq!(Message::decode(message.kind(), &whole).unwrap(), message.clone());
+            if !whole.is_empty() {
+                prop_assert!(Message::decode(message.kind(), &whole.slice(..cut.index(whole.len()))).is_err());
+            }
+            bytes.push(0);
+            prop_assert_eq!(refused(message.kind(), bytes), "bytes after the end");
+        }
+
+        #[test]
+        fn whatever_bytes_stand_there_what_they_say_has_only_these_bytes(kind in any::<u8>(), bytes in vec(0..4_u8, 0..200)) {
+            if let Ok(message) = Message::decode(kind, &Bytes::from(bytes.clone())) {
+                prop_assert_eq!((message.kind(), body(&message)), (kind, bytes));
+            }
+        }
+    }
+
+    fn entry(index: u64, payload: Bytes) -> Entry {
+        Entry { log_id: LogId { term: 1, replica: ReplicaId(1), index }, kind: 1, stamp: 7, payload }
+    }
+
+    fn append(entries: Vec<Entry>) -> Message {
+        Message::Append(Append { entries, ..Append::default() })
+    }
+
+    #[test]
+    fn kinds_that_nobody_knows_are_refused() {
+        for kind in [0, 18, 255] {
+            assert_eq!(refused(kind, vec![]), "a message of an unknown kind");
+        }
+    }
+
+    #[test]
+    fn payloads_share_the_memory_of_what_was_received() {
+        let whole = Bytes::from(body(&append(vec![entry(0, Bytes::from_static(b"sealed bytes"))])));
+        let Ok(Message::Append(read)) = Message::decode(3, &whole) else { panic!("it is an append") };
+        assert!(whole.as_ptr_range().contains(&read.entries[0].payload.as_ptr()));
+    }
+
+    #[test]
+    fn counts_and_lengths_that_lie_are_refused_before_room_is_made_for_them() {
+        // Of an append, the count of entries stands at 67, the length of the first payload at 104.
+        let clean = body(&append(vec![entry(0, Bytes::from_static(b"abc"))]));
+        let with = |at: usize, number: u32| {
+            let mut bytes = clean.clone();
+            bytes[at..at + 4].copy_from_slice(&number.to_be_bytes());
+            refused(3, bytes)
+        };
+        assert_eq!(with(67, 2), "the bytes end early");
+        assert_eq!(with(67, 0), "bytes after the end");
+        assert_eq!(with(67, limits::APPEND_ENTRIES_MAX as u32 + 1), "a count over its limit");
+        assert_eq!(with(104, 4), "the bytes end early");
+        assert_eq!(with(104, 2), "bytes after the end");
+        assert_eq!(with(104, limits::ENTRY_BYTES_MAX as u32 + 1), "a length over its limit");
+        assert_eq!(with(104, u32::MAX), "a length over its limit");
+        let over = |max: usize| (max as u32 + 1).to_be_bytes();
+        for kind in [15, 16] {
+            assert_eq!(refused(kind, over(limits::HEARTBEATS_MAX).to_vec()), "a count over its limit");
+        }
+        let transfer = [0; 8];
+        let wants = [&transfer[..], &over(limits::SNAPSHOT_FILES_MAX)].concat();
+        assert_eq!(refused(10, wants), "a count over its limit");
+        let piece = [&[0; 8 + 16 + 8 + 4][..], &over(limits::SNAPSHOT_PIECE_BYTES)].concat();
+        assert_eq!(refused(11, piece), "a length over its limit");
+        let mut offer =
+            body(&Message::SnapshotOffer(SnapshotOffer { vote: Vote::default(), ..Default::default() }));
+        let length_at = offer.len() - 4;
+        offer[length_at..].copy_from_slice(&over(limits::SNAPSHOT_LISTING_BYTES_MAX));
+        assert_eq!(refused(9, offer), "a length over its limit");
+    }
+
+    #[test]
+    fn entries_follow_the_one_before_them_without_gap() {
+        for indexes in [[0, 2], [1, 2], [1, 0], [0, 0]] {
+            let entries = indexes.map(|index| entry(index, Bytes::new())).to_vec();
+            assert_eq!(refused(3, body(&append(entries))), "entries with a gap", "{indexes:?}");
+        }
+        let last = LogId { index: INDEX_MAX, ..LogId::default() };
+        let behind_the_last =
+            Append { prev: Some(last), entries: vec![entry(INDEX_MAX, Bytes::new())], ..Append::default() };
+        assert_eq!(refused(3, body(&Message::Append(behind_the_last))), "entries with a gap");
+    }
+
+    #[test]
+    fn a_piece_has_the_checksum_of_its_bytes_and_lies_inside_a_file() {
+        let piece = SnapshotPiece::of(1, TableId([2; 16]), 3, Bytes::from_static(b"sealed bytes"));
+        let bad = SnapshotPiece { crc32: piece.crc32 ^ 1, ..piece.clone() };
+        let found = Message::decode(11, &Bytes::from(body(&Message::SnapshotPiece(bad)))).unwrap_err();
+        assert_eq!((found.nature, found.detail), (Nature::Rot, "checksum of a piece"));
+        let behind = SnapshotPiece { at: u64::MAX - 3, ..piece };
+        assert_eq!(
+            refused(11, body(&Message::SnapshotPiece(behind))),
+            "a piece behind the end of every file"
+        );
+    }
+
+    #[test]
+    fn nothing_is_written_that_a_peer_would_refuse() {
+        let too_many = (0..=limits::APPEND_ENTRIES_MAX as u64).map(|index| entry(index, Bytes::new()));
+        let with_entries = Append { entries: vec![entry(0, Bytes::new())], ..Append::default() };
+        let piece = Bytes::from(vec![0; limits::SNAPSHOT_PIECE_BYTES + 1]);
+        let messages = [
+            append(too_many.collect()),
+            Message::Heartbeats(vec![Heartbeat { append: with_entries, ..Heartbeat::default() }]),
+            Message::Heartbeats(vec![Heartbeat::default(); limits::HEARTBEATS_MAX + 1]),
+            Message::SnapshotPiece(SnapshotPiece::of(0, TableId::default(), 0, piece)),
+        ];
+        for message in messages {
+            assert!(std::panic::catch_unwind(|| body(&message)).is_err(), "kind {}", message.kind());
+        }
     }
 }

@@ -5,7 +5,7 @@ use super::body::{
     Body, append_bytes, append_count, append_log_id, append_maybe_log_id, append_maybe_replica, append_u64,
     append_vote, malformed,
 };
-use super::message::Refusal;
+use super::refusal::Refusal;
 use crate::limits;
 use crate::log::Entry;
 use crate::types::{GroupId, LogId, ReplicaId, Vote};
