@@ -19,22 +19,10 @@ use raft::log::segment::{Header, LogName};
 use raft::log::tail::{self, Segment};
 use raft::log::{Entry, GroupState, Mark};
 use raft::types::{GroupId, ReplicaId, Vote};
-use rig::{CLUSTER, NODE, id, sealer};
-use std::path::PathBuf;
+use rig::{CLUSTER, NODE, id, sealer, stored};
 
 const SALT: Salt = [7; 16];
 const G: GroupId = GroupId(0x1234);
-
-fn stored(name: &str, make: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1").join(name);
-    #[expect(clippy::disallowed_methods, reason = "the person who adds a format asks for its fixture")]
-    let is_asked = std::env::var("DEWPOND_WRITE_FIXTURES").is_ok();
-    if is_asked && !path.exists() {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, make()).unwrap();
-    }
-    std::fs::read(path).unwrap()
-}
 
 fn records() -> Vec<Record> {
     let vote = |is_committed| Vote { term: 5, replica: ReplicaId(3), is_committed };

@@ -175,13 +175,13 @@ impl Append {
 
     pub(super) fn read(body: &mut Body<'_>) -> Result<Self, Damage> {
         let mut append = Self::read_head(body)?;
-        let mut index = append.prev.map_or(0, |prev| prev.index + 1);
-        for _ in 0..body.count(limits::APPEND_ENTRIES_MAX)? {
+        let first = append.prev.map_or(0, |prev| prev.index + 1);
+        let count = body.count(limits::APPEND_ENTRIES_MAX)?;
+        for index in (first..=u64::MAX).take(count) {
             let entry = read_entry(body)?;
             if entry.log_id.index != index {
                 return Err(malformed("entries with a gap"));
             }
-            index += 1;
             append.entries.push(entry);
         }
         Ok(append)

@@ -5,8 +5,11 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod gate_state;
+mod entry_payload;
 mod log_record;
 mod log_segment;
+mod peer_frame;
+mod peer_message;
 #[path = "../rig/mod.rs"]
 mod rig;
 
@@ -77,4 +80,19 @@ fn log_record() {
 #[test]
 fn log_segment() {
     log_segment::run();
+}
+
+#[test]
+fn entry_payload() {
+    entry_payload::run();
+}
+
+#[test]
+fn peer_frame() {
+    peer_frame::run();
+}
+
+#[test]
+fn peer_message() {
+    peer_message::run();
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+use bytes::Bytes;
 use engine::disk::SimDisk;
 use engine::entropy::{Entropy, Seeded};
 use engine::ids::{ClusterId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
@@ -9,6 +10,7 @@ use engine::sealed::{Keyring, Sealer, SecretKey};
 use raft::log::{Done, Entry, Log, LogConfig, LogParts};
 use raft::types::{GroupId, LogId, ReplicaId};
 use std::cell::Cell;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -120,4 +122,33 @@ pub fn seeds(default_cases: u64) -> impl Iterator<Item = u64> {
     let cases: u64 = number("DEWPOND_CASES").unwrap_or(default_cases);
     println!("seeds {first}..{}", first.wrapping_add(cases));
     (0..cases).map(move |n| first.wrapping_add(n))
+}
+
+/// The fixture `name`; made first if it is not there and the person who adds a format asks for it.
+pub fn stored(name: &str, make: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1").join(name);
+    #[expect(clippy::disallowed_methods, reason = "the person who adds a format asks for its fixture")]
+    let is_asked = std::env::var("DEWPOND_WRITE_FIXTURES").is_ok();
+    if is_asked && !path.exists() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, make()).unwrap();
+    }
+    std::fs::read(path).unwrap()
+}
+
+/// Items as one list: of each its length, u32 big-endian, then its bytes.
+pub fn listed(items: &[Vec<u8>]) -> Vec<u8> {
+    let with_length = |item: &Vec<u8>| [&u32::try_from(item.len()).unwrap().to_be_bytes()[..], item].concat();
+    items.iter().flat_map(with_length).collect()
+}
+
+/// The items of such a list.
+pub fn items(list: &[u8]) -> Vec<Bytes> {
+    let (mut rest, mut items) = (list, Vec::new());
+    while let Some((length, more)) = rest.split_first_chunk::<4>() {
+        let (item, more) = more.split_at(u32::from_be_bytes(*length) as usize);
+        items.push(Bytes::copy_from_slice(item));
+        rest = more;
+    }
+    items
 }
