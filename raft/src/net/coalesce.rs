@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(coalesce.push(100, heartbeat(most)).unwrap().message, 1);
         assert_eq!(groups(coalesce.due(100)).unwrap().1.len() as u64, most);
         assert_eq!(coalesce.due(100), None);
-        let taken = (0..).take_while(|_| coalesce.push(100, heartbeat(most)).is_some()).count();
+        let taken = (0..100).take_while(|_| coalesce.push(100, heartbeat(most)).is_some()).count();
         assert_eq!(taken, limits::HEARTBEAT_MESSAGES_MAX - 1, "one waits already");
         assert_eq!(coalesce.push(100, heartbeat(7)).unwrap().message, 32, "the last message still has room");
         assert!(coalesce.due(100).is_some() && coalesce.push(100, heartbeat(most)).is_some());
