@@ -128,3 +128,32 @@ pub(super) fn append_vote(out: &mut Vec<u8>, vote: Vote) {
     append_u64(out, vote.term);
     append_u64(out, vote.replica.0);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::message::Message;
+
+    #[test]
+    fn what_is_none_says_nothing_and_behind_every_index_is_another() {
+        let read = |bytes: &[u8]| Body::new(&Bytes::copy_from_slice(bytes)).maybe_log_id();
+        let with = |is_there: u8, index: u64| [&[is_there][..], &[0; 16], &index.to_be_bytes()].concat();
+        assert_eq!(read(&with(0, 0)), Ok(None));
+        assert_eq!(read(&with(1, 0)), Ok(Some(LogId::default())));
+        assert_eq!(read(&with(0, 1)), Err(malformed("a log id that is none, and says something")));
+        assert_eq!(read(&with(2, 0)), Err(malformed("neither yes nor no")));
+        assert_eq!(read(&with(1, INDEX_MAX)).unwrap().unwrap().index, INDEX_MAX);
+        assert_eq!(read(&with(1, u64::MAX)), Err(malformed("an impossible log index")));
+        let none = [[0; 9], [0, 0, 0, 0, 0, 0, 0, 0, 1]].map(|bytes: [u8; 9]| Bytes::from(bytes.to_vec()));
+        assert_eq!(Body::new(&none[0]).maybe_replica(), Ok(None));
+        assert!(Body::new(&none[1]).maybe_replica().is_err());
+    }
+
+    #[test]
+    fn a_vote_is_given_or_committed() {
+        for what in [0, 3, 255] {
+            let bytes = Bytes::from([&[what][..], &[0; 16]].concat());
+            assert_eq!(Message::decode(14, &bytes), Err(malformed("an impossible vote")));
+        }
+    }
+}
