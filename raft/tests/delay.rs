@@ -86,7 +86,8 @@ impl Group {
         let closed =
             self.clamp.proven().map(|proven| self.here[usize::try_from(proven.index).unwrap()].stamp);
         let told = self.clamp.told().map(|told| told.index);
-        GroupProgress { closed, told, applied: self.applied.map(|applied| applied.index) }
+        let (told_at, applied) = (self.clamp.told_at(), self.applied.map(|applied| applied.index));
+        GroupProgress { closed, told_at, told, applied }
     }
 
     fn deliver(&mut self, gate: Stamp) {
@@ -239,13 +240,7 @@ impl Node {
             let at = usize::try_from(group.applied.unwrap().index).unwrap();
             assert!(at < group.committed && group.log[at].0.stamp <= gate);
         }
-        let is_there =
-            |progress: &GroupProgress| progress.closed >= Some(gate) && progress.applied >= progress.told;
-        let told = self.groups.values_mut().all(|group| {
-            group.deliver(gate);
-            is_there(&group.progress())
-        });
-        if told {
+        if self.groups.values().all(|group| group.progress().is_at(gate)) {
             self.groups.values().for_each(|group| group.assert_cut(gate));
             self.cuts += 1;
         }

@@ -52,6 +52,8 @@ pub struct Clamp {
     stamps: StampIndex,
     proven: Option<LogId>,
     told: Option<LogId>,
+    /// The gate at which was told all that may be.
+    told_at: Option<Stamp>,
     /// Vote of the last leader whose append was accepted.
     leader: Option<Vote>,
     is_parked: bool,
@@ -79,6 +81,12 @@ impl Clamp {
     #[must_use]
     pub fn told(&self) -> Option<LogId> {
         self.told
+    }
+
+    /// The gate at which the replica was told all that it may be told; `None` if more is proven since.
+    #[must_use]
+    pub fn told_at(&self) -> Option<Stamp> {
+        self.told_at
     }
 
     /// Whether a snapshot newer than the gate was refused and no entry has come since.
@@ -141,7 +149,7 @@ impl Clamp {
         }
         self.leader = Some(append.vote);
         if Some(proven.index) <= stored && Some(proven.index) > index(self.proven) {
-            self.proven = Some(proven);
+            (self.proven, self.told_at) = (Some(proven), None);
         }
         Ok(())
     }
@@ -163,6 +171,7 @@ impl Clamp {
         if index(may) > index(self.told) {
             self.told = may;
         }
+        self.told_at = Some(gate);
         Ok(self.told)
     }
 
@@ -200,7 +209,7 @@ impl Clamp {
         if index(self.proven) < Some(last.log_id.index) {
             self.proven = Some(last.log_id);
         }
-        (self.told, self.is_parked) = (Some(last.log_id), false);
+        (self.told, self.told_at, self.is_parked) = (Some(last.log_id), None, false);
         Ok(())
     }
 
@@ -281,7 +290,11 @@ mod tests {
         clamp.accepted(&append(1, Some(id(1, 12)), Some(id(1, 19)))).unwrap();
         clamp.deliver(Stamp(30), look).unwrap();
         assert!(matches!(clamp.deliver(Stamp(90), |_| None), Err(Error::StampUnknown { .. })));
-        assert_eq!(clamp.told(), Some(id(1, 3)));
+        assert_eq!((clamp.told(), clamp.told_at()), (Some(id(1, 3)), Some(Stamp(30))));
+        clamp.accepted(&append(1, Some(id(1, 12)), Some(id(1, 19)))).unwrap();
+        assert_eq!(clamp.told_at(), Some(Stamp(30)), "no more is proven");
+        clamp.accepted(&append(1, Some(id(1, 13)), Some(id(1, 19)))).unwrap();
+        assert_eq!(clamp.told_at(), None);
     }
 
     #[test]

@@ -20,10 +20,21 @@ use std::fmt;
 pub struct GroupProgress {
     /// Closed stamp of the entry that is proven committed: no later entry has a stamp at or below it. `None` if none is proven yet.
     pub closed: Option<Stamp>,
-    /// Index of what the clamp tells at the open gate.
+    /// At which gate the clamp was last asked, with all that is proven now; `None`: not since more is proven.
+    pub told_at: Option<Stamp>,
+    /// Index of what it told.
     pub told: Option<u64>,
     /// Index of the last entry applied.
     pub applied: Option<u64>,
+}
+
+impl GroupProgress {
+    /// Whether the group holds exactly the commands up to `gate`: they are all proven, the clamp was asked since, and what it told is
+    /// applied.
+    #[must_use]
+    pub fn is_at(&self, gate: Stamp) -> bool {
+        self.closed >= Some(gate) && self.told_at >= Some(gate) && self.applied >= self.told
+    }
 }
 
 /// What stops the gate now.
@@ -152,10 +163,8 @@ impl Gate {
             return Next::Rest(Rest::Storing);
         }
         let gate = self.open.gate;
-        let is_there =
-            |progress: &GroupProgress| progress.closed >= Some(gate) && progress.applied >= progress.told;
         let (wanted, bound) = self.wanted(safe_now_ms, groups);
-        if let Some((group, progress)) = groups.iter().find(|(_, progress)| !is_there(progress)) {
+        if let Some((group, progress)) = groups.iter().find(|(_, progress)| !progress.is_at(gate)) {
             let lacks_proof = progress.closed < Some(gate);
             let rest = if lacks_proof { Rest::At(Bound::Closed(*group)) } else { Rest::Applying(*group) };
             return Next::Rest(rest);
@@ -314,8 +323,10 @@ mod tests {
     }
 
     fn groups(closed: &[Option<Stamp>]) -> BTreeMap<GroupId, GroupProgress> {
-        let progress =
-            |closed: &Option<Stamp>| GroupProgress { closed: *closed, told: Some(5), applied: Some(5) };
+        let progress = |closed: &Option<Stamp>| {
+            let (told_at, told, applied) = (Some(Stamp::MAX), Some(5), Some(5));
+            GroupProgress { closed: *closed, told_at, told, applied }
+        };
         (1..).map(GroupId).zip(closed.iter().map(progress)).collect()
     }
 
@@ -359,6 +370,11 @@ mod tests {
         let mut applying = all.clone();
         applying.get_mut(&GroupId(2)).unwrap().applied = Some(4);
         assert_eq!(far.next(Some(NOW_MS), &applying), Next::Rest(Rest::Applying(GroupId(2))));
+        for told_at in [None, Some(Stamp(far.stamp().0 - 1))] {
+            let mut untold = all.clone();
+            untold.get_mut(&GroupId(1)).unwrap().told_at = told_at;
+            assert_eq!(far.next(Some(NOW_MS), &untold), Next::Rest(Rest::Applying(GroupId(1))));
+        }
         let mut storing = far.clone();
         storing.set_delay(0);
         assert_eq!(storing.next(Some(NOW_MS), &all), Next::Rest(Rest::Storing));

@@ -366,7 +366,11 @@ mod tests {
         };
         assert_eq!(with_claim(later), runs);
         // What is said of an earlier replica says nothing of this one.
-        assert_eq!(with_leader(|_, word| (word.replica, word.manifest) = (ReplicaId(2), 99)), runs);
+        let earlier = with_leader(|_, word| {
+            let held = Some(vote(9, 1));
+            *word = GroupWord { replica: ReplicaId(2), granted: held, manifest: 99, ..*word };
+        });
+        assert_eq!(earlier, runs);
     }
 
     #[test]

@@ -223,6 +223,7 @@ mod tests {
         assert_eq!(asked(&[(1, V), (2, V)]), Ok(Change::SetVoters(ids(&[1, 2]))));
         assert_eq!(asked(&[(1, V), (2, V), (3, L)]), Ok(Change::SetVoters(ids(&[1, 2]))));
         assert_eq!(asked(&[(2, V), (3, V)]), Ok(Change::HandOver(ReplicaId(2))));
+        assert_eq!(asked(&[(3, V)]), Ok(Change::SetVoters(ids(&[1, 3]))), "the leader goes last");
         let joint = Membership { voters: vec![ids(&[1, 2]), ids(&[1, 3])], ..now.clone() };
         assert_eq!(next(&joint, &[(9, V)], &known), Ok(Change::Finish(ids(&[1, 3]))));
         let mut joining = now.clone();
