@@ -1,5 +1,7 @@
 //! `chaos-tests sim --seeds N [--from S] [--ms M]`: runs seeds, prints what came of them, and fails if a promise was broken.
 
+#![forbid(unsafe_code)]
+
 use chaos_tests::report::Batch;
 use chaos_tests::run::{Plan, run};
 use chaos_tests::seed::Seed;

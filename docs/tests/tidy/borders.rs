@@ -29,7 +29,7 @@ struct Border {
 const CIPHERS: &[&str] = &["engine/src/sealed/cipher/", "engine/src/sealed/derive.rs"];
 const LIBRARIES: &[&str] = &["engine/src/", "raft/src/", "proto/src/", "node/src/", "client/src/"];
 const RAFT: &[&str] = &[
-    "raft/src/types.rs",
+    "raft/src/type_config.rs",
     "raft/src/log/store.rs",
     "raft/src/machine/adapter.rs",
     "raft/src/machine/snapshot.rs",
