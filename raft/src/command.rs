@@ -107,6 +107,13 @@ impl Command {
         out
     }
 
+    /// How many bytes [`Command::encode`] gives.
+    #[must_use]
+    pub fn encoded_bytes(&self) -> usize {
+        let sealed: usize = self.parts.iter().map(|part| 4 + part.sealed.len()).sum();
+        HEAD_BYTES + self.parts.len() * PART_BYTES + self.rows.len() * ROW_BYTES + sealed
+    }
+
     /// Its bytes.
     #[must_use]
     pub fn encode(&self) -> Bytes {
@@ -120,10 +127,10 @@ impl Command {
     /// Reads what [`Command::encode`] wrote. Bodies are not copied.
     ///
     /// # Errors
-    /// `Malformed`: another version, or not what the format allows. `Missing`: it ends early.
+    /// `Malformed`: another version, not what the format allows, or it ends early.
     pub fn decode(bytes: &Bytes) -> Result<Self, Damage> {
         let mut reader = Reader::new(bytes);
-        let (mut command, parts) = read_head(&mut reader)?;
+        let Head { mut command, parts, rows } = read_head(&mut reader)?;
         for _ in 0..parts {
             let tenant = TenantId(reader.u64()?);
             if command.parts.last().is_some_and(|last| last.tenant >= tenant) {
@@ -132,7 +139,6 @@ impl Command {
             let counts = Counts { puts: reader.u32()?, deletes: reader.u32()?, range_deletes: reader.u32()? };
             command.parts.push(TenantPart { tenant, counts, sealed: Bytes::new() });
         }
-        let rows = command.rows.capacity();
         for _ in 0..rows {
             let part = reader.u16()?;
             if part >= parts {
@@ -159,8 +165,8 @@ impl Command {
     /// # Errors
     /// As [`Command::decode`].
     pub fn stamps(bytes: &[u8]) -> Result<(Stamp, Stamp, usize), Damage> {
-        let (command, _) = read_head(&mut Reader::new(bytes))?;
-        Ok((command.stamp, command.closed, command.rows.capacity()))
+        let Head { command, rows, .. } = read_head(&mut Reader::new(bytes))?;
+        Ok((command.stamp, command.closed, rows))
     }
 
     /// The name under which the body of `tenant` is sealed: it opens in this group, in this entry, under this head, and nowhere else.
@@ -173,8 +179,14 @@ impl Command {
     }
 }
 
-/// The head, with room for exactly its rows; and the number of parts.
-fn read_head(reader: &mut Reader<'_>) -> Result<(Command, u16), Damage> {
+/// What stands before the parts: a command that has none yet, and how many parts and rows follow.
+struct Head {
+    command: Command,
+    parts: u16,
+    rows: usize,
+}
+
+fn read_head(reader: &mut Reader<'_>) -> Result<Head, Damage> {
     if reader.take(4)? != [VERSION, 0, 0, 0] {
         return Err(malformed("a command of an unknown version"));
     }
@@ -184,10 +196,8 @@ fn read_head(reader: &mut Reader<'_>) -> Result<(Command, u16), Damage> {
     if !is_bounded {
         return Err(malformed("more commands than an entry may have"));
     }
-    let mut exact = Vec::new();
-    exact.reserve_exact(rows);
-    let command = Command { entry, stamp, closed, meta_index, rows: exact, parts: Vec::new() };
-    Ok((command, parts))
+    let command = Command { entry, stamp, closed, meta_index, ..Command::default() };
+    Ok(Head { command, parts, rows })
 }
 
 /// Bodies as they stand in a part, before it is sealed.
@@ -201,7 +211,7 @@ pub fn join_bodies<'a>(bodies: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
 /// The bodies of an opened part: exactly `count`.
 ///
 /// # Errors
-/// `Malformed` or `Missing`.
+/// `Malformed`: more, fewer, or they end early.
 pub fn split_bodies(opened: &[u8], count: usize) -> Result<Vec<&[u8]>, Damage> {
     let mut reader = Reader::new(opened);
     let bodies = (0..count).map(|_| reader.bytes32(limits::ENTRY_BYTES_MAX)).collect::<Result<_, _>>()?;
@@ -247,6 +257,7 @@ mod tests {
         fn what_was_written_is_read(command in some_command(), cut in any::<prop::sample::Index>()) {
             let bytes = command.encode();
             prop_assert_eq!(&Command::decode(&bytes).unwrap(), &command);
+            prop_assert_eq!(command.encoded_bytes(), bytes.len());
             prop_assert_eq!(Command::stamps(&bytes).unwrap(), (command.stamp, command.closed, command.rows.len()));
             let cut = cut.index(bytes.len());
             prop_assert!(Command::decode(&bytes.slice(..cut)).is_err());

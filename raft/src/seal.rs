@@ -7,8 +7,9 @@ use crate::types::GroupId;
 use bytes::Bytes;
 use engine::Stamp;
 use engine::entropy::Entropy;
-use engine::ids::{Owner, Purpose, TenantId};
+use engine::ids::{Purpose, TenantId};
 use engine::sealed::{EnvelopeKind, Sealer};
+use engine::table::owner_of;
 use std::collections::BTreeMap;
 
 /// A command that waits to be proposed.
@@ -98,9 +99,13 @@ pub fn seal(
         let tenant = command.parts[n].tenant;
         let plain = join_bodies(by_tenant[&tenant].iter().map(|one| &one.body[..]));
         let name = command.name(group, tenant);
-        let (owner, purpose) = (Owner::Tenant(tenant), Purpose::Data);
+        let (owner, purpose) = (owner_of(tenant), Purpose::Data);
         command.parts[n].sealed =
             sealer.seal_envelope(owner, purpose, EnvelopeKind::LogBody, &name, &plain)?.into();
+    }
+    let (got, max) = (command.encoded_bytes() as u64, limits::ENTRY_BYTES_MAX as u64);
+    if got > max {
+        return Err(Error::TooLarge { what: "bytes of an entry", got, max });
     }
     Ok(command)
 }
@@ -123,7 +128,7 @@ pub fn open(
         }
         let rows = || command.rows.iter().enumerate().filter(|(_, row)| usize::from(row.part) == n);
         let name = command.name(group, part.tenant);
-        let owner = Owner::Tenant(part.tenant);
+        let owner = owner_of(part.tenant);
         let plain = sealer.open_envelope(owner, Purpose::Data, EnvelopeKind::LogBody, &name, &part.sealed)?;
         let bodies = split_bodies(&plain, rows().count())?;
         for ((row, _), body) in rows().zip(bodies) {
