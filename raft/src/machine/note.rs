@@ -53,7 +53,7 @@ impl Note {
     /// Reads what [`Note::encode`] wrote.
     ///
     /// # Errors
-    /// `Malformed`; `Missing`.
+    /// `Malformed`.
     pub fn decode(bytes: &[u8]) -> Result<Self, Damage> {
         let mut reader = Reader::new(bytes);
         if reader.take(4)? != [VERSION, 0, 0, 0] {

@@ -81,7 +81,7 @@ pub fn encode(reply: &[u8]) -> Vec<u8> {
 /// The reply that was kept.
 ///
 /// # Errors
-/// `Malformed`; `Missing`.
+/// `Malformed`.
 pub fn decode(row: &[u8]) -> Result<&[u8], Damage> {
     let mut reader = Reader::new(row);
     if reader.u8()? != VERSION {

@@ -4,12 +4,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod command;
 mod gate_state;
 mod entry_payload;
 mod log_record;
 mod log_segment;
 mod peer_frame;
 mod peer_message;
+mod machine_note;
+mod once_row;
 #[path = "../rig/mod.rs"]
 mod rig;
 
@@ -22,6 +25,17 @@ const CASES: u64 = 3_000;
 fn fixture(name: &str) -> Vec<u8> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1").join(name);
     std::fs::read(path).unwrap()
+}
+
+/// The pieces of a fixture that is a list: of each its length, u32 big-endian, then its bytes.
+fn listed(mut list: &[u8]) -> Vec<Vec<u8>> {
+    let mut pieces = Vec::new();
+    while let Some((length, more)) = list.split_first_chunk::<4>() {
+        let (one, more) = more.split_at(u32::from_be_bytes(*length) as usize);
+        pieces.push(one.to_vec());
+        list = more;
+    }
+    pieces
 }
 
 /// A few changes at random: bits, bytes, pieces moved, the end cut or grown.
@@ -68,6 +82,11 @@ fn feed(clean: &[Vec<u8>], target: impl Fn(&[u8])) {
 }
 
 #[test]
+fn command() {
+    command::run();
+}
+
+#[test]
 fn gate_state() {
     gate_state::run();
 }
@@ -95,4 +114,11 @@ fn peer_frame() {
 #[test]
 fn peer_message() {
     peer_message::run();
+fn machine_note() {
+    machine_note::run();
+}
+
+#[test]
+fn once_row() {
+    once_row::run();
 }
