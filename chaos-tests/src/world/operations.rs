@@ -25,6 +25,8 @@ pub enum Do {
     Move(u64, u64, u64),
     /// Gives an account its first money.
     Fund(u64, u64),
+    /// Panics, as no command may.
+    Panic,
 }
 
 /// What a command is answered.
@@ -74,6 +76,7 @@ impl Do {
                 out.push(4);
                 [from, to, amount].iter().for_each(|n| out.extend_from_slice(&n.to_be_bytes()));
             }
+            Self::Panic => out.extend_from_slice(&[6; 9]),
             Self::Fund(account, amount) => {
                 out.push(5);
                 [account, amount].iter().for_each(|n| out.extend_from_slice(&n.to_be_bytes()));
@@ -92,6 +95,7 @@ impl Do {
             3 => Self::Append(key, reader.u64().ok()?),
             4 => Self::Move(key, reader.u64().ok()?, reader.u64().ok()?),
             5 => Self::Fund(key, reader.u64().ok()?),
+            6 => Self::Panic,
             _ => return None,
         };
         reader.end().ok()?;
@@ -158,6 +162,7 @@ impl Operations for Meaning {
     fn evaluate(&self, tenant: TenantId, body: &[u8], rows: &mut Rows<'_>) -> raft::Result<Bytes> {
         let said = match Do::decode(body) {
             None => Said::Malformed,
+            Some(Do::Panic) => panic!("a command that panics"),
             Some(Do::Write(key, value)) => {
                 Self::set(rows, tenant, key, value)?;
                 Said::Done

@@ -16,9 +16,9 @@ use openraft::error::{ClientWriteError, Fatal, ForwardToLeader, LinearizableRead
 use openraft::impls::ProgressResponder;
 use openraft::raft::ChangeMembershipRequest;
 use openraft::raft::linearizable_read::{Linearizer, ReadLogId};
-use openraft::{ChangeMembers, LinearizerOption, Precondition, Raft};
+use openraft::{ChangeMembers, Instant as _, LinearizerOption, Precondition, Raft, alias};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// What consensus of one group runs as.
@@ -31,6 +31,7 @@ pub struct Group {
     pace: Pace,
     pub(crate) raft: Consensus,
     machine: Arc<Machine>,
+    token: Weak<()>,
 }
 
 /// What a replica knows of its group, at one moment.
@@ -56,8 +57,14 @@ pub struct Standing {
     pub membership: (Option<LogId>, Membership),
     /// Of a leader: how far each replica's log agrees with its own.
     pub matched: BTreeMap<ReplicaId, Option<LogId>>,
+    /// Of a leader: how long ago each replica was last heard, in milliseconds; `None` if never.
+    pub heard_ms: BTreeMap<ReplicaId, Option<u64>>,
     /// Why it has stopped, if it has.
     pub stopped: Option<String>,
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn leader(forward: &ForwardToLeader<Types>) -> Option<(ReplicaId, Seat)> {
@@ -77,11 +84,13 @@ impl Group {
         let (id, replica) = (machine.group(), peers.replica());
         let config = pace.config()?;
         assert_mandatory(&config)?;
-        let store = GroupStore::new(log, id, machine.clone());
-        let adapter = MachineAdapter::new(machine.clone());
+        let token = Arc::new(());
+        let store = GroupStore::new(log, id, machine.clone()).with_token(token.clone());
+        let adapter = MachineAdapter::new(machine.clone()).with_token(token.clone());
+        let token = Arc::downgrade(&token);
         let built = Raft::build(replica, config, peers, store, adapter).await;
         let raft = built.map_err(|fatal| Error::Stopped { group: id, cause: fatal.to_string() })?;
-        Ok(Self { id, replica, pace, raft, machine })
+        Ok(Self { id, replica, pace, raft, machine, token })
     }
 
     /// The group.
@@ -130,6 +139,20 @@ impl Group {
         Error::Stopped { group: self.id, cause: fatal.to_string() }
     }
 
+    /// Whether consensus of it has panicked.
+    #[must_use]
+    pub fn has_panicked(&self) -> bool {
+        use openraft::async_runtime::watch::WatchReceiver;
+        matches!(self.raft.metrics().borrow_watched().running_state, Err(Fatal::Panicked))
+    }
+
+    /// How many parts of consensus hold the replica's log and machine still. Once it has ended and this is 0, nothing of it can
+    /// write any more: only then may it be built again, or its files go.
+    #[must_use]
+    pub fn holders(&self) -> usize {
+        self.token.strong_count()
+    }
+
     /// How it stands.
     #[must_use]
     pub fn standing(&self) -> Standing {
@@ -137,6 +160,8 @@ impl Group {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let log_id = |id: &Option<type_config::RaftLogId>| id.as_ref().map(type_config::log_id);
         let matched = metrics.replication.iter().flatten().map(|(replica, id)| (*replica, log_id(id)));
+        let age = |at: &Option<_>| at.as_ref().map(|at: &alias::SerdeInstantOf<Types>| millis(at.elapsed()));
+        let heard = metrics.heartbeat.iter().flatten().map(|(replica, at)| (*replica, age(at)));
         let membership = &metrics.membership_config;
         Standing {
             vote: type_config::vote(&metrics.vote),
@@ -149,6 +174,7 @@ impl Group {
             purged: log_id(&metrics.purged),
             membership: (log_id(membership.log_id()), type_config::membership(membership.membership())),
             matched: matched.collect(),
+            heard_ms: heard.collect(),
             stopped: metrics.running_state.err().map(|fatal| fatal.to_string()),
         }
     }

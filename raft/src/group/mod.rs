@@ -13,3 +13,4 @@ pub mod rejoin;
 pub mod restart;
 pub mod settings;
 pub mod start_guard;
+pub mod supervise;

@@ -21,6 +21,7 @@ pub struct GroupStore {
     log: Arc<Log>,
     group: GroupId,
     watch: Arc<dyn Watch>,
+    _token: Option<Arc<()>>,
 }
 
 /// Who must know of what the log of a group has, beside consensus.
@@ -40,7 +41,13 @@ impl GroupStore {
     /// The part of `group` in `log`.
     #[must_use]
     pub fn new(log: Arc<Log>, group: GroupId, watch: Arc<dyn Watch>) -> Self {
-        Self { log, group, watch }
+        Self { log, group, watch, _token: None }
+    }
+
+    /// Holds `token` for as long as it, or a reader of it, is held.
+    #[must_use]
+    pub fn with_token(self, token: Arc<()>) -> Self {
+        Self { _token: Some(token), ..self }
     }
 
     /// Entries `from..to` that are here, all of them.

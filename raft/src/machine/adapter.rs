@@ -16,6 +16,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct MachineAdapter {
     machine: Arc<Machine>,
+    _token: Option<Arc<()>>,
 }
 
 fn failed(error: Error) -> io::Error {
@@ -26,7 +27,13 @@ impl MachineAdapter {
     /// That of `machine`.
     #[must_use]
     pub fn new(machine: Arc<Machine>) -> Self {
-        Self { machine }
+        Self { machine, _token: None }
+    }
+
+    /// Holds `token` for as long as it is held.
+    #[must_use]
+    pub fn with_token(self, token: Arc<()>) -> Self {
+        Self { _token: Some(token), ..self }
     }
 
     /// Fences the machine: what is wrong here is wrong for good, and the group stops with it.

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use engine::Kind;
 use engine::ids::TenantId;
 use engine::tablet::batch::Batch;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// Between two looks for a key that is not here, in milliseconds.
@@ -119,7 +120,7 @@ impl Machine {
         {
             return Ok(Reply::RanBefore(Bytes::copy_from_slice(once::decode(&row.value)?)));
         }
-        let ran = self.parts.operations.evaluate(tenant, body, &mut rows).and_then(|reply| {
+        let ran = self.evaluate(tenant, body, &mut rows).and_then(|reply| {
             rows.check_reply(reply.len())?;
             if decision == Decision::RunOnce {
                 let (key, row) = (request.key(), once::encode(&reply));
@@ -135,6 +136,15 @@ impl Machine {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Evaluates a command. One that panics would do so on every replica, and nobody would hear of it: the group is fenced instead.
+    fn evaluate(&self, tenant: TenantId, body: &[u8], rows: &mut Rows<'_>) -> Result<Bytes> {
+        let evaluate = || self.parts.operations.evaluate(tenant, body, rows);
+        catch_unwind(AssertUnwindSafe(evaluate)).unwrap_or_else(|_| {
+            let cause = "the evaluation of a command panicked".to_owned();
+            Err(Error::GroupFenced { group: self.group, cause })
+        })
     }
 
     /// Brings the entry into the tablet, with the note that says so.

@@ -2,5 +2,6 @@
 //! a change is made by the leader of the group, one at a time.
 
 pub mod catch_up;
+pub mod reconcile;
 pub mod step;
 pub mod transfer;

@@ -5,14 +5,14 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod command;
-mod gate_state;
 mod entry_payload;
+mod gate_state;
 mod log_record;
 mod log_segment;
-mod peer_frame;
-mod peer_message;
 mod machine_note;
 mod once_row;
+mod peer_frame;
+mod peer_message;
 #[path = "../rig/mod.rs"]
 mod rig;
 
@@ -114,6 +114,9 @@ fn peer_frame() {
 #[test]
 fn peer_message() {
     peer_message::run();
+}
+
+#[test]
 fn machine_note() {
     machine_note::run();
 }

@@ -1,0 +1,145 @@
+//! Brings a group from the seats it has to those that are wanted, one safe step at a time, each made only if the membership is still the
+//! one that was looked at. Runs where the group is led; elsewhere it rests.
+
+use super::catch_up::{CatchUp, Nearness};
+use super::step::{Change, Known, Picture, Rest, step};
+use super::transfer::{Heir, NotHeir, may_lead};
+use crate::group::handle::{Group, Standing};
+use crate::group::outcome::NotApplied;
+use crate::types::{LogId, ReplicaId, Seat};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a replica says of itself: consensus asks none of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Word {
+    /// How old what it has applied is, in milliseconds.
+    pub applied_age_ms: Option<u64>,
+    /// Whether its clock agrees with its peers.
+    pub is_clock_agreed: bool,
+    /// Whether its start guard is open.
+    pub is_guard_open: bool,
+    /// Of a delayed one: whether its clamp is off and all that is proven is applied.
+    pub is_lifted: bool,
+}
+
+/// What a step came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stepped {
+    /// Another replica leads: it is that one's to do.
+    NotHere,
+    /// Nothing now, and why.
+    Rested(Rest),
+    /// Changed, by this entry.
+    Changed(Change, LogId),
+    /// The lead was handed over, or asked to be.
+    HandedOver(ReplicaId),
+    /// The lead should be handed over, and may not be now.
+    NoHeir(NotHeir),
+    /// It was tried. Asked again it looks anew.
+    Failed(NotApplied),
+}
+
+/// Reconciles one group.
+pub struct Reconciler {
+    group: Arc<Group>,
+    catching_up: BTreeMap<ReplicaId, CatchUp>,
+    /// The membership that was last seen, and since when.
+    seen: Option<(Option<LogId>, u64)>,
+}
+
+impl Reconciler {
+    /// That of `group`.
+    #[must_use]
+    pub fn new(group: Arc<Group>) -> Self {
+        Self { group, catching_up: BTreeMap::new(), seen: None }
+    }
+
+    /// Takes one step towards `wanted`, at `now_ms` of the monotonic clock. `words` are what the replicas last said of themselves.
+    pub async fn step(
+        &mut self,
+        wanted: &BTreeMap<ReplicaId, Seat>,
+        words: &BTreeMap<ReplicaId, Word>,
+        now_ms: u64,
+    ) -> Stepped {
+        let standing = self.group.standing();
+        if !standing.is_leader {
+            self.catching_up.clear();
+            return Stepped::NotHere;
+        }
+        let (at, now) = &standing.membership;
+        let since = self.seen.filter(|(seen, _)| seen == at).map_or(now_ms, |(_, since)| since);
+        self.seen = Some((*at, since));
+        let known = self.known(&standing, words, now_ms);
+        let picture = Picture {
+            now,
+            wanted,
+            known: &known,
+            leader: self.group.replica(),
+            unchanged_ms: now_ms.saturating_sub(since),
+        };
+        match step(&picture) {
+            Err(rest) => Stepped::Rested(rest),
+            Ok(Change::HandOver(to)) => self.hand_over(to, &standing, &known, words).await,
+            Ok(change) => match self.group.change(change.clone(), *at).await {
+                Ok(log_id) => Stepped::Changed(change, log_id),
+                Err(error) => Stepped::Failed(error),
+            },
+        }
+    }
+
+    fn known(
+        &mut self,
+        standing: &Standing,
+        words: &BTreeMap<ReplicaId, Word>,
+        now_ms: u64,
+    ) -> BTreeMap<ReplicaId, Known> {
+        let seats = &standing.membership.1.seats;
+        self.catching_up.retain(|replica, _| seats.contains_key(replica));
+        let mut known = BTreeMap::new();
+        for replica in seats.keys().copied() {
+            let word = words.get(&replica).copied().unwrap_or_default();
+            let matched = standing.matched.get(&replica).copied().flatten();
+            let last = standing.last_index.map_or(0, |last| last + 1);
+            let unmatched = last.saturating_sub(matched.map_or(0, |id| id.index + 1));
+            let nearness = Nearness { unmatched, applied_age_ms: word.applied_age_ms };
+            let is_caught_up = self.catching_up.entry(replica).or_default().observe(nearness, now_ms);
+            let is_live = self.is_live(standing, replica);
+            known.insert(replica, Known { is_live, is_caught_up, is_lifted: word.is_lifted });
+        }
+        known
+    }
+
+    fn is_live(&self, standing: &Standing, replica: ReplicaId) -> bool {
+        let heard = standing.heard_ms.get(&replica).copied().flatten();
+        replica == self.group.replica()
+            || heard.is_some_and(|age_ms| age_ms <= self.group.pace().election_min_ms)
+    }
+
+    async fn hand_over(
+        &self,
+        to: ReplicaId,
+        standing: &Standing,
+        known: &BTreeMap<ReplicaId, Known>,
+        words: &BTreeMap<ReplicaId, Word>,
+    ) -> Stepped {
+        let word = words.get(&to).copied().unwrap_or_default();
+        let matched = standing.matched.get(&to).copied().flatten();
+        let heir = Heir {
+            is_live: known.get(&to).is_some_and(|known| known.is_live),
+            matched,
+            is_clock_agreed: word.is_clock_agreed,
+            is_guard_open: word.is_guard_open,
+        };
+        // The last entry's own id is not told: an heir that has matched its index has matched it, for it was this leader's own.
+        let last = matched.filter(|id| Some(id.index) == standing.last_index);
+        let last = last.or(standing.last_index.map(|index| LogId { index, ..LogId::default() }));
+        match may_lead(&standing.membership.1, self.group.replica(), to, &heir, last) {
+            Err(reason) => Stepped::NoHeir(reason),
+            Ok(()) => match self.group.transfer(to).await {
+                Ok(()) => Stepped::HandedOver(to),
+                Err(error) => Stepped::Failed(NotApplied::Unknown { cause: error.to_string() }),
+            },
+        }
+    }
+}
