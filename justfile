@@ -16,3 +16,7 @@ test:
 # Our engine beside its peers, quickly.
 bench:
     cargo run --release -p benches -- engine --quick
+
+# As many simulated clusters as asked: `just sim 100`, or `just sim 1 --from 42`.
+sim seeds="50" *rest="":
+    cargo run --release -p chaos-tests -- sim --seeds {{seeds}} {{rest}}

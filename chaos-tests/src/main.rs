@@ -1,53 +1,110 @@
-//! `chaos-tests sim --seeds N [--from S] [--ms M]`: runs seeds, prints what came of them, and fails if a promise was broken.
+//! `chaos-tests sim --seeds N [--from S] [--ms M] [--jobs J]`: runs seeds, prints what came of each, and fails if a promise was broken.
 
 #![forbid(unsafe_code)]
 
 use chaos_tests::report::Batch;
-use chaos_tests::run::{Plan, run};
+use chaos_tests::run::{Outcome, Plan, run};
 use chaos_tests::seed::Seed;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// What was asked on the command line.
+struct Asked {
+    seeds: u64,
+    from: u64,
+    fault_ms: u64,
+    jobs: u64,
+}
 
 fn main() -> ExitCode {
+    let Some(asked) = asked() else {
+        eprintln!("usage: chaos-tests sim --seeds N [--from SEED] [--ms MILLISECONDS] [--jobs THREADS]");
+        return ExitCode::FAILURE;
+    };
+    let Asked { seeds, from, fault_ms, .. } = asked;
+    println!("seeds {from}..{} of {fault_ms} simulated ms each", from + seeds);
+    let batch = perform(&asked);
+    match batch {
+        Ok(batch) => {
+            println!("{batch}");
+            ExitCode::SUCCESS
+        }
+        Err(failed) => {
+            let (Seed(seed), violation) = (failed.report.seed, failed.violation);
+            println!("{}", failed.timeline);
+            if let Some(violation) = violation {
+                println!("{violation}");
+            }
+            println!(
+                "seed {seed} again: cargo run --release -p chaos-tests -- sim --seeds 1 --from {seed} --ms {fault_ms}"
+            );
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long a person waits is told, and decides nothing")]
+/// Runs the seeds on a few threads, each seed on one, and prints each when it is done. Stops at the first that fails.
+fn perform(asked: &Asked) -> Result<Batch, Box<Outcome>> {
+    let plan = Plan { fault_ms: asked.fault_ms, quiet_ms: 30_000 };
+    let (next, end) = (AtomicU64::new(asked.from), asked.from + asked.seeds);
+    let (told, heard) = sync_channel(1);
+    std::thread::scope(|scope| {
+        for _ in 0..asked.jobs {
+            let (told, next, plan) = (told.clone(), &next, &plan);
+            scope.spawn(move || {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    let begin = Instant::now();
+                    if seed >= end {
+                        break;
+                    }
+                    let mut outcome = run(Seed(seed), plan);
+                    outcome.report.real_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    if told.send(outcome).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(told);
+        let mut batch = Batch::default();
+        for outcome in heard {
+            batch.add(&outcome.report);
+            println!("{}", outcome.report.to_json());
+            if outcome.violation.is_some() {
+                return Err(Box::new(outcome));
+            }
+        }
+        Ok(batch)
+    })
+}
+
+fn asked() -> Option<Asked> {
     let mut words = std::env::args().skip(1);
-    let (mut seeds, mut from, mut fault_ms) = (10_u64, None, 60_000);
-    let is_sim = words.next().as_deref() == Some("sim");
+    if words.next()? != "sim" {
+        return None;
+    }
+    let jobs = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    let mut asked = Asked { seeds: 10, from: fresh(), fault_ms: 60_000, jobs };
     while let Some(word) = words.next() {
-        let number = words.next().and_then(|number| number.parse().ok());
-        match (word.as_str(), number) {
-            ("--seeds", Some(number)) => seeds = number,
-            ("--from", Some(number)) => from = Some(number),
-            ("--ms", Some(number)) => fault_ms = number,
-            _ => return usage(),
+        let number = words.next()?.parse().ok()?;
+        match word.as_str() {
+            "--seeds" => asked.seeds = number,
+            "--from" => asked.from = number,
+            "--ms" => asked.fault_ms = number,
+            "--jobs" if number > 0 => asked.jobs = number,
+            _ => return None,
         }
     }
-    if !is_sim {
-        return usage();
-    }
-    let from = from.unwrap_or_else(fresh);
-    let plan = Plan { fault_ms, quiet_ms: 30_000 };
-    println!("seeds {from}..{} of {fault_ms} ms", from + seeds);
-    let mut batch = Batch::default();
-    for seed in from..from + seeds {
-        let outcome = run(Seed(seed), &plan);
-        batch.add(&outcome.report);
-        println!("{}", outcome.report.to_json());
-        if let Some(violation) = outcome.violation {
-            println!("{}\n{violation}", outcome.timeline);
-            println!("again: chaos-tests sim --seeds 1 --from {seed} --ms {fault_ms}");
-            return ExitCode::FAILURE;
-        }
-    }
-    println!("{batch}");
-    ExitCode::SUCCESS
+    Some(asked)
 }
 
-/// Seeds that were not run before.
+#[expect(clippy::disallowed_methods, reason = "a seed is chosen here, before any run begins")]
+/// A seed that was not run before.
 fn fresh() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs() * 1_000)
-}
-
-fn usage() -> ExitCode {
-    eprintln!("usage: chaos-tests sim --seeds N [--from SEED] [--ms MILLISECONDS]");
-    ExitCode::FAILURE
 }

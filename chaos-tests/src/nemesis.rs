@@ -76,7 +76,7 @@ impl Nemesis {
                 Due::Heal => self.world.net.heal(),
                 Due::Clock(at) => self.stage.nodes.borrow()[at].clock.set_off(0),
                 Due::Flap(a, b, left) => {
-                    if left % 2 == 0 {
+                    if left.is_multiple_of(2) {
                         self.world.net.heal()
                     } else {
                         self.cut_pair(a, b)
@@ -113,10 +113,6 @@ impl Nemesis {
         self.down.insert(at);
     }
 
-    #[expect(
-        clippy::await_holding_refcell_ref,
-        reason = "nobody else asks for the nodes mutably while one starts"
-    )]
     async fn start(&mut self, at: usize) {
         if !self.down.remove(&at) {
             return;

@@ -15,7 +15,7 @@ use engine::entropy::Seeded;
 use engine::ids::NodeId;
 use engine::tablet::pool::{Parts, Pool, PoolConfig};
 use raft::group::batcher::Batcher;
-use raft::group::birth;
+use raft::group::birth::{self, Here};
 use raft::group::handle::Group;
 use raft::group::registry::Registry;
 use raft::group::settings::Pace;
@@ -204,7 +204,7 @@ impl Node {
         let tag = cluster_tag(CLUSTER, 1);
         let registry = Arc::new(Registry::new(tag, log.clone()));
         let plug = world.net.plug(self.id, life);
-        let (machines, _) = birth::find(&parts)?;
+        let Here { machines, .. } = birth::find(&parts)?;
         let mut machines: BTreeMap<GroupId, Arc<Machine>> =
             machines.into_iter().map(|one| (one.group(), one)).collect();
         let mut born = Vec::new();
@@ -308,7 +308,7 @@ async fn work(pool: Arc<Pool>, registry: Arc<Registry>, snapshot_entries: u64) {
             }
             let state = receiver.group().standing();
             let behind = state.purged.map_or(0, |id| id.index);
-            if round % 10 == 0
+            if round.is_multiple_of(10)
                 && let Ok(note) = machine.durable()
                 && let Some(upto) = note.applied.map(|id| id.index.saturating_sub(snapshot_entries / 2))
                 && upto > behind + snapshot_entries

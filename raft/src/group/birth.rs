@@ -120,12 +120,19 @@ pub fn tablets(pool: &Pool) -> Result<BTreeMap<GroupId, Arc<Tablet>>> {
     Ok(found)
 }
 
-/// What a start finds: the machines of all replicas that live here, and those that a crash left half born, which
-/// must be born again. Tablets of replicas that are gone are dropped.
+/// What a start finds.
+pub struct Here {
+    /// The machines of all replicas that live here.
+    pub machines: Vec<Arc<Machine>>,
+    /// Replicas that a crash left half born: they must be born again.
+    pub half_born: Vec<(GroupId, ReplicaId)>,
+}
+
+/// Finds what lives here. Tablets of replicas that are gone are dropped.
 ///
 /// # Errors
 /// `Damaged`: a note. `CatalogOlder`: the log knows that more was durable than the catalog has. Catalog.
-pub fn find(parts: &MachineParts) -> Result<(Vec<Arc<Machine>>, Vec<(GroupId, ReplicaId)>)> {
+pub fn find(parts: &MachineParts) -> Result<Here> {
     let (mut machines, mut half_born) = (Vec::new(), Vec::new());
     let living = parts.log.groups();
     let mut tablets = tablets(&parts.pool)?;
@@ -142,5 +149,5 @@ pub fn find(parts: &MachineParts) -> Result<(Vec<Arc<Machine>>, Vec<(GroupId, Re
         machines.push(Machine::open(*group, tablet, parts.clone())?);
     }
     tablets.into_values().try_for_each(|tablet| parts.pool.drop_tablet(tablet.id()))?;
-    Ok((machines, half_born))
+    Ok(Here { machines, half_born })
 }

@@ -87,18 +87,20 @@ impl Digest {
 mod tests {
     use super::*;
 
+    type One<'a> = (TenantId, Stamp, &'a [&'a [u8]]);
+
     #[test]
     fn everything_that_becomes_of_a_command_counts() {
         let (tenant, stamp) = (TenantId(7), Stamp(5));
-        let of = |outcomes: &[(TenantId, Stamp, &[&[u8]])]| {
+        let of = |outcomes: &[One<'_>]| {
             let mut digest = Digest::default();
             outcomes.iter().for_each(|(tenant, stamp, outcome)| digest.fold(*tenant, *stamp, outcome));
             digest
         };
-        let base: (TenantId, Stamp, &[&[u8]]) = (tenant, stamp, &[b"a", b"b"]);
+        let base: One<'_> = (tenant, stamp, &[b"a", b"b"]);
         let digest = of(&[base]);
         assert_eq!(digest, of(&[base]));
-        let others: [&[(TenantId, Stamp, &[&[u8]])]; 6] = [
+        let others: [&[One<'_>]; 6] = [
             &[],
             &[(TenantId(7 + BUCKETS as u64), stamp, &[b"a", b"b"])],
             &[(tenant, Stamp(6), &[b"a", b"b"])],

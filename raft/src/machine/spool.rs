@@ -63,7 +63,7 @@ impl Spool {
     /// # Errors
     /// `Damaged`: the listing cannot be read. `Unavailable`: disk.
     pub fn offer(&self, listing: &[u8], present: &BTreeSet<TableId>) -> Result<Vec<(TableId, u64)>> {
-        let listed = UnverifiedListing::decode(listing).map_err(engine::Error::from)?;
+        let listed = UnverifiedListing::decode(listing)?;
         create_dir_durably(&*self.disk, &self.dir)?;
         let files: BTreeMap<String, &ListedFile> =
             listed.files.iter().map(|file| (format!("{}{WHOLE_SUFFIX}", file.id), file)).collect();

@@ -224,12 +224,12 @@ impl Peer {
 /// How far the follower's log agrees, or why the stream ends.
 fn outcome(request: &AppendSpan, reply: AppendReply) -> (StreamAppendResult<Types>, bool) {
     match reply {
-        AppendReply::Accepted => (Ok(request.last.clone()), false),
+        AppendReply::Accepted => (Ok(request.last), false),
         AppendReply::Partly(upto) => (Ok(upto.map(type_config::raft_log_id)), true),
         AppendReply::HigherVote(vote) => {
             (Err(StreamAppendError::HigherVote(type_config::raft_vote(vote))), true)
         }
-        AppendReply::Conflict => match request.prev.clone() {
+        AppendReply::Conflict => match request.prev {
             Some(prev) => (Err(StreamAppendError::Conflict(prev)), true),
             // Nothing is before the beginning: it cannot conflict.
             None => (Ok(None), true),
