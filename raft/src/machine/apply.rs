@@ -130,7 +130,7 @@ impl Machine {
         });
         match ran {
             Ok(reply) => Ok(Reply::Ran(reply)),
-            Err(_) if rows.is_over() => {
+            Err(Error::TooLarge { .. }) if rows.is_over() => {
                 rows.undo();
                 Ok(Reply::TooLarge)
             }

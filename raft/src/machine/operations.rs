@@ -173,11 +173,14 @@ impl<'a> Rows<'a> {
         self.unapplied.undo(self.stamp, self.began.0, self.began.1);
     }
 
-    /// A row, as all commands before have left it.
+    /// A row, as all commands before have left it. A key over `KEY_BYTES_MAX` has none: whoever asks for it stops no group.
     ///
     /// # Errors
     /// What the engine says.
     pub fn get(&self, tenant: TenantId, collection: CollectionId, user_key: &[u8]) -> Result<Option<Row>> {
+        if user_key.len() > engine::limits::KEY_BYTES_MAX {
+            return Ok(None);
+        }
         let row = key::row(tenant, collection, user_key);
         let covers = |one: &&Cleared| one.rows.0 <= row && row < one.rows.1;
         let cleared = self.unapplied.cleared.iter().rev().find(covers).map(|one| one.stamp);
@@ -264,7 +267,7 @@ impl<'a> Rows<'a> {
                 (write.value, write.expires_ms) = (None, 0);
             }
         }
-        self.unapplied.bytes += first.len() * 4 + WRITE_BYTES;
+        self.unapplied.bytes += first.len() + last.len() + WRITE_BYTES;
         let (start, end, stamp) = (start.to_vec(), end.map(<[u8]>::to_vec), self.stamp);
         self.unapplied.cleared.push(Cleared { tenant, collection, start, end, rows: (first, last), stamp });
         Ok(())
