@@ -45,7 +45,7 @@ impl Reply {
     pub fn digest(&self) -> Vec<u8> {
         match self {
             Self::Ran(reply) => [b"ran ", &reply[..]].concat(),
-            Self::RanBefore(reply) => [b"ran before ", &reply[..]].concat(),
+            Self::RanBefore(reply) => [b"again ", &reply[..]].concat(),
             other => format!("{other:?}").into_bytes(),
         }
     }
