@@ -103,7 +103,7 @@ impl Spool {
     /// # Errors
     /// `Unavailable`: disk. The inner one: the piece is not the next, or the file is not wanted.
     pub fn write(&self, id: TableId, at: u64, bytes: &[u8]) -> Result<std::result::Result<(), NotWanted>> {
-        let (have, whole) = self.parts().get(&id).copied().unwrap_or((0, 0));
+        let Some((have, whole)) = self.parts().get(&id).copied() else { return Ok(Err(NotWanted { at: 0 })) };
         if at != have || have + bytes.len() as u64 > whole {
             return Ok(Err(NotWanted { at: have }));
         }
