@@ -19,6 +19,7 @@ use crate::log::Log;
 use crate::log::store::Watch;
 use crate::types::{GroupId, LogId};
 use engine::Stamp;
+use engine::checkpoint::listing::UnverifiedListing;
 use engine::disk::Disk;
 use engine::entropy::Entropy;
 use engine::error::with_sources;
@@ -228,29 +229,26 @@ impl Machine {
     /// Puts a snapshot in the place of what is here: all of it or nothing, whenever the power goes.
     ///
     /// # Errors
-    /// `Damaged`: a file is not what the listing says; nothing has changed. `Invalid`: it holds less than what is here. Disk, catalog.
+    /// `Damaged`: a file is not what the listing says; `WrongGroup`; `Invalid`: it holds less than what is here, or another entry than
+    /// `last`. Nothing has changed then. Disk, catalog.
     pub fn install(&self, last: Option<LogId>, parcel: Parcel) -> Result<()> {
         self.allows()?;
         let Parcel::Spooled(dir, _) = parcel else {
             // What is here already: consensus installs it again at a start.
             return Ok(());
         };
-        let id = self.fresh_tablet_id();
-        let imported = self.parts.pool.import_from_dir(&*self.parts.disk, &dir, id);
-        let tablet = match imported {
-            Ok(imported) => imported.tablet,
+        let arrived = self.arrived(last).and_then(|note| {
+            let id = self.fresh_tablet_id();
+            Ok((note, self.parts.pool.import_from_dir(&*self.parts.disk, &dir, id)?.tablet))
+        });
+        let (note, tablet) = match arrived {
+            Ok(arrived) => arrived,
             Err(error) => {
-                // Whatever is wrong with what came, the next transfer begins anew.
-                self.spool.clear()?;
-                return Err(error.into());
+                // Whatever is wrong with what came, the next transfer begins anew; if it cannot be cleared now, then it is.
+                let _ = self.spool.clear();
+                return Err(error);
             }
         };
-        let note = read_note(self.group, &tablet.applied().note)?;
-        let is_newer = note.applied.map(|id| id.index) >= self.applied().applied.map(|id| id.index);
-        if note.applied != last || !is_newer {
-            self.parts.pool.drop_tablet(id)?;
-            return Err(Error::Invalid("a snapshot that does not hold what it was said to"));
-        }
         tablet.set_log_durable(tablet.durable().index);
         let old = {
             let mut current = self.tablet.write().unwrap_or_else(PoisonError::into_inner);
@@ -262,6 +260,19 @@ impl Machine {
         self.parts.pool.drop_tablet(old.id())?;
         self.note_durable()?;
         self.spool.clear()
+    }
+
+    /// The note in the listing that came, if it holds `last` and all that is here. Looked at before there is a tablet of it: a start
+    /// takes a tablet for what its note says.
+    fn arrived(&self, last: Option<LogId>) -> Result<Note> {
+        let listing = UnverifiedListing::decode(&self.spool.listing()?)?.verify(&self.parts.sealer)?;
+        let note = read_note(self.group, &listing.levels.applied.note)?;
+        let is_newer = note.applied.map(|id| id.index) >= self.applied().applied.map(|id| id.index);
+        if note.applied == last && is_newer {
+            Ok(note)
+        } else {
+            Err(Error::Invalid("a snapshot that does not hold what it was said to"))
+        }
     }
 
     fn fresh_tablet_id(&self) -> TabletId {

@@ -153,6 +153,23 @@ impl Spool {
             .map_err(|error| io("write listing in", &self.dir, error).into())
     }
 
+    /// The listing of the transfer that was closed.
+    ///
+    /// # Errors
+    /// `Damaged`: it is not there, or longer than any is. `Unavailable`: disk.
+    pub fn listing(&self) -> Result<Vec<u8>> {
+        let path = self.dir.join(LISTING_NAME);
+        let missing = |detail| engine::Damage::of(engine::Nature::Missing, detail).at(path.display());
+        let length = self.length(&path)?.ok_or_else(|| missing("no transfer was closed"))?;
+        if length > engine::limits::LISTING_BYTES_MAX {
+            return Err(missing("no listing is so long").into());
+        }
+        let file = self.disk.open(&path).map_err(|error| io("open", &path, error))?;
+        let mut listing = vec![0; usize::try_from(length).unwrap_or(0)];
+        file.read_exact_at(&mut listing, 0).map_err(|error| io("read", &path, error))?;
+        Ok(listing)
+    }
+
     /// Throws away what is there.
     ///
     /// # Errors
