@@ -1,0 +1,15 @@
+//! The machine of a group on a simulated disk: what it applies, what it keeps over crashes, and what a snapshot carries.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod apply;
+mod birth;
+mod crash;
+mod once;
+mod refused;
+#[path = "../rig/mod.rs"]
+mod rig;
+mod rows;
+mod spool;
+mod stops;
+mod world;
