@@ -99,7 +99,7 @@ pub fn seal(
         let tenant = command.parts[n].tenant;
         let plain = join_bodies(by_tenant[&tenant].iter().map(|one| &one.body[..]));
         let name = command.name(group, tenant);
-        let (owner, purpose) = (owner_of(tenant), Purpose::Data);
+        let (owner, purpose) = (owner_of(tenant), Purpose::Log);
         command.parts[n].sealed =
             sealer.seal_envelope(owner, purpose, EnvelopeKind::LogBody, &name, &plain)?.into();
     }
@@ -129,7 +129,7 @@ pub fn open(
         let rows = || command.rows.iter().enumerate().filter(|(_, row)| usize::from(row.part) == n);
         let name = command.name(group, part.tenant);
         let owner = owner_of(part.tenant);
-        let plain = sealer.open_envelope(owner, Purpose::Data, EnvelopeKind::LogBody, &name, &part.sealed)?;
+        let plain = sealer.open_envelope(owner, Purpose::Log, EnvelopeKind::LogBody, &name, &part.sealed)?;
         let bodies = split_bodies(&plain, rows().count())?;
         for ((row, _), body) in rows().zip(bodies) {
             opened[row] = Opened::Body(Bytes::copy_from_slice(body));

@@ -27,8 +27,8 @@ fn keyring(tenants: &[u64]) -> Arc<Keyring> {
     for tenant in tenants {
         let owner = if *tenant == 0 { Owner::Cluster } else { Owner::Tenant(TenantId(*tenant)) };
         let secret = [u8::try_from(*tenant).unwrap() + 1; 32];
-        keys.insert(owner, Purpose::Data, KeyEpoch(1), SecretKey::new(secret)).unwrap();
-        keys.activate(owner, Purpose::Data, KeyEpoch(1)).unwrap();
+        keys.insert(owner, Purpose::Log, KeyEpoch(1), SecretKey::new(secret)).unwrap();
+        keys.activate(owner, Purpose::Log, KeyEpoch(1)).unwrap();
     }
     Arc::new(keys)
 }
@@ -132,8 +132,8 @@ fn a_body_of_another_tenant_does_not_open_even_under_the_same_key() {
     let keys = Keyring::new();
     for tenant in [7, 8] {
         let owner = Owner::Tenant(TenantId(tenant));
-        keys.insert(owner, Purpose::Data, KeyEpoch(1), SecretKey::new([3; 32])).unwrap();
-        keys.activate(owner, Purpose::Data, KeyEpoch(1)).unwrap();
+        keys.insert(owner, Purpose::Log, KeyEpoch(1), SecretKey::new([3; 32])).unwrap();
+        keys.activate(owner, Purpose::Log, KeyEpoch(1)).unwrap();
     }
     let sealer = sealer_of(Arc::new(keys));
     let mut command = sealed_by(&sealer, 1);

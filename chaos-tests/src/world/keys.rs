@@ -23,6 +23,7 @@ pub fn sealer(node: NodeId, entropy: Arc<dyn Entropy>) -> engine::Result<Arc<Sea
         (Owner::Node(node), Purpose::Catalog),
     ];
     owned.extend(TENANTS.map(|tenant| (Owner::Tenant(tenant), Purpose::Data)));
+    owned.extend(TENANTS.map(|tenant| (Owner::Tenant(tenant), Purpose::Log)));
     for (n, (owner, purpose)) in owned.into_iter().enumerate() {
         let byte = u8::try_from(n + 1).unwrap_or(u8::MAX);
         keys.insert(owner, purpose, KeyEpoch(1), SecretKey::new([byte; 32]))?;

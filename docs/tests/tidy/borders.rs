@@ -39,6 +39,7 @@ const RAFT: &[&str] = &[
     "raft/src/net/outbound.rs",
     "raft/src/net/inbound.rs",
     "raft/tests/conformance.rs",
+    "raft/tests/machine/apply.rs",
 ];
 
 const BORDERS: [Border; 13] = [

@@ -16,7 +16,8 @@ use openraft::error::{ClientWriteError, Fatal, ForwardToLeader, LinearizableRead
 use openraft::impls::ProgressResponder;
 use openraft::raft::ChangeMembershipRequest;
 use openraft::raft::linearizable_read::{Linearizer, ReadLogId};
-use openraft::{ChangeMembers, Instant as _, LinearizerOption, Precondition, Raft, alias};
+use openraft::type_config::TypeConfigExt as _;
+use openraft::{ChangeMembers, LinearizerOption, Precondition, Raft, alias};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -160,7 +161,8 @@ impl Group {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let log_id = |id: &Option<type_config::RaftLogId>| id.as_ref().map(type_config::log_id);
         let matched = metrics.replication.iter().flatten().map(|(replica, id)| (*replica, log_id(id)));
-        let age = |at: &Option<_>| at.as_ref().map(|at: &alias::SerdeInstantOf<Types>| millis(at.elapsed()));
+        let age =
+            |at: &Option<_>| at.as_ref().map(|at: &alias::SerdeInstantOf<Types>| millis(Types::now() - **at));
         let heard = metrics.heartbeat.iter().flatten().map(|(replica, at)| (*replica, age(at)));
         let membership = &metrics.membership_config;
         Standing {

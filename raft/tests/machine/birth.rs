@@ -8,6 +8,7 @@ use engine::key::KeyRange;
 use engine::manifest::edit::Applied;
 use engine::tablet::pool::NewTablet;
 use raft::Error;
+use raft::group::birth::Here;
 use raft::group::birth::{self, Birth, FIRST};
 use raft::log::GroupState;
 use raft::machine::note::Note;
@@ -17,7 +18,7 @@ use raft::types::{GroupId, LogId, ReplicaId};
 fn born(world: &World, birth: &Birth) -> (GroupState, Note) {
     let node = world.start().unwrap();
     // Whoever starts looks first, and is told what is half born.
-    let (machines, half_born) = birth::find(&node.parts).unwrap();
+    let Here { machines, half_born } = birth::find(&node.parts).unwrap();
     assert!(machines.len() + half_born.len() <= 1);
     assert!(half_born.iter().all(|one| *one == (birth.group, birth.replica)));
     let machine = node.bear(birth).unwrap();
@@ -120,7 +121,7 @@ fn the_tablet_of_a_replica_that_is_gone_is_dropped_at_a_start() {
     node.parts.log.step();
     drop((node, machine));
     let node = world.start().unwrap();
-    let (machines, half_born) = birth::find(&node.parts).unwrap();
+    let Here { machines, half_born } = birth::find(&node.parts).unwrap();
     assert!(machines.is_empty() && half_born.is_empty() && node.parts.pool.tablets().is_empty());
 }
 

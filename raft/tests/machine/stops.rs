@@ -96,7 +96,7 @@ fn a_group_that_is_fenced_comes_back_where_it_stood() {
     machine.fence(&Error::StampsEnded);
     drop((node, machine, other));
     let node = world.start().unwrap();
-    let (machines, _) = raft::group::birth::find(&node.parts).unwrap();
+    let machines = raft::group::birth::find(&node.parts).unwrap().machines;
     let machine = machines.iter().find(|one| one.group() == GROUP).unwrap();
     assert_eq!((machine.fenced(), machine.applied().applied), (None, Some(id(1, 2))));
 }
@@ -110,6 +110,7 @@ fn a_key_that_is_on_its_way_is_awaited() {
     let replies = run(async {
         let comes = async {
             tokio::time::sleep(Duration::from_millis(limits::KEY_WAIT_MS_MAX - 1_000)).await;
+            give(&keys, Owner::Tenant(B), Purpose::Log);
             give(&keys, Owner::Tenant(B), Purpose::Data);
         };
         tokio::join!(machine.apply_command(id(1, 2), &payload), comes).0

@@ -13,6 +13,7 @@ use engine::sealed::{Keyring, Sealer, SecretKey};
 use engine::tablet::pool::{Parts, Pool, PoolConfig};
 use engine::wire::{Reader, append_bytes32};
 use raft::command::Counts;
+use raft::group::birth::Here;
 use raft::group::birth::{self, Birth};
 use raft::log::store::Watch;
 use raft::log::{Entry, Log, LogConfig, LogParts, Stepped};
@@ -204,6 +205,7 @@ pub fn keyring(tenants: &[TenantId]) -> Arc<Keyring> {
         (Owner::Cluster, Purpose::Meta),
     ];
     owned.extend(tenants.iter().map(|tenant| (Owner::Tenant(*tenant), Purpose::Data)));
+    owned.extend(tenants.iter().map(|tenant| (Owner::Tenant(*tenant), Purpose::Log)));
     owned.iter().for_each(|(owner, purpose)| give(&keys, *owner, *purpose));
     Arc::new(keys)
 }
@@ -297,7 +299,7 @@ impl World {
     /// A start after a crash or a stop: the one machine that is found.
     pub fn reopen(&self) -> (Node, Arc<Machine>) {
         let node = self.start().unwrap();
-        let (mut machines, half_born) = birth::find(&node.parts).unwrap();
+        let Here { mut machines, half_born } = birth::find(&node.parts).unwrap();
         assert_eq!((machines.len(), half_born), (1, vec![]));
         assert_eq!(node.parts.pool.tablets().len(), 1, "what an install left behind is dropped");
         (node, machines.remove(0))

@@ -29,6 +29,7 @@ pub fn sealer() -> Arc<Sealer> {
         (Owner::Cluster, Purpose::Mac),
         (Owner::Cluster, Purpose::Meta),
         (Owner::Tenant(TENANT), Purpose::Data),
+        (Owner::Tenant(TENANT), Purpose::Log),
     ];
     for (owner, purpose) in owned {
         keys.insert(owner, purpose, KeyEpoch(1), SecretKey::new([0x5e; 32])).unwrap();
