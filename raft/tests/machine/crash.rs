@@ -136,6 +136,12 @@ fn nothing_is_durable_here_that_is_not_in_the_log() {
     node.flush(&machine);
     assert_eq!(machine.durable().unwrap().applied, Some(id(1, 3)));
     assert_eq!(machine.tablet().durable().index, LogIndex(4));
+    // A start knows of no more than its log has: entry 3 was never put into it, and 4 is not yet.
+    drop((node, machine));
+    let (node, machine) = world.reopen();
+    run(machine.apply_command(id(1, 4), &entries[2])).unwrap();
+    node.flush(&machine);
+    assert_eq!(machine.durable().unwrap().applied, Some(id(1, 3)));
 }
 
 /// One that has all but the last entry, in tables, the newest version of some in each.
@@ -166,6 +172,7 @@ fn receivers() -> Vec<World> {
 /// As consensus does it: the snapshot, then the hole in the log.
 fn receive(node: &Node, machine: &Machine, parcel: &Parcel) -> Result<()> {
     install(machine, parcel)?;
+    assert_eq!(node.parts.pool.tablets().len(), 1, "the old one is dropped");
     node.parts.log.purge(machine.group(), parcel.note().applied.unwrap())?;
     node.parts.log.step();
     node.parts.pool.settle();

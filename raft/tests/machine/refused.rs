@@ -96,6 +96,14 @@ fn commands_that_fit_alone_and_not_together_are_refused_from_the_first_that_does
 }
 
 #[test]
+fn one_that_is_refused_takes_no_room_from_those_behind_it() {
+    let (node, machine) = World::new(1).founded();
+    let commands = [Op::Fill(7, MIB), Op::Fill(6, MIB)].map(|fill| command(&[fill]));
+    let replies = node.commit(&machine, 2, &entry(at(0), &commands)).unwrap().replies;
+    assert_eq!(replies, [Reply::TooLarge, ran(b"")]);
+}
+
+#[test]
 fn a_key_too_long_to_be_written_is_not_there() {
     let (node, machine) = World::new(1).founded();
     let command = command(&[Op::GetLong(u32::try_from(engine::limits::KEY_BYTES_MAX).unwrap() + 1)]);
