@@ -35,7 +35,8 @@ const GROUPS: u64 = 2;
 const NODES: u64 = 3;
 
 fn in_a_world<F: Future<Output = ()>>(seed: u64, test: impl FnOnce() -> F) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(raft::type_config::scope(seed, async { test().await }));
 }
 
@@ -120,7 +121,8 @@ fn a_command_that_panics_fences_its_group_and_no_other() {
 /// Lets every node reconcile until none of them has anything to do.
 async fn reconcile(nodes: &[Node], wanted: &BTreeMap<ReplicaId, Seat>) -> Vec<Stepped> {
     let mut all: Vec<Reconciler> = nodes.iter().map(|node| Reconciler::new(group(node, 1))).collect();
-    let word = Word { applied_age_ms: Some(100), is_clock_agreed: true, is_guard_open: true, is_lifted: false };
+    let word =
+        Word { applied_age_ms: Some(100), is_clock_agreed: true, is_guard_open: true, is_lifted: false };
     let words: BTreeMap<_, _> = wanted.keys().chain(seats().keys()).map(|replica| (*replica, word)).collect();
     let mut done = Vec::new();
     for round in 0..600 {
@@ -149,7 +151,10 @@ fn a_group_comes_to_its_wanted_seats_and_the_leader_goes_last() {
         let mut wanted = seats();
         wanted.get_mut(&leading).unwrap().role = Role::Learner;
         let done = reconcile(&nodes, &wanted).await;
-        assert!(done.iter().any(|one| matches!(one, Stepped::HandedOver(_) | Stepped::NoHeir(_))), "{done:?}");
+        assert!(
+            done.iter().any(|one| matches!(one, Stepped::HandedOver(_) | Stepped::NoHeir(_))),
+            "{done:?}"
+        );
         let now = leader(&nodes, 1).await;
         assert_ne!(now, first, "a learner does not lead");
         let membership = group(&nodes[now], 1).standing().membership.1;
@@ -175,7 +180,12 @@ fn a_change_from_a_membership_that_is_not_the_last_is_refused() {
         let seen = group.standing().membership.0;
         let other = ReplicaId(if at == 0 { 2 } else { 1 });
         let seat = Seat { node: NodeId(other.0), role: Role::Voter };
-        group.change(Change::SetSeat(other, seat), seen).await.unwrap();
+        // A fresh leader has not heard its quorum yet.
+        while let Err(NotApplied::RetryLater { .. }) = group.change(Change::SetSeat(other, seat), seen).await
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_ne!(group.standing().membership.0, seen);
         let again = group.change(Change::SetSeat(other, seat), seen).await;
         assert!(matches!(again, Err(NotApplied::Refused { .. })), "{again:?}");
     });

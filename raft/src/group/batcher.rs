@@ -203,7 +203,21 @@ impl Batcher {
     ) -> Result<Committed, NotApplied> {
         let sealed = seal::seal(&self.sealer, &*self.entropy, self.group.id(), times, commands);
         let command = sealed.map_err(|error: Error| NotApplied::Refused { rule: with_sources(&error) })?;
-        self.group.propose(Proposal(command.encode()), under).await
+        let (proposal, beat_ms) = (Proposal(command.encode()), self.group.pace().heartbeat_ms);
+        let mut waited_ms = 0;
+        loop {
+            match self.group.propose(proposal.clone(), under).await {
+                // A fresh leader, or one that has not heard its quorum for a moment: the next heartbeats tell.
+                Err(NotApplied::RetryLater { after_ms: 0 }) if waited_ms < 2 * beat_ms => {
+                    tokio::time::sleep(Duration::from_millis((beat_ms / 4).max(1))).await;
+                    waited_ms += (beat_ms / 4).max(1);
+                }
+                Err(NotApplied::RetryLater { after_ms: 0 }) => {
+                    return Err(NotApplied::RetryLater { after_ms: self.group.pace().election_max_ms });
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     fn answer(sent: Sent) {

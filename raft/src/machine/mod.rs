@@ -32,7 +32,7 @@ use operations::Operations;
 use snapshot::Parcel;
 use spool::Spool;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// What a machine is given by its owner.
@@ -226,28 +226,42 @@ impl Machine {
         Ok(Parcel::Here(Arc::new(checkpoint), note))
     }
 
-    /// Puts a snapshot in the place of what is here: all of it or nothing, whenever the power goes.
+    /// Makes a tablet of a snapshot that has come whole, every byte verified. It counts once it is installed; after a crash it counts if it
+    /// is further than what is here, for what a leader sends is committed.
     ///
     /// # Errors
     /// `Damaged`: a file is not what the listing says; `WrongGroup`; `Invalid`: it holds less than what is here, or another entry than
-    /// `last`. Nothing has changed then. Disk, catalog.
-    pub fn install(&self, last: Option<LogId>, parcel: Parcel) -> Result<()> {
+    /// `last`. Nothing has changed then, and the next transfer begins anew. Disk, catalog.
+    pub fn stage(&self, last: Option<LogId>, dir: &Path) -> Result<Parcel> {
         self.allows()?;
-        let Parcel::Spooled(dir, _) = parcel else {
-            // What is here already: consensus installs it again at a start.
-            return Ok(());
-        };
         let arrived = self.arrived(last).and_then(|note| {
             let id = self.fresh_tablet_id();
-            Ok((note, self.parts.pool.import_from_dir(&*self.parts.disk, &dir, id)?.tablet))
+            Ok((note, self.parts.pool.import_from_dir(&*self.parts.disk, dir, id)?.tablet))
         });
-        let (note, tablet) = match arrived {
-            Ok(arrived) => arrived,
+        match arrived {
+            Ok((note, tablet)) => Ok(Parcel::Staged(tablet, note)),
             Err(error) => {
-                // Whatever is wrong with what came, the next transfer begins anew; if it cannot be cleared now, then it is.
+                // Whatever is wrong with what came; if it cannot be cleared now, then by the next offer.
                 let _ = self.spool.clear();
-                return Err(error);
+                Err(error)
             }
+        }
+    }
+
+    /// Puts a snapshot in the place of what is here: all of it or nothing, whenever the power goes.
+    ///
+    /// # Errors
+    /// As [`Machine::stage`].
+    pub fn install(&self, last: Option<LogId>, parcel: Parcel) -> Result<()> {
+        self.allows()?;
+        let (note, tablet) = match parcel {
+            // What is here already: consensus installs it again at a start.
+            Parcel::Here(..) => return Ok(()),
+            Parcel::Spooled(dir, _) => match self.stage(last, &dir)? {
+                Parcel::Staged(tablet, note) => (note, tablet),
+                Parcel::Here(..) | Parcel::Spooled(..) => return Ok(()),
+            },
+            Parcel::Staged(tablet, note) => (note, tablet),
         };
         tablet.set_log_durable(tablet.durable().index);
         let old = {
@@ -260,6 +274,17 @@ impl Machine {
         self.parts.pool.drop_tablet(old.id())?;
         self.note_durable()?;
         self.spool.clear()
+    }
+
+    /// Forgets a snapshot that was staged and is not installed. One that is stays.
+    ///
+    /// # Errors
+    /// Catalog.
+    pub fn unstage(&self, staged: &Tablet) -> Result<()> {
+        if self.tablet().id() == staged.id() || self.parts.pool.tablet(staged.id()).is_err() {
+            return Ok(());
+        }
+        Ok(self.parts.pool.drop_tablet(staged.id())?)
     }
 
     /// The note in the listing that came, if it holds `last` and all that is here. Looked at before there is a tablet of it: a start

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::type_config::{self, StoredMembership, Types};
 use engine::checkpoint::Checkpoint;
 use engine::error::Damage;
+use engine::tablet::Tablet;
 use openraft::alias::{SnapshotMetaOf, SnapshotOf};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +18,8 @@ pub enum Parcel {
     Here(Arc<Checkpoint>, Note),
     /// From a peer: listing and missing files are in this folder.
     Spooled(PathBuf, Note),
+    /// From a peer, verified: it is a tablet already, which counts once it is installed.
+    Staged(Arc<Tablet>, Note),
 }
 
 impl Parcel {
@@ -24,7 +27,7 @@ impl Parcel {
     #[must_use]
     pub fn note(&self) -> &Note {
         match self {
-            Self::Here(_, note) | Self::Spooled(_, note) => note,
+            Self::Here(_, note) | Self::Spooled(_, note) | Self::Staged(_, note) => note,
         }
     }
 }

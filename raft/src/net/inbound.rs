@@ -11,7 +11,6 @@ use crate::error::Result;
 use crate::group::handle::Group;
 use crate::group::outcome::NotNow;
 use crate::group::start_guard::{Ballot, StartGuard};
-use crate::machine::note::Note;
 use crate::machine::snapshot::{Parcel, of};
 use crate::time::BootClock;
 use crate::type_config::{self, RaftEntryOf, Types};
@@ -221,17 +220,14 @@ impl Receiver {
         let machine = self.group.machine();
         let spool = machine.spool();
         spool.finish(&offer.listing).map_err(refused)?;
-        let note = Note {
-            applied: offer.last,
-            membership_at: offer.membership_at,
-            membership: offer.membership,
-            last: offer.stamp,
-            ..Note::empty(self.group.id())
-        };
-        let parcel = Parcel::Spooled(spool.dir().to_owned(), note);
+        // Verified before consensus hears of it: what it is given must be installed, or the replica stops.
+        let parcel = machine.stage(offer.last, spool.dir()).map_err(refused)?;
+        let Parcel::Staged(staged, _) = parcel.clone() else { return Err(Refusal::Malformed) };
         let snapshot = of(parcel).map_err(refused)?;
         let vote = type_config::raft_vote(offer.vote);
         let answer = self.group.raft.install_full_snapshot(vote, snapshot).await;
+        // A leader that was voted down since has sent in vain.
+        machine.unstage(&staged).map_err(refused)?;
         let answer = answer.map_err(|_| Refusal::Stopped)?;
         if let (Some(delayed), Some(last)) = (&self.delayed, offer.last) {
             delayed.installed(last, offer.stamp).map_err(refused)?;
