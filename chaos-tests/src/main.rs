@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 #[expect(clippy::disallowed_methods, reason = "how long a person waits is told, and decides nothing")]
 /// Runs the seeds on a few threads, each seed on one, and prints each when it is done. Stops at the first that fails.
 fn perform(asked: &Asked) -> Result<Batch, Box<Outcome>> {
-    let plan = Plan { fault_ms: asked.fault_ms, quiet_ms: 30_000 };
+    let plan = Plan { fault_ms: asked.fault_ms, quiet_ms: 30_000, ..Plan::default() };
     let (next, end) = (AtomicU64::new(asked.from), asked.from + asked.seeds);
     let (told, heard) = sync_channel(1);
     std::thread::scope(|scope| {

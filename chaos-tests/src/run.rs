@@ -5,7 +5,7 @@ use crate::check::{self, Violation};
 use crate::history::{ClientId, History, Key};
 use crate::nemesis::Nemesis;
 use crate::report::{Operations, Report};
-use crate::seed::{Dice, Seed, Swarm};
+use crate::seed::{Dice, Fault, Seed, Swarm};
 use crate::workload::{ACCOUNT_KEYS, ACCOUNTS_COUNT, Client, FIRST_MONEY, Stage, fund};
 use crate::world::clock::Time;
 use crate::world::diary::Diary;
@@ -16,6 +16,7 @@ use engine::ids::NodeId;
 use engine::key::KeyRange;
 use raft::group::birth::Birth;
 use raft::group::settings::Pace;
+use raft::planted::Planted;
 use raft::types::{GroupId, Membership, ReplicaId, Role, Seat};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -29,6 +30,12 @@ pub struct Plan {
     pub fault_ms: u64,
     /// Milliseconds without, after which all must be well.
     pub quiet_ms: u64,
+    /// A bug that is planted.
+    pub planted: Option<Planted>,
+    /// What goes wrong and how often each; if empty, as the seed has drawn it.
+    pub faults: BTreeMap<Fault, u32>,
+    /// About how often, in milliseconds; 0 as the seed has drawn it.
+    pub fault_every_ms: u64,
 }
 
 /// What came of a run.
@@ -52,7 +59,11 @@ pub struct Outcome {
 pub fn run(seed: Seed, plan: &Plan) -> Outcome {
     let plan = plan.clone();
     let run = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        raft::planted::plant(plan.planted);
+        // Who of several is heard first, the runtime decides by dice of its own.
+        let dice = tokio::runtime::RngSeed::from_bytes(&seed.0.to_be_bytes());
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_time().start_paused(true).rng_seed(dice).build();
         let runtime = runtime.expect("a runtime without threads and without network");
         let set = tokio::task::LocalSet::new();
         let work = raft::type_config::scope(seed.0 ^ 0x5eed, perform(seed, plan));
@@ -75,7 +86,13 @@ fn births(swarm: &Swarm, replica: ReplicaId) -> Vec<Birth> {
 }
 
 async fn perform(seed: Seed, plan: Plan) -> Outcome {
-    let swarm = Swarm::draw(seed);
+    let mut swarm = Swarm::draw(seed);
+    if !plan.faults.is_empty() {
+        swarm.faults.clone_from(&plan.faults);
+    }
+    if plan.fault_every_ms > 0 {
+        swarm.fault_every_ms = plan.fault_every_ms;
+    }
     let time = Time::begin();
     let diary = Diary::new(time);
     let world = World {

@@ -18,6 +18,7 @@ pub mod machine;
 pub mod membership;
 pub mod net;
 pub mod payload;
+pub mod planted;
 pub mod proposal;
 pub mod read;
 pub mod seal;

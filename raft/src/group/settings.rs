@@ -1,6 +1,7 @@
 //! How consensus must be set, and why. Every group is built with what [`Pace::config`] makes, and checks it again.
 
 use crate::error::{Error, Result};
+use crate::planted::{self, Planted};
 use openraft::{Config, SnapshotPolicy};
 use std::sync::Arc;
 
@@ -104,7 +105,7 @@ impl Pace {
             install_snapshot_timeout: self.snapshot_ms,
             // A leader that lost unsynced entries in a power cut would come back as leader of the same term, and give the same
             // log ids to other payloads: followers compare ids only, and acknowledged writes are lost. The default is on.
-            enable_leader_restore: Some(false),
+            enable_leader_restore: Some(planted::is(Planted::RestoreLeader)),
             // A restarted follower has forgotten the lease it granted. The start guard opens elections once that has ended.
             enable_elect: false,
             // A returning replica raises no term.
@@ -130,7 +131,10 @@ impl Pace {
 /// `Invalid` names the setting.
 pub fn assert_mandatory(config: &Config) -> Result<()> {
     let rules = [
-        (config.enable_leader_restore == Some(false), "leader restore must be off"),
+        (
+            config.enable_leader_restore == Some(planted::is(Planted::RestoreLeader)),
+            "leader restore must be off",
+        ),
         (!config.enable_elect, "elections begin when the start guard opens"),
         (config.enable_pre_vote == Some(true), "pre-vote must be on"),
         (config.allow_log_reversion == Some(false), "a log must not be allowed to go back"),

@@ -27,6 +27,7 @@ pub use thread::LogThread;
 
 use crate::error::{Error, Last, Result};
 use crate::limits;
+use crate::planted::{self, Planted};
 use crate::types::{GroupId, LogId, ReplicaId, Vote};
 use cache::Cache;
 use engine::disk::{DirLock, Disk};
@@ -328,6 +329,12 @@ impl Log {
     /// # Errors
     /// `Gap`, `TooLarge`: nothing was put in. `NoSuchGroup`, `Fenced`.
     pub fn append(&self, group: GroupId, entries: Vec<Entry>, done: Done) -> Result<()> {
+        let done: Done = if planted::is(Planted::AcknowledgeBeforeSync) {
+            done(Ok(()));
+            Box::new(|_| ())
+        } else {
+            done
+        };
         self.change(|state| {
             let last = state.living(group)?.state().last;
             check_run(group, last, &entries, self.config.entry_bytes_max)?;
@@ -357,6 +364,10 @@ impl Log {
     /// # Errors
     /// `NoSuchGroup`, `Fenced`.
     pub fn save_vote(&self, group: GroupId, vote: Vote, done: Done) -> Result<()> {
+        if planted::is(Planted::ForgetVote) {
+            done(Ok(()));
+            return self.change(|state| state.living(group)?.apply(group, &Record::Vote(group, vote)));
+        }
         self.put(group, Record::Vote(group, vote), Some(done))
     }
 
@@ -386,7 +397,9 @@ impl Log {
             let record = Record::Truncate(group, after);
             log.apply(group, &record)?;
             state.cache.forget(group, after.map_or(0, |id| id.index + 1), u64::MAX);
-            state.queue.push(record, None);
+            if !planted::is(Planted::ForgetTruncation) {
+                state.queue.push(record, None);
+            }
             Ok(())
         })
     }

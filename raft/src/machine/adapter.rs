@@ -4,6 +4,7 @@ use super::Machine;
 use super::snapshot::{self, Parcel};
 use crate::error::Error;
 use crate::limits::APPLY_ENTRIES;
+use crate::planted::{self, Planted};
 use crate::type_config::{self, RaftLogId, StoredMembership, Types};
 use futures_util::stream::{Stream, StreamExt};
 use openraft::alias::{SnapshotMetaOf, SnapshotOf};
@@ -59,6 +60,10 @@ impl RaftStateMachine<Types> for MachineAdapter {
     {
         let mut pieces = entries.ready_chunks(APPLY_ENTRIES);
         while let Some(piece) = pieces.next().await {
+            let mut piece = piece;
+            if planted::is(Planted::ApplyOutOfOrder) && piece.len() > 1 {
+                piece.swap(0, 1);
+            }
             for one in piece {
                 let (entry, responder) = one?;
                 let id = type_config::log_id(&entry.log_id);

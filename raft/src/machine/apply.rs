@@ -7,6 +7,7 @@ use super::{AppliedEntry, Machine, engine_index, lock, stamping};
 use crate::command::Command;
 use crate::error::{Error, Last, Result};
 use crate::limits;
+use crate::planted::{self, Planted};
 use crate::proposal::{Replies, Reply};
 use crate::seal::{self, Opened};
 use crate::types::{LogId, Membership};
@@ -116,6 +117,7 @@ impl Machine {
             Decision::Run | Decision::RunOnce => {}
         }
         if decision == Decision::RunOnce
+            && !planted::is(Planted::RunAgain)
             && let Some(row) = rows.get(tenant, once::COLLECTION, &request.key())?
         {
             return Ok(Reply::RanBefore(Bytes::copy_from_slice(once::decode(&row.value)?)));

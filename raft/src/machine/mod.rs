@@ -17,6 +17,7 @@ pub mod stamping;
 use crate::error::{Error, Result};
 use crate::log::Log;
 use crate::log::store::Watch;
+use crate::planted::{self, Planted};
 use crate::types::{GroupId, LogId};
 use engine::Stamp;
 use engine::checkpoint::listing::UnverifiedListing;
@@ -222,7 +223,10 @@ impl Machine {
     /// As [`Tablet::checkpoint`]; `Damaged`.
     pub fn checkpoint(&self) -> Result<Parcel> {
         let checkpoint = self.tablet().checkpoint()?;
-        let note = read_note(self.group, &checkpoint.levels().applied.note)?;
+        let mut note = read_note(self.group, &checkpoint.levels().applied.note)?;
+        if planted::is(Planted::SnapshotClaimsMore) {
+            note = self.applied();
+        }
         Ok(Parcel::Here(Arc::new(checkpoint), note))
     }
 
@@ -264,6 +268,10 @@ impl Machine {
             Parcel::Staged(tablet, note) => (note, tablet),
         };
         tablet.set_log_durable(tablet.durable().index);
+        let note = match planted::is(Planted::SnapshotForgetsDigest) {
+            true => Note { digest: digest::Digest::default(), ..note },
+            false => note,
+        };
         let old = {
             let mut current = self.tablet.write().unwrap_or_else(PoisonError::into_inner);
             *lock(&self.note) = note.clone();
@@ -340,6 +348,7 @@ impl Watch for Machine {
     }
 
     fn durable(&self, upto: LogId) {
-        self.tablet().set_log_durable(engine_index(upto.index));
+        let upto = if planted::is(Planted::FlushBeforeLog) { u64::MAX - 1 } else { upto.index };
+        self.tablet().set_log_durable(engine_index(upto));
     }
 }

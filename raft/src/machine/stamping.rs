@@ -4,6 +4,7 @@
 use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::payload;
+use crate::planted::{self, Planted};
 use engine::Stamp;
 
 /// The stamps of one entry: as many in a row as it has commands, all of one millisecond.
@@ -44,6 +45,9 @@ pub fn run(last: Stamp, proposed: Stamp, closed: Stamp, count: usize) -> Result<
         return Ok(Run { first: last.max(closed), count: 0 });
     }
     let count = count as u64;
+    if planted::is(Planted::KeepProposedStamp) {
+        return Ok(Run { first: proposed, count });
+    }
     let mut first = proposed.max(Stamp(last.0.checked_add(1).ok_or(Error::StampsEnded)?));
     if u64::from(first.counter()) + count > 1 << 16 {
         // The counter would run over: the next millisecond has room for all.

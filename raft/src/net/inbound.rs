@@ -12,6 +12,7 @@ use crate::group::handle::Group;
 use crate::group::outcome::NotNow;
 use crate::group::start_guard::{Ballot, StartGuard};
 use crate::machine::snapshot::{Parcel, of};
+use crate::planted::{self, Planted};
 use crate::time::BootClock;
 use crate::type_config::{self, RaftEntryOf, Types};
 use crate::types::Vote;
@@ -64,7 +65,9 @@ impl Receiver {
     /// Lets it stand for election once its guard has opened. Cheap: call it at every tick.
     pub fn tick(&self) {
         let is_delayed = self.delayed.is_some();
-        if !is_delayed && self.guard.allows_elections(self.clock.boot_ms()) {
+        let is_open =
+            planted::is(Planted::OpenStartGuard) || self.guard.allows_elections(self.clock.boot_ms());
+        if !is_delayed && is_open {
             self.group.allow_election();
         }
     }
@@ -91,7 +94,8 @@ impl Receiver {
             (false, false) => Ballot::Vote,
         };
         // No answer at all, not one against: a lease may be out that nobody here remembers.
-        if self.delayed.is_some() || !self.guard.allows(ballot, self.clock.boot_ms()) {
+        let is_open = planted::is(Planted::OpenStartGuard) || self.guard.allows(ballot, self.clock.boot_ms());
+        if self.delayed.is_some() || !is_open {
             return Err(Refusal::NotReady);
         }
         let theirs = RaftVoteRequest {

@@ -1,0 +1,72 @@
+//! Bugs that can be planted, one a thread, to show that the judges of the simulator find them. Only the simulator turns the feature
+//! on; without it every question here is answered no, when the code is built.
+
+/// A bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Planted {
+    /// The log says that entries are durable before they are.
+    AcknowledgeBeforeSync,
+    /// A vote is given and not stored.
+    ForgetVote,
+    /// A truncation is not written down.
+    ForgetTruncation,
+    /// A leader that restarts leads on in the same term.
+    RestoreLeader,
+    /// A replica that restarts votes at once, whatever lease it had granted.
+    OpenStartGuard,
+    /// A leader answers reads without asking anybody.
+    ReadWithoutQuorum,
+    /// Two entries that come together are applied in the wrong order.
+    ApplyOutOfOrder,
+    /// A request that comes again runs again.
+    RunAgain,
+    /// A stamp is what the leader proposed, whatever was given out before.
+    KeepProposedStamp,
+    /// A snapshot says that it holds what is only in memory.
+    SnapshotClaimsMore,
+    /// A snapshot leaves out what became of commands.
+    SnapshotForgetsDigest,
+    /// A tablet makes durable what the log has not.
+    FlushBeforeLog,
+}
+
+/// Every one of them.
+pub const ALL: [Planted; 12] = [
+    Planted::AcknowledgeBeforeSync,
+    Planted::ForgetVote,
+    Planted::ForgetTruncation,
+    Planted::RestoreLeader,
+    Planted::OpenStartGuard,
+    Planted::ReadWithoutQuorum,
+    Planted::ApplyOutOfOrder,
+    Planted::RunAgain,
+    Planted::KeepProposedStamp,
+    Planted::SnapshotClaimsMore,
+    Planted::SnapshotForgetsDigest,
+    Planted::FlushBeforeLog,
+];
+
+#[cfg(feature = "planted")]
+thread_local! {
+    static ACTIVE: std::cell::Cell<Option<Planted>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants a bug in everything that this thread does from now on, or takes it out.
+#[cfg(feature = "planted")]
+pub fn plant(bug: Option<Planted>) {
+    ACTIVE.set(bug);
+}
+
+/// Whether this bug is planted here.
+#[cfg(feature = "planted")]
+#[must_use]
+pub fn is(bug: Planted) -> bool {
+    ACTIVE.get() == Some(bug)
+}
+
+/// Whether this bug is planted here: no.
+#[cfg(not(feature = "planted"))]
+#[must_use]
+pub const fn is(_: Planted) -> bool {
+    false
+}
