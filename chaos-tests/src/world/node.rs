@@ -3,7 +3,7 @@
 use super::clock::{Time, WallClock};
 use super::diary::Diary;
 use super::keys::{self, CLUSTER};
-use super::net::{Net, Serve, disk_seed};
+use super::net::{Net, Plug, Serve, disk_seed};
 use super::operations::Meaning;
 use super::overseer::{Known, Overseer, Watcher};
 use crate::check::raft::ReplicaState;
@@ -13,6 +13,7 @@ use engine::catalog::MemoryCatalog;
 use engine::disk::SimDisk;
 use engine::entropy::Seeded;
 use engine::ids::NodeId;
+use engine::sealed::Sealer;
 use engine::tablet::pool::{Parts, Pool, PoolConfig};
 use raft::group::batcher::Batcher;
 use raft::group::birth::{self, Here};
@@ -81,6 +82,16 @@ pub struct Running {
     life: u64,
     known: Mutex<Known>,
     tasks: Vec<JoinHandle<()>>,
+}
+
+/// What every replica of a node is built with.
+struct Ways {
+    plug: Arc<Plug>,
+    tag: u64,
+    sealer: Arc<Sealer>,
+    entropy: Arc<Seeded>,
+    registry: Arc<Registry>,
+    log: Arc<Log>,
 }
 
 impl BootClock for WallClock {
@@ -212,19 +223,11 @@ impl Node {
             machines.insert(birth.group, birth::bear(birth, parts.clone()).await?);
             born.push(birth.group);
         }
+        let ways = Ways { plug, tag, sealer, entropy, registry: registry.clone(), log: log.clone() };
         let mut batchers = BTreeMap::new();
         for (group, machine) in machines {
             overseer.recovered(&log, &machine, self.replica);
-            let ids = (group, self.replica);
-            let peers = Peers::new(plug.clone(), log.clone(), tag, ids, world.pace.election_min_ms);
-            let now = self.clock.boot_ms();
-            let built = Arc::new(Group::build(log.clone(), machine, peers, world.pace).await?);
-            let is_born = born.contains(&group);
-            let guard =
-                if is_born { StartGuard::born() } else { StartGuard::built(now, world.pace.election_max_ms) };
-            let clock: Arc<dyn BootClock> = self.clock.clone();
-            registry.add(Arc::new(Receiver::new(built.clone(), guard, clock, None)));
-            let batcher = Batcher::new(built.clone(), sealer.clone(), entropy.clone(), self.clock.clone());
+            let batcher = self.build(&ways, machine, born.contains(&group)).await?;
             batchers.insert(group, batcher.clone());
             tasks.push(spawn(async move { batcher.run().await }));
         }
@@ -234,6 +237,19 @@ impl Node {
         tasks.push(spawn(work(pool.clone(), registry.clone(), world.swarm.snapshot_entries)));
         self.running = Some(Running { log, pool, registry, batchers, life, known: Mutex::default(), tasks });
         Ok(())
+    }
+
+    /// Builds its replica of one group, behind its start guard unless it was born just now.
+    async fn build(&self, ways: &Ways, machine: Arc<Machine>, is_born: bool) -> raft::Result<Arc<Batcher>> {
+        let Ways { plug, tag, sealer, entropy, registry, log } = ways;
+        let (ids, pace) = ((machine.group(), self.replica), self.world.pace);
+        let peers = Peers::new(plug.clone(), log.clone(), *tag, ids, pace.election_min_ms);
+        let now = self.clock.boot_ms();
+        let built = Arc::new(Group::build(log.clone(), machine, peers, pace).await?);
+        let guard = if is_born { StartGuard::born() } else { StartGuard::built(now, pace.election_max_ms) };
+        let clock: Arc<dyn BootClock> = self.clock.clone();
+        registry.add(Arc::new(Receiver::new(built.clone(), guard, clock, None)));
+        Ok(Batcher::new(built, sealer.clone(), entropy.clone(), self.clock.clone()))
     }
 
     /// Cuts its power: what was not synced may be lost.
