@@ -2,7 +2,8 @@
 
 use ::engine::clock::Clock;
 use ::engine::entropy::Entropy;
-use std::sync::{Condvar, Mutex, PoisonError};
+use raft::time::BootClock;
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The operating system's clock and randomness.
@@ -23,7 +24,22 @@ impl Entropy for System {
     }
 }
 
+impl BootClock for System {
+    fn boot_ms(&self) -> u64 {
+        static START: OnceLock<Stopwatch> = OnceLock::new();
+        (START.get_or_init(Stopwatch::start).seconds() * 1e3) as u64
+    }
+}
+
+/// Processor seconds of the thread that asks, user and system: what else the machine does is not in it.
+#[must_use]
+pub fn thread_cpu_seconds() -> f64 {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9
+}
+
 /// Measures how long something takes.
+#[derive(Clone, Copy)]
 pub struct Stopwatch(Instant);
 
 impl Stopwatch {

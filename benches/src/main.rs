@@ -2,8 +2,9 @@
 //!
 //! * `benches engine [--quick] [--keys N] [--runs N] [--only a,b]` compares stores. `--only` takes names of stores and phases.
 //! * `benches tablets [--count N]` opens many small tablets.
+//! * `benches raft [--quick] [--only a,b] [--idle]` writes through three replicas. `--only` takes names of parts; `--idle` is one of them.
 //!
-//! Both print a table and, as their last line, one JSON object. Every phase runs in a process of its own, so that memory and
+//! All print a table and, as their last line, one JSON object. Every phase runs in a process of its own, so that memory and
 //! processor time are that store's alone. Figures of different runs do not compare: machines are noisy; ratios within a run do.
 #![forbid(unsafe_code)]
 
@@ -11,6 +12,7 @@ mod clock;
 mod engine;
 mod options;
 mod process;
+mod raft;
 mod spawn;
 mod tablets;
 
@@ -20,7 +22,8 @@ use std::process::ExitCode;
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const USAGE: &str = "usage: benches engine [--quick] [--keys N] [--runs N] [--only a,b]
-       benches tablets [--count N]";
+       benches tablets [--count N]
+       benches raft [--quick] [--only disk,memory,cost,catch-up,idle] [--idle]";
 
 fn run() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -28,9 +31,11 @@ fn run() -> Outcome<()> {
     match command.as_str() {
         "engine" => crate::engine::run(&options::Options::parse(rest)?),
         "tablets" => tablets::run(rest),
+        "raft" => crate::raft::run(rest),
         // Hidden: what this program starts itself as.
         crate::engine::CHILD => crate::engine::child(rest),
         tablets::CHILD => tablets::child(rest),
+        crate::raft::CHILD => crate::raft::child(rest),
         _ => Err(USAGE.into()),
     }
 }
