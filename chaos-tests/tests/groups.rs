@@ -104,16 +104,21 @@ fn a_command_that_panics_fences_its_group_and_no_other() {
         let outcome = write(&nodes, 1, Do::Panic).await;
         assert!(matches!(outcome, Err(NotApplied::Unknown { .. })), "{outcome:?}");
         tokio::time::sleep(Duration::from_secs(2)).await;
+        let mut fenced = 0;
         for node in &nodes {
             let registry = &node.running().unwrap().registry;
             let dead = Supervisor::default().look(registry, 5_000);
-            let [dead] = &dead[..] else { panic!("one of two groups is dead") };
+            assert!(registry.get(GroupId(2)).is_some());
+            // Without a quorum that lives, the last one is never told that the command is committed.
+            let [dead] = &dead[..] else { continue };
+            fenced += 1;
             assert_eq!(dead.receiver.group().id(), GroupId(1));
             assert!(dead.cause.contains("panicked"), "{}", dead.cause);
             // What a command does it does again: no restart would help.
             assert_eq!((dead.death, dead.verdict), (Death::Storage, Verdict::Fence));
-            assert!(registry.get(GroupId(1)).is_none() && registry.get(GroupId(2)).is_some());
+            assert!(registry.get(GroupId(1)).is_none());
         }
+        assert!(fenced > 0, "whoever applied it is fenced");
         assert!(matches!(write(&nodes, 2, Do::Write(1, Some(1))).await, Ok(Reply::Ran(_))));
     });
 }
