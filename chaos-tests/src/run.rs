@@ -36,6 +36,8 @@ pub struct Plan {
     pub faults: BTreeMap<Fault, u32>,
     /// About how often, in milliseconds; 0 as the seed has drawn it.
     pub fault_every_ms: u64,
+    /// Keys at least: many clients at few keys, and many unknown outcomes, take a judge of registers minutes.
+    pub keys_min: u64,
 }
 
 /// What came of a run.
@@ -90,6 +92,7 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
     if !plan.faults.is_empty() {
         swarm.faults.clone_from(&plan.faults);
     }
+    swarm.keys = swarm.keys.max(plan.keys_min);
     if plan.fault_every_ms > 0 {
         swarm.fault_every_ms = plan.fault_every_ms;
     }
