@@ -28,10 +28,28 @@ pub enum Planted {
     SnapshotForgetsDigest,
     /// A tablet makes durable what the log has not.
     FlushBeforeLog,
+    /// A record of the log is believed, whatever its checksum says.
+    SkipChecksum,
+    /// A new segment of the log gets its name, and the folder is not synced.
+    SkipNameSync,
+    /// The log is purged up to what is committed, be it durable in the tablet or not.
+    PurgeAboveFloor,
+    /// A node runs, whatever its peers remember of a newer disk.
+    AcceptOlderDisk,
+    /// Some replicas leave out the writes of an entry now and then.
+    ApplyInPart,
+    /// Some replicas leave writes out of their digest.
+    DigestInPart,
+    /// A file of a snapshot is taken for one that is here.
+    DropSnapshotFile,
+    /// The old tablet goes before the one that a snapshot makes is there.
+    InstallInTwoSteps,
+    /// Compare-and-set does not compare.
+    IgnoreExpected,
 }
 
 /// Every one of them.
-pub const ALL: [Planted; 12] = [
+pub const ALL: [Planted; 21] = [
     Planted::AcknowledgeBeforeSync,
     Planted::ForgetVote,
     Planted::ForgetTruncation,
@@ -44,6 +62,15 @@ pub const ALL: [Planted; 12] = [
     Planted::SnapshotClaimsMore,
     Planted::SnapshotForgetsDigest,
     Planted::FlushBeforeLog,
+    Planted::SkipChecksum,
+    Planted::SkipNameSync,
+    Planted::PurgeAboveFloor,
+    Planted::AcceptOlderDisk,
+    Planted::ApplyInPart,
+    Planted::DigestInPart,
+    Planted::DropSnapshotFile,
+    Planted::InstallInTwoSteps,
+    Planted::IgnoreExpected,
 ];
 
 #[cfg(feature = "planted")]

@@ -24,6 +24,8 @@ const STRANGERS: [(&str, &[&str]); 2] =
     [("engine", &["tokio", "openraft", "tonic", "prost"]), ("raft", &["tonic", "prost"])];
 /// The feature that stores bytes unsealed, of `engine`; and the one member that may turn it on.
 const UNSEALED: (&str, &str) = ("null-cipher", "benches");
+/// The feature that plants bugs, of `raft`; and the one member that may turn it on.
+const PLANTED: (&str, &str) = ("planted", "chaos-tests");
 
 /// What `cargo metadata` says of the workspace at `root`.
 pub fn metadata(root: &Path) -> Value {
@@ -82,39 +84,57 @@ pub fn check(metadata: &Value) -> Vec<String> {
             }
         }
         unsealed(package, &mut complain);
+        planted(package, &mut complain);
     }
     complaints
+}
+
+/// Whether `feature` is turned on where a dependency is named, and by which features of the package's own.
+fn turned_on(package: &Value, feature: &str) -> (Vec<String>, Vec<String>) {
+    let asks = |dependency: &&Value| list(dependency, "features").iter().any(|asked| asked == feature);
+    let targets = list(package, "dependencies").iter().filter(asks).map(|one| text(one, "name").to_owned());
+    let features: BTreeMap<String, Vec<String>> =
+        serde_json::from_value(package["features"].clone()).unwrap_or_default();
+    let is_it = |enabled: &String| enabled.rsplit('/').next() == Some(feature);
+    let own = features.into_iter().filter(|(_, enabled)| enabled.iter().any(is_it)).map(|(own, _)| own);
+    (targets.collect(), own.collect())
+}
+
+/// Complains if `package` has planted bugs built in, and is not the simulator.
+fn planted(package: &Value, complain: &mut impl FnMut(String)) {
+    let (feature, only) = PLANTED;
+    if text(package, "name") == only {
+        return;
+    }
+    let (targets, own) = turned_on(package, feature);
+    for target in targets {
+        complain(format!("turns on `{target}/{feature}`: only `{only}` may"));
+    }
+    for own in own {
+        complain(format!("feature `{own}` turns on `{feature}`: only `{only}` may"));
+    }
 }
 
 /// Complains if `package` lets sealing be turned off and is not the one that may, by a feature of its own. (That one has it by
 /// default: the price of sealing is part of what it prints. Compiled in is not switched on.)
 fn unsealed(package: &Value, complain: &mut impl FnMut(String)) {
     let (feature, only) = UNSEALED;
-    let name = text(package, "name");
-    let features: BTreeMap<String, Vec<String>> =
-        serde_json::from_value(package["features"].clone()).unwrap_or_default();
-    let is_unsealing = |enabled: &String| enabled.rsplit('/').next() == Some(feature);
-    if name != only {
-        let asks = |dependency: &&Value| list(dependency, "features").iter().any(|asked| asked == feature);
-        for dependency in list(package, "dependencies").iter().filter(asks) {
-            let target = text(dependency, "name");
-            complain(format!(
-                "turns on `{target}/{feature}`: only `{only}` may, behind a feature of its own"
-            ));
-        }
-        for (own, _) in features.iter().filter(|(_, enabled)| enabled.iter().any(is_unsealing)) {
-            complain(format!(
-                "feature `{own}` turns on `{feature}`: only `{only}` may, behind a feature of its own"
-            ));
-        }
-    } else {
-        let asks = |dependency: &&Value| list(dependency, "features").iter().any(|asked| asked == feature);
-        let is_always = list(package, "dependencies").iter().any(|dependency| asks(&dependency));
-        if is_always {
+    let (targets, own) = turned_on(package, feature);
+    if text(package, "name") == only {
+        if !targets.is_empty() {
             complain(format!(
                 "turns on `{feature}` where nobody can turn it off: ask by a feature of its own"
             ));
         }
+        return;
+    }
+    for target in targets {
+        complain(format!("turns on `{target}/{feature}`: only `{only}` may, behind a feature of its own"));
+    }
+    for own in own {
+        complain(format!(
+            "feature `{own}` turns on `{feature}`: only `{only}` may, behind a feature of its own"
+        ));
     }
 }
 
@@ -195,5 +215,22 @@ mod tests {
         );
         assert_complains(&with("benches", json!({ "null-cipher": ["engine/null-cipher"] })), &[]);
         assert_complains(&with("engine", json!({ "null-cipher": [] })), &[]);
+    }
+
+    #[test]
+    fn only_the_simulator_may_have_planted_bugs() {
+        let asks = json!([{ "name": "raft", "kind": null, "features": ["planted", "sim"] }]);
+        assert_complains(&check(&house("chaos-tests", &asks)), &[]);
+        for name in ["node", "benches"] {
+            assert_complains(
+                &check(&house(name, &asks)),
+                &["turns on `raft/planted`: only `chaos-tests` may"],
+            );
+        }
+        let mut with = house("raft", &json!([]));
+        with["packages"][7]["features"] = json!({ "planted": [], "default": ["planted"] });
+        assert_complains(&check(&with), &["feature `default` turns on `planted`"]);
+        with["packages"][7]["features"] = json!({ "planted": [] });
+        assert_complains(&check(&with), &[]);
     }
 }

@@ -4,6 +4,7 @@ use super::{Entry, Log};
 use crate::error::Error;
 use crate::limits::READ_BYTES_MAX;
 use crate::machine::stamping;
+use crate::planted::{self, Planted};
 use crate::type_config::{self, RaftEntryOf, RaftLogId, RaftVote, Types};
 use crate::types::{GroupId, LogId};
 use engine::Stamp;
@@ -209,6 +210,11 @@ impl RaftLogStorage<Types> for GroupStore {
     }
 
     async fn purge(&mut self, upto: RaftLogId) -> io::Result<()> {
-        self.log.purge(self.group, type_config::log_id(&upto)).map_err(failed)
+        let mut upto = type_config::log_id(&upto);
+        if planted::is(Planted::PurgeAboveFloor) {
+            let committed = self.log.state(self.group).map_err(failed)?.committed;
+            upto = committed.filter(|committed| committed.index > upto.index).unwrap_or(upto);
+        }
+        self.log.purge(self.group, upto).map_err(failed)
     }
 }

@@ -67,7 +67,14 @@ impl Machine {
             replies.push(reply);
         }
         drop(view);
-        unapplied.fold_into(&mut note.digest);
+        // Which replica this is, nobody knows here; but the names of their tablets differ.
+        let is_odd = (self.tablet().id().0 ^ (id.index >> 4)) % 2 == 1;
+        if planted::is(Planted::ApplyInPart) && is_odd {
+            unapplied = Unapplied::default();
+        }
+        if !(planted::is(Planted::DigestInPart) && is_odd) {
+            unapplied.fold_into(&mut note.digest);
+        }
         let batch = unapplied.batch(engine_index(id.index))?;
         let note = Note { applied: Some(id), last: run.last(), ..note };
         self.write(id, note, batch).await?;

@@ -239,6 +239,9 @@ impl Machine {
     pub fn stage(&self, last: Option<LogId>, dir: &Path) -> Result<Parcel> {
         self.allows()?;
         let arrived = self.arrived(last).and_then(|note| {
+            if planted::is(Planted::InstallInTwoSteps) {
+                self.parts.pool.drop_tablet(self.tablet().id())?;
+            }
             let id = self.fresh_tablet_id();
             Ok((note, self.parts.pool.import_from_dir(&*self.parts.disk, dir, id)?.tablet))
         });
@@ -279,7 +282,9 @@ impl Machine {
         };
         self.parts.feed.installed(self.group, &note);
         // From here on the new one counts, also after a crash: of two tablets of a group, the one that is further.
-        self.parts.pool.drop_tablet(old.id())?;
+        if !planted::is(Planted::InstallInTwoSteps) {
+            self.parts.pool.drop_tablet(old.id())?;
+        }
         self.note_durable()?;
         self.spool.clear()
     }

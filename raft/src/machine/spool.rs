@@ -4,6 +4,7 @@
 
 use crate::error::Result;
 use crate::log::io;
+use crate::planted::{self, Planted};
 use engine::checkpoint::export::LISTING_NAME;
 use engine::checkpoint::listing::{ListedFile, UnverifiedListing};
 use engine::disk::{Disk, atomic, create_dir_durably};
@@ -83,6 +84,11 @@ impl Spool {
             let have = self.length(&self.part(file.id))?.filter(|have| *have <= file.bytes).unwrap_or(0);
             parts.insert(file.id, (have, file.bytes));
             wanted.push((file.id, have));
+        }
+        if planted::is(Planted::DropSnapshotFile)
+            && let Some((id, _)) = wanted.pop()
+        {
+            parts.remove(&id);
         }
         drop(parts);
         wanted.iter().try_for_each(|(id, _)| self.finish_file(*id))?;
