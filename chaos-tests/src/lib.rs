@@ -17,6 +17,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod aim;
+pub mod canary;
 pub mod check;
 pub mod history;
 pub mod limits;

@@ -1,10 +1,13 @@
-//! `chaos-tests sim --seeds N [--from S] [--ms M] [--jobs J]`: runs seeds, prints what came of each, and fails if a promise was broken.
+//! `chaos-tests sim --seeds N [--from S] [--ms M] [--jobs J] [--planted BUG | --sound BUG]`: runs seeds, prints what came of each, and
+//! fails if a promise was broken. With the name of a bug they are the runs that bring it to light, with it or without.
 
 #![forbid(unsafe_code)]
 
+use chaos_tests::canary;
 use chaos_tests::report::Batch;
 use chaos_tests::run::{Outcome, Plan, run};
 use chaos_tests::seed::Seed;
+use raft::planted::{ALL, Planted};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
@@ -16,11 +19,15 @@ struct Asked {
     from: u64,
     fault_ms: u64,
     jobs: u64,
+    /// Whose runs, and whether the bug is planted in them.
+    bug: Option<(Planted, bool)>,
 }
 
 fn main() -> ExitCode {
     let Some(asked) = asked() else {
-        eprintln!("usage: chaos-tests sim --seeds N [--from SEED] [--ms MILLISECONDS] [--jobs THREADS]");
+        eprintln!(
+            "usage: chaos-tests sim --seeds N [--from SEED] [--ms MILLISECONDS] [--jobs THREADS] [--planted BUG | --sound BUG]"
+        );
         return ExitCode::FAILURE;
     };
     let Asked { seeds, from, fault_ms, .. } = asked;
@@ -48,7 +55,12 @@ fn main() -> ExitCode {
 #[expect(clippy::disallowed_methods, reason = "how long a person waits is told, and decides nothing")]
 /// Runs the seeds on a few threads, each seed on one, and prints each when it is done. Stops at the first that fails.
 fn perform(asked: &Asked) -> Result<Batch, Box<Outcome>> {
-    let plan = Plan { fault_ms: asked.fault_ms, quiet_ms: 30_000, keys_min: 40, ..Plan::default() };
+    let plan = match asked.bug {
+        None => Plan { fault_ms: asked.fault_ms, quiet_ms: 30_000, keys_min: 40, ..Plan::default() },
+        Some((bug, is_planted)) => {
+            Plan { fault_ms: asked.fault_ms, planted: is_planted.then_some(bug), ..canary::plan(bug) }
+        }
+    };
     let (next, end) = (AtomicU64::new(asked.from), asked.from + asked.seeds);
     let (told, heard) = sync_channel(1);
     std::thread::scope(|scope| {
@@ -92,14 +104,17 @@ fn asked() -> Option<Asked> {
         return None;
     }
     let jobs = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
-    let mut asked = Asked { seeds: 10, from: fresh(), fault_ms: 60_000, jobs };
+    let mut asked = Asked { seeds: 10, from: fresh(), fault_ms: 60_000, jobs, bug: None };
     while let Some(word) = words.next() {
-        let number = words.next()?.parse().ok()?;
-        match word.as_str() {
-            "--seeds" => asked.seeds = number,
-            "--from" => asked.from = number,
-            "--ms" => asked.fault_ms = number,
-            "--jobs" if number > 0 => asked.jobs = number,
+        let value = words.next()?;
+        let bug = || ALL.into_iter().find(|bug| format!("{bug:?}") == value);
+        match (word.as_str(), value.parse()) {
+            ("--planted", _) => asked.bug = Some((bug()?, true)),
+            ("--sound", _) => asked.bug = Some((bug()?, false)),
+            ("--seeds", Ok(seeds)) => asked.seeds = seeds,
+            ("--from", Ok(from)) => asked.from = from,
+            ("--ms", Ok(fault_ms)) => asked.fault_ms = fault_ms,
+            ("--jobs", Ok(jobs)) if jobs > 0 => asked.jobs = jobs,
             _ => return None,
         }
     }

@@ -1,13 +1,19 @@
 //! What goes wrong in a run, and when it is mended. One small step at a time, so that the judges can look in between.
 
+use crate::aim::Progress;
+use crate::check::Violation;
 use crate::report::Report;
 use crate::seed::{Dice, Fault, Seed};
 use crate::workload::Stage;
-use crate::world::node::World;
+use crate::world::node::{Entered, Node, World};
+use engine::catalog::MemoryCatalog;
 use engine::disk::sim::Faults;
+use engine::disk::{Disk, SimDisk};
 use engine::ids::NodeId;
+use raft::log::segment::FileName;
 use raft::types::{GroupId, ReplicaId};
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,7 +22,7 @@ const STEP_MS: u64 = 50;
 
 /// What is due later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
+pub(crate) enum Due {
     /// A node starts again.
     Start(usize),
     /// The network is whole again.
@@ -25,27 +31,34 @@ enum Due {
     Clock(usize),
     /// A link goes away again, so many times more.
     Flap(usize, usize, u32),
+    /// The disk of a node is as it once was.
+    PutBack(usize),
 }
 
 /// Makes things go wrong.
 pub struct Nemesis {
-    world: World,
-    stage: Rc<Stage>,
-    dice: Dice,
+    pub(crate) world: World,
+    pub(crate) stage: Rc<Stage>,
+    pub(crate) dice: Dice,
+    pub(crate) down: BTreeSet<usize>,
+    pub(crate) progress: Progress,
+    /// The one node whose disk was tampered with. It may be refused for the rest of the run, and no other one may.
+    pub(crate) lost: Option<usize>,
     next_ms: u64,
     due: BTreeSet<(u64, Due)>,
-    down: BTreeSet<usize>,
+    image: Option<(SimDisk, MemoryCatalog)>,
 }
 
 impl Nemesis {
     /// That of a seed.
     #[must_use]
     pub fn new(seed: Seed, world: World, stage: Rc<Stage>) -> Self {
-        let dice = Dice::new(seed, "nemesis");
-        Self { world, stage, dice, next_ms: 0, due: BTreeSet::new(), down: BTreeSet::new() }
+        let (dice, progress) = (Dice::new(seed, "nemesis"), Progress::default());
+        let (down, due) = (BTreeSet::new(), BTreeSet::new());
+        Self { world, stage, dice, down, progress, lost: None, next_ms: 0, due, image: None }
     }
 
-    fn later(&mut self, due: Due, low: u64, high: u64) {
+    pub(crate) fn later(&mut self, due: Due, low: u64, high: u64) {
         let at = self.world.time.ms() + self.dice.within(&(low..=high));
         self.due.insert((at, due));
     }
@@ -54,8 +67,10 @@ impl Nemesis {
     pub async fn act(&mut self, report: &mut Report) {
         tokio::time::sleep(Duration::from_millis(STEP_MS)).await;
         let now = self.world.time.ms();
-        self.mend(now).await;
-        self.revive().await;
+        self.tend().await;
+        if let Some(aim) = self.world.aim {
+            self.pursue(aim).await;
+        }
         if now < self.next_ms {
             return;
         }
@@ -68,12 +83,29 @@ impl Nemesis {
         }
     }
 
+    /// Does what is due, starts again what has failed, and lets those in that wait for the word of others.
+    pub async fn tend(&mut self) {
+        self.mend(self.world.time.ms()).await;
+        self.revive();
+        for at in 0..self.world.swarm.nodes as usize {
+            self.enter(at).await;
+        }
+    }
+
     async fn mend(&mut self, now: u64) {
         while let Some((at, due)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
             self.due.remove(&(at, due));
             match due {
                 Due::Start(at) => self.start(at).await,
                 Due::Heal => self.world.net.heal(),
+                Due::PutBack(at) => {
+                    if let Some(image) = self.image.take() {
+                        self.crash(at);
+                        self.lost = Some(at);
+                        self.stage.nodes.borrow_mut()[at].put_back(image);
+                        self.start(at).await;
+                    }
+                }
                 Due::Clock(at) => self.stage.nodes.borrow()[at].clock.set_off(0),
                 Due::Flap(a, b, left) => {
                     if left.is_multiple_of(2) {
@@ -89,55 +121,123 @@ impl Nemesis {
         }
     }
 
-    /// A node whose log was fenced goes down, and comes back.
-    async fn revive(&mut self) {
-        let fenced: Vec<usize> = {
+    /// A node whose log was fenced, or whose power has gone, goes down, and comes back.
+    fn revive(&mut self) {
+        let failed: Vec<(usize, String)> = {
             let nodes = self.stage.nodes.borrow();
-            let is_fenced = |at: &usize| {
-                let node = &nodes[*at];
-                node.running().is_some_and(|running| running.log.fenced().is_some())
-                    || node.stopped().is_some()
-            };
-            (0..nodes.len()).filter(is_fenced).collect()
+            nodes.iter().enumerate().filter_map(|(at, node)| Some((at, node.failed()?))).collect()
         };
-        for at in fenced {
-            let why = self.stage.nodes.borrow()[at].stopped().unwrap_or_default();
+        for (at, why) in failed {
             self.world.diary.note(NodeId(at as u64 + 1), format_args!("has stopped: {why}"));
             self.crash(at);
             self.later(Due::Start(at), 100, 1_000);
         }
     }
 
-    fn crash(&mut self, at: usize) {
+    pub(crate) fn crash(&mut self, at: usize) {
         self.stage.nodes.borrow_mut()[at].crash();
         self.down.insert(at);
     }
 
-    async fn start(&mut self, at: usize) {
-        if !self.down.remove(&at) {
+    pub(crate) async fn start(&mut self, at: usize) {
+        let is_refused = self.stage.nodes.borrow()[at].refused().is_some();
+        if !self.down.remove(&at) || is_refused {
             return;
         }
-        // It is taken out while it starts: others see a node that is not there.
-        let mut node = {
-            let mut nodes = self.stage.nodes.borrow_mut();
-            let id = nodes[at].id;
-            std::mem::replace(&mut nodes[at], crate::world::node::Node::new(id, self.world.clone()))
-        };
-        let started = node.start(&[]).await;
-        self.stage.nodes.borrow_mut()[at] = node;
-        if let Err(error) = started {
-            let what = format!("node {} does not start after a crash: {error}", at + 1);
-            self.world.overseer.accuse(crate::check::Violation::broken("start", what));
+        let started = self.stage.nodes.borrow_mut()[at].start();
+        match started {
+            Ok(()) => self.enter(at).await,
+            Err(error) => self.does_not_start(at, &error),
         }
     }
 
-    fn cut_pair(&self, a: usize, b: usize) {
+    /// Lets a node in that waits, if enough of those that it hears have answered.
+    async fn enter(&mut self, at: usize) {
+        let (id, answers) = {
+            let nodes = self.stage.nodes.borrow();
+            let id = nodes[at].id;
+            if nodes[at].running().is_some() {
+                return;
+            }
+            let others = nodes.iter().filter(|node| node.id != id && self.world.net.is_linked(node.id, id));
+            (id, others.filter_map(|node| Some((node.id, node.answer(id)?))).collect())
+        };
+        // It is taken out while it starts: others see a node that is not there.
+        let mut node =
+            std::mem::replace(&mut self.stage.nodes.borrow_mut()[at], Node::new(id, self.world.clone()));
+        let entered = node.enter(&answers).await;
+        self.stage.nodes.borrow_mut()[at] = node;
+        match entered {
+            Ok(Entered::Runs | Entered::Waits) => {}
+            Ok(Entered::Refused(_)) if self.lost == Some(at) => {}
+            Ok(Entered::Refused(why)) => {
+                let what = format!("node {} is refused, and nobody touched its disk: {why}", at + 1);
+                self.world.overseer.accuse(Violation::broken("start", what));
+            }
+            Err(error) => self.does_not_start(at, &error),
+        }
+    }
+
+    fn does_not_start(&mut self, at: usize, error: &raft::Error) {
+        let mut nodes = self.stage.nodes.borrow_mut();
+        if self.lost == Some(at) && error.kind() == engine::Kind::Damaged {
+            nodes[at].refuse(error.to_string());
+        } else if nodes[at].disk.is_down() {
+            // The power went while it started.
+            nodes[at].crash();
+            drop(nodes);
+            self.down.insert(at);
+            self.later(Due::Start(at), 100, 1_000);
+        } else {
+            let what = format!("node {} does not start after a crash: {error}", at + 1);
+            self.world.overseer.accuse(Violation::broken("start", what));
+        }
+    }
+
+    /// The disk of a node will be put back to what it is now.
+    pub(crate) fn keep_image(&mut self, at: usize, low_ms: u64, high_ms: u64) {
+        self.image = Some(self.stage.nodes.borrow()[at].image());
+        self.later(Due::PutBack(at), low_ms, high_ms);
+    }
+
+    /// Who leads a group, of those that are not gone.
+    pub(crate) fn leader(&self, group: GroupId) -> Option<usize> {
+        let nodes = self.stage.nodes.borrow();
+        let leads = |node: &Node| {
+            let standing = node.running()?.registry.get(group)?.group().standing();
+            standing.is_leader.then_some(standing.vote.term)
+        };
+        let leaders = nodes.iter().enumerate().filter_map(|(at, node)| Some((leads(node)?, at)));
+        leaders.max().map(|(_, at)| at)
+    }
+
+    /// A byte of the log of a node changes, somewhere in what was written.
+    fn rot(&mut self, at: usize) -> bool {
+        let disk = self.stage.nodes.borrow()[at].disk.clone();
+        let dir = Path::new("/log");
+        let names = disk.list(dir).unwrap_or_default();
+        let segments: Vec<String> = names
+            .into_iter()
+            .filter(|name| matches!(FileName::parse(name), Some(FileName::Segment(_))))
+            .collect();
+        let (Some(name), number) = (self.dice.pick(&segments), self.dice.number()) else { return false };
+        let rotted = disk.tamper(&dir.join(name), |bytes| {
+            let written = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0) as u64;
+            let place = usize::try_from(number % (written + 1)).unwrap_or(0);
+            if let Some(byte) = bytes.get_mut(place) {
+                *byte ^= 1 << (number >> 61);
+            }
+        });
+        rotted.is_ok()
+    }
+
+    pub(crate) fn cut_pair(&self, a: usize, b: usize) {
         let (a, b) = (NodeId(a as u64 + 1), NodeId(b as u64 + 1));
         self.world.net.cut(a, b);
         self.world.net.cut(b, a);
     }
 
-    fn any(&mut self) -> usize {
+    pub(crate) fn any(&mut self) -> usize {
         let count = self.stage.nodes.borrow().len() as u64;
         usize::try_from(self.dice.below(count)).unwrap_or(0)
     }
@@ -151,6 +251,13 @@ impl Nemesis {
                 // Now and then all at once.
                 let all = self.dice.is_lucky(150);
                 for at in if all { (0..nodes).collect() } else { vec![at] } {
+                    if !all && self.dice.is_lucky(300) {
+                        // In the middle of whatever it does.
+                        let disk = self.stage.nodes.borrow()[at].disk.clone();
+                        let crash_at = Some(disk.operations() + 1 + self.dice.below(40));
+                        disk.set_faults(Faults { crash_at, ..Faults::default() });
+                        continue;
+                    }
                     self.crash(at);
                     self.later(Due::Start(at), 50, 3_000);
                 }
@@ -187,12 +294,19 @@ impl Nemesis {
             }
             Fault::Transfer => return self.transfer(at, other).await,
             Fault::Snapshot | Fault::Purge => return self.purge(at).await,
-            Fault::Membership | Fault::Rot | Fault::OldDisk | Fault::KeysAway => return false,
+            // One disk a run: a majority must be left.
+            Fault::Rot | Fault::OldDisk if self.lost.is_some() || self.image.is_some() => return false,
+            Fault::Rot => {
+                self.lost = Some(at);
+                return self.rot(at);
+            }
+            Fault::OldDisk => self.keep_image(at, 1_000, 6_000),
+            Fault::Membership | Fault::KeysAway => return false,
         }
         true
     }
 
-    fn group(&mut self) -> GroupId {
+    pub(crate) fn group(&mut self) -> GroupId {
         GroupId(1 + self.dice.below(u64::from(self.world.swarm.groups)))
     }
 
@@ -238,11 +352,8 @@ impl Nemesis {
             }
             self.start(at).await;
         }
-        self.revive().await;
-        let again: Vec<usize> = self.down.iter().copied().collect();
-        for at in again {
-            self.start(at).await;
-        }
         self.due.clear();
+        self.image = None;
+        self.tend().await;
     }
 }

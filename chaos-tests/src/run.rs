@@ -1,12 +1,13 @@
 //! One run: a cluster is born, clients work, faults come and go, then it is quiet, and the judges look at all of it.
 
+use crate::aim::Aim;
 use crate::check::bank::Bank;
 use crate::check::{self, Violation};
 use crate::history::{ClientId, History, Key};
 use crate::nemesis::Nemesis;
 use crate::report::{Operations, Report};
-use crate::seed::{Dice, Fault, Seed, Swarm};
-use crate::workload::{ACCOUNT_KEYS, ACCOUNTS_COUNT, Client, FIRST_MONEY, Stage, fund};
+use crate::seed::{Fault, Seed, Swarm};
+use crate::workload::{ACCOUNT_KEYS, ACCOUNTS_COUNT, Client, FIRST_MONEY, Part, Stage, fund};
 use crate::world::clock::Time;
 use crate::world::diary::Diary;
 use crate::world::net::Net;
@@ -38,6 +39,8 @@ pub struct Plan {
     pub fault_every_ms: u64,
     /// Keys at least: many clients at few keys, and many unknown outcomes, take a judge of registers minutes.
     pub keys_min: u64,
+    /// What it aims at. Other faults then happen only if they are named above.
+    pub aim: Option<Aim>,
 }
 
 /// What came of a run.
@@ -89,6 +92,9 @@ fn births(swarm: &Swarm, replica: ReplicaId) -> Vec<Birth> {
 
 async fn perform(seed: Seed, plan: Plan) -> Outcome {
     let mut swarm = Swarm::draw(seed);
+    if let Some(aim) = plan.aim {
+        aim.set(&mut swarm);
+    }
     if !plan.faults.is_empty() {
         swarm.faults.clone_from(&plan.faults);
     }
@@ -105,12 +111,13 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
         time,
         diary,
         pace: Pace { heartbeat_ms: swarm.heartbeat_ms.min(100), ..Pace::TEST },
+        aim: plan.aim,
     };
     let mut nodes = Vec::new();
     for n in 1..=u64::from(swarm.nodes) {
         let mut node = Node::new(NodeId(n), world.clone());
         let births = births(&swarm, node.replica);
-        if let Err(error) = node.start(&births).await {
+        if let Err(error) = node.begin(&births).await {
             world.overseer.accuse(Violation::broken("start", format!("a new node does not start: {error}")));
         }
         nodes.push(node);
@@ -121,21 +128,24 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
         is_over: RefCell::new(false),
         swarm: swarm.clone(),
         hints: RefCell::default(),
+        pins: RefCell::default(),
     });
     let mut report = Report { seed, ..Report::default() };
     endow(&stage).await;
-    let clients = clients(&stage);
+    let clients = clients(&stage, &plan);
     let mut nemesis = Nemesis::new(seed, world.clone(), stage.clone());
     let until = time.ms() + plan.fault_ms;
     while time.ms() < until && world.overseer.violation().is_none() {
         nemesis.act(&mut report).await;
         look(&stage, &world);
     }
-    nemesis.calm().await;
-    settle(&stage, &world, time.ms() + plan.quiet_ms).await;
     *stage.is_over.borrow_mut() = true;
-    for client in clients {
-        let _ = client.await;
+    if world.overseer.violation().is_none() {
+        nemesis.calm().await;
+        settle(&mut nemesis, &stage, &world, time.ms() + plan.quiet_ms).await;
+        for client in clients {
+            let _ = client.await;
+        }
     }
     let history = stage.history.borrow().clone();
     let violation = world.overseer.violation().or_else(|| judge(&history).err());
@@ -174,37 +184,43 @@ async fn endow(stage: &Rc<Stage>) {
     }
 }
 
-fn clients(stage: &Rc<Stage>) -> Vec<tokio::task::JoinHandle<()>> {
+fn clients(stage: &Rc<Stage>, plan: &Plan) -> Vec<tokio::task::JoinHandle<()>> {
     let swarm = &stage.swarm;
-    let client = |n: u64| {
-        let dice = Dice::new(swarm.seed, &format!("client {n}"));
-        let client = Client { id: ClientId(n), dice, next: 1 };
+    let client = |n: u64| tokio::task::spawn_local(Client::new(ClientId(n), swarm).work(stage.clone()));
+    let pinned = |(n, role)| {
+        let client = Client { role, ..Client::new(ClientId(n), swarm) };
         tokio::task::spawn_local(client.work(stage.clone()))
     };
-    (1..=u64::from(swarm.clients)).map(client).collect()
+    let roles = [(101, Part::Reader), (102, Part::Writer)];
+    let mut tasks: Vec<_> = (1..=u64::from(swarm.clients)).map(client).collect();
+    if plan.aim.is_some() {
+        tasks.extend(roles.map(pinned));
+    }
+    tasks
 }
 
-/// The judges of the moment look at every group.
+/// The judges of the moment look at every group. Digests first: who holds another state than others is told by it, and not only by
+/// what of it can be seen in a log.
 fn look(stage: &Stage, world: &World) {
     let nodes = stage.nodes.borrow();
     for group in (1..=u64::from(stage.swarm.groups)).map(GroupId) {
-        let states: Vec<_> = nodes.iter().filter_map(|node| node.running()?.state(group)).collect();
-        world.overseer.step(group, &states);
         for node in nodes.iter() {
             let receiver = node.running().and_then(|running| running.registry.get(group));
             if let Some(receiver) = receiver {
                 world.overseer.digest(group, node.replica, receiver.group().machine());
             }
         }
+        let states: Vec<_> = nodes.iter().filter_map(|node| node.running()?.state(group)).collect();
+        world.overseer.step(group, &states);
     }
 }
 
 /// Without faults every replica comes to the same, within the time given.
-async fn settle(stage: &Rc<Stage>, world: &World, until_ms: u64) {
+async fn settle(nemesis: &mut Nemesis, stage: &Rc<Stage>, world: &World, until_ms: u64) {
     let mut is_level = false;
-    *stage.is_over.borrow_mut() = true;
     while world.time.ms() < until_ms && !is_level && world.overseer.violation().is_none() {
         tokio::time::sleep(Duration::from_millis(200)).await;
+        nemesis.tend().await;
         look(stage, world);
         is_level = level(stage);
     }
@@ -213,7 +229,7 @@ async fn settle(stage: &Rc<Stage>, world: &World, until_ms: u64) {
             .nodes
             .borrow()
             .iter()
-            .filter_map(|node| Some(format!("{}: {}", node.id, node.stopped()?)))
+            .filter_map(|node| Some(format!("{}: {}", node.id, node.failed()?)))
             .collect();
         let what = "faults have ended, and the replicas do not come to the same";
         world.overseer.accuse(Violation::broken("liveness", what).with(stopped));
@@ -232,7 +248,8 @@ fn level(stage: &Stage) -> bool {
                 let standing = receiver.group().standing();
                 standing.is_leader && standing.applied.map(|id| id.index) == standing.last_index
             });
-        notes.len() == nodes.len() && has_leader && notes.windows(2).all(|two| two[0] == two[1])
+        let here = nodes.iter().filter(|node| node.refused().is_none()).count();
+        notes.len() == here && has_leader && notes.windows(2).all(|two| two[0] == two[1])
     })
 }
 

@@ -22,6 +22,8 @@ use std::time::Duration;
 pub const ACCOUNTS_COUNT: u64 = 5;
 /// What each has at first.
 pub const FIRST_MONEY: u64 = 100;
+/// Requests of one client between which the lists are the same.
+const LIST_REQUESTS: u64 = 100;
 /// Keys of accounts and lists begin here, so that they never meet a register's.
 pub const LIST_KEYS: u64 = 1_000_000;
 /// As above.
@@ -39,6 +41,28 @@ pub struct Stage {
     pub swarm: Swarm,
     /// Which node was last seen to lead a group.
     pub hints: RefCell<BTreeMap<GroupId, usize>>,
+    /// Whom two of the clients ask.
+    pub pins: RefCell<Pins>,
+}
+
+/// Whom two clients ask, whoever leads; they are silent while it is nobody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pins {
+    /// The one that reads.
+    pub reader: Option<usize>,
+    /// The one that writes.
+    pub writer: Option<usize>,
+}
+
+/// What a client is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All there is, at whoever leads.
+    Any,
+    /// It reads one register, at the node that a pin names, and takes a lease for an answer.
+    Reader,
+    /// It writes the same register, at the node that a pin names.
+    Writer,
 }
 
 /// One client.
@@ -49,6 +73,10 @@ pub struct Client {
     pub dice: Dice,
     /// Number of its next request.
     pub next: u64,
+    /// What it is for.
+    pub role: Part,
+    /// What it last saw or put into each register.
+    pub seen: BTreeMap<Key, Option<u64>>,
 }
 
 /// The group a key is in.
@@ -64,14 +92,39 @@ pub fn bank_group() -> GroupId {
 }
 
 impl Client {
+    /// One that does all there is.
+    #[must_use]
+    pub fn new(id: ClientId, swarm: &Swarm) -> Self {
+        let dice = Dice::new(swarm.seed, &format!("client {}", id.0));
+        Self { id, dice, next: 1, role: Part::Any, seen: BTreeMap::new() }
+    }
+
+    /// The node it asks whoever leads, if it has one.
+    fn pin(&self, stage: &Stage) -> Option<usize> {
+        let pins = stage.pins.borrow();
+        match self.role {
+            Part::Any => None,
+            Part::Reader => pins.reader,
+            Part::Writer => pins.writer,
+        }
+    }
+
     fn choose(&mut self, swarm: &Swarm) -> Action {
         let key = Key(self.dice.below(swarm.keys));
-        let list = Key(LIST_KEYS + self.dice.below(swarm.keys.min(5)));
+        // Every append writes the whole list again: after a while others are begun.
+        let list = Key(LIST_KEYS + self.next / LIST_REQUESTS * 5 + self.dice.below(swarm.keys.min(5)));
         let value = self.id.0 * 1_000_000 + self.next;
+        match self.role {
+            Part::Any => {}
+            Part::Reader => return Action::Read { key: Key(0) },
+            Part::Writer => return Action::Write { key: Key(0), value: Some(value) },
+        }
         match self.dice.below(20) {
             0..=4 => Action::Write { key, value: if self.dice.is_lucky(100) { None } else { Some(value) } },
             5..=7 => {
-                let expected = self.dice.is_lucky(300).then(|| self.dice.below(1_000_000));
+                // Most times what it knows, now and then what nobody ever wrote.
+                let known = self.seen.get(&key).copied().flatten();
+                let expected = if self.dice.is_lucky(200) { Some(self.dice.below(1_000_000)) } else { known };
                 Action::Cas { key, expected, new: Some(value) }
             }
             8..=12 => Action::Read { key },
@@ -90,8 +143,11 @@ impl Client {
     /// Asks until the run is over.
     pub async fn work(mut self, stage: Rc<Stage>) {
         while !*stage.is_over.borrow() {
-            let think = self.dice.below(stage.swarm.think_ms + 1);
-            tokio::time::sleep(Duration::from_millis(think)).await;
+            let think_ms = if self.role == Part::Any { stage.swarm.think_ms } else { 5 };
+            tokio::time::sleep(Duration::from_millis(self.dice.below(think_ms + 1).max(1))).await;
+            if self.role != Part::Any && self.pin(&stage).is_none() {
+                continue;
+            }
             let action = self.choose(&stage.swarm);
             self.ask(&stage, action).await;
         }
@@ -106,7 +162,18 @@ impl Client {
         let outcome = tokio::time::timeout(patience, self.attempt(stage, &action)).await;
         let outcome = outcome.unwrap_or(if is_read(&action) { Outcome::Failed } else { Outcome::Unknown });
         debug_assert!(now() >= begin);
+        self.remember(&action, &outcome);
         stage.history.borrow_mut().complete(id, outcome, at_ms(stage));
+    }
+
+    fn remember(&mut self, action: &Action, outcome: &Outcome) {
+        let known = match (action, outcome) {
+            (Action::Read { key }, Outcome::Ok(Answer::Value(value))) => Some((*key, *value)),
+            (Action::Write { key, value }, Outcome::Ok(_)) => Some((*key, *value)),
+            (Action::Cas { key, new, .. }, Outcome::Ok(Answer::Took(true))) => Some((*key, *new)),
+            _ => None,
+        };
+        self.seen.extend(known);
     }
 
     async fn attempt(&mut self, stage: &Rc<Stage>, action: &Action) -> Outcome {
@@ -115,6 +182,9 @@ impl Client {
 
     /// A node to ask: the one that was last seen to lead, or any.
     fn node(&mut self, stage: &Stage, group: GroupId) -> usize {
+        if let Some(pin) = self.pin(stage) {
+            return pin;
+        }
         let count = stage.nodes.borrow().len() as u64;
         let hint = stage.hints.borrow().get(&group).copied();
         match hint {
@@ -205,7 +275,8 @@ impl Client {
                 continue;
             };
             let pace = receiver.group().pace();
-            let lease = self.dice.is_lucky(500).then_some(pace.election_max_ms * 8 / 10);
+            let has_lease = self.role == Part::Reader || self.dice.is_lucky(500);
+            let lease = has_lease.then_some(pace.election_max_ms * 8 / 10);
             match receiver.group().linearize(lease, pace.election_max_ms).await {
                 Ok(_) => {}
                 Err(NotNow::NotLeader { leader }) => {

@@ -49,7 +49,7 @@ async fn cluster(seed: u64) -> Vec<Node> {
     let time = Time::begin();
     let diary = Diary::new(time);
     let (net, overseer) = (Net::new(&swarm, diary.clone()), Overseer::new(diary.clone()));
-    let world = World { swarm, time, net, diary, overseer, pace: Pace::TEST };
+    let world = World { swarm, time, net, diary, overseer, pace: Pace::TEST, aim: None };
     let membership = Membership { voters: vec![seats().into_keys().collect()], seats: seats() };
     let mut nodes = Vec::new();
     for n in 1..=NODES {
@@ -60,7 +60,7 @@ async fn cluster(seed: u64) -> Vec<Node> {
             range: KeyRange::all(),
             founders: Some(membership.clone()),
         };
-        node.start(&(1..=GROUPS).map(birth).collect::<Vec<_>>()).await.unwrap();
+        node.begin(&(1..=GROUPS).map(birth).collect::<Vec<_>>()).await.unwrap();
         nodes.push(node);
     }
     nodes

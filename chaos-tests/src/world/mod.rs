@@ -1,9 +1,12 @@
 //! The outside, pretended: time, network, disks, keys; and the nodes that live in it. Everything follows from the seed.
 
+pub mod chores;
 pub mod clock;
 pub mod diary;
 pub mod keys;
+pub mod memory;
 pub mod net;
 pub mod node;
 pub mod operations;
 pub mod overseer;
+pub mod rejoin;

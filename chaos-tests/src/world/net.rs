@@ -1,9 +1,11 @@
 //! The network of a run: delay, loss, duplicates, cuts. Frames of one lane between two nodes keep their order unless one is lost.
 
 use super::diary::Diary;
+use super::memory::Voice;
 use crate::seed::{Dice, Seed, Swarm};
 use bytes::Bytes;
 use engine::ids::NodeId;
+use raft::net::envelope::HEAD_BYTES;
 use raft::net::link::{BoxFuture, Lane, PeerLink, Unreachable};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -15,6 +17,15 @@ use tokio::time::{Instant, sleep_until};
 pub trait Serve: Send + Sync + 'static {
     /// Answers a frame of a peer; no answer is one too.
     fn serve(&self, from: NodeId, frame: Bytes) -> BoxFuture<Option<Bytes>>;
+
+    /// The log that speaks in its frames.
+    fn voice(&self) -> Voice;
+
+    /// Hears how far a peer's log is durable, before anything else is done with what came.
+    fn hears(&self, from: NodeId, voice: Voice, durable: u64);
+
+    /// An answer of this node has come to whoever asked: from now on its promise counts.
+    fn is_heard(&self, asked: &Bytes, answer: &Bytes);
 }
 
 struct Rules {
@@ -24,6 +35,8 @@ struct Rules {
     duplicate_permille: u32,
     /// Directions in which nothing passes.
     cut: BTreeSet<(NodeId, NodeId)>,
+    /// No faults any more.
+    is_calm: bool,
     /// Everything takes this much longer, in milliseconds.
     slow_ms: u64,
     /// Who listens, and in which life of its node.
@@ -58,6 +71,7 @@ impl Net {
             loss_permille: swarm.loss_permille,
             duplicate_permille: swarm.duplicate_permille,
             cut: BTreeSet::new(),
+            is_calm: false,
             slow_ms: 0,
             nodes: BTreeMap::new(),
             arrivals: BTreeMap::new(),
@@ -104,10 +118,24 @@ impl Net {
         self.rules().slow_ms = ms;
     }
 
+    /// Whether two nodes hear each other, but for what gets lost.
+    #[must_use]
+    pub fn is_linked(&self, a: NodeId, b: NodeId) -> bool {
+        let rules = self.rules();
+        !rules.cut.contains(&(a, b)) && !rules.cut.contains(&(b, a))
+    }
+
     /// No frame is lost or doubled any more.
     pub fn calm(&self) {
         let mut rules = self.rules();
         (rules.loss_permille, rules.duplicate_permille) = (0, 0);
+        rules.is_calm = true;
+    }
+
+    /// Whether faults have ended.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        self.rules().is_calm
     }
 
     /// Frames sent and lost.
@@ -138,29 +166,29 @@ impl Net {
         self.rules().nodes.get(&node).cloned()
     }
 
-    fn lives(&self, node: NodeId, life: u64) -> bool {
-        self.rules().nodes.get(&node).is_some_and(|(now, _)| *now == life)
+    /// Who serves at a node, if it is in this life still.
+    fn living(&self, node: NodeId, life: u64) -> Option<Arc<dyn Serve>> {
+        self.server(node).filter(|(now, _)| *now == life).map(|(_, server)| server)
     }
 
     async fn carry(self, from: NodeId, life: u64, to: NodeId, lane: Lane, frame: Bytes) -> Option<Bytes> {
-        if !self.lives(from, life) {
-            return None;
-        }
+        let asker = self.living(from, life)?;
         let (at, is_twice) = self.fate(from, to, lane)?;
         sleep_until(at).await;
         let (there, server) = self.server(to)?;
         let hash = xxhash_rust::xxh3::xxh3_64(&frame);
         self.diary.note(to, format_args!("from {from}: {} bytes, {hash:016x}", frame.len()));
+        server.hears(from, asker.voice(), durable(&frame));
         if is_twice {
             server.serve(from, frame.clone()).await;
         }
-        let answer = server.serve(from, frame).await?;
-        if !self.lives(to, there) {
-            return None;
-        }
+        let answer = server.serve(from, frame.clone()).await?;
+        self.living(to, there)?;
         let (at, _) = self.fate(to, from, lane)?;
         sleep_until(at).await;
-        self.lives(from, life).then_some(answer)
+        self.living(from, life)?.hears(to, server.voice(), durable(&answer));
+        server.is_heard(&frame, &answer);
+        Some(answer)
     }
 }
 
@@ -175,6 +203,12 @@ impl PeerLink for Plug {
             }
         })
     }
+}
+
+/// How far the log of a frame's sender is durable: the end of its head.
+fn durable(frame: &Bytes) -> u64 {
+    let head = frame.first_chunk::<HEAD_BYTES>().and_then(|head| head.last_chunk());
+    head.map_or(0, |position| u64::from_be_bytes(*position))
 }
 
 /// The seed a disk of a node has in one of its lives.

@@ -1,11 +1,17 @@
 //! A node of a run: real log, real engine, real consensus, over a pretended disk and network; and its lives, one after the other.
 
+use super::chores::{work, write_log};
 use super::clock::{Time, WallClock};
 use super::diary::Diary;
 use super::keys::{self, CLUSTER};
+use super::memory::{Memory, Voice};
 use super::net::{Net, Plug, Serve, disk_seed};
 use super::operations::Meaning;
 use super::overseer::{Known, Overseer, Watcher};
+use super::rejoin;
+use crate::aim::Aim;
+use crate::check::Violation;
+use crate::check::ledger::Seat;
 use crate::check::raft::ReplicaState;
 use crate::seed::{Dice, Swarm};
 use bytes::Bytes;
@@ -13,12 +19,12 @@ use engine::catalog::MemoryCatalog;
 use engine::disk::SimDisk;
 use engine::entropy::Seeded;
 use engine::ids::NodeId;
-use engine::sealed::Sealer;
 use engine::tablet::pool::{Parts, Pool, PoolConfig};
 use raft::group::batcher::Batcher;
 use raft::group::birth::{self, Here};
 use raft::group::handle::Group;
 use raft::group::registry::Registry;
+use raft::group::rejoin::{Answer, Claim, Verdict};
 use raft::group::settings::Pace;
 use raft::group::start_guard::StartGuard;
 use raft::log::{Log, LogConfig, LogParts};
@@ -33,7 +39,6 @@ use raft::type_config::spawn;
 use raft::types::{GroupId, ReplicaId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// What all nodes of a run share.
@@ -51,6 +56,8 @@ pub struct World {
     pub overseer: Overseer,
     /// The times of consensus.
     pub pace: Pace,
+    /// What this run aims at, if it aims at something.
+    pub aim: Option<Aim>,
 }
 
 /// One node, through all its lives.
@@ -66,7 +73,46 @@ pub struct Node {
     world: World,
     catalog: MemoryCatalog,
     life: u64,
-    running: Option<Running>,
+    state: State,
+}
+
+/// Log and tablets of a node in which no consensus runs yet.
+pub struct Opened {
+    /// What its machines are given.
+    pub parts: MachineParts,
+    /// Its replicas' machines.
+    pub machines: BTreeMap<GroupId, Arc<Machine>>,
+    memory: Arc<Memory>,
+    writer: JoinHandle<()>,
+}
+
+/// How far a node is with its start.
+pub enum Entered {
+    /// It runs.
+    Runs,
+    /// Too few peers have answered.
+    Waits,
+    /// It serves nobody: why.
+    Refused(String),
+}
+
+/// What a node does.
+enum State {
+    Down,
+    /// It has made its claim, and waits for the word of its peers.
+    Waiting(Box<Opened>, Claim),
+    Running(Box<Running>),
+    /// Its disk cannot be believed. It stays down.
+    Refused(String),
+}
+
+impl Opened {
+    /// Ends it: all of it that is durable is found by the next start.
+    fn close(self) {
+        self.writer.abort();
+        self.parts.log.close();
+        self.parts.pool.close();
+    }
 }
 
 /// A node in one of its lives.
@@ -81,6 +127,7 @@ pub struct Running {
     pub batchers: BTreeMap<GroupId, Arc<Batcher>>,
     life: u64,
     known: Mutex<Known>,
+    memory: Arc<Memory>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -88,10 +135,7 @@ pub struct Running {
 struct Ways {
     plug: Arc<Plug>,
     tag: u64,
-    sealer: Arc<Sealer>,
-    entropy: Arc<Seeded>,
     registry: Arc<Registry>,
-    log: Arc<Log>,
 }
 
 impl BootClock for WallClock {
@@ -104,14 +148,34 @@ impl BootClock for WallClock {
 struct Door {
     registry: Arc<Registry>,
     log: Arc<Log>,
-    overseer: Overseer,
+    memory: Arc<Memory>,
+    disk: SimDisk,
+    world: World,
 }
 
 impl Serve for Door {
+    fn voice(&self) -> Voice {
+        let found = self.log.found();
+        Voice { log: found.log, incarnation: found.incarnation }
+    }
+
+    fn hears(&self, from: NodeId, voice: Voice, durable: u64) {
+        self.memory.hears(from, voice, durable);
+    }
+
+    fn is_heard(&self, asked: &Bytes, answer: &Bytes) {
+        self.world.overseer.heard(&self.log, asked, answer);
+    }
+
     fn serve(&self, _: NodeId, frame: Bytes) -> BoxFuture<Option<Bytes>> {
-        let (registry, log, overseer) = (self.registry.clone(), self.log.clone(), self.overseer.clone());
+        let (registry, log, overseer) =
+            (self.registry.clone(), self.log.clone(), self.world.overseer.clone());
+        let decoded = Frame::decode(&frame).ok();
+        if let (Some(aim), Some(frame), false) = (self.world.aim, &decoded, self.world.net.is_calm()) {
+            aim.is_asked(&self.disk, &frame.message);
+        }
+        let group = decoded.map(|frame| frame.group).unwrap_or_default();
         Box::pin(async move {
-            let group = Frame::decode(&frame).map(|frame| frame.group).unwrap_or_default();
             let before = log.state(group).ok().and_then(|state| state.last);
             let answer = registry.serve(frame.clone()).await;
             let is_passing = matches!(Frame::decode(&answer), Ok(Frame { message: Message::Refused(_), .. }));
@@ -130,13 +194,52 @@ impl Node {
         let disk = SimDisk::new(disk_seed(world.swarm.seed, id, 0));
         let catalog = MemoryCatalog::on(disk.clone());
         let clock = WallClock::new(world.time);
-        Self { id, replica: ReplicaId(id.0), disk, clock, world, catalog, life: 0, running: None }
+        Self { id, replica: ReplicaId(id.0), disk, clock, world, catalog, life: 0, state: State::Down }
     }
 
     /// It, if it runs.
     #[must_use]
     pub fn running(&self) -> Option<&Running> {
-        self.running.as_ref()
+        match &self.state {
+            State::Running(running) => Some(running),
+            _ => None,
+        }
+    }
+
+    /// Why it is lost for the rest of the run, if it is.
+    #[must_use]
+    pub fn refused(&self) -> Option<&str> {
+        match &self.state {
+            State::Refused(why) => Some(why),
+            _ => None,
+        }
+    }
+
+    /// What it answers about a peer that starts; nothing if it is down.
+    #[must_use]
+    pub fn answer(&self, about: NodeId) -> Option<Answer> {
+        let groups: Vec<GroupId> = (1..=u64::from(self.world.swarm.groups)).map(GroupId).collect();
+        let (memory, running) = match &self.state {
+            State::Waiting(opened, _) => (&opened.memory, None),
+            State::Running(running) => (&running.memory, Some(&**running)),
+            State::Down | State::Refused(_) => return None,
+        };
+        Some(rejoin::answer(about, memory, &groups, running))
+    }
+
+    /// Its disk and its catalog as they are now, to be put back later.
+    #[must_use]
+    pub fn image(&self) -> (SimDisk, MemoryCatalog) {
+        let disk = self.disk.clone_disk(disk_seed(self.world.swarm.seed, self.id, u64::MAX - self.life));
+        disk.crash();
+        let catalog = self.catalog.deep_clone(Some(disk.clone()));
+        (disk, catalog)
+    }
+
+    /// Puts them back. It must be down.
+    pub fn put_back(&mut self, (disk, catalog): (SimDisk, MemoryCatalog)) {
+        self.world.diary.note(self.id, "has an older disk");
+        (self.disk, self.catalog) = (disk, catalog);
     }
 
     /// Which life it is in, or was last in.
@@ -170,11 +273,62 @@ impl Node {
         }
     }
 
-    /// Begins its next life.
+    /// Begins its first life, in which the replicas are born.
     ///
     /// # Errors
     /// What keeps it from starting.
-    pub async fn start(&mut self, births: &[birth::Birth]) -> raft::Result<()> {
+    pub async fn begin(&mut self, births: &[birth::Birth]) -> raft::Result<()> {
+        let mut opened = self.open()?;
+        for birth in births {
+            let machine = birth::bear(birth, opened.parts.clone()).await?;
+            opened.machines.insert(birth.group, machine);
+        }
+        let born: Vec<GroupId> = births.iter().map(|birth| birth.group).collect();
+        self.run(opened, &born).await
+    }
+
+    /// Begins its next life: opens log and tablets, and makes its claim. [`Node::enter`] goes on.
+    ///
+    /// # Errors
+    /// What keeps it from starting.
+    pub fn start(&mut self) -> raft::Result<()> {
+        let opened = self.open()?;
+        let came = |group| self.world.overseer.came(Seat { group, replica: self.replica });
+        let claim = rejoin::claim(self.id, &opened, came)?;
+        self.state = State::Waiting(Box::new(opened), claim);
+        Ok(())
+    }
+
+    /// Runs, if what the peers have answered allows it.
+    ///
+    /// # Errors
+    /// What keeps it from starting.
+    pub async fn enter(&mut self, answers: &BTreeMap<NodeId, Answer>) -> raft::Result<Entered> {
+        let State::Waiting(_, claim) = &self.state else { return Ok(Entered::Runs) };
+        match rejoin::verdict(claim, answers, self.world.swarm.nodes as usize) {
+            Verdict::Waits { .. } => return Ok(Entered::Waits),
+            Verdict::Runs { replace } if replace.is_empty() => {}
+            Verdict::Refused(finding) => return Ok(self.refuse(finding.to_string())),
+            other => return Ok(self.refuse(format!("{other:?}"))),
+        }
+        match std::mem::replace(&mut self.state, State::Down) {
+            State::Waiting(opened, _) => self.run(*opened, &[]).await?,
+            other => self.state = other,
+        }
+        Ok(Entered::Runs)
+    }
+
+    /// It stays down for the rest of the run.
+    pub fn refuse(&mut self, why: String) -> Entered {
+        self.world.diary.note(self.id, format_args!("is refused: {why}"));
+        if let State::Waiting(opened, _) = std::mem::replace(&mut self.state, State::Refused(why.clone())) {
+            opened.close();
+        }
+        Entered::Refused(why)
+    }
+
+    /// Opens log and tablets. No consensus runs yet.
+    fn open(&mut self) -> raft::Result<Opened> {
         self.life += 1;
         let (world, life) = (&self.world, self.life);
         world.diary.note(self.id, format_args!("starts life {life}"));
@@ -197,51 +351,70 @@ impl Node {
         let pool = Pool::open(self.pool_config(), parts)?;
         let (overseer, replica) = (world.overseer.clone(), self.replica);
         let parts = MachineParts {
-            pool: pool.clone(),
+            pool,
             disk,
             spool: "/spool".into(),
-            sealer: sealer.clone(),
-            entropy: entropy.clone(),
+            sealer,
+            entropy,
             log: log.clone(),
             operations: Arc::new(Meaning),
-            feed: Arc::new(Watcher { overseer: overseer.clone(), node: self.id, replica }),
+            feed: Arc::new(Watcher { overseer, node: self.id, replica }),
             shredded: Arc::new(NobodyShredded),
         };
-        let mut tasks = vec![spawn(write_log(
-            log.clone(),
-            Dice::new(world.swarm.seed, &format!("sync {} {life}", self.id)),
-            world.swarm.clone(),
-        ))];
+        let dice = Dice::new(world.swarm.seed, &format!("sync {} {life}", self.id));
+        let memory = Arc::new(Memory::found(&log.found().marks));
+        let writer = spawn(write_log(log, dice, world.swarm.clone()));
+        let Here { machines, half_born, .. } = birth::find(&parts)?;
+        if let Some((group, _)) = half_born.first().filter(|_| life > 1) {
+            let what = format!("{}: the state of {group} is gone", self.id);
+            self.world.overseer.accuse(Violation::broken("start", what));
+        }
+        let machines = machines.into_iter().map(|one| (one.group(), one)).collect();
+        Ok(Opened { parts, machines, memory, writer })
+    }
+
+    /// Lets consensus of all its groups run; those of `born` were never here before.
+    async fn run(&mut self, opened: Opened, born: &[GroupId]) -> raft::Result<()> {
+        let Opened { parts, machines, memory, writer } = opened;
+        let (world, life, log, pool) = (&self.world, self.life, parts.log.clone(), parts.pool.clone());
+        let mut tasks = vec![writer];
         let tag = cluster_tag(CLUSTER, 1);
         let registry = Arc::new(Registry::new(tag, log.clone()));
         let plug = world.net.plug(self.id, life);
-        let Here { machines, .. } = birth::find(&parts)?;
-        let mut machines: BTreeMap<GroupId, Arc<Machine>> =
-            machines.into_iter().map(|one| (one.group(), one)).collect();
-        let mut born = Vec::new();
-        for birth in births.iter().filter(|birth| !machines.contains_key(&birth.group)).collect::<Vec<_>>() {
-            machines.insert(birth.group, birth::bear(birth, parts.clone()).await?);
-            born.push(birth.group);
-        }
-        let ways = Ways { plug, tag, sealer, entropy, registry: registry.clone(), log: log.clone() };
+        let ways = Ways { plug, tag, registry: registry.clone() };
         let mut batchers = BTreeMap::new();
         for (group, machine) in machines {
-            overseer.recovered(&log, &machine, self.replica);
-            let batcher = self.build(&ways, machine, born.contains(&group)).await?;
+            world.overseer.recovered(&log, &machine, self.replica);
+            let batcher = self.build(&ways, &parts, machine, born.contains(&group)).await?;
             batchers.insert(group, batcher.clone());
             tasks.push(spawn(async move { batcher.run().await }));
         }
-        let door = Door { registry: registry.clone(), log: log.clone(), overseer };
+        let door = Door {
+            registry: registry.clone(),
+            log: log.clone(),
+            memory: memory.clone(),
+            disk: self.disk.clone(),
+            world: world.clone(),
+        };
         world.net.listen(self.id, life, Arc::new(door));
         registry.all().iter().for_each(|receiver| receiver.group().run());
-        tasks.push(spawn(work(pool.clone(), registry.clone(), world.swarm.snapshot_entries)));
-        self.running = Some(Running { log, pool, registry, batchers, life, known: Mutex::default(), tasks });
+        let own = (log.clone(), memory.clone());
+        tasks.push(spawn(work(pool.clone(), registry.clone(), own, world.swarm.snapshot_entries)));
+        let known = Mutex::default();
+        let running = Running { log, pool, registry, batchers, life, known, memory, tasks };
+        self.state = State::Running(Box::new(running));
         Ok(())
     }
 
     /// Builds its replica of one group, behind its start guard unless it was born just now.
-    async fn build(&self, ways: &Ways, machine: Arc<Machine>, is_born: bool) -> raft::Result<Arc<Batcher>> {
-        let Ways { plug, tag, sealer, entropy, registry, log } = ways;
+    async fn build(
+        &self,
+        ways: &Ways,
+        parts: &MachineParts,
+        machine: Arc<Machine>,
+        is_born: bool,
+    ) -> raft::Result<Arc<Batcher>> {
+        let (Ways { plug, tag, registry }, log) = (ways, &parts.log);
         let (ids, pace) = ((machine.group(), self.replica), self.world.pace);
         let peers = Peers::new(plug.clone(), log.clone(), *tag, ids, pace.election_min_ms);
         let now = self.clock.boot_ms();
@@ -249,34 +422,50 @@ impl Node {
         let guard = if is_born { StartGuard::born() } else { StartGuard::built(now, pace.election_max_ms) };
         let clock: Arc<dyn BootClock> = self.clock.clone();
         registry.add(Arc::new(Receiver::new(built.clone(), guard, clock, None)));
-        Ok(Batcher::new(built, sealer.clone(), entropy.clone(), self.clock.clone()))
+        Ok(Batcher::new(built, parts.sealer.clone(), parts.entropy.clone(), self.clock.clone()))
     }
 
     /// Cuts its power: what was not synced may be lost.
     pub fn crash(&mut self) {
-        let Some(running) = self.running.take() else { return };
+        if let State::Refused(_) = self.state {
+            return;
+        }
         self.world.diary.note(self.id, "loses power");
         self.world.net.unplug(self.id);
         self.disk.crash();
-        running.tasks.iter().for_each(JoinHandle::abort);
-        running.log.close();
-        running.pool.close();
-        for receiver in running.registry.all() {
-            running.registry.remove(receiver.group().id());
-            spawn(async move { receiver.group().shutdown().await });
+        match std::mem::replace(&mut self.state, State::Down) {
+            State::Running(running) => running.end(),
+            State::Waiting(opened, _) => opened.close(),
+            State::Down | State::Refused(_) => {}
         }
     }
 
-    /// Whether consensus of one of its groups has stopped, and why.
+    /// Why it must be started again, if it must: its power has gone, its log is fenced, or consensus of a group has stopped.
     #[must_use]
-    pub fn stopped(&self) -> Option<String> {
-        let running = self.running.as_ref()?;
-        let stopped = |receiver: &Arc<Receiver>| receiver.group().standing().stopped;
-        running.registry.all().iter().find_map(stopped)
+    pub fn failed(&self) -> Option<String> {
+        if matches!(self.state, State::Down | State::Refused(_)) {
+            return None;
+        }
+        let running = self.running();
+        if self.disk.is_down() {
+            return Some("the power went".to_owned());
+        }
+        let fenced = running.and_then(|running| running.log.fenced());
+        fenced.or_else(|| running?.registry.all().iter().find_map(|one| one.group().standing().stopped))
     }
 }
 
 impl Running {
+    fn end(&self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        self.log.close();
+        self.pool.close();
+        for receiver in self.registry.all() {
+            self.registry.remove(receiver.group().id());
+            spawn(async move { receiver.group().shutdown().await });
+        }
+    }
+
     /// What its replica of a group holds now.
     #[must_use]
     pub fn state(&self, group: GroupId) -> Option<ReplicaState> {
@@ -296,44 +485,5 @@ impl Running {
             applied: note.applied,
             applied_hash: note.digest.whole(),
         })
-    }
-}
-
-/// The thread of the log, as a task: a sync takes its time.
-async fn write_log(log: Arc<Log>, mut dice: Dice, swarm: Swarm) {
-    while log.fenced().is_none() {
-        let ms = dice.within(&swarm.sync_ms).max(1);
-        tokio::time::sleep(Duration::from_millis(ms)).await;
-        log.step();
-    }
-}
-
-/// Background work of the engine, elections, and purging.
-async fn work(pool: Arc<Pool>, registry: Arc<Registry>, snapshot_entries: u64) {
-    let mut round = 0_u64;
-    loop {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        round += 1;
-        for receiver in registry.all() {
-            receiver.tick();
-            let machine = receiver.group().machine();
-            let _ = machine.note_durable();
-            let (applied, durable) = (machine.tablet().applied().index.0, machine.tablet().durable().index.0);
-            if applied > durable + snapshot_entries {
-                machine.tablet().freeze();
-            }
-            let state = receiver.group().standing();
-            let behind = state.purged.map_or(0, |id| id.index);
-            if round.is_multiple_of(10)
-                && let Ok(note) = machine.durable()
-                && let Some(upto) = note.applied.map(|id| id.index.saturating_sub(snapshot_entries / 2))
-                && upto > behind + snapshot_entries
-            {
-                let _ = receiver.group().purge(upto).await;
-            }
-        }
-        for _ in 0..4 {
-            pool.step();
-        }
     }
 }

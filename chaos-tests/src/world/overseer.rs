@@ -13,7 +13,7 @@ use raft::machine::note::Note;
 use raft::machine::{AppliedEntry, Feed, Machine};
 use raft::net::envelope::Frame;
 use raft::net::message::Message;
-use raft::net::replica_message::AppendReply;
+use raft::net::replica_message::{Append, AppendReply};
 use raft::types::{GroupId, LogId, ReplicaId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +24,7 @@ struct Notes {
     ledger: Ledger,
     groups: BTreeMap<GroupId, GroupJudge>,
     digests: Digests,
+    came: BTreeMap<Seat, LogId>,
     violation: Option<Violation>,
     applied: u64,
     installed: u64,
@@ -99,31 +100,43 @@ impl Overseer {
         self.group(group, |judge| judge.started(replica, applied));
     }
 
-    /// A frame was answered: what does the answer promise?
+    /// A frame was answered. What the replica had stored before may be gone with it: of that it is free.
     pub fn answered(&self, log: &Log, before: Option<LogId>, asked: &Bytes, answer: &Bytes) {
         let (Ok(asked), Ok(answer)) = (Frame::decode(asked), Frame::decode(answer)) else { return };
+        let (Message::Append(append), Message::AppendReply(AppendReply::Accepted)) =
+            (asked.message, answer.message)
+        else {
+            return;
+        };
         let seat = Seat { group: answer.group, replica: answer.from };
+        if before.is_some_and(|before| before != FIRST && !stands(log, seat.group, before)) {
+            self.notes().ledger.truncated(seat, matched(&append));
+        }
+    }
+
+    /// An answer was heard: what does it promise? What a later leader has let the replica drop since then, nobody leans on.
+    pub fn heard(&self, log: &Log, asked: &Bytes, answer: &Bytes) {
+        let (Ok(asked), Ok(answer)) = (Frame::decode(asked), Frame::decode(answer)) else { return };
+        let seat = Seat { group: answer.group, replica: answer.from };
+        let mut notes = self.notes();
         match (asked.message, answer.message) {
             (Message::Vote(request), Message::VoteReply(reply)) if reply.is_granted && !request.is_pre => {
-                self.notes().ledger.promised(seat, Promise::Vote(reply.vote));
+                notes.ledger.promised(seat, Promise::Vote(reply.vote));
             }
             (Message::Append(append), Message::AppendReply(AppendReply::Accepted)) => {
-                let matched = append.entries.last().map(|entry| entry.log_id).or(append.prev);
-                let stands = |id: LogId| matches!(log.stamped(seat.group, id.index), Ok(Some((there, _))) if there == id);
-                let mut notes = self.notes();
-                if before.is_some_and(|before| before != FIRST && !stands(before))
-                    && !is_purged(log, seat.group, before)
-                {
-                    notes.ledger.truncated(seat, matched);
-                }
-                if let Some(matched) = matched {
+                if let Some(matched) = matched(&append).filter(|id| stands(log, seat.group, *id)) {
                     notes.ledger.promised(seat, Promise::Acknowledged(matched));
                 }
                 notes.ledger.promised(seat, Promise::Vote(append.vote));
             }
-            (Message::SnapshotFinish(_), Message::SnapshotDone(_)) => {}
             _ => {}
         }
+    }
+
+    /// The last entry of the newest snapshot that a replica has installed.
+    #[must_use]
+    pub fn came(&self, seat: Seat) -> Option<LogId> {
+        self.notes().came.get(&seat).copied()
     }
 
     /// What every replica of a group holds now.
@@ -141,8 +154,17 @@ impl Overseer {
     }
 }
 
-fn is_purged(log: &Log, group: GroupId, id: Option<LogId>) -> bool {
-    log.state(group).is_ok_and(|state| state.purged.map(|purged| purged.index) >= id.map(|id| id.index))
+/// Up to where the logs agree once an append is accepted.
+fn matched(append: &Append) -> Option<LogId> {
+    append.entries.last().map(|entry| entry.log_id).or(append.prev)
+}
+
+/// Whether the entry is in the log, or so far back that it is not needed there.
+fn stands(log: &Log, group: GroupId, id: LogId) -> bool {
+    let is_there = matches!(log.stamped(group, id.index), Ok(Some((there, _))) if there == id);
+    let purged =
+        |index: u64| log.state(group).is_ok_and(|state| state.purged.is_some_and(|id| id.index >= index));
+    is_there || purged(id.index)
 }
 
 impl Known {
@@ -192,6 +214,8 @@ impl Feed for Watcher {
         let verdict = self.overseer.group(group, |judge| judge.installed(self.replica, upto));
         self.overseer.judged(verdict);
         let seat = Seat { group, replica: self.replica };
-        self.overseer.notes().ledger.promised(seat, Promise::Installed(upto));
+        let mut notes = self.overseer.notes();
+        notes.ledger.promised(seat, Promise::Installed(upto));
+        notes.came.insert(seat, upto);
     }
 }

@@ -1,0 +1,41 @@
+//! Pure: for every bug that can be planted, the runs that bring it to light: plain mixes of faults find some of them only by luck.
+
+use crate::aim::Aim;
+use crate::run::Plan;
+use crate::seed::Fault::{self, Clock, Crash, Cut, CutPair, Purge, Slow, Snapshot, Transfer};
+use raft::planted::Planted;
+
+/// Faults and how often each, the milliseconds between two, and what is aimed at.
+type Schedule = (&'static [(Fault, u32)], u64, Option<Aim>);
+
+fn schedule(bug: Planted) -> Schedule {
+    match bug {
+        Planted::AcknowledgeBeforeSync | Planted::ForgetVote | Planted::SkipNameSync => {
+            (&[(Crash, 6), (CutPair, 1), (Transfer, 1)], 500, None)
+        }
+        Planted::ForgetTruncation => (&[], 0, Some(Aim::LeaderWasCutOff)),
+        Planted::RestoreLeader => (&[], 0, Some(Aim::LeaderIsBack)),
+        Planted::OpenStartGuard | Planted::ReadWithoutQuorum => (&[], 0, Some(Aim::LeaseAcrossRestart)),
+        Planted::SnapshotClaimsMore | Planted::SnapshotForgetsDigest | Planted::DropSnapshotFile => {
+            (&[(Purge, 6), (Snapshot, 2)], 400, Some(Aim::Away))
+        }
+        Planted::InstallInTwoSteps => (&[(Purge, 6)], 400, Some(Aim::AwayThenCrash)),
+        Planted::FlushBeforeLog => (&[], 0, Some(Aim::FlushThenCrash)),
+        Planted::PurgeAboveFloor => (&[(Crash, 3), (Purge, 4)], 400, None),
+        Planted::RunAgain => (&[(Crash, 3), (Cut, 2), (Transfer, 6)], 250, None),
+        Planted::KeepProposedStamp => (&[(Clock, 4), (Transfer, 2), (Cut, 1)], 400, None),
+        Planted::SkipChecksum => (&[], 0, Some(Aim::RotWhereItIsRead)),
+        Planted::AcceptOlderDisk => (&[(CutPair, 1)], 1_500, Some(Aim::OlderDisk)),
+        Planted::ApplyOutOfOrder | Planted::ApplyInPart | Planted::DigestInPart | Planted::IgnoreExpected => {
+            (&[(Crash, 2), (Cut, 1), (Transfer, 1), (Slow, 1)], 700, None)
+        }
+    }
+}
+
+/// The runs for a bug, which is not planted in them yet.
+#[must_use]
+pub fn plan(bug: Planted) -> Plan {
+    let (faults, fault_every_ms, aim) = schedule(bug);
+    let faults = faults.iter().copied().collect();
+    Plan { fault_ms: 12_000, quiet_ms: 20_000, planted: None, faults, fault_every_ms, keys_min: 40, aim }
+}

@@ -1,0 +1,57 @@
+//! What a node does beside answering: it writes its log, flushes and merges tables, purges, and keeps in mind what peers have.
+
+use super::memory::Memory;
+use crate::seed::{Dice, Swarm};
+use engine::tablet::pool::Pool;
+use raft::group::registry::Registry;
+use raft::log::Log;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The thread of the log, as a task: a sync takes its time.
+pub async fn write_log(log: Arc<Log>, mut dice: Dice, swarm: Swarm) {
+    while log.fenced().is_none() {
+        let ms = dice.within(&swarm.sync_ms).max(1);
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        log.step();
+    }
+}
+
+/// Background work of the engine, elections, purging, and what peers were heard to have.
+pub async fn work(
+    pool: Arc<Pool>,
+    registry: Arc<Registry>,
+    (log, memory): (Arc<Log>, Arc<Memory>),
+    snapshot_entries: u64,
+) {
+    let (mut round, mut noted) = (0_u64, Vec::new());
+    loop {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        round += 1;
+        for receiver in registry.all() {
+            receiver.tick();
+            let machine = receiver.group().machine();
+            let _ = machine.note_durable();
+            let (applied, durable) = (machine.tablet().applied().index.0, machine.tablet().durable().index.0);
+            if applied > durable + snapshot_entries {
+                machine.tablet().freeze();
+            }
+            let state = receiver.group().standing();
+            let behind = state.purged.map_or(0, |id| id.index);
+            if round.is_multiple_of(10)
+                && let Ok(note) = machine.durable()
+                && let Some(upto) = note.applied.map(|id| id.index.saturating_sub(snapshot_entries / 2))
+                && upto > behind + snapshot_entries
+            {
+                let _ = receiver.group().purge(upto).await;
+            }
+        }
+        let marks = memory.marks();
+        if round.is_multiple_of(5) && marks != noted && log.note_marks(marks.clone()).is_ok() {
+            noted = marks;
+        }
+        for _ in 0..4 {
+            pool.step();
+        }
+    }
+}
