@@ -172,6 +172,12 @@ pub enum Error {
         /// What is proven committed.
         proven: LogId,
     },
+    /// The gate of a delayed node cannot go where it was sent.
+    #[error(transparent)]
+    ForwardRefused(#[from] crate::delay::gate::ForwardRefused),
+    /// The clamps of a delayed node cannot be lifted.
+    #[error(transparent)]
+    NotLifted(#[from] crate::delay::gate::NotLifted),
     /// Settings that cannot be.
     #[error("{0}")]
     Invalid(&'static str),
@@ -213,6 +219,8 @@ impl Error {
             | Self::NotHere { .. }
             | Self::StampOrder { .. }
             | Self::TooLarge { .. }
+            | Self::ForwardRefused(_)
+            | Self::NotLifted(_)
             | Self::Invalid(_) => Kind::Invalid,
         }
     }

@@ -4,6 +4,7 @@
 pub mod batcher;
 pub mod birth;
 pub mod closer;
+pub mod closing;
 pub mod handle;
 pub mod lifecycle;
 pub mod outcome;

@@ -15,7 +15,7 @@ use crate::machine::snapshot::{Parcel, of};
 use crate::planted::{self, Planted};
 use crate::time::BootClock;
 use crate::type_config::{self, RaftEntryOf, Types};
-use crate::types::Vote;
+use crate::types::{Role, Vote};
 use engine::error::with_sources;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use openraft::raft::{TransferLeaderError, TransferLeaderRequest};
@@ -64,12 +64,51 @@ impl Receiver {
 
     /// Lets it stand for election once its guard has opened. Cheap: call it at every tick.
     pub fn tick(&self) {
-        let is_delayed = self.delayed.is_some();
         let is_open =
             planted::is(Planted::OpenStartGuard) || self.guard.allows_elections(self.clock.boot_ms());
-        if !is_delayed && is_open {
+        if self.may_vote() && is_open {
             self.group.allow_election();
         }
+    }
+
+    /// Of a delayed replica: what it may be told.
+    #[must_use]
+    pub fn delayed(&self) -> Option<&Arc<Delayed>> {
+        self.delayed.as_ref()
+    }
+
+    /// Whether it may have a say in who leads. A delayed one may not, before its clamp is lifted and its seat another.
+    fn may_vote(&self) -> bool {
+        let Some(delayed) = &self.delayed else { return true };
+        let (_, membership) = self.group.standing().membership;
+        let seat = membership.seats.get(&self.group.replica());
+        delayed.is_lifted() && seat.is_some_and(|seat| seat.role != Role::Delayed)
+    }
+
+    /// Of a delayed replica: hands on what it may be told, if no append has since. Without a leader nothing else does. Cheap: call it
+    /// when the gate has risen, and now and then.
+    ///
+    /// # Errors
+    /// `Stopped`: consensus.
+    pub async fn nudge(&self) -> Result<()> {
+        let Some((vote, told)) = self.delayed.as_ref().and_then(|delayed| delayed.nudge()) else {
+            return Ok(());
+        };
+        if self.group.standing().committed.map(|id| id.index) >= Some(told.index) {
+            return Ok(());
+        }
+        let told = Some(type_config::raft_log_id(told));
+        let request = AppendEntriesRequest::<Types> {
+            vote: type_config::raft_vote(vote),
+            prev_log_id: told,
+            entries: Vec::new(),
+            leader_commit: told,
+        };
+        let answer = self.group.raft.append_entries(request).await;
+        // A leader that was heard meanwhile has a higher vote, and tells it itself.
+        answer
+            .map(|_| ())
+            .map_err(|fatal| crate::Error::Stopped { group: self.group.id(), cause: fatal.to_string() })
     }
 
     /// Answers a message.
@@ -95,7 +134,7 @@ impl Receiver {
         };
         // No answer at all, not one against: a lease may be out that nobody here remembers.
         let is_open = planted::is(Planted::OpenStartGuard) || self.guard.allows(ballot, self.clock.boot_ms());
-        if self.delayed.is_some() || !is_open {
+        if !self.may_vote() || !is_open {
             return Err(Refusal::NotReady);
         }
         let theirs = RaftVoteRequest {
@@ -186,7 +225,7 @@ impl Receiver {
 
     async fn offer(&self, offer: SnapshotOffer) -> Result<Message, Refusal> {
         if let Some(delayed) = &self.delayed
-            && !delayed.takes(offer.stamp)
+            && !delayed.takes(offer.stamp).map_err(refused)?
         {
             // What it holds lies behind the gate: not a byte of it.
             return Err(Refusal::Parked);
