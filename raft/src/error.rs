@@ -178,6 +178,28 @@ pub enum Error {
     /// The clamps of a delayed node cannot be lifted.
     #[error(transparent)]
     NotLifted(#[from] crate::delay::gate::NotLifted),
+    /// A disaster start would drop what is applied.
+    #[error(
+        "{group} has applied {applied} here, which is behind {wanted}: go on from there or later, or from an earlier cut"
+    )]
+    BelowApplied {
+        /// The group.
+        group: GroupId,
+        /// The last entry that was to be kept.
+        wanted: LogId,
+        /// The last that is applied, durably.
+        applied: LogId,
+    },
+    /// What a group has applied could not be made durable.
+    #[error("{group} has applied up to {applied} here, and only {durable} could be made durable: try again")]
+    CutNotDurable {
+        /// The group.
+        group: GroupId,
+        /// Position in the tablet that is applied.
+        applied: u64,
+        /// Position that is durable.
+        durable: u64,
+    },
     /// Settings that cannot be.
     #[error("{0}")]
     Invalid(&'static str),
@@ -210,7 +232,7 @@ impl Error {
             Self::WrongGroup { .. } | Self::CatalogOlder { .. } => Kind::Stop,
             Self::Stopped { .. } => Kind::Unavailable,
             Self::AgainstCommitted { .. } => Kind::Stop,
-            Self::StampUnknown { .. } => Kind::Unavailable,
+            Self::StampUnknown { .. } | Self::CutNotDurable { .. } => Kind::Unavailable,
             Self::DamagedInside { .. } => Kind::Damaged,
             Self::NoSuchGroup(_)
             | Self::ReplicaUsed { .. }
@@ -219,6 +241,7 @@ impl Error {
             | Self::NotHere { .. }
             | Self::StampOrder { .. }
             | Self::TooLarge { .. }
+            | Self::BelowApplied { .. }
             | Self::ForwardRefused(_)
             | Self::NotLifted(_)
             | Self::Invalid(_) => Kind::Invalid,

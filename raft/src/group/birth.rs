@@ -82,7 +82,7 @@ pub async fn end(group: GroupId, log: &Log, pool: &Pool) -> Result<()> {
 }
 
 /// Puts something into the log, and waits until it is durable.
-async fn durably(put: impl FnOnce(crate::log::Done) -> Result<()>) -> Result<()> {
+pub(super) async fn durably(put: impl FnOnce(crate::log::Done) -> Result<()>) -> Result<()> {
     let (told, heard) = tokio::sync::oneshot::channel();
     put(Box::new(move |outcome| {
         let _ = told.send(outcome);

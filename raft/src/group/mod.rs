@@ -15,3 +15,4 @@ pub mod restart;
 pub mod settings;
 pub mod start_guard;
 pub mod supervise;
+pub mod takeover;
