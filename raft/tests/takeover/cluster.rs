@@ -9,6 +9,8 @@ use engine::ids::{ClusterId, CollectionId, KeyEpoch, NodeId, Owner, Purpose, Ten
 use engine::sealed::{Keyring, Sealer, SecretKey};
 use engine::tablet::pool::{Parts, Pool, PoolConfig};
 use raft::command::Counts;
+use raft::delay::Keeper;
+use raft::delay::receive::Delayed;
 use raft::group::batcher::{Answer, Batcher};
 use raft::group::birth;
 use raft::group::handle::Group;
@@ -104,6 +106,8 @@ pub struct Running {
     pub registry: Arc<Registry>,
     pub batchers: BTreeMap<GroupId, Arc<Batcher>>,
     pub peers: BTreeMap<GroupId, Peers>,
+    /// The gate of a node that is delayed.
+    pub keeper: Option<Arc<Keeper>>,
     hub: Hub,
     node: NodeId,
     tasks: Vec<JoinHandle<()>>,
@@ -195,8 +199,22 @@ impl Node {
         Ok(Offline { log, parts, machines, entropy, sealer, writer })
     }
 
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
     /// Begins to take part, in a generation.
     pub async fn run(&self, offline: Offline, generation: u64) -> raft::Result<Running> {
+        self.run_with(offline, generation, None).await
+    }
+
+    /// The same for a node that is delayed, if it has a gate.
+    pub async fn run_with(
+        &self,
+        offline: Offline,
+        generation: u64,
+        keeper: Option<Arc<Keeper>>,
+    ) -> raft::Result<Running> {
         let (tag, pace) = (cluster_tag(CLUSTER, generation), Pace::TEST);
         let registry = Arc::new(Registry::new(tag, offline.log.clone()));
         let (mut batchers, mut all, mut tasks) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
@@ -205,10 +223,13 @@ impl Node {
             let link = Arc::new(self.hub.clone());
             let peers = Peers::new(link, offline.log.clone(), tag, (*group, replica), pace.election_min_ms);
             all.insert(*group, peers.clone());
-            let built = Group::build(offline.log.clone(), machine.clone(), peers, pace).await?;
+            let (log, note) = (&offline.log, machine.applied());
+            let delayed = |gate: &Arc<Keeper>| Delayed::new(log.clone(), *group, &note, gate.clone());
+            let delayed = keeper.as_ref().map(delayed).transpose()?.map(Arc::new);
+            let built = Group::build(log.clone(), machine.clone(), peers, pace).await?;
             let (built, clock) = (Arc::new(built), self.clock.clone());
             let guard = StartGuard::built(clock.boot_ms(), pace.election_max_ms);
-            registry.add(Arc::new(Receiver::new(built.clone(), guard, clock.clone(), None)));
+            registry.add(Arc::new(Receiver::new(built.clone(), guard, clock.clone(), delayed)));
             let batcher = Batcher::new(built.clone(), offline.sealer.clone(), offline.entropy.clone(), clock);
             batchers.insert(*group, batcher.clone());
             tasks.push(tokio::spawn(async move { batcher.run().await }));
@@ -217,7 +238,7 @@ impl Node {
         self.hub.0.lock().unwrap().insert(self.id, registry.clone());
         tasks.push(tokio::spawn(tick(registry.clone())));
         let (hub, node) = (self.hub.clone(), self.id);
-        Ok(Running { offline, registry, batchers, peers: all, hub, node, tasks })
+        Ok(Running { offline, registry, batchers, peers: all, keeper, hub, node, tasks })
     }
 
     pub async fn start(&mut self, generation: u64) -> Running {

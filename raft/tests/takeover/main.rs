@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod cluster;
+mod late;
 
 use cluster::{Hub, Node, Offline, Running, perform};
 use engine::Stamp;
@@ -148,7 +149,10 @@ fn a_survivor_drops_what_it_is_told_to_and_nothing_that_is_applied() {
         let (_hub, mut nodes, running, _) = founded(1).await;
         let [one] = <[Running; 1]>::try_from(running).ok().unwrap();
         let kept = one.put(GROUP, 11, b"kept").await.log_id;
-        let dropped = one.put(GROUP, 12, b"dropped").await;
+        let mut dropped = one.put(GROUP, 12, b"dropped").await;
+        for key in 12..20 {
+            dropped = one.put(GROUP, key, b"dropped").await;
+        }
         one.crash(&nodes[0]).await;
         let offline = nodes[0].open().unwrap();
         // Nothing was flushed: all of it is in the log alone, and all of it known to be committed.
@@ -159,9 +163,9 @@ fn a_survivor_drops_what_it_is_told_to_and_nothing_that_is_applied() {
         survive(&offline, &survivor(Some(kept), Stamp::ZERO)).await.unwrap();
         offline.crash(&nodes[0]);
         let one = nodes[0].start(2).await;
-        let after = one.put(GROUP, 13, b"after").await;
+        let after = one.put(GROUP, 30, b"after").await;
         assert_eq!(one.get(GROUP, 11).as_deref(), Some(&b"kept"[..]));
-        assert_eq!(one.get(GROUP, 12), None);
+        (12..20).for_each(|key| assert_eq!(one.get(GROUP, key), None, "{key}"));
         assert!(after.stamp > dropped.stamp, "a stamp again that was given out");
 
         let machine = one.group(GROUP).machine().clone();
