@@ -49,6 +49,7 @@ impl Aim {
     /// The configuration in which it can be hit.
     pub fn set(self, swarm: &mut Swarm) {
         swarm.faults.clear();
+        swarm.late_ms = None;
         (swarm.loss_permille, swarm.duplicate_permille) = (0, 0);
         match self {
             Self::LeaseAcrossRestart => {

@@ -20,9 +20,11 @@
 pub mod aim;
 pub mod canary;
 pub mod check;
+pub mod disaster;
 pub mod history;
 pub mod limits;
 pub mod nemesis;
+pub mod operator;
 pub mod report;
 pub mod run;
 pub mod seed;

@@ -87,7 +87,8 @@ impl Nemesis {
     pub async fn tend(&mut self) {
         self.mend(self.world.time.ms()).await;
         self.revive();
-        for at in 0..self.world.swarm.nodes as usize {
+        let count = self.stage.nodes.borrow().len();
+        for at in 0..count {
             self.enter(at).await;
         }
     }
@@ -231,6 +232,19 @@ impl Nemesis {
         rotted.is_ok()
     }
 
+    /// A clock is far off, in milliseconds, for a while.
+    pub fn clock_jumps(&mut self, at: usize, off_ms: i64) {
+        self.stage.nodes.borrow()[at].clock.set_off(off_ms);
+        self.later(Due::Clock(at), 500, 8_000);
+    }
+
+    /// A node loses power, and comes back: most times soon, now and then after long.
+    pub fn goes_down(&mut self, at: usize) {
+        self.crash(at);
+        let high = if self.dice.is_lucky(300) { 15_000 } else { 2_000 };
+        self.later(Due::Start(at), 50, high);
+    }
+
     pub(crate) fn cut_pair(&self, a: usize, b: usize) {
         let (a, b) = (NodeId(a as u64 + 1), NodeId(b as u64 + 1));
         self.world.net.cut(a, b);
@@ -244,7 +258,7 @@ impl Nemesis {
 
     /// Breaks something. False if this kind cannot be now.
     async fn inject(&mut self, fault: Fault) -> bool {
-        let (at, other, nodes) = (self.any(), self.any(), self.world.swarm.nodes as usize);
+        let (at, other, nodes) = (self.any(), self.any(), self.stage.nodes.borrow().len());
         self.world.diary.note("nemesis", format_args!("{fault:?} at {} and {}", at + 1, other + 1));
         match fault {
             Fault::Crash | Fault::Pause => {
@@ -289,6 +303,11 @@ impl Nemesis {
             }
             Fault::Clock => {
                 let far = i64::try_from(self.dice.below(1_000)).unwrap_or(0) - 500;
+                // A delayed node asks the others what time it is: most of them must know.
+                let voters = self.world.swarm.nodes as usize;
+                if self.world.swarm.late_ms.is_some() && (self.world.heard.wrong() + 1) * 2 >= voters {
+                    return false;
+                }
                 self.stage.nodes.borrow()[at].clock.set_off(far);
                 self.later(Due::Clock(at), 500, 5_000);
             }
@@ -311,6 +330,9 @@ impl Nemesis {
     }
 
     async fn transfer(&mut self, at: usize, other: usize) -> bool {
+        if other >= self.world.swarm.nodes as usize {
+            return false;
+        }
         let group = self.group();
         let receiver = {
             let nodes = self.stage.nodes.borrow();

@@ -3,13 +3,16 @@
 use crate::aim::Aim;
 use crate::check::bank::Bank;
 use crate::check::{self, Violation};
+use crate::disaster;
 use crate::history::{ClientId, History, Key};
 use crate::nemesis::Nemesis;
+use crate::operator::Operator;
 use crate::report::{Operations, Report};
 use crate::seed::{Fault, Seed, Swarm};
 use crate::workload::{ACCOUNT_KEYS, ACCOUNTS_COUNT, Client, FIRST_MONEY, Part, Stage, fund};
 use crate::world::clock::Time;
 use crate::world::diary::Diary;
+use crate::world::late::Heard;
 use crate::world::net::Net;
 use crate::world::node::{Node, World};
 use crate::world::overseer::Overseer;
@@ -81,8 +84,13 @@ pub fn run(seed: Seed, plan: &Plan) -> Outcome {
 /// The birth of every group, for one node.
 fn births(swarm: &Swarm, replica: ReplicaId) -> Vec<Birth> {
     let seat = |n: u64| (ReplicaId(n), Seat { node: NodeId(n), role: Role::Voter });
-    let seats: BTreeMap<_, _> = (1..=u64::from(swarm.nodes)).map(seat).collect();
-    let membership = Membership { voters: vec![seats.keys().copied().collect()], seats };
+    let mut seats: BTreeMap<_, _> = (1..=u64::from(swarm.nodes)).map(seat).collect();
+    let voters = vec![seats.keys().copied().collect()];
+    if swarm.late_ms.is_some() {
+        let n = u64::from(swarm.nodes) + 1;
+        seats.insert(ReplicaId(n), Seat { node: NodeId(n), role: Role::Delayed });
+    }
+    let membership = Membership { voters, seats };
     let birth = |group| {
         let founders = Some(membership.clone());
         Birth { group: GroupId(group), replica, range: KeyRange::all(), founders }
@@ -110,11 +118,12 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
         swarm: swarm.clone(),
         time,
         diary,
+        heard: Heard::default(),
         pace: Pace { heartbeat_ms: swarm.heartbeat_ms.min(100), ..Pace::TEST },
         aim: plan.aim,
     };
     let mut nodes = Vec::new();
-    for n in 1..=u64::from(swarm.nodes) {
+    for n in 1..=u64::from(swarm.nodes) + u64::from(swarm.late_ms.is_some()) {
         let mut node = Node::new(NodeId(n), world.clone());
         let births = births(&swarm, node.replica);
         if let Err(error) = node.begin(&births).await {
@@ -134,18 +143,31 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
     endow(&stage).await;
     let clients = clients(&stage, &plan);
     let mut nemesis = Nemesis::new(seed, world.clone(), stage.clone());
+    let mut operator = Operator::new(seed, world.clone(), stage.clone());
     let until = time.ms() + plan.fault_ms;
     while time.ms() < until && world.overseer.violation().is_none() {
         nemesis.act(&mut report).await;
+        if let Some(operator) = &mut operator {
+            operator.act(&mut nemesis, &mut report);
+        }
         look(&stage, &world);
+    }
+    if world.overseer.violation().is_none() {
+        nemesis.calm().await;
+        if let Some(operator) = &mut operator {
+            operator.finish(&mut nemesis, &mut report, time.ms() + plan.quiet_ms).await;
+        }
     }
     *stage.is_over.borrow_mut() = true;
     if world.overseer.violation().is_none() {
-        nemesis.calm().await;
         settle(&mut nemesis, &stage, &world, time.ms() + plan.quiet_ms).await;
         for client in clients {
             let _ = client.await;
         }
+    }
+    if world.overseer.violation().is_none() && disaster::is_due(&world) {
+        disaster::strike(seed, &world, &stage).await;
+        report.sometimes("one node survived");
     }
     let history = stage.history.borrow().clone();
     let violation = world.overseer.violation().or_else(|| judge(&history).err());

@@ -84,6 +84,8 @@ pub struct Swarm {
     pub nodes: u32,
     /// Raft groups beside the first.
     pub groups: u32,
+    /// One more node is delayed by so many milliseconds, if one is.
+    pub late_ms: Option<u64>,
     /// A message takes between the two, in milliseconds.
     pub delay_ms: RangeInclusive<u64>,
     /// Of a thousand messages, how many are lost.
@@ -184,10 +186,13 @@ impl Swarm {
         let is_bad_network = dice.is_lucky(500);
         let mut bad = |max: u64| if is_bad_network { dice.below(max + 1) as u32 } else { 0 };
         let (loss_permille, duplicate_permille) = (bad(50), bad(30));
+        let late = &mut Dice::new(seed, "late");
+        let late_ms = late.is_lucky(400).then(|| late.within(&(1_000..=6_000)));
         Self {
             seed,
             nodes: dice.within(&(3..=5)) as u32,
             groups: dice.within(&(1..=4)) as u32,
+            late_ms,
             delay_ms: delay_min..=delay_min + dice.scaled(1, 60),
             loss_permille,
             duplicate_permille,
@@ -248,6 +253,9 @@ mod tests {
         };
         assert_eq!(all(|swarm| u64::from(swarm.nodes)), BTreeSet::from([3, 4, 5]));
         assert_eq!(ends(|swarm| u64::from(swarm.groups)), (1, 4));
+        let late = swarms.iter().filter_map(|swarm| swarm.late_ms);
+        assert!((350..450).contains(&late.clone().count()), "{}", late.clone().count());
+        assert!(late.clone().all(|ms| (1_000..=6_000).contains(&ms)) && late.max() > Some(5_500));
         assert_eq!(ends(|swarm| u64::from(swarm.loss_permille)), (0, 50));
         assert_eq!(ends(|swarm| u64::from(swarm.duplicate_permille)), (0, 30));
         assert_eq!(ends(|swarm| u64::from(swarm.clients)), (2, 12));

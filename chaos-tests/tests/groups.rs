@@ -7,6 +7,7 @@ use chaos_tests::seed::{Seed, Swarm};
 use chaos_tests::world::clock::Time;
 use chaos_tests::world::diary::Diary;
 use chaos_tests::world::keys::TENANTS;
+use chaos_tests::world::late::Heard;
 use chaos_tests::world::net::Net;
 use chaos_tests::world::node::{Node, World};
 use chaos_tests::world::operations::Do;
@@ -49,7 +50,8 @@ async fn cluster(seed: u64) -> Vec<Node> {
     let time = Time::begin();
     let diary = Diary::new(time);
     let (net, overseer) = (Net::new(&swarm, diary.clone()), Overseer::new(diary.clone()));
-    let world = World { swarm, time, net, diary, overseer, pace: Pace::TEST, aim: None };
+    let world =
+        World { swarm, time, net, diary, overseer, pace: Pace::TEST, heard: Heard::default(), aim: None };
     let membership = Membership { voters: vec![seats().into_keys().collect()], seats: seats() };
     let mut nodes = Vec::new();
     for n in 1..=NODES {

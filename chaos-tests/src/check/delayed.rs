@@ -8,7 +8,7 @@ use super::Violation;
 use engine::Stamp;
 use engine::ids::NodeId;
 use raft::types::{GroupId, LogId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const JUDGE: &str = "delayed";
 
@@ -25,6 +25,8 @@ pub struct Wish {
 struct Group {
     /// Last stamp of each committed entry, by index.
     committed: BTreeMap<u64, Stamp>,
+    /// Of them, those with a stamp of their own, and not that of the entry before.
+    own: BTreeSet<u64>,
     /// The last entry that the delayed replica has applied.
     applied: Option<u64>,
 }
@@ -35,6 +37,8 @@ pub struct DelayedNode {
     node: NodeId,
     wish: Wish,
     gate: Stamp,
+    /// Where the gate was when the operator last asked for something: what it had let through may come later.
+    let_through: Stamp,
     groups: BTreeMap<GroupId, Group>,
     applied: u64,
 }
@@ -45,23 +49,49 @@ impl Group {
         let from = self.applied.map_or(0, |applied| applied + 1);
         self.committed.range(from..).next().map(|(index, stamp)| (*index, *stamp))
     }
+
+    /// The first committed entry that is not applied and has a stamp of its own. One that has that of the entry before it says nothing
+    /// of the state, and may come to be behind a gate that is open.
+    fn waiting(&self, gate: Stamp) -> Option<(u64, Stamp)> {
+        let from = self.applied.map_or(0, |applied| applied + 1);
+        let first = *self.own.range(from..).next()?;
+        self.committed.get(&first).map(|stamp| (first, *stamp)).filter(|(_, stamp)| *stamp <= gate)
+    }
 }
 
 impl DelayedNode {
     /// A delayed node with the gate it starts with: nothing is delayed that its groups had applied at its birth.
     #[must_use]
     pub fn new(node: NodeId, wish: Wish, gate: Stamp) -> Self {
-        Self { node, wish, gate, groups: BTreeMap::new(), applied: 0 }
+        Self { node, wish, gate, let_through: gate, groups: BTreeMap::new(), applied: 0 }
     }
 
-    /// A group is born on the node, or taken over from a snapshot, with everything up to an entry.
+    /// A group is born on the node with everything up to an entry; nothing is known of it yet.
     pub fn born(&mut self, group: GroupId, applied: Option<u64>) {
         self.groups.insert(group, Group { applied, ..Group::default() });
     }
 
     /// The operator asks for something else.
     pub fn wish(&mut self, wish: Wish) {
-        self.wish = wish;
+        (self.wish, self.let_through) = (wish, self.gate);
+    }
+
+    /// What the operator last asked for.
+    #[must_use]
+    pub fn wished(&self) -> Wish {
+        self.wish
+    }
+
+    /// Where the gate stands.
+    #[must_use]
+    pub fn gate(&self) -> Stamp {
+        self.gate
+    }
+
+    /// Whether it was told that an entry is committed.
+    #[must_use]
+    pub fn knows(&self, group: GroupId, index: u64) -> bool {
+        self.groups.get(&group).is_some_and(|state| state.committed.contains_key(&index))
     }
 
     /// How many entries were held against the gate: none means that nothing was shown.
@@ -95,7 +125,10 @@ impl DelayedNode {
         if before.is_some_and(|before| before > stamp) {
             return self.broken(format!("{group} committed {log_id} at {stamp}, behind an earlier entry"));
         }
-        let is_inherited = before == Some(stamp);
+        let is_inherited = before.unwrap_or_default() == stamp;
+        if !is_inherited {
+            state.own.insert(log_id.index);
+        }
         if stamp <= self.gate
             && !is_inherited
             && self.groups[&group].applied.is_none_or(|applied| applied < log_id.index)
@@ -120,7 +153,7 @@ impl DelayedNode {
         if let Some(hold) = self.wish.hold.filter(|hold| gate > *hold) {
             return self.broken(format!("it opens up to {gate}, and the node is held at {hold}"));
         }
-        let is_waiting = |state: &Group| state.next().is_some_and(|(_, stamp)| stamp <= self.gate);
+        let is_waiting = |state: &Group| state.waiting(self.gate).is_some();
         if let Some((group, _)) = self.groups.iter().find(|(_, state)| gate > self.gate && is_waiting(state))
         {
             return self
@@ -148,7 +181,7 @@ impl DelayedNode {
             return self.broken(format!("{group} applied {log_id} of {stamp}, beyond the gate"));
         }
         let due = Stamp::end_of_ms(now_ms.saturating_sub(self.wish.delay_ms));
-        if stamp > due {
+        if stamp > due && stamp > self.let_through {
             return self.broken(format!("{group} applied {log_id} of {stamp}, and only {due} is due"));
         }
         if let Some(state) = self.groups.get_mut(&group) {
@@ -157,7 +190,8 @@ impl DelayedNode {
         Ok(())
     }
 
-    /// A node that was restarted stands in a group where its state ends, perhaps before what it had applied.
+    /// A node that was restarted stands in a group where its state ends, perhaps before what it had applied; one that took a snapshot,
+    /// where that ends.
     pub fn restarted(&mut self, group: GroupId, applied: Option<u64>) {
         self.groups.entry(group).or_default().applied = applied;
     }
@@ -168,7 +202,7 @@ impl DelayedNode {
     /// Broken: some group stands before the gate or behind it; what is applied is no cut.
     pub fn at_rest(&self) -> Result<(), Violation> {
         for (group, state) in &self.groups {
-            if let Some((index, stamp)) = state.next().filter(|(_, stamp)| *stamp <= self.gate) {
+            if let Some((index, stamp)) = state.waiting(self.gate) {
                 return self.broken(format!("at rest, {group} has not applied entry {index} of {stamp}"));
             }
             let last = state.applied.and_then(|applied| state.committed.get(&applied));

@@ -121,6 +121,12 @@ impl Ledger {
         *before = gate.max(*before);
     }
 
+    /// Up to which stamp the gate of a node was ever opened.
+    #[must_use]
+    pub fn gate(&self, node: NodeId) -> Option<Stamp> {
+        self.gates.get(&node).copied()
+    }
+
     /// A replica is gone for ever, with all it promised.
     pub fn closed(&mut self, seat: Seat) {
         self.seats.remove(&seat);

@@ -1,8 +1,14 @@
 //! What a node does beside answering: it writes its log, flushes and merges tables, purges, and keeps in mind what peers have.
 
+use super::clock::WallClock;
 use super::memory::Memory;
+use super::node::World;
 use crate::seed::{Dice, Swarm};
+use engine::clock::Clock;
 use engine::tablet::pool::Pool;
+use raft::group::batcher::Batcher;
+use raft::group::closing::{self, Now};
+use raft::group::handle::Group;
 use raft::group::registry::Registry;
 use raft::log::Log;
 use std::sync::Arc;
@@ -22,8 +28,9 @@ pub async fn work(
     pool: Arc<Pool>,
     registry: Arc<Registry>,
     (log, memory): (Arc<Log>, Arc<Memory>),
-    snapshot_entries: u64,
+    world: World,
 ) {
+    let snapshot_entries = world.swarm.snapshot_entries;
     let (mut round, mut noted) = (0_u64, Vec::new());
     loop {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -41,6 +48,7 @@ pub async fn work(
             if round.is_multiple_of(10)
                 && let Ok(note) = machine.durable()
                 && let Some(upto) = note.applied.map(|id| id.index.saturating_sub(snapshot_entries / 2))
+                && let upto = upto.min(world.heard.floor(machine.group(), world.time.ms()))
                 && upto > behind + snapshot_entries
             {
                 let _ = receiver.group().purge(upto).await;
@@ -53,5 +61,22 @@ pub async fn work(
         for _ in 0..4 {
             pool.step();
         }
+    }
+}
+
+/// Closes the time of one group, whenever this node leads it and nothing else does.
+pub async fn close(
+    group: Arc<Group>,
+    batcher: Arc<Batcher>,
+    log: Arc<Log>,
+    clock: Arc<WallClock>,
+    world: World,
+) {
+    let tick_ms = if world.swarm.late_ms.is_some() { 1_000 } else { 5_000 };
+    loop {
+        tokio::time::sleep(Duration::from_millis(tick_ms / 4)).await;
+        let now = Now { wall_ms: clock.now_ms(), is_agreed: world.heard.agrees(&clock), tick_ms };
+        let closing = closing::close_if_due(&group, &batcher, &log, now);
+        let _ = tokio::time::timeout(Duration::from_millis(tick_ms), closing).await;
     }
 }

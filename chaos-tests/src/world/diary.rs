@@ -28,6 +28,12 @@ impl Diary {
         self.trace().event(self.time.ms(), whom, what);
     }
 
+    /// What time it is, in milliseconds since the run began.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.time.ms()
+    }
+
     /// The hash of all of it.
     #[must_use]
     pub fn hash(&self) -> u64 {

@@ -1,18 +1,19 @@
 //! A node of a run: real log, real engine, real consensus, over a pretended disk and network; and its lives, one after the other.
 
-use super::chores::{work, write_log};
+use super::chores::{close, work, write_log};
 use super::clock::{Time, WallClock};
 use super::diary::Diary;
 use super::keys::{self, CLUSTER};
+use super::late::{Heard, Late};
 use super::memory::{Memory, Voice};
 use super::net::{Net, Plug, Serve, disk_seed};
 use super::operations::Meaning;
-use super::overseer::{Known, Overseer, Watcher};
+use super::overseer::{Overseer, Watcher};
 use super::rejoin;
+use super::running::Running;
 use crate::aim::Aim;
 use crate::check::Violation;
 use crate::check::ledger::Seat;
-use crate::check::raft::ReplicaState;
 use crate::seed::{Dice, Swarm};
 use bytes::Bytes;
 use engine::catalog::MemoryCatalog;
@@ -38,7 +39,7 @@ use raft::time::BootClock;
 use raft::type_config::spawn;
 use raft::types::{GroupId, ReplicaId};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use tokio::task::JoinHandle;
 
 /// What all nodes of a run share.
@@ -54,6 +55,8 @@ pub struct World {
     pub diary: Diary,
     /// Who sees it.
     pub overseer: Overseer,
+    /// What nodes know of clocks, and of what a delayed node has.
+    pub heard: Heard,
     /// The times of consensus.
     pub pace: Pace,
     /// What this run aims at, if it aims at something.
@@ -72,6 +75,7 @@ pub struct Node {
     pub clock: Arc<WallClock>,
     world: World,
     catalog: MemoryCatalog,
+    generation: u64,
     life: u64,
     state: State,
 }
@@ -108,27 +112,11 @@ enum State {
 
 impl Opened {
     /// Ends it: all of it that is durable is found by the next start.
-    fn close(self) {
+    pub fn close(self) {
         self.writer.abort();
         self.parts.log.close();
         self.parts.pool.close();
     }
-}
-
-/// A node in one of its lives.
-pub struct Running {
-    /// Its log.
-    pub log: Arc<Log>,
-    /// Its tablets.
-    pub pool: Arc<Pool>,
-    /// Its replicas.
-    pub registry: Arc<Registry>,
-    /// Where commands for its groups go.
-    pub batchers: BTreeMap<GroupId, Arc<Batcher>>,
-    life: u64,
-    known: Mutex<Known>,
-    memory: Arc<Memory>,
-    tasks: Vec<JoinHandle<()>>,
 }
 
 /// What every replica of a node is built with.
@@ -136,6 +124,7 @@ struct Ways {
     plug: Arc<Plug>,
     tag: u64,
     registry: Arc<Registry>,
+    late: Option<Arc<Late>>,
 }
 
 impl BootClock for WallClock {
@@ -194,7 +183,17 @@ impl Node {
         let disk = SimDisk::new(disk_seed(world.swarm.seed, id, 0));
         let catalog = MemoryCatalog::on(disk.clone());
         let clock = WallClock::new(world.time);
-        Self { id, replica: ReplicaId(id.0), disk, clock, world, catalog, life: 0, state: State::Down }
+        Self {
+            id,
+            replica: ReplicaId(id.0),
+            disk,
+            clock,
+            world,
+            catalog,
+            generation: 1,
+            life: 0,
+            state: State::Down,
+        }
     }
 
     /// It, if it runs.
@@ -224,7 +223,7 @@ impl Node {
             State::Running(running) => (&running.memory, Some(&**running)),
             State::Down | State::Refused(_) => return None,
         };
-        Some(rejoin::answer(about, memory, &groups, running))
+        Some(rejoin::answer((about, self.late_ms().is_none()), memory, &groups, running))
     }
 
     /// Its disk and its catalog as they are now, to be put back later.
@@ -246,6 +245,11 @@ impl Node {
     #[must_use]
     pub fn life(&self) -> u64 {
         self.life
+    }
+
+    /// By how many milliseconds it is delayed, if it is.
+    fn late_ms(&self) -> Option<u64> {
+        self.world.swarm.late_ms.filter(|_| self.id.0 > u64::from(self.world.swarm.nodes))
     }
 
     fn log_config(&self) -> LogConfig {
@@ -305,7 +309,7 @@ impl Node {
     /// What keeps it from starting.
     pub async fn enter(&mut self, answers: &BTreeMap<NodeId, Answer>) -> raft::Result<Entered> {
         let State::Waiting(_, claim) = &self.state else { return Ok(Entered::Runs) };
-        match rejoin::verdict(claim, answers, self.world.swarm.nodes as usize) {
+        match rejoin::verdict(claim, answers, self.world.swarm.nodes as usize, self.late_ms().is_none()) {
             Verdict::Waits { .. } => return Ok(Entered::Waits),
             Verdict::Runs { replace } if replace.is_empty() => {}
             Verdict::Refused(finding) => return Ok(self.refuse(finding.to_string())),
@@ -318,6 +322,21 @@ impl Node {
         Ok(Entered::Runs)
     }
 
+    /// Begins its next life, and asks nobody: the others are gone for good.
+    ///
+    /// # Errors
+    /// What keeps it from starting.
+    pub async fn start_alone(&mut self) -> raft::Result<()> {
+        let opened = self.open()?;
+        self.run(opened, &[]).await
+    }
+
+    /// It goes on in another generation of the cluster, where what it does is judged by `overseer`.
+    pub fn fork(&mut self, generation: u64, overseer: Overseer) {
+        self.generation = generation;
+        self.world.overseer = overseer;
+    }
+
     /// It stays down for the rest of the run.
     pub fn refuse(&mut self, why: String) -> Entered {
         self.world.diary.note(self.id, format_args!("is refused: {why}"));
@@ -328,7 +347,10 @@ impl Node {
     }
 
     /// Opens log and tablets. No consensus runs yet.
-    fn open(&mut self) -> raft::Result<Opened> {
+    ///
+    /// # Errors
+    /// What keeps it from starting.
+    pub fn open(&mut self) -> raft::Result<Opened> {
         self.life += 1;
         let (world, life) = (&self.world, self.life);
         world.diary.note(self.id, format_args!("starts life {life}"));
@@ -373,20 +395,32 @@ impl Node {
         Ok(Opened { parts, machines, memory, writer })
     }
 
+    /// What it has if it is delayed; if not, the others ask its clock.
+    fn late(&self, parts: &MachineParts) -> raft::Result<Option<Arc<Late>>> {
+        let Some(late_ms) = self.late_ms() else {
+            self.world.heard.clock(self.id, self.clock.clone());
+            return Ok(None);
+        };
+        let own = (self.id, self.clock.clone());
+        Late::open(&self.world, own, parts.pool.clone(), parts.sealer.clone(), late_ms).map(Some)
+    }
+
     /// Lets consensus of all its groups run; those of `born` were never here before.
     async fn run(&mut self, opened: Opened, born: &[GroupId]) -> raft::Result<()> {
         let Opened { parts, machines, memory, writer } = opened;
         let (world, life, log, pool) = (&self.world, self.life, parts.log.clone(), parts.pool.clone());
+        let late = self.late(&parts)?;
         let mut tasks = vec![writer];
-        let tag = cluster_tag(CLUSTER, 1);
+        let tag = cluster_tag(CLUSTER, self.generation);
         let registry = Arc::new(Registry::new(tag, log.clone()));
         let plug = world.net.plug(self.id, life);
-        let ways = Ways { plug, tag, registry: registry.clone() };
+        let ways = Ways { plug, tag, registry: registry.clone(), late: late.clone() };
         let mut batchers = BTreeMap::new();
         for (group, machine) in machines {
             world.overseer.recovered(&log, &machine, self.replica);
-            let batcher = self.build(&ways, &parts, machine, born.contains(&group)).await?;
+            let (built, batcher) = self.build(&ways, &parts, machine, born.contains(&group)).await?;
             batchers.insert(group, batcher.clone());
+            tasks.push(spawn(close(built, batcher.clone(), log.clone(), self.clock.clone(), world.clone())));
             tasks.push(spawn(async move { batcher.run().await }));
         }
         let door = Door {
@@ -399,9 +433,12 @@ impl Node {
         world.net.listen(self.id, life, Arc::new(door));
         registry.all().iter().for_each(|receiver| receiver.group().run());
         let own = (log.clone(), memory.clone());
-        tasks.push(spawn(work(pool.clone(), registry.clone(), own, world.swarm.snapshot_entries)));
+        tasks.push(spawn(work(pool.clone(), registry.clone(), own, world.clone())));
+        if let Some(late) = &late {
+            tasks.push(spawn(late.clone().work(registry.clone(), log.clone())));
+        }
         let known = Mutex::default();
-        let running = Running { log, pool, registry, batchers, life, known, memory, tasks };
+        let running = Running { log, pool, registry, batchers, late, life, known, memory, tasks };
         self.state = State::Running(Box::new(running));
         Ok(())
     }
@@ -413,16 +450,18 @@ impl Node {
         parts: &MachineParts,
         machine: Arc<Machine>,
         is_born: bool,
-    ) -> raft::Result<Arc<Batcher>> {
-        let (Ways { plug, tag, registry }, log) = (ways, &parts.log);
+    ) -> raft::Result<(Arc<Group>, Arc<Batcher>)> {
+        let (Ways { plug, tag, registry, late }, log) = (ways, &parts.log);
         let (ids, pace) = ((machine.group(), self.replica), self.world.pace);
         let peers = Peers::new(plug.clone(), log.clone(), *tag, ids, pace.election_min_ms);
+        let delayed = late.as_ref().map(|late| late.replica(log, &machine)).transpose()?;
         let now = self.clock.boot_ms();
         let built = Arc::new(Group::build(log.clone(), machine, peers, pace).await?);
         let guard = if is_born { StartGuard::born() } else { StartGuard::built(now, pace.election_max_ms) };
         let clock: Arc<dyn BootClock> = self.clock.clone();
-        registry.add(Arc::new(Receiver::new(built.clone(), guard, clock, None)));
-        Ok(Batcher::new(built, parts.sealer.clone(), parts.entropy.clone(), self.clock.clone()))
+        registry.add(Arc::new(Receiver::new(built.clone(), guard, clock, delayed)));
+        let (sealer, entropy) = (parts.sealer.clone(), parts.entropy.clone());
+        Ok((built.clone(), Batcher::new(built, sealer, entropy, self.clock.clone())))
     }
 
     /// Cuts its power: what was not synced may be lost.
@@ -452,38 +491,5 @@ impl Node {
         }
         let fenced = running.and_then(|running| running.log.fenced());
         fenced.or_else(|| running?.registry.all().iter().find_map(|one| one.group().standing().stopped))
-    }
-}
-
-impl Running {
-    fn end(&self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
-        self.log.close();
-        self.pool.close();
-        for receiver in self.registry.all() {
-            self.registry.remove(receiver.group().id());
-            spawn(async move { receiver.group().shutdown().await });
-        }
-    }
-
-    /// What its replica of a group holds now.
-    #[must_use]
-    pub fn state(&self, group: GroupId) -> Option<ReplicaState> {
-        let receiver = self.registry.get(group)?;
-        let state = self.log.state(group).ok()?;
-        let standing = receiver.group().standing();
-        let note = receiver.group().machine().applied();
-        let log = self.known.lock().unwrap_or_else(PoisonError::into_inner).log(&self.log, group);
-        Some(ReplicaState {
-            replica: state.replica,
-            life: self.life,
-            vote: state.vote.unwrap_or_default(),
-            is_leader: standing.is_leader && standing.vote == state.vote.unwrap_or_default(),
-            purged: state.purged,
-            log,
-            committed: state.committed,
-            applied: note.applied,
-            applied_hash: note.digest.whole(),
-        })
     }
 }

@@ -1,13 +1,17 @@
 //! What a run notes of its nodes while they work, and the judges it asks at once: promises given, entries applied.
 
+use super::clock::EPOCH_MS;
 use super::diary::Diary;
 use crate::check::Violation;
+use crate::check::delayed::{DelayedNode, Wish};
 use crate::check::digest::Digests;
 use crate::check::ledger::{Ledger, Promise, Recovered, Seat};
 use crate::check::raft::{GroupJudge, Logged, ReplicaState, Terms};
 use bytes::Bytes;
+use engine::Stamp;
 use engine::ids::NodeId;
 use raft::group::birth::FIRST;
+use raft::limits::CLOCK_PART_MS_MAX;
 use raft::log::Log;
 use raft::machine::note::Note;
 use raft::machine::{AppliedEntry, Feed, Machine};
@@ -26,8 +30,13 @@ struct Notes {
     digests: Digests,
     came: BTreeMap<Seat, LogId>,
     violation: Option<Violation>,
+    /// The judge of the delayed node, as long as there is one.
+    late: Option<(NodeId, DelayedNode)>,
     applied: u64,
     installed: u64,
+    steps: u64,
+    rests: u64,
+    late_applied: u64,
 }
 
 /// Sees everything. Clones are the same.
@@ -72,13 +81,16 @@ impl Overseer {
 
     /// What was seen, and how often.
     #[must_use]
-    pub fn counts(&self) -> [(&'static str, u64); 4] {
+    pub fn counts(&self) -> [(&'static str, u64); 7] {
         let notes = self.notes();
         [
             ("entries applied", notes.applied),
             ("snapshots installed", notes.installed),
             ("recoveries compared", notes.ledger.compared()),
             ("digests compared", notes.digests.compared()),
+            ("steps of a gate", notes.steps),
+            ("cuts of a delayed node", notes.rests),
+            ("entries applied late", notes.late_applied),
         ]
     }
 
@@ -98,19 +110,106 @@ impl Overseer {
         let verdict = self.notes().ledger.recovered(Seat { group, replica }, &now);
         self.judged(verdict);
         self.group(group, |judge| judge.started(replica, applied));
+        self.late(|node, judge| {
+            if node.0 == replica.0 {
+                judge.restarted(group, applied.map(|id| id.index));
+            }
+            Ok(())
+        });
+    }
+
+    fn late(&self, see: impl FnOnce(NodeId, &mut DelayedNode) -> Result<(), Violation>) {
+        let verdict = match &mut self.notes().late {
+            Some((node, judge)) => see(*node, judge),
+            None => Ok(()),
+        };
+        self.judged(verdict);
+    }
+
+    /// By what time something must be due that is not early: a clock is believed if it is wrong by no more than this.
+    fn now_ms(&self) -> u64 {
+        EPOCH_MS + self.diary.now_ms() + CLOCK_PART_MS_MAX
+    }
+
+    /// A delayed node starts, with its gate where it is stored.
+    pub fn gate_recovered(&self, node: NodeId, gate: Stamp, late_ms: u64) {
+        let verdict = self.notes().ledger.gate_recovered(node, gate);
+        self.judged(verdict);
+        let is_first = self.notes().ledger.gate(node).is_none();
+        if is_first {
+            let wish = Wish { delay_ms: late_ms, hold: None };
+            self.notes().late = Some((node, DelayedNode::new(node, wish, gate)));
+        }
+        self.notes().ledger.gate_opened(node, gate);
+        self.late(|_, judge| judge.gate_opened(gate, self.now_ms()));
+    }
+
+    /// The gate of the delayed node is open up to a stamp.
+    pub fn gate_opened(&self, gate: Stamp) {
+        self.notes().steps += 1;
+        self.late(|_, judge| judge.gate_opened(gate, self.now_ms()));
+        let mut notes = self.notes();
+        if let Some((node, _)) = notes.late {
+            notes.ledger.gate_opened(node, gate);
+        }
+    }
+
+    /// The delayed node has applied all that its gate lets through.
+    pub fn at_rest(&self) {
+        self.notes().rests += 1;
+        self.late(|_, judge| judge.at_rest());
+    }
+
+    /// A person asks for something else.
+    pub fn wish(&self, wish: Wish) {
+        self.late(|_, judge| {
+            judge.wish(wish);
+            Ok(())
+        });
+    }
+
+    /// What was last asked for, of a delayed node.
+    #[must_use]
+    pub fn wished(&self) -> Option<Wish> {
+        self.notes().late.as_ref().map(|(_, judge)| judge.wished())
+    }
+
+    /// The node is delayed no more: its clamps are lifted.
+    pub fn lifted(&self) {
+        self.notes().late = None;
+    }
+
+    fn late_applied(&self, node: NodeId, group: GroupId, log_id: LogId, stamp: Stamp) {
+        self.late(|late, judge| {
+            // Whoever applies it first says what it is; that all come to the same is for another judge.
+            if !judge.knows(group, log_id.index) {
+                judge.committed(group, log_id, stamp)?;
+            }
+            if node == late { judge.applied(group, log_id, self.now_ms()) } else { Ok(()) }
+        });
+        let mut notes = self.notes();
+        notes.late_applied += u64::from(notes.late.as_ref().is_some_and(|(late, _)| *late == node));
     }
 
     /// A frame was answered. What the replica had stored before may be gone with it: of that it is free.
     pub fn answered(&self, log: &Log, before: Option<LogId>, asked: &Bytes, answer: &Bytes) {
         let (Ok(asked), Ok(answer)) = (Frame::decode(asked), Frame::decode(answer)) else { return };
-        let (Message::Append(append), Message::AppendReply(AppendReply::Accepted)) =
-            (asked.message, answer.message)
-        else {
+        let (Message::Append(append), Message::AppendReply(reply)) = (asked.message, answer.message) else {
             return;
         };
         let seat = Seat { group: answer.group, replica: answer.from };
-        if before.is_some_and(|before| before != FIRST && !stands(log, seat.group, before)) {
-            self.notes().ledger.truncated(seat, matched(&append));
+        let last = log.state(seat.group).ok().and_then(|state| state.last);
+        match reply {
+            AppendReply::Accepted
+                if before.is_some_and(|before| before != FIRST && !stands(log, seat.group, before)) =>
+            {
+                self.notes().ledger.truncated(seat, matched(&append));
+            }
+            // What did not fit the leader's log is gone before its entries come.
+            AppendReply::Conflict if last.map(|id| id.index) < before.map(|id| id.index) => {
+                self.notes().ledger.truncated(seat, last);
+            }
+            _ => {}
         }
     }
 
@@ -205,6 +304,7 @@ impl Feed for Watcher {
         self.overseer.notes().applied += 1;
         let verdict = self.overseer.group(group, |judge| judge.applied(self.replica, entry.log_id, hash));
         self.overseer.judged(verdict);
+        self.overseer.late_applied(self.node, group, entry.log_id, entry.last);
     }
 
     fn installed(&self, group: GroupId, note: &Note) {
@@ -217,5 +317,12 @@ impl Feed for Watcher {
         let mut notes = self.overseer.notes();
         notes.ledger.promised(seat, Promise::Installed(upto));
         notes.came.insert(seat, upto);
+        drop(notes);
+        self.overseer.late(|node, judge| {
+            if node == self.node {
+                judge.restarted(group, Some(upto.index));
+            }
+            Ok(())
+        });
     }
 }

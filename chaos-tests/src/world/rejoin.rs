@@ -1,7 +1,8 @@
 //! A node that starts makes its claim, and its peers answer with what they remember: whether its disk is older than what it said.
 
 use super::memory::Memory;
-use super::node::{Opened, Running};
+use super::node::Opened;
+use super::running::Running;
 use engine::ids::NodeId;
 use raft::group::rejoin::{Answer, Claim, GroupClaim, GroupWord, Verdict, Voters, judge};
 use raft::planted::{self, Planted};
@@ -43,7 +44,12 @@ pub fn claim(node: NodeId, opened: &Opened, came: impl Fn(GroupId) -> Option<Log
 
 /// What a node that runs, or that waits itself, answers about another.
 #[must_use]
-pub fn answer(about: NodeId, memory: &Memory, groups: &[GroupId], running: Option<&Running>) -> Answer {
+pub fn answer(
+    (about, is_voter): (NodeId, bool),
+    memory: &Memory,
+    groups: &[GroupId],
+    running: Option<&Running>,
+) -> Answer {
     let replica = ReplicaId(about.0);
     let word = |group: &GroupId| {
         let standing = running
@@ -54,22 +60,22 @@ pub fn answer(about: NodeId, memory: &Memory, groups: &[GroupId], running: Optio
             .as_ref()
             .and_then(|standing| Some((standing.vote, standing.matched.get(&replica).copied().flatten()?)));
         let is_leader = standing.is_some();
-        (*group, GroupWord { replica, is_leader, is_voter: true, matched, ..GroupWord::default() })
+        (*group, GroupWord { replica, is_leader, is_voter, matched, ..GroupWord::default() })
     };
     Answer {
-        is_meta_voter: true,
+        is_meta_voter: is_voter,
         logs: memory.logs_of(about),
         alive: None,
         groups: groups.iter().map(word).collect(),
     }
 }
 
-/// What becomes of the node, of as many as `nodes`, all of which vote in every group.
+/// What becomes of the node, where as many as `voters` vote in every group; whether it does says `is_voter`.
 #[must_use]
-pub fn verdict(claim: &Claim, answers: &BTreeMap<NodeId, Answer>, nodes: usize) -> Verdict {
+pub fn verdict(claim: &Claim, answers: &BTreeMap<NodeId, Answer>, voters: usize, is_voter: bool) -> Verdict {
     if planted::is(Planted::AcceptOlderDisk) {
         return Verdict::Runs { replace: [].into() };
     }
-    let groups = claim.groups.keys().map(|group| (*group, (nodes, true))).collect();
-    judge(claim, answers, &Voters { meta: nodes, is_meta_voter: true, groups })
+    let groups = claim.groups.keys().map(|group| (*group, (voters, is_voter))).collect();
+    judge(claim, answers, &Voters { meta: voters, is_meta_voter: is_voter, groups })
 }

@@ -1,0 +1,154 @@
+//! What a delayed node has beside what every node has: its gate, and what time it surely is. And what all nodes know of clocks.
+
+use super::clock::WallClock;
+use super::node::World;
+use engine::Stamp;
+use engine::clock::Clock;
+use engine::ids::NodeId;
+use engine::sealed::Sealer;
+use engine::tablet::pool::Pool;
+use raft::delay::receive::{Delayed, GateStamp};
+use raft::delay::{CatalogGate, GroupProgress, Keeper, SafeNow, Step};
+use raft::group::registry::Registry;
+use raft::limits::CLOCK_PART_MS_MAX;
+use raft::log::Log;
+use raft::machine::Machine;
+use raft::types::GroupId;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Between two looks at the gate, in milliseconds.
+const LOOK_MS: u64 = 100;
+/// So long the others keep entries for a delayed node that is away, in milliseconds.
+const BUDGET_MS: u64 = 4_000;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The clocks of the voters, and what the delayed node was last heard to have stored. Clones are the same.
+#[derive(Clone, Default)]
+pub struct Heard {
+    clocks: Arc<Mutex<BTreeMap<NodeId, Arc<WallClock>>>>,
+    stored: Arc<Mutex<BTreeMap<GroupId, (u64, u64)>>>,
+}
+
+impl Heard {
+    /// A voter's clock.
+    pub fn clock(&self, node: NodeId, clock: Arc<WallClock>) {
+        lock(&self.clocks).insert(node, clock);
+    }
+
+    /// Whether a clock is where the median of the voters' is.
+    #[must_use]
+    pub fn agrees(&self, clock: &WallClock) -> bool {
+        let mut off: Vec<i64> = lock(&self.clocks).values().map(|clock| clock.off_ms()).collect();
+        off.sort_unstable();
+        let median = off.get(off.len() / 2).copied().unwrap_or(0);
+        clock.off_ms().abs_diff(median) <= CLOCK_PART_MS_MAX
+    }
+
+    /// How many of the voters' clocks are wrong.
+    #[must_use]
+    pub fn wrong(&self) -> usize {
+        lock(&self.clocks).values().filter(|clock| clock.off_ms() != 0).count()
+    }
+
+    fn stored(&self, group: GroupId, end: u64, now_ms: u64) {
+        lock(&self.stored).insert(group, (end, now_ms));
+    }
+
+    /// Up to where a log may be purged, for the delayed node.
+    #[must_use]
+    pub fn floor(&self, group: GroupId, now_ms: u64) -> u64 {
+        let stored = lock(&self.stored).get(&group).copied();
+        let held = stored.filter(|(_, at_ms)| at_ms + BUDGET_MS > now_ms);
+        held.map_or(u64::MAX, |(end, _)| end.saturating_sub(1))
+    }
+}
+
+/// The gate of a delayed node in one of its lives.
+pub struct Late {
+    /// The gate.
+    pub keeper: Arc<Keeper>,
+    safe: Mutex<SafeNow>,
+    clock: Arc<WallClock>,
+    world: World,
+    node: NodeId,
+}
+
+impl Late {
+    /// The gate as it is stored, or as it is born.
+    ///
+    /// # Errors
+    /// Of the catalog.
+    pub fn open(
+        world: &World,
+        (node, clock): (NodeId, Arc<WallClock>),
+        pool: Arc<Pool>,
+        sealer: Arc<Sealer>,
+        late_ms: u64,
+    ) -> raft::Result<Arc<Self>> {
+        let store = Arc::new(CatalogGate::new(pool, sealer, node));
+        let keeper = Keeper::open(store, Stamp::new(clock.now_ms(), 0), late_ms)?;
+        let own = Self { keeper, safe: Mutex::default(), clock, world: world.clone(), node };
+        own.world.overseer.gate_recovered(node, own.keeper.stamp(), late_ms);
+        Ok(Arc::new(own))
+    }
+
+    /// The delayed replica of a group.
+    ///
+    /// # Errors
+    /// Of the log.
+    pub fn replica(&self, log: &Arc<Log>, machine: &Machine) -> raft::Result<Arc<Delayed>> {
+        let delayed = Delayed::new(log.clone(), machine.group(), &machine.applied(), self.keeper.clone())?;
+        if self.keeper.may_lift().is_ok() {
+            delayed.lift();
+        }
+        Ok(Arc::new(delayed))
+    }
+
+    /// How far its groups have come.
+    #[must_use]
+    pub fn progress(&self, registry: &Registry) -> BTreeMap<GroupId, GroupProgress> {
+        let of = |receiver: Arc<raft::net::inbound::Receiver>| {
+            let note = receiver.group().machine().applied();
+            Some((receiver.group().id(), receiver.delayed()?.progress(&note)))
+        };
+        registry.all().into_iter().filter_map(of).collect()
+    }
+
+    fn safe_now_ms(&self) -> Option<u64> {
+        let (wall_ms, boot_ms) = (self.clock.now_ms(), self.clock.true_ms());
+        let mut safe = lock(&self.safe);
+        match self.world.heard.agrees(&self.clock) {
+            true => safe.agree(wall_ms, boot_ms),
+            false => safe.disagree(),
+        }
+        safe.at(wall_ms, boot_ms)
+    }
+
+    /// Drives the gate.
+    pub async fn work(self: Arc<Self>, registry: Arc<Registry>, log: Arc<Log>) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+            let groups = self.progress(&registry);
+            let gate = self.keeper.stamp();
+            if groups.values().all(|group| group.is_at(gate)) && self.keeper.void_until_ms() == 0 {
+                self.world.overseer.at_rest();
+            }
+            if let Ok(Step::To(gate)) = self.keeper.step(self.safe_now_ms(), &groups) {
+                self.world.diary.note(self.node, format_args!("opens the gate up to {gate}"));
+                self.world.overseer.gate_opened(gate);
+            }
+            for receiver in registry.all() {
+                let group = receiver.group().id();
+                let _ = receiver.nudge().await;
+                if let Ok((_, end)) = log.bounds(group) {
+                    self.world.heard.stored(group, end, self.world.time.ms());
+                }
+            }
+        }
+    }
+}
