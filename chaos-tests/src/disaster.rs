@@ -27,21 +27,22 @@ pub fn is_due(world: &World) -> bool {
     world.swarm.late_ms.is_none() && Dice::new(world.swarm.seed, "disaster").is_lucky(250)
 }
 
-/// Lets it happen, once all replicas stand at the same. What was acknowledged before must be there after.
-pub async fn strike(seed: Seed, world: &World, stage: &Rc<Stage>) {
+/// Lets it happen, once all replicas stand at the same. What was acknowledged before must be there after. The node at `tampered` is
+/// not believed: it neither survives nor comes back.
+pub async fn strike(seed: Seed, world: &World, stage: &Rc<Stage>, tampered: Option<usize>) {
     // Whatever was acknowledged is durable everywhere by then: nothing of it may be missed.
     tokio::time::sleep(Duration::from_millis(SYNC_MS)).await;
     let mut dice = Dice::new(seed, "survivor");
     let here: Vec<usize> = {
         let nodes = stage.nodes.borrow();
-        (0..nodes.len()).filter(|at| nodes[*at].refused().is_none()).collect()
+        (0..nodes.len()).filter(|at| nodes[*at].refused().is_none() && Some(*at) != tampered).collect()
     };
     let Some(at) = dice.pick(&here).copied() else { return };
     stage.nodes.borrow_mut().iter_mut().for_each(Node::crash);
     stage.hints.borrow_mut().clear();
     // The others are seen by nobody of the new generation: in their places stand nodes that never start.
     let nobody = |n: usize, node: &Node| (n != at).then(|| Node::new(node.id, world.clone()));
-    let lost: Vec<Node> = {
+    let mut lost: Vec<Node> = {
         let mut nodes = stage.nodes.borrow_mut();
         let places: Vec<_> = nodes.iter().enumerate().map(|(n, node)| nobody(n, node)).collect();
         let swap = |(node, place): (&mut Node, Option<Node>)| Some(std::mem::replace(node, place?));
@@ -50,6 +51,7 @@ pub async fn strike(seed: Seed, world: &World, stage: &Rc<Stage>) {
     if let Err(error) = survive(world, stage, at).await {
         return world.overseer.accuse(Violation::broken("disaster", format!("the survivor: {error}")));
     }
+    lost.retain(|node| here.iter().any(|at| node.id.0 == *at as u64 + 1));
     let forked = come_back(lost, world).await;
     *stage.is_over.borrow_mut() = false;
     let client =
@@ -85,7 +87,6 @@ async fn survive(world: &World, stage: &Rc<Stage>, at: usize) -> raft::Result<()
 /// Those that were lost come back as they were. They may lead one another: that is judged apart.
 async fn come_back(mut lost: Vec<Node>, world: &World) -> Vec<Node> {
     let old = Overseer::new(world.diary.clone());
-    lost.retain(|node| node.refused().is_none());
     let broken = |id: NodeId, error: &raft::Error| {
         world.overseer.accuse(Violation::broken("disaster", format!("{id} comes back: {error}")));
     };

@@ -123,13 +123,14 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
         aim: plan.aim,
     };
     let mut nodes = Vec::new();
-    for n in 1..=u64::from(swarm.nodes) + u64::from(swarm.late_ms.is_some()) {
+    // The delayed one first: its judge sees all that is applied.
+    for n in (1..=u64::from(swarm.nodes) + u64::from(swarm.late_ms.is_some())).rev() {
         let mut node = Node::new(NodeId(n), world.clone());
         let births = births(&swarm, node.replica);
         if let Err(error) = node.begin(&births).await {
             world.overseer.accuse(Violation::broken("start", format!("a new node does not start: {error}")));
         }
-        nodes.push(node);
+        nodes.insert(0, node);
     }
     let stage = Rc::new(Stage {
         nodes: RefCell::new(nodes),
@@ -166,7 +167,7 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
         }
     }
     if world.overseer.violation().is_none() && disaster::is_due(&world) {
-        disaster::strike(seed, &world, &stage).await;
+        disaster::strike(seed, &world, &stage, nemesis.lost).await;
         report.sometimes("one node survived");
     }
     let history = stage.history.borrow().clone();
@@ -232,7 +233,9 @@ fn look(stage: &Stage, world: &World) {
                 world.overseer.digest(group, node.replica, receiver.group().machine());
             }
         }
-        let states: Vec<_> = nodes.iter().filter_map(|node| node.running()?.state(group)).collect();
+        // Of one whose power has gone, be it by this look, not all that it holds can be read.
+        let state = |node: &Node| node.running()?.state(group).filter(|_| !node.disk.is_down());
+        let states: Vec<_> = nodes.iter().filter_map(state).collect();
         world.overseer.step(group, &states);
     }
 }
