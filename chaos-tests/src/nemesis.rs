@@ -2,6 +2,7 @@
 
 use crate::aim::Progress;
 use crate::check::Violation;
+use crate::mover::Move;
 use crate::report::Report;
 use crate::seed::{Dice, Fault, Seed};
 use crate::workload::Stage;
@@ -11,7 +12,7 @@ use engine::disk::sim::Faults;
 use engine::disk::{Disk, SimDisk};
 use engine::ids::NodeId;
 use raft::log::segment::FileName;
-use raft::types::{GroupId, ReplicaId};
+use raft::types::GroupId;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::rc::Rc;
@@ -46,7 +47,9 @@ pub struct Nemesis {
     pub(crate) lost: Option<usize>,
     next_ms: u64,
     due: BTreeSet<(u64, Due)>,
-    image: Option<(SimDisk, MemoryCatalog)>,
+    pub(crate) image: Option<(SimDisk, MemoryCatalog)>,
+    /// A replica that gives way to another, if one does.
+    pub(crate) moving: Option<Move>,
 }
 
 impl Nemesis {
@@ -55,7 +58,7 @@ impl Nemesis {
     pub fn new(seed: Seed, world: World, stage: Rc<Stage>) -> Self {
         let (dice, progress) = (Dice::new(seed, "nemesis"), Progress::default());
         let (down, due) = (BTreeSet::new(), BTreeSet::new());
-        Self { world, stage, dice, down, progress, lost: None, next_ms: 0, due, image: None }
+        Self { world, stage, dice, down, progress, lost: None, next_ms: 0, due, image: None, moving: None }
     }
 
     pub(crate) fn later(&mut self, due: Due, low: u64, high: u64) {
@@ -91,6 +94,7 @@ impl Nemesis {
         for at in 0..count {
             self.enter(at).await;
         }
+        self.go_on_moving().await;
     }
 
     async fn mend(&mut self, now: u64) {
@@ -314,13 +318,18 @@ impl Nemesis {
             Fault::Transfer => return self.transfer(at, other).await,
             Fault::Snapshot | Fault::Purge => return self.purge(at).await,
             // One disk a run: a majority must be left.
-            Fault::Rot | Fault::OldDisk if self.lost.is_some() || self.image.is_some() => return false,
+            Fault::Rot | Fault::OldDisk
+                if self.lost.is_some() || self.image.is_some() || self.moving.is_some() =>
+            {
+                return false;
+            }
             Fault::Rot => {
                 self.lost = Some(at);
                 return self.rot(at);
             }
             Fault::OldDisk => self.keep_image(at, 1_000, 6_000),
-            Fault::Membership | Fault::KeysAway => return false,
+            Fault::Membership => return self.begin_move(at),
+            Fault::KeysAway => return false,
         }
         true
     }
@@ -339,7 +348,13 @@ impl Nemesis {
             nodes[at].running().and_then(|running| running.registry.get(group))
         };
         let Some(receiver) = receiver else { return false };
-        receiver.group().transfer(ReplicaId(other as u64 + 1)).await.is_ok()
+        // Consensus asks nothing of who is to lead: that it is a voter is for us to see.
+        let membership = receiver.group().standing().membership.1;
+        let heir = membership.seats.iter().find(|(_, seat)| seat.node == NodeId(other as u64 + 1));
+        match heir.filter(|(id, _)| membership.is_voter(**id)) {
+            Some((id, _)) => receiver.group().transfer(*id).await.is_ok(),
+            None => false,
+        }
     }
 
     /// Makes all durable that is applied, and purges as far as that goes.

@@ -129,7 +129,7 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
     // The delayed one first: its judge sees all that is applied.
     for n in (1..=u64::from(swarm.nodes) + u64::from(swarm.late_ms.is_some())).rev() {
         let mut node = Node::new(NodeId(n), world.clone());
-        let births = births(&swarm, node.replica);
+        let births = births(&swarm, ReplicaId(n));
         if let Err(error) = node.begin(&births).await {
             world.overseer.accuse(Violation::broken("start", format!("a new node does not start: {error}")));
         }
@@ -193,9 +193,7 @@ async fn endow(stage: &Rc<Stage>) {
         loop {
             let nodes: Vec<_> = {
                 let nodes = stage.nodes.borrow();
-                let of = |node: &Node| {
-                    Some((node.running()?.batchers.get(&GroupId(1))?.clone(), node.clock.clone()))
-                };
+                let of = |node: &Node| Some((node.running()?.batcher(GroupId(1))?, node.clock.clone()));
                 nodes.iter().filter_map(of).collect()
             };
             let mut is_done = false;
@@ -248,7 +246,7 @@ fn look(stage: &Stage, world: &World) {
         for node in nodes.iter() {
             let receiver = node.running().and_then(|running| running.registry.get(group));
             if let Some(receiver) = receiver {
-                world.overseer.digest(group, node.replica, receiver.group().machine());
+                world.overseer.digest(group, receiver.group().replica(), receiver.group().machine());
             }
         }
         // Of one whose power has gone, be it by this look, not all that it holds can be read.
@@ -265,7 +263,7 @@ async fn settle(nemesis: &mut Nemesis, stage: &Rc<Stage>, world: &World, until_m
         tokio::time::sleep(Duration::from_millis(200)).await;
         nemesis.tend().await;
         look(stage, world);
-        is_level = level(stage);
+        is_level = nemesis.moving.is_none() && level(stage);
     }
     if !is_level && world.overseer.violation().is_none() {
         let stopped: Vec<_> = stage

@@ -218,7 +218,7 @@ impl Client {
             let at = self.node(stage, group);
             let batcher = {
                 let nodes = stage.nodes.borrow();
-                nodes[at].running().and_then(|running| running.batchers.get(&group).cloned())
+                nodes[at].running().and_then(|running| running.batcher(group))
             };
             let Some(batcher) = batcher else {
                 self.pause(stage, group, None).await;

@@ -94,7 +94,7 @@ fn command(body: Bytes) -> Unsealed {
 
 async fn write(nodes: &[Node], id: u64, what: Do) -> Result<Reply, NotApplied> {
     let at = leader(nodes, id).await;
-    let batcher = nodes[at].running().unwrap().batchers[&GroupId(id)].clone();
+    let batcher = nodes[at].running().unwrap().batcher(GroupId(id)).unwrap();
     batcher.submit(command(what.encode())).await.map(|answer| answer.reply)
 }
 

@@ -6,7 +6,7 @@ use super::Violation;
 use engine::Stamp;
 use engine::ids::NodeId;
 use raft::types::{GroupId, LogId, ReplicaId, Vote};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const JUDGE: &str = "ledger";
 
@@ -54,6 +54,8 @@ pub struct Recovered {
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     seats: BTreeMap<Seat, Promised>,
+    /// Those that have ended.
+    closed: BTreeSet<Seat>,
     gates: BTreeMap<NodeId, Stamp>,
     compared: u64,
 }
@@ -130,6 +132,7 @@ impl Ledger {
     /// A replica is gone for ever, with all it promised.
     pub fn closed(&mut self, seat: Seat) {
         self.seats.remove(&seat);
+        self.closed.insert(seat);
     }
 
     /// A replica is back.
@@ -138,6 +141,13 @@ impl Ledger {
     /// Broken: it forgot a vote, an entry, or a snapshot; or its log does not begin where its state ends.
     pub fn recovered(&mut self, seat: Seat, now: &Recovered) -> Result<(), Violation> {
         self.compared += 1;
+        if self.closed.contains(&seat) {
+            let Seat { group, replica } = seat;
+            return Err(Violation::broken(
+                JUDGE,
+                format!("{group} {replica}: it had ended, and lives again"),
+            ));
+        }
         let Seat { group, replica } = seat;
         let broken = |what: String| Err(Violation::broken(JUDGE, format!("{group} {replica}: {what}")));
         if index(now.purged) > index(now.applied) {

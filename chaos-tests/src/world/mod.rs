@@ -11,4 +11,5 @@ pub mod node;
 pub mod operations;
 pub mod overseer;
 pub mod rejoin;
+pub mod replace;
 pub mod running;

@@ -6,11 +6,11 @@ use super::diary::Diary;
 use super::keys::{self, CLUSTER};
 use super::late::{Heard, Late};
 use super::memory::{Memory, Voice};
-use super::net::{Net, Plug, Serve, disk_seed};
+use super::net::{Net, Serve, disk_seed};
 use super::operations::Meaning;
 use super::overseer::{Overseer, Watcher};
 use super::rejoin;
-use super::running::Running;
+use super::running::{Hosted, Running, Ways};
 use crate::aim::Aim;
 use crate::check::Violation;
 use crate::check::ledger::Seat;
@@ -37,7 +37,7 @@ use raft::net::message::Message;
 use raft::net::outbound::Peers;
 use raft::time::BootClock;
 use raft::type_config::spawn;
-use raft::types::{GroupId, ReplicaId};
+use raft::types::GroupId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tokio::task::JoinHandle;
@@ -67,17 +67,17 @@ pub struct World {
 pub struct Node {
     /// Which.
     pub id: NodeId,
-    /// Its replica in every group.
-    pub replica: ReplicaId,
     /// Its disk.
     pub disk: SimDisk,
     /// Its wall clock.
     pub clock: Arc<WallClock>,
-    world: World,
+    /// A group of which its replica is being replaced: a crash in between leaves none.
+    pub replaced: Option<GroupId>,
+    pub(super) world: World,
     catalog: MemoryCatalog,
     generation: u64,
     life: u64,
-    state: State,
+    pub(super) state: State,
 }
 
 /// Log and tablets of a node in which no consensus runs yet.
@@ -101,7 +101,7 @@ pub enum Entered {
 }
 
 /// What a node does.
-enum State {
+pub(super) enum State {
     Down,
     /// It has made its claim, and waits for the word of its peers.
     Waiting(Box<Opened>, Claim),
@@ -117,14 +117,6 @@ impl Opened {
         self.parts.log.close();
         self.parts.pool.close();
     }
-}
-
-/// What every replica of a node is built with.
-struct Ways {
-    plug: Arc<Plug>,
-    tag: u64,
-    registry: Arc<Registry>,
-    late: Option<Arc<Late>>,
 }
 
 impl BootClock for WallClock {
@@ -183,17 +175,7 @@ impl Node {
         let disk = SimDisk::new(disk_seed(world.swarm.seed, id, 0));
         let catalog = MemoryCatalog::on(disk.clone());
         let clock = WallClock::new(world.time);
-        Self {
-            id,
-            replica: ReplicaId(id.0),
-            disk,
-            clock,
-            world,
-            catalog,
-            generation: 1,
-            life: 0,
-            state: State::Down,
-        }
+        Self { id, disk, clock, world, catalog, replaced: None, generation: 1, life: 0, state: State::Down }
     }
 
     /// It, if it runs.
@@ -217,13 +199,18 @@ impl Node {
     /// What it answers about a peer that starts; nothing if it is down.
     #[must_use]
     pub fn answer(&self, about: NodeId) -> Option<Answer> {
-        let groups: Vec<GroupId> = (1..=u64::from(self.world.swarm.groups)).map(GroupId).collect();
-        let (memory, running) = match &self.state {
-            State::Waiting(opened, _) => (&opened.memory, None),
-            State::Running(running) => (&running.memory, Some(&**running)),
-            State::Down | State::Refused(_) => return None,
-        };
-        Some(rejoin::answer((about, self.late_ms().is_none()), memory, &groups, running))
+        match &self.state {
+            State::Waiting(opened, _) => {
+                Some(rejoin::answer(about, &opened.memory, &opened.parts.log, &opened.machines, None))
+            }
+            State::Running(running) => {
+                let machines = running.registry.all().into_iter();
+                let machines = machines.map(|one| (one.group().id(), one.group().machine().clone()));
+                let (memory, log) = (&running.memory, &running.log);
+                Some(rejoin::answer(about, memory, log, &machines.collect(), Some(&**running)))
+            }
+            State::Down | State::Refused(_) => None,
+        }
     }
 
     /// Its disk and its catalog as they are now, to be put back later.
@@ -297,7 +284,11 @@ impl Node {
     /// What keeps it from starting.
     pub fn start(&mut self) -> raft::Result<()> {
         let opened = self.open()?;
-        let came = |group| self.world.overseer.came(Seat { group, replica: self.replica });
+        let log = opened.parts.log.clone();
+        let came = |group| {
+            let replica = log.state(group).ok()?.replica;
+            self.world.overseer.came(Seat { group, replica })
+        };
         let claim = rejoin::claim(self.id, &opened, came)?;
         self.state = State::Waiting(Box::new(opened), claim);
         Ok(())
@@ -308,8 +299,9 @@ impl Node {
     /// # Errors
     /// What keeps it from starting.
     pub async fn enter(&mut self, answers: &BTreeMap<NodeId, Answer>) -> raft::Result<Entered> {
-        let State::Waiting(_, claim) = &self.state else { return Ok(Entered::Runs) };
-        match rejoin::verdict(claim, answers, self.world.swarm.nodes as usize, self.late_ms().is_none()) {
+        let State::Waiting(opened, claim) = &self.state else { return Ok(Entered::Runs) };
+        let meta = (self.world.swarm.nodes as usize, self.late_ms().is_none());
+        match rejoin::verdict(opened, claim, answers, meta) {
             Verdict::Waits { .. } => return Ok(Entered::Waits),
             Verdict::Runs { replace } if replace.is_empty() => {}
             Verdict::Refused(finding) => return Ok(self.refuse(finding.to_string())),
@@ -371,7 +363,7 @@ impl Node {
             node: self.id,
         };
         let pool = Pool::open(self.pool_config(), parts)?;
-        let (overseer, replica) = (world.overseer.clone(), self.replica);
+        let overseer = world.overseer.clone();
         let parts = MachineParts {
             pool,
             disk,
@@ -380,14 +372,16 @@ impl Node {
             entropy,
             log: log.clone(),
             operations: Arc::new(Meaning),
-            feed: Arc::new(Watcher { overseer, node: self.id, replica }),
+            feed: Arc::new(Watcher { overseer, node: self.id, log: log.clone() }),
             shredded: Arc::new(NobodyShredded),
         };
         let dice = Dice::new(world.swarm.seed, &format!("sync {} {life}", self.id));
         let memory = Arc::new(Memory::found(&log.found().marks));
         let writer = spawn(write_log(log, dice, world.swarm.clone()));
         let Here { machines, half_born, .. } = birth::find(&parts)?;
-        if let Some((group, _)) = half_born.first().filter(|_| life > 1) {
+        if let Some((group, _)) =
+            half_born.first().filter(|(group, _)| life > 1 && self.replaced != Some(*group))
+        {
             let what = format!("{}: the state of {group} is gone", self.id);
             self.world.overseer.accuse(Violation::broken("start", what));
         }
@@ -415,13 +409,9 @@ impl Node {
         let registry = Arc::new(Registry::new(tag, log.clone()));
         let plug = world.net.plug(self.id, life);
         let ways = Ways { plug, tag, registry: registry.clone(), late: late.clone() };
-        let mut batchers = BTreeMap::new();
+        let mut replicas = BTreeMap::new();
         for (group, machine) in machines {
-            world.overseer.recovered(&log, &machine, self.replica);
-            let (built, batcher) = self.build(&ways, &parts, machine, born.contains(&group)).await?;
-            batchers.insert(group, batcher.clone());
-            tasks.push(spawn(close(built, batcher.clone(), log.clone(), self.clock.clone(), world.clone())));
-            tasks.push(spawn(async move { batcher.run().await }));
+            replicas.insert(group, self.host(&ways, &parts, machine, born.contains(&group)).await?);
         }
         let door = Door {
             registry: registry.clone(),
@@ -438,21 +428,23 @@ impl Node {
             tasks.push(spawn(late.clone().work(registry.clone(), log.clone())));
         }
         let known = Mutex::default();
-        let running = Running { log, pool, registry, batchers, late, life, known, memory, tasks };
+        let running =
+            Running { log, pool, registry, replicas, late, life, known, memory, tasks, parts, ways };
         self.state = State::Running(Box::new(running));
         Ok(())
     }
 
-    /// Builds its replica of one group, behind its start guard unless it was born just now.
-    async fn build(
+    /// Hosts a replica of one group, behind its start guard unless it was born just now. Its consensus does not run yet.
+    pub(super) async fn host(
         &self,
         ways: &Ways,
         parts: &MachineParts,
         machine: Arc<Machine>,
         is_born: bool,
-    ) -> raft::Result<(Arc<Group>, Arc<Batcher>)> {
+    ) -> raft::Result<Hosted> {
         let (Ways { plug, tag, registry, late }, log) = (ways, &parts.log);
-        let (ids, pace) = ((machine.group(), self.replica), self.world.pace);
+        let (ids, pace) = ((machine.group(), log.state(machine.group())?.replica), self.world.pace);
+        self.world.overseer.recovered(log, &machine, ids.1);
         let peers = Peers::new(plug.clone(), log.clone(), *tag, ids, pace.election_min_ms);
         let delayed = late.as_ref().map(|late| late.replica(log, &machine)).transpose()?;
         let now = self.clock.boot_ms();
@@ -461,7 +453,13 @@ impl Node {
         let clock: Arc<dyn BootClock> = self.clock.clone();
         registry.add(Arc::new(Receiver::new(built.clone(), guard, clock, delayed)));
         let (sealer, entropy) = (parts.sealer.clone(), parts.entropy.clone());
-        Ok((built.clone(), Batcher::new(built, sealer, entropy, self.clock.clone())))
+        let batcher = Batcher::new(built.clone(), sealer, entropy, self.clock.clone());
+        let (own, works) = ((self.clock.clone(), self.world.clone()), batcher.clone());
+        let tasks = vec![
+            spawn(close(built, batcher.clone(), log.clone(), own.0, own.1)),
+            spawn(async move { works.run().await }),
+        ];
+        Ok(Hosted { batcher, tasks })
     }
 
     /// Cuts its power: what was not synced may be lost.

@@ -238,6 +238,11 @@ impl Overseer {
         self.notes().came.get(&seat).copied()
     }
 
+    /// A replica has ended for ever.
+    pub fn closed(&self, seat: Seat) {
+        self.notes().ledger.closed(seat);
+    }
+
     /// What every replica of a group holds now.
     pub fn step(&self, group: GroupId, states: &[ReplicaState]) {
         let verdict = self.group(group, |judge| judge.step(states));
@@ -293,8 +298,14 @@ pub struct Watcher {
     pub overseer: Overseer,
     /// Where.
     pub node: NodeId,
-    /// As which replica, in every group.
-    pub replica: ReplicaId,
+    /// Which knows its replicas.
+    pub log: Arc<Log>,
+}
+
+impl Watcher {
+    fn replica(&self, group: GroupId) -> ReplicaId {
+        self.log.state(group).map_or(ReplicaId(0), |state| state.replica)
+    }
 }
 
 impl Feed for Watcher {
@@ -302,7 +313,8 @@ impl Feed for Watcher {
         let hash = xxh3_64(&entry.batch.encode()) ^ entry.last.0;
         self.overseer.diary.note(self.node, format_args!("{group} applies {} {hash:016x}", entry.log_id));
         self.overseer.notes().applied += 1;
-        let verdict = self.overseer.group(group, |judge| judge.applied(self.replica, entry.log_id, hash));
+        let verdict =
+            self.overseer.group(group, |judge| judge.applied(self.replica(group), entry.log_id, hash));
         self.overseer.judged(verdict);
         self.overseer.late_applied(self.node, group, entry.log_id, entry.last);
     }
@@ -311,9 +323,9 @@ impl Feed for Watcher {
         let Some(upto) = note.applied else { return };
         self.overseer.diary.note(self.node, format_args!("{group} installs a snapshot up to {upto}"));
         self.overseer.notes().installed += 1;
-        let verdict = self.overseer.group(group, |judge| judge.installed(self.replica, upto));
+        let verdict = self.overseer.group(group, |judge| judge.installed(self.replica(group), upto));
         self.overseer.judged(verdict);
-        let seat = Seat { group, replica: self.replica };
+        let seat = Seat { group, replica: self.replica(group) };
         let mut notes = self.overseer.notes();
         notes.ledger.promised(seat, Promise::Installed(upto));
         notes.came.insert(seat, upto);

@@ -5,9 +5,12 @@ use super::node::Opened;
 use super::running::Running;
 use engine::ids::NodeId;
 use raft::group::rejoin::{Answer, Claim, GroupClaim, GroupWord, Verdict, Voters, judge};
+use raft::log::Log;
+use raft::machine::Machine;
 use raft::planted::{self, Planted};
-use raft::types::{GroupId, LogId, ReplicaId};
-use std::collections::BTreeMap;
+use raft::types::{GroupId, LogId, ReplicaId, Seat};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Makes the claim of a node whose log and tablets are open, and in which nothing runs. `came` is the last entry of the newest snapshot
 /// that came to its replica of a group.
@@ -42,40 +45,59 @@ pub fn claim(node: NodeId, opened: &Opened, came: impl Fn(GroupId) -> Option<Log
     })
 }
 
-/// What a node that runs, or that waits itself, answers about another.
+/// What a node that runs, or that waits itself, answers about another: by its log it knows its own replicas, by its machines who
+/// belongs to each group.
 #[must_use]
 pub fn answer(
-    (about, is_voter): (NodeId, bool),
+    about: NodeId,
     memory: &Memory,
-    groups: &[GroupId],
+    log: &Log,
+    machines: &BTreeMap<GroupId, Arc<Machine>>,
     running: Option<&Running>,
 ) -> Answer {
-    let replica = ReplicaId(about.0);
-    let word = |group: &GroupId| {
-        let standing = running
-            .and_then(|running| running.registry.get(*group))
-            .map(|receiver| receiver.group().standing())
-            .filter(|standing| standing.is_leader);
-        let matched = standing
+    let word = |(group, machine): (&GroupId, &Arc<Machine>)| {
+        let standing =
+            running.and_then(|running| running.registry.get(*group)).map(|one| one.group().standing());
+        let membership = match &standing {
+            Some(standing) => standing.membership.1.clone(),
+            None => machine.applied().membership,
+        };
+        let of = |(replica, seat): (&ReplicaId, &Seat)| (seat.node == about).then_some(*replica);
+        let replica = membership.seats.iter().find_map(of).unwrap_or_default();
+        let leading = standing.filter(|standing| standing.is_leader);
+        let matched = leading
             .as_ref()
             .and_then(|standing| Some((standing.vote, standing.matched.get(&replica).copied().flatten()?)));
-        let is_leader = standing.is_some();
+        let is_voter = log.state(*group).is_ok_and(|state| membership.is_voter(state.replica));
+        let is_leader = leading.is_some();
         (*group, GroupWord { replica, is_leader, is_voter, matched, ..GroupWord::default() })
     };
+    let groups: BTreeMap<_, _> = machines.iter().map(word).collect();
     Answer {
-        is_meta_voter: is_voter,
+        is_meta_voter: groups.values().any(|word| word.is_voter),
         logs: memory.logs_of(about),
         alive: None,
-        groups: groups.iter().map(word).collect(),
+        groups,
     }
 }
 
-/// What becomes of the node, where as many as `voters` vote in every group; whether it does says `is_voter`.
+/// What becomes of the node, of as many voters of the meta group as `meta`.
 #[must_use]
-pub fn verdict(claim: &Claim, answers: &BTreeMap<NodeId, Answer>, voters: usize, is_voter: bool) -> Verdict {
+pub fn verdict(
+    opened: &Opened,
+    claim: &Claim,
+    answers: &BTreeMap<NodeId, Answer>,
+    meta: (usize, bool),
+) -> Verdict {
     if planted::is(Planted::AcceptOlderDisk) {
         return Verdict::Runs { replace: [].into() };
     }
-    let groups = claim.groups.keys().map(|group| (*group, (voters, is_voter))).collect();
-    judge(claim, answers, &Voters { meta: voters, is_meta_voter: is_voter, groups })
+    let voters = |(group, machine): (&GroupId, &Arc<Machine>)| {
+        let membership = machine.applied().membership;
+        let all: BTreeSet<_> = membership.voters.iter().flatten().collect();
+        let replica = claim.groups.get(group).map(|here| here.replica);
+        (*group, (all.len(), replica.is_some_and(|replica| all.contains(&replica))))
+    };
+    let groups = opened.machines.iter().map(voters).collect();
+    judge(claim, answers, &Voters { meta: meta.0, is_meta_voter: meta.1, groups })
 }

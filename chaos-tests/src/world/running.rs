@@ -2,12 +2,14 @@
 
 use super::late::Late;
 use super::memory::Memory;
+use super::net::Plug;
 use super::overseer::Known;
 use crate::check::raft::ReplicaState;
 use engine::tablet::pool::Pool;
 use raft::group::batcher::Batcher;
 use raft::group::registry::Registry;
 use raft::log::Log;
+use raft::machine::MachineParts;
 use raft::type_config::spawn;
 use raft::types::GroupId;
 use std::collections::BTreeMap;
@@ -22,26 +24,50 @@ pub struct Running {
     pub pool: Arc<Pool>,
     /// Its replicas.
     pub registry: Arc<Registry>,
-    /// Where commands for its groups go.
-    pub batchers: BTreeMap<GroupId, Arc<Batcher>>,
+    /// What works for its replicas.
+    pub(super) replicas: BTreeMap<GroupId, Hosted>,
     /// Of a delayed node: its gate.
     pub late: Option<Arc<Late>>,
     pub(super) life: u64,
     pub(super) known: Mutex<Known>,
     pub(super) memory: Arc<Memory>,
     pub(super) tasks: Vec<JoinHandle<()>>,
+    pub(super) parts: MachineParts,
+    pub(super) ways: Ways,
+}
+
+/// What every replica of a node is built with.
+#[derive(Clone)]
+pub(super) struct Ways {
+    pub(super) plug: Arc<Plug>,
+    pub(super) tag: u64,
+    pub(super) registry: Arc<Registry>,
+    pub(super) late: Option<Arc<Late>>,
+}
+
+/// What works for one replica.
+pub(super) struct Hosted {
+    pub(super) batcher: Arc<Batcher>,
+    pub(super) tasks: Vec<JoinHandle<()>>,
 }
 
 impl Running {
     /// Ends it: all of it that is durable is found by the next start.
     pub(super) fn end(&self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+        let hosted = self.replicas.values().flat_map(|hosted| &hosted.tasks);
+        self.tasks.iter().chain(hosted).for_each(JoinHandle::abort);
         self.log.close();
         self.pool.close();
         for receiver in self.registry.all() {
             self.registry.remove(receiver.group().id());
             spawn(async move { receiver.group().shutdown().await });
         }
+    }
+
+    /// Where commands for one of its groups go.
+    #[must_use]
+    pub fn batcher(&self, group: GroupId) -> Option<Arc<Batcher>> {
+        self.replicas.get(&group).map(|hosted| hosted.batcher.clone())
     }
 
     /// What its replica of a group holds now.
