@@ -2,7 +2,7 @@
 
 use crate::aim::Aim;
 use crate::run::Plan;
-use crate::seed::Fault::{self, Clock, Crash, Cut, CutPair, Purge, Slow, Snapshot, Transfer};
+use crate::seed::Fault::{self, Clock, Crash, Cut, CutPair, Membership, Purge, Slow, Snapshot, Transfer};
 use raft::planted::Planted;
 
 /// Faults and how often each, the milliseconds between two, and what is aimed at.
@@ -24,6 +24,12 @@ fn schedule(bug: Planted) -> Schedule {
         Planted::PurgeAboveFloor => (&[(Crash, 3), (Purge, 4)], 400, None),
         Planted::RunAgain => (&[(Crash, 3), (Cut, 2), (Transfer, 6)], 250, None),
         Planted::KeepProposedStamp => (&[(Clock, 4), (Transfer, 2), (Cut, 1)], 400, None),
+        Planted::ReuseReplica => (&[(Membership, 1), (Crash, 1)], 1_500, None),
+        Planted::GateEarly => (&[(Crash, 1), (Transfer, 1)], 1_000, None),
+        Planted::StaleLease => (&[(Cut, 3), (CutPair, 2)], 1_500, None),
+        Planted::SnapshotForgetsReplies => {
+            (&[(Crash, 4), (Cut, 2), (Transfer, 6), (Purge, 6)], 200, Some(Aim::Away))
+        }
         Planted::SkipChecksum => (&[], 0, Some(Aim::RotWhereItIsRead)),
         Planted::AcceptOlderDisk => (&[(CutPair, 1)], 1_500, Some(Aim::OlderDisk)),
         Planted::ApplyOutOfOrder | Planted::ApplyInPart | Planted::DigestInPart | Planted::IgnoreExpected => {

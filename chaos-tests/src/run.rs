@@ -266,15 +266,43 @@ async fn settle(nemesis: &mut Nemesis, stage: &Rc<Stage>, world: &World, until_m
         is_level = nemesis.moving.is_none() && level(stage);
     }
     if !is_level && world.overseer.violation().is_none() {
-        let stopped: Vec<_> = stage
-            .nodes
-            .borrow()
-            .iter()
-            .filter_map(|node| Some(format!("{}: {}", node.id, node.failed()?)))
-            .collect();
         let what = "faults have ended, and the replicas do not come to the same";
-        world.overseer.accuse(Violation::broken("liveness", what).with(stopped));
+        world.overseer.accuse(Violation::broken("liveness", what).with(standings(stage)));
     }
+}
+
+/// Where every node stands, and every replica of it.
+fn standings(stage: &Stage) -> Vec<String> {
+    let mut lines = Vec::new();
+    for node in stage.nodes.borrow().iter() {
+        let Some(running) = node.running() else {
+            lines.push(format!(
+                "{} does not run: {}",
+                node.id,
+                node.refused().unwrap_or("it is down, or waits")
+            ));
+            continue;
+        };
+        if let Some(why) = node.failed() {
+            lines.push(format!("{} has stopped: {why}", node.id));
+        }
+        for receiver in running.registry.all() {
+            let (group, now) = (receiver.group(), receiver.group().standing());
+            let applied = group.machine().applied().applied.map_or(0, |id| id.index);
+            let role = if now.is_leader { "leads" } else { "follows" };
+            let told =
+                receiver.delayed().map(|delayed| (delayed.proven(), delayed.told(), delayed.is_parked()));
+            lines.push(format!(
+                "{} {} {} {role}, vote {:?}, last {:?}, applied {applied}, delayed {told:?}",
+                node.id,
+                group.id(),
+                group.replica(),
+                now.vote,
+                now.last_index
+            ));
+        }
+    }
+    lines
 }
 
 fn level(stage: &Stage) -> bool {

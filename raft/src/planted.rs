@@ -46,10 +46,18 @@ pub enum Planted {
     InstallInTwoSteps,
     /// Compare-and-set does not compare.
     IgnoreExpected,
+    /// A replica id that has ended is given out again.
+    ReuseReplica,
+    /// A delayed replica is told one entry more than its gate lets through.
+    GateEarly,
+    /// A lease is good for a minute.
+    StaleLease,
+    /// What came by a snapshot has no replies kept.
+    SnapshotForgetsReplies,
 }
 
 /// Every one of them.
-pub const ALL: [Planted; 21] = [
+pub const ALL: [Planted; 25] = [
     Planted::AcknowledgeBeforeSync,
     Planted::ForgetVote,
     Planted::ForgetTruncation,
@@ -71,6 +79,10 @@ pub const ALL: [Planted; 21] = [
     Planted::DropSnapshotFile,
     Planted::InstallInTwoSteps,
     Planted::IgnoreExpected,
+    Planted::ReuseReplica,
+    Planted::GateEarly,
+    Planted::StaleLease,
+    Planted::SnapshotForgetsReplies,
 ];
 
 #[cfg(feature = "planted")]

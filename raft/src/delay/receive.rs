@@ -6,6 +6,7 @@ use super::stamp_index::{StampIndex, Stamped};
 use crate::error::Result;
 use crate::log::Log;
 use crate::machine::note::Note;
+use crate::planted::{self, Planted};
 use crate::types::{GroupId, LogId, Vote};
 use engine::Stamp;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -103,7 +104,16 @@ impl Delayed {
     fn deliver(&self, state: &mut State) -> Option<LogId> {
         let State { clamp, .. } = state;
         // Of what it does not know it says nothing: what was told stands.
-        clamp.deliver(self.gate.stamp(), |index| self.stored(index)).unwrap_or_else(|_| clamp.told())
+        let told = clamp.deliver(self.gate.stamp(), |index| self.stored(index));
+        let told = told.unwrap_or_else(|_| clamp.told());
+        match told.filter(|_| planted::is(Planted::GateEarly)) {
+            Some(told) => {
+                let next = self.stored(told.index + 1).map(|next| next.log_id);
+                next.filter(|next| Some(next.index) <= clamp.proven().map(|proven| proven.index))
+                    .or(Some(told))
+            }
+            None => told,
+        }
     }
 
     /// How far the group has come, for the gate. `note` is where its machine stands. What it may be told now counts as told: it must

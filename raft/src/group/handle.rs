@@ -239,6 +239,7 @@ impl Group {
     }
 
     async fn linearizer(&self, lease_ms: Option<u64>, wait_ms: u64) -> Result<Linearizer<Types>, NotNow> {
+        let lease_ms = lease_ms.map(|ms| if planted::is(Planted::StaleLease) { 60_000 } else { ms });
         let age = Duration::from_millis(lease_ms.unwrap_or(0));
         let option = LinearizerOption::new(Some(age), true).with_wait_timeout(Duration::from_millis(wait_ms));
         self.raft.get_read_linearizer(option).await.map_err(|error| match error {

@@ -3,6 +3,7 @@
 
 use super::record::{Entry, GroupState, Record};
 use crate::error::{Error, Last, Result};
+use crate::planted::{self, Planted};
 use crate::types::{GroupId, LogId, ReplicaId};
 use std::collections::BTreeMap;
 
@@ -157,7 +158,7 @@ impl GroupLog {
         if self.state.replica != ReplicaId(0) {
             return Err(Error::ReplicaLives { group, replica: self.state.replica });
         }
-        if replica <= self.state.replica_max {
+        if replica <= self.state.replica_max && !planted::is(Planted::ReuseReplica) {
             return Err(Error::ReplicaUsed { group, replica, greatest: self.state.replica_max });
         }
         *self = Self::new(GroupState { replica, replica_max: replica, ..GroupState::default() });

@@ -125,6 +125,7 @@ impl Machine {
         }
         if decision == Decision::RunOnce
             && !planted::is(Planted::RunAgain)
+            && !self.forgets_replies()
             && let Some(row) = rows.get(tenant, once::COLLECTION, &request.key())?
         {
             return Ok(Reply::RanBefore(Bytes::copy_from_slice(once::decode(&row.value)?)));

@@ -117,6 +117,9 @@ pub struct Machine {
     fenced: Mutex<Option<String>>,
     /// What the log was last told to be durable here.
     told: Mutex<Option<LogId>>,
+    /// Whether its tablet came by a snapshot: for a planted bug alone.
+    #[cfg(feature = "planted")]
+    came: std::sync::atomic::AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -148,6 +151,8 @@ impl Machine {
             note: Mutex::new(note),
             fenced: Mutex::default(),
             told: Mutex::default(),
+            #[cfg(feature = "planted")]
+            came: std::sync::atomic::AtomicBool::default(),
         }))
     }
 
@@ -280,6 +285,8 @@ impl Machine {
             *lock(&self.note) = note.clone();
             std::mem::replace(&mut *current, tablet)
         };
+        #[cfg(feature = "planted")]
+        self.came.store(true, std::sync::atomic::Ordering::SeqCst);
         self.parts.feed.installed(self.group, &note);
         // From here on the new one counts, also after a crash: of two tablets of a group, the one that is further.
         if !planted::is(Planted::InstallInTwoSteps) {
@@ -287,6 +294,19 @@ impl Machine {
         }
         self.note_durable()?;
         self.spool.clear()
+    }
+
+    /// A planted bug: what came by a snapshot has no replies kept.
+    #[cfg(feature = "planted")]
+    fn forgets_replies(&self) -> bool {
+        planted::is(Planted::SnapshotForgetsReplies) && self.came.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    /// A planted bug that is not built in.
+    #[cfg(not(feature = "planted"))]
+    #[expect(clippy::unused_self, reason = "the other one needs it")]
+    const fn forgets_replies(&self) -> bool {
+        false
     }
 
     /// Forgets a snapshot that was staged and is not installed. One that is stays.
