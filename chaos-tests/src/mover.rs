@@ -68,6 +68,7 @@ impl Nemesis {
         match self.stage_of(&moving, &standing) {
             Stage::Done => {
                 self.stage.nodes.borrow_mut()[moving.at].replaced = None;
+                self.moved += 1;
                 self.world.diary.note("mover", format_args!("{} is a voter of {}", moving.new, moving.group));
                 return;
             }

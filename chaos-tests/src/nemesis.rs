@@ -50,6 +50,8 @@ pub struct Nemesis {
     pub(crate) image: Option<(SimDisk, MemoryCatalog)>,
     /// A replica that gives way to another, if one does.
     pub(crate) moving: Option<Move>,
+    /// How many have.
+    pub(crate) moved: u64,
 }
 
 impl Nemesis {
@@ -58,7 +60,19 @@ impl Nemesis {
     pub fn new(seed: Seed, world: World, stage: Rc<Stage>) -> Self {
         let (dice, progress) = (Dice::new(seed, "nemesis"), Progress::default());
         let (down, due) = (BTreeSet::new(), BTreeSet::new());
-        Self { world, stage, dice, down, progress, lost: None, next_ms: 0, due, image: None, moving: None }
+        Self {
+            world,
+            stage,
+            dice,
+            down,
+            progress,
+            lost: None,
+            next_ms: 0,
+            due,
+            image: None,
+            moving: None,
+            moved: 0,
+        }
     }
 
     pub(crate) fn later(&mut self, due: Due, low: u64, high: u64) {

@@ -184,6 +184,7 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
     report.simulated_ms = time.ms();
     report.operations = Operations::of(&history);
     report.sometimes.extend(world.overseer.counts());
+    report.sometimes.extend([("replicas replaced", nemesis.moved)]);
     Outcome { report, violation, timeline: world.diary.timeline(), history }
 }
 

@@ -1,8 +1,10 @@
 //! A few runs of every kind of misfortune, of fixed seeds: what a change must pass before anything longer is begun.
 
+use chaos_tests::canary;
 use chaos_tests::report::Batch;
 use chaos_tests::run::{Outcome, Plan, run};
-use chaos_tests::seed::Seed;
+use chaos_tests::seed::{Fault, Seed};
+use raft::planted::Planted;
 
 #[test]
 fn a_few_runs_pass() {
@@ -19,4 +21,31 @@ fn a_few_runs_pass() {
     println!("{batch}");
     assert!(batch.operations.ok > 5_000, "{batch}");
     assert_eq!(batch.unseen(&["entries applied", "recoveries compared", "digests compared"]), [].into());
+}
+
+/// Replicas give way to others with ids of their own while nodes fall and the lead changes hands.
+#[test]
+fn replicas_are_replaced_meanwhile() {
+    let faults =
+        [(Fault::Membership, 3), (Fault::Crash, 2), (Fault::Transfer, 2), (Fault::CutPair, 1)].into();
+    let plan = Plan { fault_ms: 40_000, quiet_ms: 40_000, faults, fault_every_ms: 1_500, ..Plan::default() };
+    let mut replaced = 0;
+    for seed in 30..34 {
+        let Outcome { report, violation, timeline, .. } = run(Seed(seed), &plan);
+        assert!(violation.is_none(), "{timeline}\nseed {seed}: {violation:?}");
+        replaced += report.sometimes.get("replicas replaced").copied().unwrap_or(0);
+    }
+    println!("{replaced} replicas replaced");
+    assert!(replaced >= 4, "{replaced}");
+}
+
+/// Runs that once found something in the code.
+#[test]
+fn what_was_found_once_stays_mended() {
+    // A delayed replica lost more than one entry of its tail to a new leader, and followed its log no more.
+    let once = [(Planted::StaleLease, 702)];
+    for (like, seed) in once {
+        let Outcome { violation, timeline, .. } = run(Seed(seed), &canary::plan(like));
+        assert!(violation.is_none(), "{timeline}\nseed {seed}: {violation:?}");
+    }
 }

@@ -488,6 +488,7 @@ impl Node {
             return Some("the power went".to_owned());
         }
         let fenced = running.and_then(|running| running.log.fenced());
-        fenced.or_else(|| running?.registry.all().iter().find_map(|one| one.group().standing().stopped))
+        let stopped = |group: &Group| group.standing().stopped.or_else(|| group.machine().fenced());
+        fenced.or_else(|| running?.registry.all().iter().find_map(|one| stopped(one.group())))
     }
 }

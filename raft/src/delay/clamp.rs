@@ -111,14 +111,19 @@ impl Clamp {
         Ok(())
     }
 
+    /// The last entry that is known to be committed: proven here, or told before.
+    #[must_use]
+    pub fn committed(&self) -> Option<LogId> {
+        [self.proven, self.told].into_iter().flatten().max_by_key(|id| id.index)
+    }
+
     /// Entries behind `after`, as the log has it, are dropped.
     ///
     /// # Errors
     /// `AgainstCommitted`: one of them is committed. Nothing changed; the group must be fenced.
     pub fn truncate(&mut self, after: Option<Stamped>) -> Result<()> {
         let after_id = after.map(|after| after.log_id);
-        let committed = [self.proven, self.told].into_iter().flatten().max_by_key(|id| id.index);
-        if let Some(proven) = committed.filter(|id| Some(id.index) > index(after_id)) {
+        if let Some(proven) = self.committed().filter(|id| Some(id.index) > index(after_id)) {
             return Err(Error::AgainstCommitted { what: "truncated", said: Last(after_id), proven });
         }
         self.stamps.truncate(after);

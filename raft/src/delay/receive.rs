@@ -69,26 +69,24 @@ impl Delayed {
         Some(Stamped { log_id, stamp: Stamp(stamp) })
     }
 
-    /// Brings the rules to where the log is: what was truncated goes, what was stored comes.
+    /// Brings the rules to where the log is: what was truncated goes, what was stored comes. How much of the tail was truncated is not
+    /// known, so all that is not proven is read again.
     fn follow(&self, state: &mut State) -> Result<()> {
         let State { clamp, base } = state;
         let (first, end) = self.log.bounds(self.group)?;
-        let base_index = base.map(|base| base.log_id.index);
-        let first = first.max(base_index.map_or(0, |index| index + 1));
-        let before = |index: u64| match index.checked_sub(1) {
-            before if before == base_index => *base,
-            before => before.and_then(|before| self.stored(before)),
-        };
+        let first = first.max(base.map_or(0, |base| base.log_id.index + 1));
         let mut last = clamp.stamps().last();
-        let mut is_cut = false;
-        while let Some(known) = last
-            && known.log_id.index >= first
-            && self.stored(known.log_id.index) != Some(known)
-        {
-            is_cut = true;
-            last = before(known.log_id.index);
-        }
-        if is_cut {
+        let is_there = |known: Stamped| self.stored(known.log_id.index) == Some(known);
+        if last.is_some_and(|last| last.log_id.index >= first && !is_there(last)) {
+            last = match clamp.committed() {
+                None => *base,
+                // What lies before the log was applied; its stamp counts no more.
+                Some(log_id) if log_id.index < first => {
+                    base.filter(|base| base.log_id == log_id).or(Some(Stamped { log_id, stamp: Stamp::ZERO }))
+                }
+                // If it is another one, that is told by its name.
+                Some(log_id) => self.stored(log_id.index).filter(|stored| stored.log_id == log_id),
+            };
             clamp.truncate(last)?;
         }
         let from = last.map_or(first, |known| known.log_id.index + 1);

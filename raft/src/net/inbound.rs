@@ -180,7 +180,8 @@ impl Receiver {
         };
         if let (Some(delayed), Some(matched)) = (&self.delayed, matched) {
             delayed.accepted(vote, matched, commit).map_err(|error| {
-                tracing::error!(cause = with_sources(&error), "a delayed replica cannot follow its log");
+                // What was applied here late is not what the group has committed: nothing more may be.
+                self.group.machine().fence(&error);
                 Refusal::Stopped
             })?;
         }
