@@ -101,7 +101,8 @@ fn births(swarm: &Swarm, replica: ReplicaId) -> Vec<Birth> {
     (1..=u64::from(swarm.groups)).map(birth).collect()
 }
 
-async fn perform(seed: Seed, plan: Plan) -> Outcome {
+/// The world of a run.
+fn outside(seed: Seed, plan: &Plan) -> World {
     let mut swarm = Swarm::draw(seed);
     if let Some(aim) = plan.aim {
         aim.set(&mut swarm);
@@ -115,7 +116,7 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
     }
     let time = Time::begin();
     let diary = Diary::new(time);
-    let world = World {
+    World {
         net: Net::new(&swarm, diary.clone()),
         overseer: Overseer::new(diary.clone()),
         swarm: swarm.clone(),
@@ -124,25 +125,35 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
         heard: Heard::default(),
         pace: Pace { heartbeat_ms: swarm.heartbeat_ms.min(100), ..Pace::TEST },
         aim: plan.aim,
-    };
+    }
+}
+
+/// Every node in its first life.
+async fn found(world: &World) -> Rc<Stage> {
+    let swarm = &world.swarm;
     let mut nodes = Vec::new();
     // The delayed one first: its judge sees all that is applied.
     for n in (1..=u64::from(swarm.nodes) + u64::from(swarm.late_ms.is_some())).rev() {
         let mut node = Node::new(NodeId(n), world.clone());
-        let births = births(&swarm, ReplicaId(n));
+        let births = births(swarm, ReplicaId(n));
         if let Err(error) = node.begin(&births).await {
             world.overseer.accuse(Violation::broken("start", format!("a new node does not start: {error}")));
         }
         nodes.insert(0, node);
     }
-    let stage = Rc::new(Stage {
+    Rc::new(Stage {
         nodes: RefCell::new(nodes),
         history: RefCell::default(),
         is_over: RefCell::new(false),
         swarm: swarm.clone(),
         hints: RefCell::default(),
         pins: RefCell::default(),
-    });
+    })
+}
+
+async fn perform(seed: Seed, plan: Plan) -> Outcome {
+    let world = outside(seed, &plan);
+    let (time, stage) = (world.time, found(&world).await);
     let mut report = Report { seed, ..Report::default() };
     endow(&stage).await;
     let clients = clients(&stage, &plan);

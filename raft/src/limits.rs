@@ -65,6 +65,9 @@ pub const APPEND_ENTRIES_MAX: usize = 1_024;
 pub const HEARTBEATS_MAX: usize = 4_096;
 /// Milliseconds for which heartbeats to one peer are gathered: far below the interval between two of a group.
 pub const HEARTBEAT_GATHER_MS: u64 = 5;
+/// Milliseconds a follower of one group may take to answer a heartbeat; whoever is slower is told to be overloaded, and holds up no
+/// other group's answer.
+pub const HEARTBEAT_ANSWER_MS: u64 = 50;
 /// Messages of heartbeats that wait to be taken by the connection to one peer. One that is so far behind is as good as cut.
 pub const HEARTBEAT_MESSAGES_MAX: usize = 32;
 /// Bytes of a snapshot's listing: a file takes at least 64.

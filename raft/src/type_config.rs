@@ -102,8 +102,7 @@ pub fn scope<F: Future>(seed: u64, future: F) -> impl Future<Output = F::Output>
     Runtime::scope(seed, future)
 }
 
-/// Spawns a task whose randomness follows from that of the one that spawns it.
-#[cfg(feature = "sim")]
+/// Spawns a task. In a simulator its randomness follows from that of the one that spawns it.
 pub fn spawn<F: Future<Output = ()> + Send + 'static>(future: F) -> tokio::task::JoinHandle<()> {
     <Runtime as openraft::AsyncRuntime>::spawn(future)
 }

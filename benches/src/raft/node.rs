@@ -21,6 +21,7 @@ use ::raft::group::start_guard::StartGuard;
 use ::raft::log::{Log, LogConfig, LogParts, LogThread};
 use ::raft::machine::{Machine, MachineParts, NoFeed, NobodyShredded};
 use ::raft::net::envelope::cluster_tag;
+use ::raft::net::heartbeats::Heartbeats;
 use ::raft::net::inbound::Receiver;
 use ::raft::net::outbound::Peers;
 use ::raft::time::BootClock;
@@ -171,7 +172,10 @@ impl Node {
         let found: BTreeMap<GroupId, Arc<Machine>> =
             found.into_iter().map(|machine| (machine.group(), machine)).collect();
         let registry = Arc::new(Registry::new(cluster_tag(CLUSTER, 1), parts.log.clone()));
-        let groups = (1..=self.shape.groups).map(|n| self.begin(GroupId(n), &found, &parts));
+        let (line, tag, deadline_ms) =
+            (self.exchange.line(self.id), cluster_tag(CLUSTER, 1), self.shape.pace.election_min_ms);
+        let heartbeats = Heartbeats::new(line, parts.log.clone(), tag, deadline_ms);
+        let groups = (1..=self.shape.groups).map(|n| self.begin(GroupId(n), &heartbeats, &found, &parts));
         let mut batchers = BTreeMap::new();
         for (receiver, batcher) in try_join_all(groups).await? {
             batchers.insert(receiver.group().id(), batcher);
@@ -194,6 +198,7 @@ impl Node {
     async fn begin(
         &self,
         group: GroupId,
+        heartbeats: &Arc<Heartbeats>,
         found: &BTreeMap<GroupId, Arc<Machine>>,
         parts: &MachineParts,
     ) -> Outcome<(Arc<Receiver>, Arc<Batcher>)> {
@@ -202,9 +207,7 @@ impl Node {
             Some(machine) => (machine.clone(), StartGuard::built(System.boot_ms(), pace.election_max_ms)),
             None => (birth::bear(&birth(group, self.id), parts.clone()).await?, StartGuard::born()),
         };
-        let (line, tag) = (self.exchange.line(self.id), cluster_tag(CLUSTER, 1));
-        let ids = (group, ReplicaId(self.id.0));
-        let peers = Peers::new(line, parts.log.clone(), tag, ids, pace.election_min_ms);
+        let peers = Peers::new(heartbeats.clone(), (group, ReplicaId(self.id.0)));
         let built = Arc::new(Group::build(parts.log.clone(), machine, peers, pace).await?);
         let receiver = Arc::new(Receiver::new(built.clone(), guard, Arc::new(System), None));
         let batcher = Batcher::new(built, parts.sealer.clone(), Arc::new(System), Arc::new(System));

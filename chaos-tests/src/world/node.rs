@@ -8,7 +8,7 @@ use super::late::{Heard, Late};
 use super::memory::{Memory, Voice};
 use super::net::{Net, Serve, disk_seed};
 use super::operations::Meaning;
-use super::overseer::{Overseer, Watcher};
+use super::overseer::{self, Overseer, Watcher};
 use super::rejoin;
 use super::running::{Hosted, Running, Ways};
 use crate::aim::Aim;
@@ -31,9 +31,9 @@ use raft::group::start_guard::StartGuard;
 use raft::log::{Log, LogConfig, LogParts};
 use raft::machine::{Machine, MachineParts, NobodyShredded};
 use raft::net::envelope::{Frame, cluster_tag};
+use raft::net::heartbeats::Heartbeats;
 use raft::net::inbound::Receiver;
 use raft::net::link::BoxFuture;
-use raft::net::message::Message;
 use raft::net::outbound::Peers;
 use raft::time::BootClock;
 use raft::type_config::spawn;
@@ -155,13 +155,13 @@ impl Serve for Door {
         if let (Some(aim), Some(frame), false) = (self.world.aim, &decoded, self.world.net.is_calm()) {
             aim.is_asked(&self.disk, &frame.message);
         }
-        let group = decoded.map(|frame| frame.group).unwrap_or_default();
+        let asked = decoded.map(|frame| overseer::appends(&frame)).unwrap_or_default();
         Box::pin(async move {
-            let before = log.state(group).ok().and_then(|state| state.last);
+            let last = |seat: &Seat| log.state(seat.group).ok().and_then(|state| state.last);
+            let before: Vec<_> = asked.iter().map(|(seat, _)| last(seat)).collect();
             let answer = registry.serve(frame.clone()).await;
-            let is_passing = matches!(Frame::decode(&answer), Ok(Frame { message: Message::Refused(_), .. }));
-            if !is_passing {
-                overseer.answered(&log, before, &frame, &answer);
+            for ((seat, append), before) in asked.iter().zip(before) {
+                overseer.answered(&log, (*seat, before), append, &answer);
             }
             Some(answer)
         })
@@ -408,7 +408,8 @@ impl Node {
         let tag = cluster_tag(CLUSTER, self.generation);
         let registry = Arc::new(Registry::new(tag, log.clone()));
         let plug = world.net.plug(self.id, life);
-        let ways = Ways { plug, tag, registry: registry.clone(), late: late.clone() };
+        let heartbeats = Heartbeats::new(plug, log.clone(), tag, world.pace.election_min_ms);
+        let ways = Ways { heartbeats, registry: registry.clone(), late: late.clone() };
         let mut replicas = BTreeMap::new();
         for (group, machine) in machines {
             replicas.insert(group, self.host(&ways, &parts, machine, born.contains(&group)).await?);
@@ -442,10 +443,10 @@ impl Node {
         machine: Arc<Machine>,
         is_born: bool,
     ) -> raft::Result<Hosted> {
-        let (Ways { plug, tag, registry, late }, log) = (ways, &parts.log);
+        let (Ways { heartbeats, registry, late }, log) = (ways, &parts.log);
         let (ids, pace) = ((machine.group(), log.state(machine.group())?.replica), self.world.pace);
         self.world.overseer.recovered(log, &machine, ids.1);
-        let peers = Peers::new(plug.clone(), log.clone(), *tag, ids, pace.election_min_ms);
+        let peers = Peers::new(heartbeats.clone(), ids);
         let delayed = late.as_ref().map(|late| late.replica(log, &machine)).transpose()?;
         let now = self.clock.boot_ms();
         let built = Arc::new(Group::build(log.clone(), machine, peers, pace).await?);

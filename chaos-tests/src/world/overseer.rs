@@ -17,7 +17,7 @@ use raft::machine::note::Note;
 use raft::machine::{AppliedEntry, Feed, Machine};
 use raft::net::envelope::Frame;
 use raft::net::message::Message;
-use raft::net::replica_message::{Append, AppendReply};
+use raft::net::replica_message::{Append, AppendReply, Heartbeat};
 use raft::types::{GroupId, LogId, ReplicaId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -191,22 +191,24 @@ impl Overseer {
         notes.late_applied += u64::from(notes.late.as_ref().is_some_and(|(late, _)| *late == node));
     }
 
-    /// A frame was answered. What the replica had stored before may be gone with it: of that it is free.
-    pub fn answered(&self, log: &Log, before: Option<LogId>, asked: &Bytes, answer: &Bytes) {
-        let (Ok(asked), Ok(answer)) = (Frame::decode(asked), Frame::decode(answer)) else { return };
-        let (Message::Append(append), Message::AppendReply(reply)) = (asked.message, answer.message) else {
-            return;
-        };
-        let seat = Seat { group: answer.group, replica: answer.from };
+    /// An append was answered. What the replica of `seat` had stored before, up to `before`, may be gone with it: of that it is free.
+    pub fn answered(
+        &self,
+        log: &Log,
+        (seat, before): (Seat, Option<LogId>),
+        append: &Append,
+        answer: &Bytes,
+    ) {
+        let reply = Frame::decode(answer).ok().and_then(|answer| replied(&answer, seat.group));
         let last = log.state(seat.group).ok().and_then(|state| state.last);
         match reply {
-            AppendReply::Accepted
+            Some(AppendReply::Accepted)
                 if before.is_some_and(|before| before != FIRST && !stands(log, seat.group, before)) =>
             {
-                self.notes().ledger.truncated(seat, matched(&append));
+                self.notes().ledger.truncated(seat, matched(append));
             }
-            // What did not fit the leader's log is gone before its entries come.
-            AppendReply::Conflict if last.map(|id| id.index) < before.map(|id| id.index) => {
+            // What did not fit the leader's log is gone before its entries come, and before anybody has an answer.
+            Some(AppendReply::Conflict) | None if last.map(|id| id.index) < before.map(|id| id.index) => {
                 self.notes().ledger.truncated(seat, last);
             }
             _ => {}
@@ -216,19 +218,22 @@ impl Overseer {
     /// An answer was heard: what does it promise? What a later leader has let the replica drop since then, nobody leans on.
     pub fn heard(&self, log: &Log, asked: &Bytes, answer: &Bytes) {
         let (Ok(asked), Ok(answer)) = (Frame::decode(asked), Frame::decode(answer)) else { return };
-        let seat = Seat { group: answer.group, replica: answer.from };
-        let mut notes = self.notes();
-        match (asked.message, answer.message) {
-            (Message::Vote(request), Message::VoteReply(reply)) if reply.is_granted && !request.is_pre => {
-                notes.ledger.promised(seat, Promise::Vote(reply.vote));
+        if let (Message::Vote(request), Message::VoteReply(reply)) = (&asked.message, &answer.message)
+            && reply.is_granted
+            && !request.is_pre
+        {
+            let seat = Seat { group: answer.group, replica: answer.from };
+            self.notes().ledger.promised(seat, Promise::Vote(reply.vote));
+        }
+        for (seat, append) in appends(&asked) {
+            if replied(&answer, seat.group) != Some(AppendReply::Accepted) {
+                continue;
             }
-            (Message::Append(append), Message::AppendReply(AppendReply::Accepted)) => {
-                if let Some(matched) = matched(&append).filter(|id| stands(log, seat.group, *id)) {
-                    notes.ledger.promised(seat, Promise::Acknowledged(matched));
-                }
-                notes.ledger.promised(seat, Promise::Vote(append.vote));
+            let mut notes = self.notes();
+            if let Some(matched) = matched(&append).filter(|id| stands(log, seat.group, *id)) {
+                notes.ledger.promised(seat, Promise::Acknowledged(matched));
             }
-            _ => {}
+            notes.ledger.promised(seat, Promise::Vote(append.vote));
         }
     }
 
@@ -255,6 +260,28 @@ impl Overseer {
         let Some(applied) = note.applied else { return };
         let verdict = self.notes().digests.told(group, replica, applied, &note.digest.bytes());
         self.judged(verdict);
+    }
+}
+
+/// The appends of a frame, alone or as heartbeats, and whose they are.
+#[must_use]
+pub fn appends(asked: &Frame) -> Vec<(Seat, Append)> {
+    match &asked.message {
+        Message::Append(append) => vec![(Seat { group: asked.group, replica: asked.to }, append.clone())],
+        Message::Heartbeats(all) => {
+            let of = |one: &Heartbeat| (Seat { group: one.group, replica: one.to }, one.append.clone());
+            all.iter().map(of).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What a frame answers to the append of a group.
+fn replied(answer: &Frame, group: GroupId) -> Option<AppendReply> {
+    match &answer.message {
+        Message::AppendReply(reply) => Some(*reply),
+        Message::HeartbeatReplies(all) => all.iter().find(|one| one.group == group)?.reply.ok(),
+        _ => None,
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::late::Late;
 use super::memory::Memory;
-use super::net::Plug;
 use super::overseer::Known;
 use crate::check::raft::ReplicaState;
 use engine::tablet::pool::Pool;
@@ -10,6 +9,7 @@ use raft::group::batcher::Batcher;
 use raft::group::registry::Registry;
 use raft::log::Log;
 use raft::machine::MachineParts;
+use raft::net::heartbeats::Heartbeats;
 use raft::type_config::spawn;
 use raft::types::GroupId;
 use std::collections::BTreeMap;
@@ -39,8 +39,7 @@ pub struct Running {
 /// What every replica of a node is built with.
 #[derive(Clone)]
 pub(super) struct Ways {
-    pub(super) plug: Arc<Plug>,
-    pub(super) tag: u64,
+    pub(super) heartbeats: Arc<Heartbeats>,
     pub(super) registry: Arc<Registry>,
     pub(super) late: Option<Arc<Late>>,
 }

@@ -1,14 +1,18 @@
 //! The replicas of a node: whose frame is this?
 
+use crate::limits::HEARTBEAT_ANSWER_MS;
 use crate::log::Log;
 use crate::net::envelope::Frame;
 use crate::net::inbound::Receiver;
 use crate::net::message::Message;
 use crate::net::refusal::Refusal;
+use crate::net::replica_message::{Heartbeat, HeartbeatReply};
 use crate::types::{GroupId, ReplicaId};
 use bytes::Bytes;
+use futures_util::future::join_all;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 /// What an answer must name.
 struct Asked {
@@ -65,21 +69,42 @@ impl Registry {
                 return self.answer(&nobody, Message::Refused(Refusal::Malformed));
             }
         };
-        let Frame { group, from, to, sequence, .. } = frame;
-        let answer = match self.find(&frame) {
-            Ok(receiver) => receiver.receive(frame.message).await,
-            Err(refusal) => Message::Refused(refusal),
+        let Frame { tag, group, from, to, sequence, .. } = frame;
+        let answer = match frame.message {
+            _ if tag != self.tag => Message::Refused(Refusal::OtherCluster),
+            Message::Heartbeats(heartbeats) => self.heartbeats(heartbeats).await,
+            message => match self.find(group, from, to) {
+                Ok(receiver) => receiver.receive(message).await,
+                Err(refusal) => Message::Refused(refusal),
+            },
         };
         self.answer(&Asked { group, from, to, sequence }, answer)
     }
 
-    fn find(&self, frame: &Frame) -> Result<Arc<Receiver>, Refusal> {
-        if frame.tag != self.tag {
-            return Err(Refusal::OtherCluster);
-        }
-        let receiver = self.get(frame.group).ok_or(Refusal::NoSuchGroup)?;
-        let is_it =
-            receiver.group().replica() == frame.to && frame.from != frame.to && frame.from != ReplicaId(0);
+    /// Gives each heartbeat to its replica, all at once. One that does not answer soon is overloaded: the others' answers wait for none.
+    async fn heartbeats(&self, heartbeats: Vec<Heartbeat>) -> Message {
+        let answer = async |heartbeat: Heartbeat| {
+            let Heartbeat { group, from, to, append } = heartbeat;
+            let reply = match self.find(group, from, to) {
+                Ok(receiver) => {
+                    let answer = receiver.receive(Message::Append(append));
+                    match tokio::time::timeout(Duration::from_millis(HEARTBEAT_ANSWER_MS), answer).await {
+                        Ok(Message::AppendReply(reply)) => Ok(reply),
+                        Ok(Message::Refused(refusal)) => Err(refusal),
+                        Ok(_) => Err(Refusal::Malformed),
+                        Err(_) => Err(Refusal::Overloaded),
+                    }
+                }
+                Err(refusal) => Err(refusal),
+            };
+            HeartbeatReply { group, reply }
+        };
+        Message::HeartbeatReplies(join_all(heartbeats.into_iter().map(answer)).await)
+    }
+
+    fn find(&self, group: GroupId, from: ReplicaId, to: ReplicaId) -> Result<Arc<Receiver>, Refusal> {
+        let receiver = self.get(group).ok_or(Refusal::NoSuchGroup)?;
+        let is_it = receiver.group().replica() == to && from != to && from != ReplicaId(0);
         if is_it { Ok(receiver) } else { Err(Refusal::OtherReplica) }
     }
 

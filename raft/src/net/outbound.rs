@@ -1,9 +1,12 @@
 //! What one replica sends to another of its group: appends in a pipeline, votes, snapshots, the transfer of the lead.
 
 use super::envelope::Frame;
+use super::heartbeats::Heartbeats;
 use super::link::{DATA_LANES, Lane, PeerLink};
 use super::message::Message;
-use super::replica_message::{Append, AppendReply, Transfer, TransferReply, VoteReply, VoteRequest};
+use super::replica_message::{
+    Append, AppendReply, Heartbeat, Transfer, TransferReply, VoteReply, VoteRequest,
+};
 use super::snapshot_message::{PieceReply, SnapshotFinish, SnapshotOffer, SnapshotPiece};
 use crate::limits::{APPENDS_IN_FLIGHT, SNAPSHOT_PIECE_BYTES};
 use crate::log::Log;
@@ -45,6 +48,7 @@ struct Ground {
     /// An append or a piece that is not answered within this many milliseconds never is.
     deadline_ms: u64,
     sequence: AtomicU64,
+    heartbeats: Arc<Heartbeats>,
 }
 
 /// The way to one of them.
@@ -53,20 +57,18 @@ pub struct Peer {
     node: NodeId,
     to: ReplicaId,
     lane: Lane,
+    /// Whether what has no entries leaves with the heartbeats of other groups.
+    is_heartbeat: bool,
 }
 
 impl Peers {
-    /// The way of `replica` of `group`, in the cluster and generation of `tag`.
+    /// The way of `replica` of `group`, beside those of other groups that share `heartbeats`.
     #[must_use]
-    pub fn new(
-        link: Arc<dyn PeerLink>,
-        log: Arc<Log>,
-        tag: u64,
-        (group, replica): (GroupId, ReplicaId),
-        deadline_ms: u64,
-    ) -> Self {
+    pub fn new(heartbeats: Arc<Heartbeats>, (group, replica): (GroupId, ReplicaId)) -> Self {
+        let (link, log, tag, deadline_ms) = heartbeats.ways();
         let sequence = AtomicU64::new(0);
-        Self { ground: Arc::new(Ground { link, log, tag, group, replica, deadline_ms, sequence }) }
+        let ground = Ground { link, log, tag, group, replica, deadline_ms, sequence, heartbeats };
+        Self { ground: Arc::new(ground) }
     }
 
     /// Whose way it is.
@@ -80,7 +82,13 @@ impl Peers {
     /// # Errors
     /// Why there is none.
     pub async fn ask(&self, to: ReplicaId, seat: Seat, message: Message) -> Result<Message, String> {
-        let peer = Peer { ground: self.ground.clone(), node: seat.node, to, lane: Lane::Control };
+        let peer = Peer {
+            ground: self.ground.clone(),
+            node: seat.node,
+            to,
+            lane: Lane::Control,
+            is_heartbeat: false,
+        };
         peer.call(message).await
     }
 }
@@ -90,15 +98,27 @@ impl RaftNetworkFactory<Types> for Peers {
 
     async fn new_client(&mut self, target: ReplicaId, seat: &Seat) -> Peer {
         let lane = Lane::Data(u8::try_from(self.ground.group.0 % u64::from(DATA_LANES)).unwrap_or(0));
-        Peer { ground: self.ground.clone(), node: seat.node, to: target, lane }
+        Peer { ground: self.ground.clone(), node: seat.node, to: target, lane, is_heartbeat: false }
     }
 
     async fn new_heartbeat_client(&mut self, target: ReplicaId, seat: &Seat) -> Peer {
-        Peer { ground: self.ground.clone(), node: seat.node, to: target, lane: Lane::Control }
+        Peer {
+            ground: self.ground.clone(),
+            node: seat.node,
+            to: target,
+            lane: Lane::Control,
+            is_heartbeat: true,
+        }
     }
 
     async fn new_snapshot_client(&mut self, target: ReplicaId, seat: &Seat) -> Peer {
-        Peer { ground: self.ground.clone(), node: seat.node, to: target, lane: Lane::Bulk }
+        Peer {
+            ground: self.ground.clone(),
+            node: seat.node,
+            to: target,
+            lane: Lane::Bulk,
+            is_heartbeat: false,
+        }
     }
 }
 
@@ -109,7 +129,7 @@ fn unreachable(cause: impl ToString) -> Unreachable<Types> {
 impl Peer {
     /// One request and its answer, within the deadline.
     async fn call(&self, message: Message) -> Result<Message, String> {
-        let Ground { link, log, tag, group, replica, deadline_ms, sequence } = &*self.ground;
+        let Ground { link, log, tag, group, replica, deadline_ms, sequence, .. } = &*self.ground;
         let sequence = sequence.fetch_add(1, Ordering::Relaxed);
         let (from, durable) = (*replica, log.durable());
         let frame = Frame { tag: *tag, group: *group, from, to: self.to, sequence, durable, message };
@@ -134,6 +154,11 @@ impl Peer {
             entries,
             commit: request.leader_commit.as_ref().map(type_config::log_id),
         };
+        if self.is_heartbeat && append.entries.is_empty() {
+            let Ground { group, replica: from, heartbeats, .. } = &*self.ground;
+            let heartbeat = Heartbeat { group: *group, from: *from, to: self.to, append };
+            return heartbeats.beat(self.node, heartbeat).await.map_err(|cause| unreachable(cause).into());
+        }
         match self.call(Message::Append(append)).await {
             Ok(Message::AppendReply(reply)) => Ok(reply),
             Ok(_) => Err(unreachable("an answer that answers no append").into()),

@@ -21,6 +21,7 @@ use raft::log::{Log, LogConfig, LogParts};
 use raft::machine::operations::{Operations, Rows};
 use raft::machine::{Machine, MachineParts, NoFeed, NobodyShredded};
 use raft::net::envelope::cluster_tag;
+use raft::net::heartbeats::Heartbeats;
 use raft::net::inbound::Receiver;
 use raft::net::link::{BoxFuture, Lane, PeerLink, Unreachable};
 use raft::net::outbound::Peers;
@@ -216,12 +217,13 @@ impl Node {
         keeper: Option<Arc<Keeper>>,
     ) -> raft::Result<Running> {
         let (tag, pace) = (cluster_tag(CLUSTER, generation), Pace::TEST);
+        let link = Arc::new(self.hub.clone());
+        let heartbeats = Heartbeats::new(link, offline.log.clone(), tag, pace.election_min_ms);
         let registry = Arc::new(Registry::new(tag, offline.log.clone()));
         let (mut batchers, mut all, mut tasks) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         for (group, machine) in &offline.machines {
             let replica = offline.log.state(*group)?.replica;
-            let link = Arc::new(self.hub.clone());
-            let peers = Peers::new(link, offline.log.clone(), tag, (*group, replica), pace.election_min_ms);
+            let peers = Peers::new(heartbeats.clone(), (*group, replica));
             all.insert(*group, peers.clone());
             let (log, note) = (&offline.log, machine.applied());
             let delayed = |gate: &Arc<Keeper>| Delayed::new(log.clone(), *group, &note, gate.clone());
