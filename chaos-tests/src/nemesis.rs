@@ -332,11 +332,7 @@ impl Nemesis {
             Fault::Transfer => return self.transfer(at, other).await,
             Fault::Snapshot | Fault::Purge => return self.purge(at).await,
             // One disk a run: a majority must be left.
-            Fault::Rot | Fault::OldDisk
-                if self.lost.is_some() || self.image.is_some() || self.moving.is_some() =>
-            {
-                return false;
-            }
+            Fault::Rot | Fault::OldDisk if !self.may_touch_a_disk() => return false,
             Fault::Rot => {
                 self.lost = Some(at);
                 return self.rot(at);
@@ -346,6 +342,10 @@ impl Nemesis {
             Fault::KeysAway => return false,
         }
         true
+    }
+
+    fn may_touch_a_disk(&self) -> bool {
+        self.lost.is_none() && self.image.is_none() && self.moving.is_none()
     }
 
     pub(crate) fn group(&mut self) -> GroupId {

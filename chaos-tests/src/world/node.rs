@@ -412,7 +412,7 @@ impl Node {
         let ways = Ways { heartbeats, registry: registry.clone(), late: late.clone() };
         let mut replicas = BTreeMap::new();
         for (group, machine) in machines {
-            replicas.insert(group, self.host(&ways, &parts, machine, born.contains(&group)).await?);
+            replicas.insert(group, self.seat(&ways, &parts, machine, born.contains(&group)).await?);
         }
         let door = Door {
             registry: registry.clone(),
@@ -435,8 +435,8 @@ impl Node {
         Ok(())
     }
 
-    /// Hosts a replica of one group, behind its start guard unless it was born just now. Its consensus does not run yet.
-    pub(super) async fn host(
+    /// Seats a replica of one group, behind its start guard unless it was born just now. Its consensus does not run yet.
+    pub(super) async fn seat(
         &self,
         ways: &Ways,
         parts: &MachineParts,

@@ -37,7 +37,7 @@ impl Node {
         }
         let machine = birth::bear(&birth(new), parts.clone()).await?;
         self.world.diary.note(self.id, format_args!("{new} of {group} is born"));
-        let hosted = self.host(&ways, &parts, machine, true).await?;
+        let hosted = self.seat(&ways, &parts, machine, true).await?;
         ways.registry.all().iter().for_each(|one| {
             if one.group().id() == group {
                 one.group().run();

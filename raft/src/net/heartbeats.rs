@@ -7,6 +7,7 @@ use super::link::{Lane, PeerLink};
 use super::message::Message;
 use super::refusal::Refusal;
 use super::replica_message::{AppendReply, Heartbeat, HeartbeatReply};
+use crate::limits::HEARTBEAT_GATHER_MS;
 use crate::log::Log;
 use crate::type_config::spawn;
 use crate::types::{GroupId, ReplicaId};
@@ -16,7 +17,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 /// What a follower has said to a heartbeat, or why there is no answer.
 type Said = Result<AppendReply, String>;
@@ -27,7 +27,6 @@ pub struct Heartbeats {
     log: Arc<Log>,
     tag: u64,
     deadline_ms: u64,
-    begin: Instant,
     sequence: AtomicU64,
     peers: Mutex<BTreeMap<NodeId, ToPeer>>,
 }
@@ -36,6 +35,8 @@ pub struct Heartbeats {
 #[derive(Default)]
 struct ToPeer {
     coalesce: Coalesce,
+    /// Milliseconds that were waited for company, all together: what is gathered needs no other clock.
+    now_ms: u64,
     waiting: BTreeMap<Ticket, oneshot::Sender<Said>>,
     is_driven: bool,
 }
@@ -44,8 +45,8 @@ impl Heartbeats {
     /// Those of a node, in the cluster and generation of `tag`. A message that is not answered within `deadline_ms` never is.
     #[must_use]
     pub fn new(link: Arc<dyn PeerLink>, log: Arc<Log>, tag: u64, deadline_ms: u64) -> Arc<Self> {
-        let (begin, sequence, peers) = (Instant::now(), AtomicU64::new(0), Mutex::default());
-        Arc::new(Self { link, log, tag, deadline_ms, begin, sequence, peers })
+        let (sequence, peers) = (AtomicU64::new(0), Mutex::default());
+        Arc::new(Self { link, log, tag, deadline_ms, sequence, peers })
     }
 
     /// Link, log, tag and deadline in milliseconds, for all else that is sent beside them.
@@ -57,10 +58,6 @@ impl Heartbeats {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
     /// Sends a heartbeat with the next message to the peer, and waits for its answer.
     ///
     /// # Errors
@@ -70,7 +67,7 @@ impl Heartbeats {
         let (is_taken, is_driven) = {
             let mut peers = self.peers();
             let peer = peers.entry(to).or_default();
-            let ticket = peer.coalesce.push(self.now_ms(), heartbeat);
+            let ticket = peer.coalesce.push(peer.now_ms, heartbeat);
             if let Some(ticket) = ticket {
                 peer.waiting.insert(ticket, told);
             }
@@ -88,25 +85,18 @@ impl Heartbeats {
 
     /// Sends what is due to one peer, as long as something waits. No message waits for the answer to another.
     async fn drive(self: Arc<Self>, to: NodeId) {
-        loop {
-            let (gathered, next_ms) = {
-                let mut peers = self.peers();
-                let Some(peer) = peers.get_mut(&to) else { return };
-                let gathered = peer.coalesce.due(self.now_ms());
-                let next_ms = peer.coalesce.next_due_ms();
-                peer.is_driven = gathered.is_some() || next_ms.is_some();
-                (gathered, next_ms)
-            };
-            match (gathered, next_ms) {
-                (Some(gathered), _) => {
-                    let own = self.clone();
-                    spawn(async move { own.send(to, gathered).await });
-                }
-                (None, Some(next_ms)) => {
-                    tokio::time::sleep_until(self.begin + Duration::from_millis(next_ms)).await;
-                }
-                (None, None) => return,
+        let mut is_needed = true;
+        while is_needed {
+            tokio::time::sleep(Duration::from_millis(HEARTBEAT_GATHER_MS)).await;
+            let mut peers = self.peers();
+            let Some(peer) = peers.get_mut(&to) else { return };
+            peer.now_ms += HEARTBEAT_GATHER_MS;
+            while let Some(gathered) = peer.coalesce.due(peer.now_ms) {
+                let own = self.clone();
+                spawn(async move { own.send(to, gathered).await });
             }
+            is_needed = peer.coalesce.next_due_ms().is_some();
+            peer.is_driven = is_needed;
         }
     }
 
