@@ -15,7 +15,9 @@ fn schedule(bug: Planted) -> Schedule {
         }
         Planted::ForgetTruncation => (&[], 0, Some(Aim::LeaderWasCutOff)),
         Planted::RestoreLeader => (&[], 0, Some(Aim::LeaderIsBack)),
-        Planted::OpenStartGuard | Planted::ReadWithoutQuorum => (&[], 0, Some(Aim::LeaseAcrossRestart)),
+        Planted::OpenStartGuard | Planted::ReadWithoutQuorum | Planted::StaleLease => {
+            (&[], 0, Some(Aim::LeaseAcrossRestart))
+        }
         Planted::SnapshotClaimsMore | Planted::SnapshotForgetsDigest | Planted::DropSnapshotFile => {
             (&[(Purge, 6), (Snapshot, 2)], 400, Some(Aim::Away))
         }
@@ -26,7 +28,6 @@ fn schedule(bug: Planted) -> Schedule {
         Planted::KeepProposedStamp => (&[(Clock, 4), (Transfer, 2), (Cut, 1)], 400, None),
         Planted::ReuseReplica => (&[(Membership, 1), (Crash, 1)], 1_500, None),
         Planted::GateEarly => (&[(Crash, 1), (Transfer, 1)], 1_000, None),
-        Planted::StaleLease => (&[(Cut, 3), (CutPair, 2)], 1_500, None),
         Planted::SnapshotForgetsReplies => {
             (&[(Crash, 4), (Cut, 2), (Transfer, 6), (Purge, 6)], 200, Some(Aim::Away))
         }

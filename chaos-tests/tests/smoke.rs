@@ -1,10 +1,8 @@
 //! A few runs of every kind of misfortune, of fixed seeds: what a change must pass before anything longer is begun.
 
-use chaos_tests::canary;
 use chaos_tests::report::Batch;
 use chaos_tests::run::{Outcome, Plan, run};
 use chaos_tests::seed::{Fault, Seed};
-use raft::planted::Planted;
 
 #[test]
 fn a_few_runs_pass() {
@@ -43,9 +41,9 @@ fn replicas_are_replaced_meanwhile() {
 #[test]
 fn what_was_found_once_stays_mended() {
     // A delayed replica lost more than one entry of its tail to a new leader, and followed its log no more.
-    let once = [(Planted::StaleLease, 702)];
-    for (like, seed) in once {
-        let Outcome { violation, timeline, .. } = run(Seed(seed), &canary::plan(like));
-        assert!(violation.is_none(), "{timeline}\nseed {seed}: {violation:?}");
-    }
+    let faults = [(Fault::Cut, 3), (Fault::CutPair, 2)].into();
+    let (fault_ms, quiet_ms, fault_every_ms) = (12_000, 20_000, 1_500);
+    let plan = Plan { fault_ms, quiet_ms, faults, fault_every_ms, keys_min: 40, ..Plan::default() };
+    let Outcome { violation, timeline, .. } = run(Seed(702), &plan);
+    assert!(violation.is_none(), "{timeline}\n{violation:?}");
 }
