@@ -129,7 +129,7 @@ impl Ledger {
         self.gates.get(&node).copied()
     }
 
-    /// A replica is gone for ever, with all it promised.
+    /// A replica is gone for ever, with all it promised: it may never be back.
     pub fn closed(&mut self, seat: Seat) {
         self.seats.remove(&seat);
         self.closed.insert(seat);
@@ -281,8 +281,18 @@ mod tests {
         assert!(ledger.recovered(SEAT, &kept()).is_err(), "the tail of before came back");
         ledger.truncated(SEAT, Some(id(4, 9)));
         assert!(ledger.recovered(SEAT, &kept()).is_err(), "nothing was cut");
+    }
+
+    #[test]
+    fn who_has_ended_never_lives_again_and_binds_no_other() {
+        let mut ledger = ledger();
         ledger.closed(SEAT);
-        assert_eq!(ledger.recovered(SEAT, &Recovered::default()), Ok(()));
+        for now in [kept(), Recovered::default()] {
+            let told = ledger.recovered(SEAT, &now).unwrap_err().to_string();
+            assert!(told.contains("had ended, and lives again"), "{told}");
+        }
+        let next = Seat { replica: ReplicaId(SEAT.replica.0 + 100), ..SEAT };
+        assert_eq!(ledger.recovered(next, &Recovered::default()), Ok(()));
     }
 
     #[test]
