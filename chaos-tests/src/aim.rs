@@ -15,8 +15,8 @@ use std::path::Path;
 pub enum Aim {
     /// A leader loses power and is back before anybody else could lead.
     LeaderIsBack,
-    /// A node that does not hear the leader waits for the vote of one that does. That one restarts, within the lease it has granted,
-    /// while clients still read at the leader.
+    /// A node that does not hear the leader would vote for one that does. That one restarts and stands for election, within the lease it
+    /// has granted, while clients still read at the leader.
     LeaseAcrossRestart,
     /// What a node that was away needs rots in the leader's log meanwhile.
     RotWhereItIsRead,
@@ -154,16 +154,17 @@ impl Nemesis {
                 self.progress.other = self.another(leader);
                 self.cut_pair(leader, self.progress.other);
                 self.stage.pins.borrow_mut().reader = Some(leader);
-                1_500
+                1_000
             }
             1 if leader == self.progress.one => {
                 // The third: of the three, 0 to 2, the sum is 3.
                 let voter = 3 - leader - self.progress.other;
                 self.cut_pair(leader, voter);
                 self.crash(voter);
-                self.stage.pins.borrow_mut().writer = Some(self.progress.other);
+                // The one that was away longer has not what the other has: it is the one that restarted that can lead, with its vote.
+                self.stage.pins.borrow_mut().writer = Some(voter);
                 self.start(voter).await;
-                900
+                2_000
             }
             _ => {
                 self.progress.stage = 0;

@@ -46,7 +46,9 @@ fn seats() -> BTreeMap<ReplicaId, Seat> {
 }
 
 async fn cluster(seed: u64) -> Vec<Node> {
-    let swarm = Swarm { loss_permille: 0, duplicate_permille: 0, ..Swarm::draw(Seed(seed)) };
+    // A heartbeat must be answered within the interval of two, 50 ms at this pace.
+    let swarm =
+        Swarm { loss_permille: 0, duplicate_permille: 0, delay_ms: 0..=15, ..Swarm::draw(Seed(seed)) };
     let time = Time::begin();
     let diary = Diary::new(time);
     let (net, overseer) = (Net::new(&swarm, diary.clone()), Overseer::new(diary.clone()));

@@ -211,7 +211,8 @@ impl Group {
     /// # Errors
     /// See [`NotNow`].
     pub async fn linearize(&self, lease_ms: Option<u64>, wait_ms: u64) -> Result<LogId, NotNow> {
-        if planted::is(Planted::ReadWithoutQuorum) && self.standing().is_leader {
+        let is_stale = planted::is(Planted::StaleLease) && lease_ms.is_some();
+        if (planted::is(Planted::ReadWithoutQuorum) || is_stale) && self.standing().is_leader {
             return Ok(self.machine.applied().applied.unwrap_or_default());
         }
         let linearizer = self.linearizer(lease_ms, wait_ms).await?;
@@ -239,7 +240,6 @@ impl Group {
     }
 
     async fn linearizer(&self, lease_ms: Option<u64>, wait_ms: u64) -> Result<Linearizer<Types>, NotNow> {
-        let lease_ms = lease_ms.map(|ms| if planted::is(Planted::StaleLease) { 60_000 } else { ms });
         let age = Duration::from_millis(lease_ms.unwrap_or(0));
         let option = LinearizerOption::new(Some(age), true).with_wait_timeout(Duration::from_millis(wait_ms));
         self.raft.get_read_linearizer(option).await.map_err(|error| match error {
