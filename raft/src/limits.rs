@@ -59,6 +59,10 @@ pub const WAITING_BYTES_MAX: usize = 32 << 20;
 pub const APPENDS_IN_FLIGHT: usize = 8;
 /// Bytes of a frame: the largest entry with all that stands around it.
 pub const FRAME_BYTES_MAX: usize = 12 << 20;
+/// Terms of a group: at one election a millisecond it takes 146 million years to come here, and behind it there is always another.
+pub const TERM_MAX: u64 = 1 << 62;
+/// Generations of a cluster, before and behind its own, by which a stray frame is told from one of another cluster. A disaster makes one.
+pub const GENERATIONS_KNOWN: u64 = 64;
 /// Entries of one message: more gain nothing, and an answer covers them all.
 pub const APPEND_ENTRIES_MAX: usize = 1_024;
 /// Groups whose heartbeats, or answers to them, go in one message.

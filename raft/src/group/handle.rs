@@ -1,5 +1,6 @@
 //! One group's replica at work: propose, read, change who belongs to it, hand over the lead.
 
+use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::group::outcome::{NotApplied, NotNow};
 use crate::group::settings::{Pace, assert_mandatory};
@@ -188,6 +189,10 @@ impl Group {
     /// # Errors
     /// See [`NotApplied`]: only of `Unknown` it is not known whether it will be applied.
     pub async fn propose(&self, proposal: Proposal, under: Vote) -> Result<Committed, NotApplied> {
+        if let Err(damage) = Command::decode(&proposal.0) {
+            // Whoever applied it would have to stop.
+            return Err(NotApplied::Refused { rule: damage.to_string() });
+        }
         let leader_id = type_config::raft_vote(under).leader_id;
         let (responder, _, heard) = ProgressResponder::new();
         let write = self.raft.write(proposal).responder(responder).with_leader(leader_id);

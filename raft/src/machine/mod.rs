@@ -325,12 +325,11 @@ impl Machine {
     fn arrived(&self, last: Option<LogId>) -> Result<Note> {
         let listing = UnverifiedListing::decode(&self.spool.listing()?)?.verify(&self.parts.sealer)?;
         let note = read_note(self.group, &listing.levels.applied.note)?;
-        let is_newer = note.applied.map(|id| id.index) >= self.applied().applied.map(|id| id.index);
-        if note.applied == last && is_newer {
-            Ok(note)
-        } else {
-            Err(Error::Invalid("a snapshot that does not hold what it was said to"))
+        if note.applied != last {
+            return Err(Error::Invalid("a snapshot that does not hold what it was said to"));
         }
+        let is_newer = note.applied.map(|id| id.index) >= self.applied().applied.map(|id| id.index);
+        if is_newer { Ok(note) } else { Err(Error::Invalid("a snapshot that holds less than what is here")) }
     }
 
     fn fresh_tablet_id(&self) -> TabletId {

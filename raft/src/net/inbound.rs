@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::group::handle::Group;
 use crate::group::outcome::NotNow;
 use crate::group::start_guard::{Ballot, StartGuard};
+use crate::machine::note::Note;
 use crate::machine::snapshot::{Parcel, of};
 use crate::planted::{self, Planted};
 use crate::time::BootClock;
@@ -235,6 +236,9 @@ impl Receiver {
         if (own.term, own.replica) > (offer.vote.term, offer.vote.replica) {
             return Ok(Message::SnapshotDone(SnapshotDone { vote: own }));
         }
+        if self.is_older(&offer) {
+            return Err(Refusal::Overloaded);
+        }
         let machine = self.group.machine();
         let files = machine.spool().offer(&offer.listing, &machine.present()).map_err(refused)?;
         let mut incoming = self.incoming();
@@ -255,18 +259,47 @@ impl Receiver {
         }))
     }
 
+    /// Whether a snapshot holds less than what is here: it crossed with entries, and the next one will be newer.
+    fn is_older(&self, offer: &SnapshotOffer) -> bool {
+        offer.last.map(|id| id.index) < self.group.machine().applied().applied.map(|id| id.index)
+    }
+
+    /// Why a snapshot that came whole is none for this replica: it is not what the offer said, by which it was let in, or it contradicts
+    /// what is committed here.
+    fn contradiction(&self, offer: &SnapshotOffer, note: &Note) -> Option<&'static str> {
+        let said = (offer.stamp, offer.membership_at, &offer.membership);
+        if said != (note.last, note.membership_at, &note.membership) {
+            return Some("it holds other than was offered");
+        }
+        let both = self.group.standing().committed.zip(note.applied);
+        let is_against = both.is_some_and(|(here, last)| last > here && last.index <= here.index);
+        is_against.then_some("it ends in another entry than is committed there")
+    }
+
     async fn finish(&self, transfer: u64) -> Result<Message, Refusal> {
         let offer = {
             let mut incoming = self.incoming();
-            let is_it = incoming.transfer == transfer;
-            incoming.offer.take().filter(|_| is_it).ok_or(Refusal::Overloaded)?
+            // The end of an earlier transfer, come late, ends none but that.
+            if incoming.transfer != transfer {
+                return Err(Refusal::Overloaded);
+            }
+            incoming.offer.take().ok_or(Refusal::Overloaded)?
         };
+        if self.is_older(&offer) {
+            return Err(Refusal::Overloaded);
+        }
         let machine = self.group.machine();
         let spool = machine.spool();
         spool.finish(&offer.listing).map_err(refused)?;
         // Verified before consensus hears of it: what it is given must be installed, or the replica stops.
         let parcel = machine.stage(offer.last, spool.dir()).map_err(refused)?;
-        let Parcel::Staged(staged, _) = parcel.clone() else { return Err(Refusal::Malformed) };
+        let Parcel::Staged(staged, note) = parcel.clone() else { return Err(Refusal::Malformed) };
+        if let Some(fault) = self.contradiction(&offer, &note) {
+            tracing::warn!(group = %self.group.id(), fault, "a snapshot is not taken");
+            machine.unstage(&staged).map_err(refused)?;
+            spool.clear().map_err(refused)?;
+            return Err(Refusal::Malformed);
+        }
         let snapshot = of(parcel).map_err(refused)?;
         let vote = type_config::raft_vote(offer.vote);
         let answer = self.group.raft.install_full_snapshot(vote, snapshot).await;
@@ -280,8 +313,15 @@ impl Receiver {
     }
 }
 
-/// A fault of what came, or of the disk: the sender begins again, later.
+/// A fault of what came; of the replica; or of the disk: then the sender begins again, later.
 fn refused(error: crate::Error) -> Refusal {
     tracing::warn!(cause = with_sources(&error), "a snapshot is not taken");
-    if error.kind() == engine::Kind::Damaged { Refusal::Malformed } else { Refusal::Overloaded }
+    match error {
+        crate::Error::GroupFenced { .. } => Refusal::Stopped,
+        crate::Error::WrongGroup { .. } => Refusal::Malformed,
+        other => match other.kind() {
+            engine::Kind::Damaged | engine::Kind::Invalid => Refusal::Malformed,
+            _ => Refusal::Overloaded,
+        },
+    }
 }

@@ -3,6 +3,7 @@
 pub mod body;
 pub mod coalesce;
 pub mod envelope;
+pub mod fault;
 pub mod heartbeats;
 pub mod inbound;
 pub mod link;

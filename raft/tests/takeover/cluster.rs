@@ -219,7 +219,7 @@ impl Node {
         let (tag, pace) = (cluster_tag(CLUSTER, generation), Pace::TEST);
         let link = Arc::new(self.hub.clone());
         let heartbeats = Heartbeats::new(link, offline.log.clone(), tag, pace.election_min_ms);
-        let registry = Arc::new(Registry::new(tag, offline.log.clone()));
+        let registry = Arc::new(Registry::of(CLUSTER, generation, offline.log.clone()));
         let (mut batchers, mut all, mut tasks) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         for (group, machine) in &offline.machines {
             let replica = offline.log.state(*group)?.replica;

@@ -115,7 +115,7 @@ fn a_survivor_goes_on_alone_and_who_was_before_is_refused() {
         let leads = leader(&[&two, &three]).await;
         for (asks, replica, node) in [(&one, 2, 2), (&two, 1, 1)] {
             let refused = is_heard(asks, replica, node).await.unwrap_err();
-            assert!(refused.contains("another cluster"), "{refused}");
+            assert!(refused.contains("another generation"), "{refused}");
         }
         is_heard(&two, 3, 3).await.unwrap();
         leads.put(GROUP, 30, b"of the old").await;
