@@ -200,6 +200,9 @@ pub enum Error {
         /// Position that is durable.
         durable: u64,
     },
+    /// A command asks for a row that its group does not hold.
+    #[error("a row outside the range of the group; look up which group holds it")]
+    OutsideRange,
     /// Settings that cannot be.
     #[error("{0}")]
     Invalid(&'static str),
@@ -244,6 +247,7 @@ impl Error {
             | Self::BelowApplied { .. }
             | Self::ForwardRefused(_)
             | Self::NotLifted(_)
+            | Self::OutsideRange
             | Self::Invalid(_) => Kind::Invalid,
         }
     }

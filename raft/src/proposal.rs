@@ -37,6 +37,11 @@ pub enum Reply {
     WindowTooLong,
     /// It wanted to write more than fits one entry: nothing of it is written.
     TooLarge,
+    /// It asks for a row that its group does not hold: nothing of it is written, and its outcome is not kept.
+    OutsideRange,
+    /// The same request ran before, and said another time until which it may come: it did not run now. With the first time it is
+    /// answered as it was then.
+    OtherWindow,
 }
 
 impl Reply {
@@ -60,6 +65,8 @@ impl fmt::Debug for Reply {
             Self::Shredded => f.write_str("Shredded"),
             Self::WindowTooLong => f.write_str("WindowTooLong"),
             Self::TooLarge => f.write_str("TooLarge"),
+            Self::OutsideRange => f.write_str("OutsideRange"),
+            Self::OtherWindow => f.write_str("OtherWindow"),
         }
     }
 }

@@ -39,7 +39,7 @@ const RAFT: &[&str] = &[
     "raft/src/net/outbound.rs",
     "raft/src/net/inbound.rs",
     "raft/tests/conformance.rs",
-    "raft/tests/machine/apply.rs",
+    "raft/tests/machine/consensus.rs",
 ];
 
 const BORDERS: [Border; 13] = [

@@ -52,14 +52,14 @@ impl Machine {
         let run = stamping::run(note.last, command.stamp, command.closed, command.rows.len())?;
         let mut unapplied = Unapplied::default();
         let mut replies = Vec::with_capacity(opened.len());
-        let view = self.tablet().view(0)?;
+        let (view, range) = (self.tablet().view(0)?, self.tablet().range());
         for (n, (row, body)) in command.rows.iter().zip(opened).enumerate() {
             let tenant = command.parts[usize::from(row.part)].tenant;
             let request = Request { session: row.session, number: row.number, valid_until: row.valid_until };
             let reply = match body {
                 Opened::Shredded => Reply::Shredded,
                 Opened::Body(body) => {
-                    let rows = Rows::new(&view, &mut unapplied, run.nth(n));
+                    let rows = Rows::new(&view, &mut unapplied, run.nth(n)).within(&range);
                     self.run_once(tenant, &request, &body, rows)?
                 }
             };
@@ -123,12 +123,16 @@ impl Machine {
             Decision::WindowTooLong => return Ok(Reply::WindowTooLong),
             Decision::Run | Decision::RunOnce => {}
         }
-        if decision == Decision::RunOnce
-            && !planted::is(Planted::RunAgain)
-            && !self.forgets_replies()
-            && let Some(row) = rows.get(tenant, once::COLLECTION, &request.key())?
-        {
-            return Ok(Reply::RanBefore(Bytes::copy_from_slice(once::decode(&row.value)?)));
+        if decision == Decision::RunOnce && !planted::is(Planted::RunAgain) && !self.forgets_replies() {
+            match rows.get(tenant, once::COLLECTION, &request.key()) {
+                Ok(Some(row)) if row.expires_ms != request.expires_ms() => return Ok(Reply::OtherWindow),
+                Ok(Some(row)) => {
+                    return Ok(Reply::RanBefore(Bytes::copy_from_slice(once::decode(&row.value)?)));
+                }
+                Ok(None) => {}
+                Err(Error::OutsideRange) => return Ok(Reply::OutsideRange),
+                Err(error) => return Err(error),
+            }
         }
         let ran = self.evaluate(tenant, body, &mut rows).and_then(|reply| {
             rows.check_reply(reply.len())?;
@@ -143,6 +147,10 @@ impl Machine {
             Err(Error::TooLarge { .. }) if rows.is_over() => {
                 rows.undo();
                 Ok(Reply::TooLarge)
+            }
+            Err(Error::OutsideRange) => {
+                rows.undo();
+                Ok(Reply::OutsideRange)
             }
             Err(error) => Err(error),
         }

@@ -7,7 +7,7 @@ use crate::limits;
 use bytes::Bytes;
 use engine::Stamp;
 use engine::ids::{CollectionId, LogIndex, TenantId};
-use engine::key;
+use engine::key::{self, KeyRange};
 use engine::tablet::batch::Batch;
 use engine::tablet::view::View;
 use std::collections::BTreeMap;
@@ -29,6 +29,8 @@ pub struct Row {
     pub value: Bytes,
     /// When it was written.
     pub stamp: Stamp,
+    /// When it expires: milliseconds since 1970, 0 never.
+    pub expires_ms: u64,
 }
 
 /// One write of a command.
@@ -145,6 +147,8 @@ pub struct Rows<'a> {
     stamp: Stamp,
     /// Where it began, for taking it back.
     began: (usize, usize),
+    /// What the group holds; `None` is all.
+    range: Option<&'a KeyRange>,
     is_over: bool,
 }
 
@@ -153,7 +157,13 @@ impl<'a> Rows<'a> {
     #[must_use]
     pub fn new(view: &'a View, unapplied: &'a mut Unapplied, stamp: Stamp) -> Self {
         let began = (unapplied.writes.len(), unapplied.bytes);
-        Self { view, unapplied, stamp, began, is_over: false }
+        Self { view, unapplied, stamp, began, range: None, is_over: false }
+    }
+
+    /// The same for a group that holds `range` alone.
+    #[must_use]
+    pub fn within(self, range: &'a KeyRange) -> Self {
+        Self { range: Some(range), ..self }
     }
 
     /// The command's stamp; its milliseconds are the time at which values expire for it.
@@ -176,32 +186,33 @@ impl<'a> Rows<'a> {
     /// A row, as all commands before have left it. A key over `KEY_BYTES_MAX` has none: whoever asks for it stops no group.
     ///
     /// # Errors
-    /// What the engine says.
+    /// `OutsideRange`: the command is refused if it hands this on. What the engine says.
     pub fn get(&self, tenant: TenantId, collection: CollectionId, user_key: &[u8]) -> Result<Option<Row>> {
         if user_key.len() > engine::limits::KEY_BYTES_MAX {
             return Ok(None);
         }
         let row = key::row(tenant, collection, user_key);
+        self.check_inside(&row, None)?;
         let covers = |one: &&Cleared| one.rows.0 <= row && row < one.rows.1;
         let cleared = self.unapplied.cleared.iter().rev().find(covers).map(|one| one.stamp);
         let is_expired = |expires_ms: u64| expires_ms != 0 && expires_ms <= self.stamp.ms();
         let newest = self.unapplied.newest.get(&row).map(|at| &self.unapplied.writes[*at]);
         if let Some(write) = newest.filter(|write| cleared.is_none_or(|stamp| stamp <= write.stamp)) {
             let value = write.value.clone().filter(|_| !is_expired(write.expires_ms));
-            return Ok(value.map(|value| Row { value, stamp: write.stamp }));
+            return Ok(value.map(|value| Row { value, stamp: write.stamp, expires_ms: write.expires_ms }));
         }
         if cleared.is_some() {
             return Ok(None);
         }
         let found = self.view.get(tenant, collection, user_key)?;
         let found = found.filter(|found| !is_expired(found.expires_ms));
-        Ok(found.map(|found| Row { value: found.value, stamp: found.stamp }))
+        Ok(found.map(|found| Row { value: found.value, stamp: found.stamp, expires_ms: found.expires_ms }))
     }
 
     /// Sets a row. `expires_ms` is milliseconds since 1970, 0 never.
     ///
     /// # Errors
-    /// `TooLarge`: the command is refused if it hands this on.
+    /// `TooLarge`, `OutsideRange`: the command is refused if it hands this on.
     pub fn put(
         &mut self,
         tenant: TenantId,
@@ -235,12 +246,13 @@ impl<'a> Rows<'a> {
         self.check_room(user_key.len() * 2 + bytes)?;
         let (stamp, user_key) = (self.stamp, user_key.to_vec());
         let row = key::row(tenant, collection, &user_key);
+        self.check_inside(&row, None)?;
         self.unapplied.push(row, Write { tenant, collection, user_key, value, stamp, expires_ms });
         Ok(())
     }
 
     /// Removes all rows of `collection` from `start` up to `end` (not included; `None` is its end), those that this command wrote
-    /// before among them.
+    /// before among them. The group must hold all of the range.
     ///
     /// # Errors
     /// As [`Rows::put`]. An empty range removes nothing.
@@ -260,6 +272,7 @@ impl<'a> Rows<'a> {
             None => key::after_prefix(&key::prefix_start(tenant, collection, b"")),
         };
         let Some(last) = last.filter(|last| first < *last) else { return Ok(()) };
+        self.check_inside(&first, Some(&last))?;
         // A point write of the same stamp would survive the range: those before it must not.
         for (_, at) in self.unapplied.newest.range(first.clone()..last.clone()) {
             let write = &mut self.unapplied.writes[*at];
@@ -279,6 +292,18 @@ impl<'a> Rows<'a> {
     /// `TooLarge`: the command is refused.
     pub fn check_reply(&mut self, bytes: usize) -> Result<()> {
         self.check("bytes of a reply", bytes, limits::REPLY_BYTES_MAX)
+    }
+
+    /// `row`, or all rows from it up to `end`.
+    fn check_inside(&self, row: &[u8], end: Option<&[u8]>) -> Result<()> {
+        let ends_inside = |range: &KeyRange| match (end, &range.end) {
+            (Some(end), Some(last)) => end <= &last[..],
+            _ => true,
+        };
+        if self.range.is_none_or(|range| range.contains(row) && ends_inside(range)) {
+            return Ok(());
+        }
+        Err(Error::OutsideRange)
     }
 
     fn check(&mut self, what: &'static str, got: usize, max: usize) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Entries applied: what they answer, which stamps they give out, and that every machine comes to the same.
 
+use crate::consensus::apply_as_consensus;
 use crate::rig::{Dice, id, seeds};
 use crate::world::{
     A, B, C, GROUP, Op, START_MS, World, at, command, command_of, count, entry, get, put, ran, rows, run,
@@ -7,29 +8,11 @@ use crate::world::{
 use bytes::Bytes;
 use engine::Stamp;
 use engine::ids::NodeId;
-use futures_util::stream;
-use openraft::alias::LogIdOf;
-use openraft::entry::RaftEntry;
-use openraft::storage::RaftStateMachine;
-use raft::machine::adapter::MachineAdapter;
 use raft::machine::{AppliedEntry, Feed, Machine};
-use raft::proposal::{Proposal, Reply};
+use raft::proposal::Reply;
 use raft::seal::Unsealed;
-use raft::type_config::Types;
 use raft::types::{GroupId, LogId, Membership, ReplicaId, Role, Seat};
 use std::sync::{Arc, Mutex};
-
-/// An entry as consensus hands it over.
-pub fn handed(id: LogId, payload: &Bytes) -> openraft::storage::EntryResponder<Types> {
-    let leader_id = openraft::impls::leader_id_adv::LeaderId { term: id.term, node_id: id.replica };
-    let log_id = LogIdOf::<Types> { leader_id, index: id.index };
-    (RaftEntry::new(log_id, openraft::EntryPayload::Normal(Proposal(payload.clone()))), None)
-}
-
-pub fn apply_as_consensus(machine: &Arc<Machine>, entries: &[(LogId, Bytes)]) -> std::io::Result<()> {
-    let handed: Vec<_> = entries.iter().map(|(id, payload)| Ok(handed(*id, payload))).collect();
-    run(MachineAdapter::new(machine.clone()).apply(stream::iter(handed)))
-}
 
 #[test]
 fn commands_are_answered_in_order_and_see_what_was_before_them() {
@@ -212,6 +195,8 @@ fn no_two_outcomes_count_as_the_same() {
         Reply::Shredded,
         Reply::WindowTooLong,
         Reply::TooLarge,
+        Reply::OutsideRange,
+        Reply::OtherWindow,
     ];
     let distinct: std::collections::BTreeSet<Vec<u8>> = all.iter().map(Reply::digest).collect();
     assert_eq!(distinct.len(), all.len());

@@ -4,6 +4,7 @@
 
 mod apply;
 mod birth;
+mod consensus;
 mod crash;
 mod once;
 mod refused;

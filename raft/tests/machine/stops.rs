@@ -1,6 +1,6 @@
 //! What stops a group, and no other: an order that cannot be, a body that does not open, a key that does not come.
 
-use crate::apply::apply_as_consensus;
+use crate::consensus::apply_as_consensus;
 use crate::rig::id;
 use crate::world::{
     A, B, GROUP, Node, START_MS, World, at, command, command_of, entry, founder, get, give, keyring, once,
