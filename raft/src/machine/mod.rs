@@ -6,10 +6,12 @@
 
 pub mod adapter;
 pub mod apply;
+pub mod compare;
 pub mod digest;
 pub mod note;
 pub mod once;
 pub mod operations;
+pub mod range_digest;
 pub mod snapshot;
 pub mod spool;
 pub mod stamping;

@@ -4,6 +4,7 @@
 
 mod apply;
 mod birth;
+mod compare;
 mod consensus;
 mod crash;
 mod once;
