@@ -156,6 +156,13 @@ impl Group {
         self.token.strong_count()
     }
 
+    /// What it knows to be committed. Cheaper than all of [`Group::standing`].
+    #[must_use]
+    pub fn committed(&self) -> Option<LogId> {
+        use openraft::async_runtime::watch::WatchReceiver;
+        self.raft.metrics().borrow_watched().local_committed.as_ref().map(type_config::log_id)
+    }
+
     /// How it stands.
     #[must_use]
     pub fn standing(&self) -> Standing {

@@ -26,6 +26,13 @@ pub fn message_fault(from: ReplicaId, message: &Message) -> Option<&'static str>
     }
 }
 
+/// Whether one of `ids` is of a later leader than `committed`, and stands where that or an entry before it does. A leader has all that is
+/// committed, and what stands before an entry is of the same leader or of one before.
+#[must_use]
+pub fn against_committed(committed: Option<LogId>, mut ids: impl Iterator<Item = LogId>) -> bool {
+    committed.is_some_and(|here| ids.any(|id| id > here && id.index <= here.index))
+}
+
 fn vote_fault(from: ReplicaId, request: &VoteRequest) -> Option<&'static str> {
     let VoteRequest { vote, last, .. } = *request;
     if vote.replica != from {
@@ -189,6 +196,18 @@ mod tests {
             let fault = Some("an entry of a later leader than the one that tells of it");
             said.iter().for_each(|message| assert_eq!(message_fault(FROM, message), fault, "{message:?}"));
         }
+    }
+
+    #[test]
+    fn what_is_committed_stands_where_it_stands() {
+        let against = |id: LogId| against_committed(Some(self::id(5, 2, 10)), [id].into_iter());
+        for other in [id(5, 3, 10), id(6, 0, 10), id(5, 3, 9), id(6, 1, 0)] {
+            assert!(against(other), "{other}");
+        }
+        for possible in [id(5, 2, 10), id(5, 2, 9), id(4, 9, 10), id(5, 2, 11), id(6, 1, 11)] {
+            assert!(!against(possible), "{possible}");
+        }
+        assert!(!against_committed(None, [id(9, 9, 0)].into_iter()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a peer sent, brought to the replica it is for; and the answer.
 
+use super::fault::against_committed;
 use super::message::Message;
 use super::refusal::Refusal;
 use super::replica_message::{
@@ -155,6 +156,11 @@ impl Receiver {
 
     async fn append(&self, append: Append) -> Result<Message, Refusal> {
         let Append { vote, prev, entries, commit } = append;
+        let ids = prev.into_iter().chain(entries.iter().map(|entry| entry.log_id));
+        if against_committed(self.group.committed(), ids) {
+            tracing::error!(group = %self.group.id(), "a leader has other entries than are committed here");
+            return Err(Refusal::Malformed);
+        }
         let last = entries.last().map(|entry| entry.log_id).or(prev);
         let told = match &self.delayed {
             None => commit,
@@ -271,8 +277,7 @@ impl Receiver {
         if said != (note.last, note.membership_at, &note.membership) {
             return Some("it holds other than was offered");
         }
-        let both = self.group.standing().committed.zip(note.applied);
-        let is_against = both.is_some_and(|(here, last)| last > here && last.index <= here.index);
+        let is_against = against_committed(self.group.committed(), note.applied.iter().copied());
         is_against.then_some("it ends in another entry than is committed there")
     }
 

@@ -6,7 +6,8 @@ use crate::world::{
 };
 use engine::key::{self, KeyRange};
 use raft::group::birth::Birth;
-use raft::limits::RETRY_WINDOW_MS_MAX;
+use raft::group::outcome::NotApplied;
+use raft::limits::{COMMAND_BYTES_MAX, RETRY_WINDOW_MS_MAX};
 use raft::proposal::Reply;
 use raft::seal::Unsealed;
 
@@ -80,4 +81,17 @@ fn a_request_that_is_late_early_or_another_than_before_does_not_run() {
     assert_eq!(replies, [number(3), Reply::OtherWindow]);
     assert_eq!(rows(&machine, A), [(b"n".to_vec(), 3_u64.to_be_bytes().to_vec())]);
     assert_eq!(machine.fenced(), None);
+}
+
+#[test]
+fn a_command_over_the_limits_is_not_proposed() {
+    crate::cluster::perform(async {
+        let door = crate::door::Door::following().await;
+        let before = door.picture();
+        let large = Unsealed { body: vec![0; COMMAND_BYTES_MAX + 1].into(), ..command(&[]) };
+        let refused = door.running.batchers[&crate::door::GROUP].submit(large).await;
+        assert!(matches!(refused, Err(NotApplied::Refused { .. })), "{refused:?}");
+        assert_eq!(door.picture(), before);
+        door.goes_on().await;
+    });
 }

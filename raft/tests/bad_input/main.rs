@@ -11,6 +11,7 @@
 //! | an answer that nobody asked for; a vote or a word that is not the sender's own | refused as malformed | `frames`; unit tests of `net/fault.rs` |
 //! | an append whose entries do not decode, are of an unknown kind or over a limit | refused as malformed, whole | `appends`; unit tests of `payload.rs`, `command.rs`, `net/message.rs` |
 //! | an append with a gap, with stamps or leaders that fall | refused as malformed, whole | `appends` |
+//! | an append in the place of what is committed here | refused as malformed, whole | `appends`; unit tests of `net/fault.rs` |
 //! | a stamp that its leader proposes too low | raised above the last | `appends`; unit tests of `machine/stamping.rs` |
 //! | a proposal that is no command | refused, for good | `appends` |
 //! | a snapshot with a file missing, short or changed | malformed, and thrown away | `snapshots`; `machine/spool.rs` |
@@ -24,7 +25,7 @@
 //! | an entry that does not follow the last, or is no command | the group is fenced | `machine/stops.rs` |
 //! | a command whose evaluation panics | the group is fenced | `entries` |
 //! | a command outside the range of its group | `OutsideRange`, alone | `commands` |
-//! | a command over the limits | `TooLarge`, alone; refused before it is proposed, if it can be seen | `machine/refused.rs`, `seal.rs` |
+//! | a command over the limits | `TooLarge`, alone; not even proposed, if it can be seen | `commands`; `machine/refused.rs`, `seal.rs` |
 //! | a request that comes too late, or may come for too long | `Expired`, `WindowTooLong`, alone | `commands`; `machine/once.rs` |
 //! | a request that says another `valid_until` than before | `OtherWindow`, alone, while it is remembered | `commands` |
 
