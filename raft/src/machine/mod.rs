@@ -244,8 +244,24 @@ impl Machine {
     /// `Damaged`: a file is not what the listing says; `WrongGroup`; `Invalid`: it holds less than what is here, or another entry than
     /// `last`. Nothing has changed then, and the next transfer begins anew. Disk, catalog.
     pub fn stage(&self, last: Option<LogId>, dir: &Path) -> Result<Parcel> {
+        self.stage_if(last, dir, &|_| None)
+    }
+
+    /// The same, unless `fault` finds one in what the snapshot holds: asked before there is a tablet that a start might find.
+    ///
+    /// # Errors
+    /// As [`Machine::stage`]; `Invalid`: the fault.
+    pub fn stage_if(
+        &self,
+        last: Option<LogId>,
+        dir: &Path,
+        fault: &dyn Fn(&Note) -> Option<&'static str>,
+    ) -> Result<Parcel> {
         self.allows()?;
         let arrived = self.arrived(last).and_then(|note| {
+            if let Some(fault) = fault(&note) {
+                return Err(Error::Invalid(fault));
+            }
             if planted::is(Planted::InstallInTwoSteps) {
                 self.parts.pool.drop_tablet(self.tablet().id())?;
             }

@@ -275,10 +275,10 @@ impl Receiver {
     fn contradiction(&self, offer: &SnapshotOffer, note: &Note) -> Option<&'static str> {
         let said = (offer.stamp, offer.membership_at, &offer.membership);
         if said != (note.last, note.membership_at, &note.membership) {
-            return Some("it holds other than was offered");
+            return Some("a snapshot that holds other than was offered");
         }
         let is_against = against_committed(self.group.committed(), note.applied.iter().copied());
-        is_against.then_some("it ends in another entry than is committed there")
+        is_against.then_some("a snapshot that ends in another entry than is committed there")
     }
 
     async fn finish(&self, transfer: u64) -> Result<Message, Refusal> {
@@ -297,14 +297,9 @@ impl Receiver {
         let spool = machine.spool();
         spool.finish(&offer.listing).map_err(refused)?;
         // Verified before consensus hears of it: what it is given must be installed, or the replica stops.
-        let parcel = machine.stage(offer.last, spool.dir()).map_err(refused)?;
-        let Parcel::Staged(staged, note) = parcel.clone() else { return Err(Refusal::Malformed) };
-        if let Some(fault) = self.contradiction(&offer, &note) {
-            tracing::warn!(group = %self.group.id(), fault, "a snapshot is not taken");
-            machine.unstage(&staged).map_err(refused)?;
-            spool.clear().map_err(refused)?;
-            return Err(Refusal::Malformed);
-        }
+        let fault = |note: &Note| self.contradiction(&offer, note);
+        let parcel = machine.stage_if(offer.last, spool.dir(), &fault).map_err(refused)?;
+        let Parcel::Staged(staged, _) = parcel.clone() else { return Err(Refusal::Malformed) };
         let snapshot = of(parcel).map_err(refused)?;
         let vote = type_config::raft_vote(offer.vote);
         let answer = self.group.raft.install_full_snapshot(vote, snapshot).await;

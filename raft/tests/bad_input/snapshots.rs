@@ -5,9 +5,10 @@ use crate::door::{Door, GROUP, LEADER, id, membership, vote};
 use crate::world::{self, World, at, put};
 use bytes::Bytes;
 use engine::checkpoint::Checkpoint;
+use engine::disk::sim::Faults;
 use engine::ids::TableId;
 use engine::key::KeyRange;
-use raft::group::birth::{self, Birth};
+use raft::group::birth::{self, Birth, FIRST};
 use raft::log::store::Watch;
 use raft::machine::Machine;
 use raft::machine::note::Note;
@@ -255,4 +256,34 @@ fn a_snapshot_older_than_what_is_here_or_against_it_is_refused() {
         let (_fourth, newer) = donor(GROUP, &[id(2), id(3), id(4), id(5), id(6)]).await;
         door.installs(&Sent::of(&newer)).await;
     });
+}
+
+/// A start takes the further of two tablets of a group: of a snapshot that is refused there never is one.
+#[test]
+fn a_snapshot_that_is_refused_is_not_taken_by_a_start_wherever_the_power_goes() {
+    let donor = World::new(1);
+    let (node, donated) = donor.founded();
+    node.commit(&donated, 2, &world::entry(at(0), &[world::command(&[put(b"k", b"v")])])).unwrap();
+    node.flush(&donated);
+    let parcel = donated.checkpoint().unwrap();
+    let base = World::new(2);
+    drop(base.founded());
+    for crash_at in 1.. {
+        let world = base.copy(crash_at);
+        let (node, machine) = world.reopen();
+        let spooled = world::carry(&machine, &parcel, 4_096).unwrap();
+        let Parcel::Spooled(dir, note) = spooled else { unreachable!() };
+        let crash_at = Some(world.disk.operations() + crash_at);
+        world.disk.set_faults(Faults { crash_at, ..Faults::default() });
+        let refused = machine.stage_if(note.applied, &dir, &|_| Some("not this one"));
+        assert!(refused.is_err());
+        let has_crashed = world.disk.is_down();
+        world.disk.crash();
+        drop((node, machine));
+        world.disk.restart();
+        assert_eq!(world.reopen().1.applied().applied, Some(FIRST));
+        if !has_crashed {
+            break;
+        }
+    }
 }
