@@ -20,12 +20,19 @@ pub const SEGMENT_BYTES: u64 = 64 << 20;
 pub const SEGMENT_BYTES_MIN: u64 = 16 << 10;
 /// Segments kept for being written again.
 pub const SPARE_SEGMENTS_MAX: usize = 4;
+/// Segments filled before they are wanted: one is written while the next is filled, and one more for a burst.
+pub const SPARES_AHEAD: usize = 2;
+/// Milliseconds between two pieces, of 1 MiB, of a segment that is filled: thirty a second are more than most write, and leave the disk to
+/// those who do.
+pub const FILL_PAUSE_MS: u64 = 33;
 /// Segments from which on the oldest is emptied if little of it lives.
 pub const SEGMENTS_KEPT: usize = 8;
 /// Bytes of entries kept in memory beside those that are not written yet.
 pub const CACHE_BYTES: usize = 64 << 20;
 /// Bytes of entries one read returns at most; one entry always is.
 pub const READ_BYTES_MAX: u64 = 4 << 20;
+/// Reads of a log's segments at once: a follower that is far behind must not take the disk from those who write.
+pub const COLD_READS_MAX: usize = 2;
 /// Bytes that wait to be written from which receivers stop reading what brings more.
 pub const QUEUE_BYTES_SLOW: usize = 64 << 20;
 
@@ -149,6 +156,7 @@ pub const SEAT_AGAIN_MS: u64 = 300_000;
 
 const _: () = {
     assert!(COMMANDS_MAX < 1 << 16);
+    assert!(SPARES_AHEAD <= SPARE_SEGMENTS_MAX); // a start keeps no more
     assert!(COMMAND_BYTES_MAX + (64 << 10) < ENTRY_BYTES_MAX); // with its head and what sealing adds
     assert!(APPLY_BYTES_MAX < engine::limits::BATCH_BYTES_MAX);
     assert!(APPLY_OPERATIONS_MAX + COMMANDS_MAX < engine::limits::BATCH_OPERATIONS_MAX);

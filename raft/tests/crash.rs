@@ -39,12 +39,21 @@ struct Talk {
     pictures: Vec<Picture>,
     acknowledged: Arc<AtomicU64>,
     term: u64,
+    /// Whether segments are filled ahead now and then.
+    fills: bool,
 }
 
 impl Talk {
-    fn new(seed: u64, picture: Picture) -> Self {
+    fn new(seed: u64, picture: Picture, fills: bool) -> Self {
         let pictures = vec![picture.clone()];
-        Self { dice: Dice::new(seed), picture, pictures, acknowledged: Arc::default(), term: 1 + seed % 7 }
+        Self {
+            dice: Dice::new(seed),
+            picture,
+            pictures,
+            acknowledged: Arc::default(),
+            term: 1 + seed % 7,
+            fills,
+        }
     }
 
     fn say(&mut self, log: &Log) -> raft::Result<()> {
@@ -170,15 +179,19 @@ fn run(talk: &mut Talk, log: &Log) {
         if talk.say(log).is_err() {
             return;
         }
+        // As a thread of its own would, now and then: whatever becomes of that, the log goes on.
+        if talk.fills && talk.dice.below(12) == 0 {
+            let _ = log.fill_ahead();
+        }
         if talk.dice.below(3) == 0 && log.step() == Stepped::Fenced {
             return;
         }
     }
 }
 
-fn crash_at(seed: u64, operation: u64) -> bool {
+fn crash_at(seed: u64, operation: u64, fills: bool) -> bool {
     let rig = Rig::new(seed);
-    let mut talk = Talk::new(seed, Picture::new());
+    let mut talk = Talk::new(seed, Picture::new(), fills);
     rig.disk.set_faults(Faults { crash_at: Some(operation), ..Faults::default() });
     if let Ok(log) = rig.try_open() {
         run(&mut talk, &log);
@@ -195,7 +208,7 @@ fn crash_at(seed: u64, operation: u64) -> bool {
         panic!("seed {seed}, operation {operation}: {found:#?} is no picture from step {acknowledged} on")
     });
     // And it goes on: what is said from here on is there after a clean end, too.
-    let mut talk = Talk::new(seed ^ 0xabcd, talk.pictures[at].clone());
+    let mut talk = Talk::new(seed ^ 0xabcd, talk.pictures[at].clone(), fills);
     run(&mut talk, &log);
     while log.step() != Stepped::Nothing {}
     assert_eq!(log.fenced(), None);
@@ -207,9 +220,9 @@ fn crash_at(seed: u64, operation: u64) -> bool {
 
 #[test]
 fn a_crash_at_any_operation_loses_nothing_acknowledged_and_invents_nothing() {
-    for seed in seeds(8) {
+    for (seed, fills) in seeds(8).flat_map(|seed| [(seed, false), (seed, true)]) {
         let mut operation = 1;
-        while crash_at(seed, operation) {
+        while crash_at(seed, operation, fills) {
             operation += 1;
         }
         assert!(operation > 40, "only {operation} operations");
@@ -218,10 +231,10 @@ fn a_crash_at_any_operation_loses_nothing_acknowledged_and_invents_nothing() {
 
 #[test]
 fn an_operation_that_fails_fences_the_log_and_what_was_acknowledged_is_there_again() {
-    for seed in seeds(4) {
+    for (seed, fills) in seeds(4).flat_map(|seed| [(seed, false), (seed, true)]) {
         for operation in 1.. {
             let rig = Rig::new(seed);
-            let mut talk = Talk::new(seed, Picture::new());
+            let mut talk = Talk::new(seed, Picture::new(), fills);
             let faults = Faults { fail_at: [operation].into(), ..Faults::default() };
             rig.disk.set_faults(faults);
             let Ok(log) = rig.try_open() else { continue };

@@ -3,6 +3,7 @@
 //! A record goes: [`Log::append`] and the like -> the picture of its group, and the queue -> [`Log::step`], which writes what
 //! waits as one write and syncs it -> whoever waits is told. Entries can be read from the moment they are put in.
 
+mod ahead;
 mod cache;
 mod config;
 mod evacuate;
@@ -38,6 +39,7 @@ use engine::sealed::Sealer;
 use evacuate::Evacuation;
 use index::{GroupLog, Writing};
 use queue::Queue;
+use read::ColdReads;
 use record::{INDEX_MAX, Record, entry_bytes};
 use replay::{Expected, Replayed};
 use std::collections::BTreeMap;
@@ -81,7 +83,10 @@ pub struct Log {
     state: Mutex<State>,
     /// Rings when something waits to be written, or the log is closed.
     bell: Condvar,
+    /// Rings when a segment is begun, or the log is closed.
+    begun: Condvar,
     writer: Mutex<Writer>,
+    cold: ColdReads,
     found: Found,
     _lock: Box<dyn DirLock>,
 }
@@ -103,6 +108,8 @@ struct State {
     /// Why nothing is done any more.
     fenced: Option<String>,
     is_closing: bool,
+    /// A segment was begun, and nobody has looked yet whether the next ones are ready.
+    has_begun: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -165,12 +172,15 @@ impl Log {
             next_ticket: 1,
             fenced: None,
             is_closing: false,
+            has_begun: true,
         };
         Ok(Arc::new(Self {
             config,
             state: Mutex::new(state),
             bell: Condvar::new(),
+            begun: Condvar::new(),
             writer: Mutex::new(writer),
+            cold: ColdReads::default(),
             found,
             _lock: lock,
         }))
@@ -213,8 +223,14 @@ impl Log {
         if let Some(cause) = &state.fenced {
             return Err(Error::Fenced { cause: cause.clone() });
         }
+        let was_idle = state.queue.is_empty();
         let done = change(&mut state)?;
-        self.bell.notify_all();
+        // The one who writes looks before it sleeps: it is woken by the first that waits alone, and finds the lock free.
+        let rings = was_idle && !state.queue.is_empty();
+        drop(state);
+        if rings {
+            self.bell.notify_all();
+        }
         Ok(done)
     }
 
@@ -398,6 +414,7 @@ impl Log {
             state.queue.take_waiters()
         };
         self.bell.notify_all();
+        self.begun.notify_all();
         waiting.into_iter().for_each(|done| done(Err("the log is closed".to_owned())));
     }
 

@@ -5,10 +5,34 @@ use super::record::{Entry, GroupState, Record};
 use super::writer::{SegmentFile, io};
 use super::{Log, lock, segment};
 use crate::error::{Error, Result};
+use crate::limits::COLD_READS_MAX;
 use crate::types::{GroupId, LogId};
 use bytes::Bytes;
 use engine::error::{Damage, Nature};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Semaphore;
+
+/// Who reads what is in memory no more.
+pub(super) struct ColdReads {
+    /// Whether threads of their own do, as in production. A simulation has none: there the task that asks reads.
+    has_threads: AtomicBool,
+    /// So many at once.
+    turns: Semaphore,
+}
+
+impl Default for ColdReads {
+    fn default() -> Self {
+        Self { has_threads: AtomicBool::new(false), turns: Semaphore::new(COLD_READS_MAX) }
+    }
+}
+
+impl ColdReads {
+    /// From now on threads of their own read.
+    pub(super) fn use_threads(&self) {
+        self.has_threads.store(true, Ordering::Relaxed);
+    }
+}
 
 enum Sought {
     Here(Entry),
@@ -60,6 +84,37 @@ impl Log {
     pub fn entries(&self, group: GroupId, from: u64, to: u64, bytes_max: u64) -> Result<Vec<Entry>> {
         let sought = self.find(group, from, to, bytes_max)?;
         sought.into_iter().map(|one| self.fetch(group, one)).collect()
+    }
+
+    /// As [`Log::entries`], but whoever asks does not wait for the disk on the thread that runs its task, if a thread writes the log:
+    /// then others read too, a few at once. `held` is kept until the read is over, also if the future is dropped before.
+    ///
+    /// # Errors
+    /// As [`Log::entries`].
+    pub async fn entries_aside(
+        self: &Arc<Self>,
+        group: GroupId,
+        (from, to): (u64, u64),
+        bytes_max: u64,
+        held: impl Send + 'static,
+    ) -> Result<Vec<Entry>> {
+        let sought = self.find(group, from, to, bytes_max)?;
+        let is_cold = sought.iter().any(|one| matches!(one, Sought::OnDisk(..)));
+        let own = self.clone();
+        let read = move || sought.into_iter().map(|one| own.fetch(group, one)).collect();
+        if !is_cold || !self.cold.has_threads.load(Ordering::Relaxed) {
+            return read();
+        }
+        // It is never closed.
+        let turn = self.cold.turns.acquire().await;
+        let aside = move || {
+            let entries = read();
+            drop(held);
+            entries
+        };
+        let entries = tokio::task::spawn_blocking(aside).await;
+        drop(turn);
+        entries.map_err(|_| Error::Fenced { cause: "a thread that read the log ended".to_owned() })?
     }
 
     /// Reads one entry. It may be purged, or written again elsewhere and its segment written over, while it is read: then it is

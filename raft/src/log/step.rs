@@ -47,6 +47,8 @@ impl Log {
         let has_begun = written.begun.is_some();
         if let Some(begun) = written.begun {
             state.segments.insert(begun.header.first_position, begun);
+            state.has_begun = true;
+            self.begun.notify_all();
         }
         for ((group, log_id, position), ticket) in written.places.into_iter().zip(tickets) {
             if let Some(log) = state.groups.get_mut(&group) {
@@ -90,6 +92,7 @@ impl Log {
             waiting.append(&mut state.queue.take_waiters());
         }
         self.bell.notify_all();
+        self.begun.notify_all();
         // Whoever panics on being told that all is over changes nothing.
         let _ = self.tell(waiting, &Err(cause.to_owned()));
         Stepped::Fenced

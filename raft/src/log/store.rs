@@ -52,12 +52,12 @@ impl GroupStore {
     }
 
     /// Entries `from..to` that are here, all of them.
-    fn all(&self, from: u64, to: u64) -> io::Result<Vec<RaftEntryOf>> {
+    async fn all(&self, from: u64, to: u64) -> io::Result<Vec<RaftEntryOf>> {
         let (first, end) = self.log.bounds(self.group).map_err(failed)?;
         let (mut next, to) = (from.max(first), to.min(end));
         let mut entries = Vec::new();
         while next < to {
-            let more = self.some(next, to)?;
+            let more = self.some(next, to).await?;
             next += more.len() as u64;
             entries.extend(more);
         }
@@ -65,8 +65,9 @@ impl GroupStore {
     }
 
     /// Entries from `from` on, as many as one read gives.
-    fn some(&self, from: u64, to: u64) -> io::Result<Vec<RaftEntryOf>> {
-        let read = self.log.entries(self.group, from, to, READ_BYTES_MAX).map_err(failed)?;
+    async fn some(&self, from: u64, to: u64) -> io::Result<Vec<RaftEntryOf>> {
+        let read = self.log.entries_aside(self.group, (from, to), READ_BYTES_MAX, self.clone());
+        let read = read.await.map_err(failed)?;
         let entries = read.into_iter().map(type_config::read).collect::<Result<_, _>>();
         entries.map_err(|damage| failed(Error::from(damage)))
     }
@@ -106,7 +107,7 @@ impl RaftLogReader<Types> for GroupStore {
         range: R,
     ) -> io::Result<Vec<RaftEntryOf>> {
         let (from, to) = bounds(&range);
-        self.all(from, to)
+        self.all(from, to).await
     }
 
     /// Streams what is committed, read by read: what is to be applied may be hours of log.
@@ -124,7 +125,7 @@ impl RaftLogReader<Types> for GroupStore {
             let own = own.clone();
             async move {
                 let next = next.filter(|next| *next < to)?;
-                match own.some(next, to) {
+                match own.some(next, to).await {
                     Ok(read) => {
                         let after = next + read.len() as u64;
                         Some((read.into_iter().map(Ok).collect::<Vec<_>>(), Some(after)))
@@ -137,7 +138,7 @@ impl RaftLogReader<Types> for GroupStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<RaftEntryOf>> {
-        self.some(start, end)
+        self.some(start, end).await
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<RaftVote>> {

@@ -29,6 +29,7 @@ pub(super) struct SegmentFile {
 pub(super) type Contents = BTreeMap<GroupId, u64>;
 
 /// What the log is written with.
+#[derive(Clone)]
 pub(super) struct Tools {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) sealer: Arc<Sealer>,
@@ -39,6 +40,9 @@ pub(super) struct Tools {
     pub(super) generation: u64,
     pub(super) log: LogName,
 }
+
+/// Makes a file of zeros for a segment of this number.
+type Make = fn(&Tools, u64) -> Result<Arc<dyn DiskFile>>;
 
 /// Where a writer goes on.
 pub(super) struct Resume {
@@ -84,29 +88,57 @@ impl Tools {
         Ok(self.disk.sync_dir(&self.dir).map_err(|error| io("sync folder", &self.dir, error))?)
     }
 
-    /// A file of zeros under a spare name, durable but for its name.
-    fn new_spare(&self, number: u64) -> Result<Arc<dyn DiskFile>> {
+    /// A file of zeros under a spare name, durable but for its name. `goes_on` is asked after every piece but the last; `None` if it
+    /// does not.
+    pub(super) fn new_spare(
+        &self,
+        number: u64,
+        mut goes_on: impl FnMut(&dyn DiskFile) -> std::io::Result<bool>,
+    ) -> Result<Option<Arc<dyn DiskFile>>> {
         let path = self.path(&segment::spare_name(number));
         let file = self.disk.create(&path).map_err(|error| io("create", &path, error))?;
         let zeros = vec![0; ZEROS_BYTES.min(usize::try_from(self.segment_bytes).unwrap_or(ZEROS_BYTES))];
         let mut at = 0;
         while at < self.segment_bytes {
+            if at > 0 && !goes_on(&*file).map_err(|error| io("sync", &path, error))? {
+                return Ok(None);
+            }
             let piece = zeros.len().min(usize::try_from(self.segment_bytes - at).unwrap_or(zeros.len()));
             file.write_all_at(&zeros[..piece], at).map_err(|error| io("write", &path, error))?;
             at += piece as u64;
         }
         file.sync().map_err(|error| io("sync", &path, error))?;
+        Ok(Some(file))
+    }
+
+    /// A file of zeros, whoever waits for it.
+    fn new_filled(&self, number: u64) -> Result<Arc<dyn DiskFile>> {
+        Ok(self.new_spare(number, |_| Ok(true))?.expect("it goes on to the end"))
+    }
+
+    /// A file of the same length without blocks: it reads as zeros too, and is there at once. Syncs of it write metadata, which is the
+    /// lesser evil if everybody who appends would wait for a file to be filled.
+    fn new_hollow(&self, number: u64) -> Result<Arc<dyn DiskFile>> {
+        let path = self.path(&segment::spare_name(number));
+        let file = self.disk.create(&path).map_err(|error| io("create", &path, error))?;
+        file.set_len(self.segment_bytes).map_err(|error| io("lengthen", &path, error))?;
         Ok(file)
     }
 
-    /// Begins the segment after those that `at` knows of.
-    fn begin(&self, at: &mut Resume) -> Result<(Arc<SegmentFile>, ChainKeys)> {
+    /// A spare is no more.
+    pub(super) fn remove_spare(&self, number: u64) -> Result<()> {
+        let path = self.path(&segment::spare_name(number));
+        Ok(self.disk.remove(&path).map_err(|error| io("remove", &path, error))?)
+    }
+
+    /// Begins the segment after those that `at` knows of, in a file that waits for it, or else one that `make` makes.
+    fn begin(&self, at: &mut Resume, make: Make) -> Result<(Arc<SegmentFile>, ChainKeys)> {
         let (spare, file) = match at.spares.pop() {
             Some(spare) => {
                 let path = self.path(&segment::spare_name(spare));
                 (spare, self.disk.open(&path).map_err(|error| io("open", &path, error))?)
             }
-            None => (at.number + 1, self.new_spare(at.number + 1)?),
+            None => (at.number + 1, make(self, at.number + 1)?),
         };
         let mut salt = [0; 16];
         self.entropy.fill(&mut salt);
@@ -141,7 +173,7 @@ impl Tools {
 impl Writer {
     /// Goes on in a new segment: a file of an earlier start is never written to again.
     pub(super) fn begin(tools: Tools, mut at: Resume) -> Result<Self> {
-        let (current, chain) = tools.begin(&mut at)?;
+        let (current, chain) = tools.begin(&mut at, Tools::new_filled)?;
         Ok(Self { tools, current, chain, is_opened: false, at })
     }
 
@@ -180,7 +212,7 @@ impl Writer {
         let mut encoded = self.encode(&records);
         if self.at.position + encoded.0.len() as u64 > self.current.header.room_end() {
             let is_opened = self.is_opened;
-            (self.current, self.chain) = self.tools.begin(&mut self.at)?;
+            (self.current, self.chain) = self.tools.begin(&mut self.at, Tools::new_hollow)?;
             begun = Some(self.current.clone());
             if is_opened {
                 records.splice(0..0, self.at.states.opening());
@@ -219,6 +251,19 @@ impl Writer {
                 _ => {}
             }
         }
+    }
+
+    /// The number of a file to be filled ahead, and what to fill it with; `None` if enough are ready. No segment will ever have
+    /// such a number, so that none that is freed later takes its name.
+    pub(super) fn spare_wanted(&self) -> Option<(Tools, u64)> {
+        let spares = &self.at.spares;
+        let number = (0..=u64::MAX).rev().find(|number| !spares.contains(number))?;
+        (spares.len() < limits::SPARES_AHEAD).then(|| (self.tools.clone(), number))
+    }
+
+    /// A file is filled.
+    pub(super) fn add_spare(&mut self, number: u64) {
+        self.at.spares.push(number);
     }
 
     /// Nothing of the segment is needed any more: what lived there is durable elsewhere.
