@@ -17,7 +17,7 @@ use engine::checkpoint::Checkpoint;
 use engine::error::with_sources;
 use engine::ids::{NodeId, TableId};
 use futures_util::future::BoxFuture;
-use futures_util::stream::{BoxStream, Stream, StreamExt};
+use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::alias::SnapshotOf;
 use openraft::error::{RPCError, ReplicationClosed, StreamingError, Unreachable};
@@ -166,6 +166,16 @@ impl Peer {
         }
     }
 
+    /// An append and what its answer means; whether that ends the stream.
+    async fn answered(
+        &self,
+        request: AppendEntriesRequest<Types>,
+    ) -> Result<(StreamAppendResult<Types>, bool), RPCError<Types>> {
+        let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
+        let span = AppendSpan { prev: request.prev_log_id, last };
+        self.append(request).await.map(|reply| outcome(&span, reply))
+    }
+
     async fn ask_vote(
         &self,
         request: &RaftVoteRequest,
@@ -286,7 +296,8 @@ impl RaftNetworkV2<Types> for Peer {
         })
     }
 
-    /// Several appends are under way at once; they are answered in order, and the first that is not taken whole ends the stream.
+    /// Several appends are under way at once, but the first alone: consensus puts a long pause before each one it makes while it has not
+    /// heard that a peer who was away is back. They are answered in order, and the first that is not taken whole ends the stream.
     fn stream_append<'s, S>(
         &'s mut self,
         input: S,
@@ -299,12 +310,12 @@ impl RaftNetworkV2<Types> for Peer {
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
         let peer = &*self;
-        let answers = input.map(move |request| async move {
-            let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
-            let span = AppendSpan { prev: request.prev_log_id, last };
-            peer.append(request).await.map(|reply| outcome(&span, reply))
+        let answers = stream::once(input.into_future()).flat_map(move |(first, rest)| {
+            let first = stream::iter(first).then(move |request| peer.answered(request));
+            let rest = rest.map(move |request| peer.answered(request));
+            first.chain(rest.buffered(APPENDS_IN_FLIGHT))
         });
-        let answers = answers.buffered(APPENDS_IN_FLIGHT).scan(false, |has_ended, answer| {
+        let answers = answers.scan(false, |has_ended, answer| {
             let next = if *has_ended {
                 None
             } else {
