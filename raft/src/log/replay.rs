@@ -90,8 +90,9 @@ fn settle_last(disk: &dyn Disk, dir: &Path, replayed: &mut Replayed) -> Result<(
     let path = dir.join(&name);
     let mut bytes = read_whole(&*last.file, &path, &header)?;
     bytes.truncate(usize::try_from(header.offset(replayed.resume.position)).unwrap_or(usize::MAX));
-    bytes.resize(usize::try_from(header.bytes).unwrap_or(bytes.len()), 0);
-    atomic::replace(disk, dir, &name, &bytes).map_err(|error| io("replace", &path, error))?;
+    // Zeros to its end, as in every segment: nothing is ever written there, so that they need no blocks.
+    atomic::replace_long(disk, dir, &name, &bytes, header.bytes)
+        .map_err(|error| io("replace", &path, error))?;
     let file = disk.open(&path).map_err(|error| io("open", &path, error))?;
     *last = Arc::new(SegmentFile { header, file });
     Ok(())
