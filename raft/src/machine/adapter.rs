@@ -75,6 +75,10 @@ impl RaftStateMachine<Types> for MachineAdapter {
                     }
                 };
                 let replies = applied.map_err(|error| self.broken(error))?;
+                // An entry of many commands is worth as many turns of others: a replica that catches up keeps nobody waiting.
+                for _ in 0..=replies.replies.len() {
+                    tokio::task::consume_budget().await;
+                }
                 if let Some(responder) = responder {
                     responder.send(replies);
                 }
