@@ -12,8 +12,9 @@ pub const MARKS_MAX: usize = 1_024;
 /// Seats of a group: every one is asked or told of every entry.
 pub const MEMBERS_MAX: usize = 64;
 
-/// Bytes of records gathered into one write, after which the rest waits for the next.
-pub const WRITE_BYTES: usize = 8 << 20;
+/// Bytes of records gathered into one write, after which the rest waits for the next: enough to keep a disk busy, and few enough that
+/// whoever waits for a sync does not wait long behind one who catches up.
+pub const WRITE_BYTES: usize = 2 << 20;
 /// Bytes of a segment: zero-filled ahead, so that a sync writes no file system metadata.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
 /// Bytes of a segment as small as a test may want it.
@@ -29,8 +30,9 @@ pub const FILL_PAUSE_MS: u64 = 33;
 pub const SEGMENTS_KEPT: usize = 8;
 /// Bytes of entries kept in memory beside those that are not written yet.
 pub const CACHE_BYTES: usize = 64 << 20;
-/// Bytes of entries one read returns at most; one entry always is.
-pub const READ_BYTES_MAX: u64 = 4 << 20;
+/// Bytes of entries one read returns at most; one entry always is. What is sent to a follower at once is copied and summed on a thread
+/// that others need: half a millisecond of it.
+pub const READ_BYTES_MAX: u64 = 1 << 20;
 /// Reads of a log's segments at once: a follower that is far behind must not take the disk from those who write.
 pub const COLD_READS_MAX: usize = 2;
 /// Bytes that wait to be written from which receivers stop reading what brings more.
