@@ -8,7 +8,7 @@ use engine::disk::sim::Faults;
 use engine::disk::{Disk, RealDisk};
 use engine::entropy::Seeded;
 use engine::ids::NodeId;
-use raft::log::{Log, LogConfig, LogParts, LogThread, Mark, Stepped};
+use raft::log::{Entry, Log, LogConfig, LogParts, LogThread, Mark, Stepped};
 use raft::types::{GroupId, ReplicaId, Vote};
 use raft::{Error, limits};
 use rig::{NODE, Rig, acknowledge, entry, id, nobody};
