@@ -5,8 +5,8 @@ use chaos_tests::run::{Outcome, Plan, run};
 use chaos_tests::seed::Seed;
 use raft::planted::Planted;
 
-/// Runs that aim at one hole.
-const SEEDS: [u64; 6] = [2_100, 2_101, 2_102, 2_103, 2_104, 2_105];
+/// Runs that aim at one hole. A forgotten lease shows in about one run of twenty, so one in which it does is among them.
+const SEEDS: [u64; 7] = [2_100, 2_101, 2_102, 2_103, 2_104, 2_105, 702];
 
 fn is_shut_by_its_guard(guard_is_off: Planted, judges: &[&str]) {
     let sound = plan(guard_is_off);
