@@ -3,14 +3,14 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use bytes::Bytes;
-use engine::disk::SimDisk;
+use engine::disk::{Disk, SimDisk};
 use engine::entropy::{Entropy, Seeded};
 use engine::ids::{ClusterId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
 use engine::sealed::{Keyring, Sealer, SecretKey};
-use raft::log::{Done, Entry, Log, LogConfig, LogParts};
+use raft::log::{Done, Entry, Log, LogConfig, LogParts, Stepped};
 use raft::types::{GroupId, LogId, ReplicaId};
 use std::cell::Cell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -73,6 +73,19 @@ impl Rig {
     pub fn open(&self) -> Arc<Log> {
         self.try_open().unwrap()
     }
+}
+
+/// A log in which groups 1 to `groups` live.
+pub fn opened(rig: &Rig, groups: u64) -> Arc<Log> {
+    let log = rig.open();
+    (1..=groups).for_each(|n| log.open_replica(GroupId(n), ReplicaId(1), nobody()).unwrap());
+    while log.step() != Stepped::Nothing {}
+    log
+}
+
+/// Segments there are.
+pub fn segments(rig: &Rig) -> usize {
+    rig.disk.list(Path::new("/log")).unwrap().iter().filter(|name| name.ends_with(".log")).count()
 }
 
 /// Reproducible choices.
