@@ -23,9 +23,9 @@ pub const SEGMENT_BYTES_MIN: u64 = 16 << 10;
 pub const SPARE_SEGMENTS_MAX: usize = 4;
 /// Segments filled before they are wanted: one is written while the next is filled, and one more for a burst.
 pub const SPARES_AHEAD: usize = 2;
-/// Milliseconds between two pieces, of 1 MiB, of a segment that is filled: thirty a second are more than most write, and leave the disk to
-/// those who do.
-pub const FILL_PAUSE_MS: u64 = 33;
+/// Milliseconds between two pieces, of 256 KiB, of a segment that is filled: ten MiB a second, in pieces for which no sync of the log waits
+/// long. If more is written, segments begin in files without blocks.
+pub const FILL_PAUSE_MS: u64 = 25;
 /// Segments from which on the oldest is emptied if little of it lives.
 pub const SEGMENTS_KEPT: usize = 8;
 /// Bytes of entries kept in memory beside those that are not written yet.
