@@ -9,7 +9,8 @@ use raft::net::envelope::{Frame, HEAD_BYTES, cluster_tag};
 use raft::net::message::Message;
 use raft::net::refusal::Refusal;
 use raft::net::replica_message::{
-    Append, AppendReply, Heartbeat, ReadIndex, ReadIndexReply, Transfer, VoteReply, VoteRequest,
+    Append, AppendReply, Heartbeat, HeartbeatReply, ReadIndex, ReadIndexReply, Transfer, VoteReply,
+    VoteRequest,
 };
 use raft::types::{GroupId, LogId, ReplicaId, Vote};
 
@@ -134,12 +135,6 @@ fn what_is_no_question_or_what_nobody_can_say_is_refused() {
         let said = [
             Message::AppendReply(AppendReply::Accepted),
             Message::Refused(Refusal::Stopped),
-            Message::Heartbeats(vec![Heartbeat {
-                group: GROUP,
-                from: LEADER,
-                to: OWN,
-                ..Heartbeat::default()
-            }]),
             append(own),
             append(asked.vote),
             append(Vote { term: limits::TERM_MAX + 1, ..elected }),
@@ -152,5 +147,39 @@ fn what_is_no_question_or_what_nobody_can_say_is_refused() {
             door.refuses_to_hear(&format!("{message:?}"), message.clone(), Refusal::Malformed).await;
         }
         door.goes_on().await;
+    });
+}
+
+/// Of heartbeats that came together each is judged alone, as if it had come in a frame of its own.
+#[test]
+fn a_heartbeat_for_somebody_else_is_refused_and_the_others_are_heard() {
+    perform(async {
+        let door = Door::following().await;
+        let append =
+            Append { vote: crate::door::vote(), prev: Some(id(3)), entries: vec![], commit: Some(id(3)) };
+        let good = Heartbeat { group: GROUP, from: LEADER, to: OWN, append };
+        let of_another =
+            Append { vote: Vote { replica: ReplicaId(3), ..crate::door::vote() }, ..good.append.clone() };
+        let all = [
+            (good.clone(), Ok(AppendReply::Accepted)),
+            (Heartbeat { group: GroupId(4), ..good.clone() }, Err(Refusal::NoSuchGroup)),
+            (Heartbeat { to: ReplicaId(3), ..good.clone() }, Err(Refusal::OtherReplica)),
+            (Heartbeat { from: OWN, ..good.clone() }, Err(Refusal::OtherReplica)),
+            (Heartbeat { from: ReplicaId(0), ..good.clone() }, Err(Refusal::OtherReplica)),
+            (Heartbeat { append: of_another, ..good.clone() }, Err(Refusal::Malformed)),
+        ];
+        let before = door.picture();
+        let heartbeats: Vec<Heartbeat> = all.iter().map(|(heartbeat, _)| heartbeat.clone()).collect();
+        let frame = Frame {
+            group: GroupId(0),
+            from: ReplicaId(0),
+            to: ReplicaId(0),
+            ..door.frame(Message::Heartbeats(heartbeats))
+        };
+        let wanted = all.map(|(heartbeat, reply)| HeartbeatReply { group: heartbeat.group, reply });
+        assert_eq!(door.answer(frame.encode()).await, Message::HeartbeatReplies(wanted.to_vec()));
+        assert_eq!(door.picture(), before);
+        let foreign = Frame { tag: cluster_tag(ClusterId([0xd2; 16]), GENERATION), ..frame };
+        door.refuses("cluster", foreign.encode(), Refusal::OtherCluster).await;
     });
 }
