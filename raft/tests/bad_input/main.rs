@@ -32,7 +32,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod appends;
-#[path = "../takeover/cluster.rs"]
+#[path = "../cluster/mod.rs"]
 #[expect(dead_code, reason = "each test uses a part of it")]
 mod cluster;
 mod commands;
