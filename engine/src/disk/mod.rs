@@ -8,6 +8,7 @@
 
 pub mod anew;
 pub mod atomic;
+mod inode;
 mod lock;
 mod real;
 pub mod sim;

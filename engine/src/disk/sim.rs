@@ -4,6 +4,7 @@
 //! seed, which unsynced bytes reached the platter. Unsynced names of a folder survive as a prefix of the order in which
 //! they were made, as journalling file systems have it. Handles opened before a crash are dead after it.
 
+use super::inode::{Inode, SECTOR};
 use super::{DirLock, Disk, DiskFile};
 use crate::entropy::{Entropy, Seeded};
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,21 +12,9 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-const SECTOR: usize = 512;
-
 /// A simulated disk. Clones are handles of the same disk.
 #[derive(Clone)]
 pub struct SimDisk(Arc<Mutex<World>>);
-
-#[derive(Clone, Default)]
-struct Inode {
-    now: Vec<u8>,
-    durable: Vec<u8>,
-    /// Sectors written since the last sync.
-    dirty: BTreeSet<usize>,
-    /// A sync has failed: what it covered may never become durable.
-    is_spoiled: bool,
-}
 
 #[derive(Clone)]
 enum NameChange {
@@ -454,13 +443,7 @@ impl DiskFile for SimFile {
         let written = if done.is_ok() { bytes.len() } else { world.pick(bytes.len() + 1) };
         let crashed = world.is_down;
         if !crashed && written > 0 {
-            let inode = world.live(self.life, self.inode)?;
-            let end = start + written;
-            if inode.now.len() < end {
-                inode.now.resize(end, 0);
-            }
-            inode.now[start..end].copy_from_slice(&bytes[..written]);
-            inode.dirty.extend(before.min(start) / SECTOR..=(end - 1) / SECTOR);
+            world.live(self.life, self.inode)?.write(&bytes[..written], start);
         }
         done
     }
@@ -474,8 +457,7 @@ impl DiskFile for SimFile {
             inode.is_spoiled = true;
             return Err(failed("simulated I/O error"));
         }
-        inode.durable = inode.now.clone();
-        inode.dirty.clear();
+        inode.sync();
         Ok(())
     }
 
@@ -490,11 +472,7 @@ impl DiskFile for SimFile {
         let length = usize::try_from(bytes).map_err(|_| failed("length"))?;
         let before = world.live(self.life, self.inode)?.now.len();
         world.charge_write(length.saturating_sub(before) as u64)?;
-        let inode = world.live(self.life, self.inode)?;
-        inode.now.resize(length, 0);
-        if length > before {
-            inode.dirty.extend(before / SECTOR..=(length - 1) / SECTOR);
-        }
+        world.live(self.life, self.inode)?.set_len(length);
         Ok(())
     }
 }

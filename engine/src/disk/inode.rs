@@ -1,0 +1,90 @@
+//! Pure: a file of the simulated disk: its bytes as they are read, and as they would be after a crash.
+
+use std::collections::BTreeSet;
+
+/// A disk writes a sector whole, in part, or not at all.
+pub(super) const SECTOR: usize = 512;
+
+/// A file.
+#[derive(Clone, Default)]
+pub(super) struct Inode {
+    /// What is read.
+    pub now: Vec<u8>,
+    /// What a crash leaves for certain.
+    pub durable: Vec<u8>,
+    /// Sectors written since the last sync: all in which the two may differ.
+    pub dirty: BTreeSet<usize>,
+    /// A sync has failed: what it covered may never become durable.
+    pub is_spoiled: bool,
+}
+
+impl Inode {
+    /// Writes at `start`; a hole before it is zeros.
+    pub fn write(&mut self, bytes: &[u8], start: usize) {
+        let (before, end) = (self.now.len(), start + bytes.len());
+        if bytes.is_empty() {
+            return;
+        }
+        if before < end {
+            self.now.resize(end, 0);
+        }
+        self.now[start..end].copy_from_slice(bytes);
+        self.dirty.extend(before.min(start) / SECTOR..=(end - 1) / SECTOR);
+    }
+
+    /// Cuts it, or adds zeros.
+    pub fn set_len(&mut self, length: usize) {
+        let before = self.now.len();
+        self.now.resize(length, 0);
+        if length > before {
+            self.dirty.extend(before / SECTOR..=(length - 1) / SECTOR);
+        }
+    }
+
+    /// All of it is durable.
+    pub fn sync(&mut self) {
+        self.durable.resize(self.now.len(), 0);
+        for start in std::mem::take(&mut self.dirty).into_iter().map(|sector| sector * SECTOR) {
+            let end = (start + SECTOR).min(self.now.len());
+            if start < end {
+                self.durable[start..end].copy_from_slice(&self.now[start..end]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn after_a_sync_all_that_is_read_is_durable(
+            steps in proptest::collection::vec((0u8..4, 0usize..3_000, 0usize..1_200), 1..40),
+        ) {
+            let mut inode = Inode::default();
+            let mut model = Vec::new();
+            for (n, (what, at, length)) in (1u8..).zip(steps) {
+                match what {
+                    0 | 1 if length > 0 => {
+                        inode.write(&vec![n; length], at);
+                        model.resize(model.len().max(at + length), 0);
+                        model[at..at + length].fill(n);
+                    }
+                    2 => {
+                        inode.set_len(at);
+                        model.resize(at, 0);
+                    }
+                    _ => {
+                        inode.sync();
+                        prop_assert_eq!(&inode.durable, &model);
+                    }
+                }
+                prop_assert_eq!(&inode.now, &model);
+            }
+            inode.sync();
+            prop_assert_eq!(&inode.durable, &model);
+        }
+    }
+}
