@@ -33,7 +33,6 @@
 
 mod appends;
 #[path = "../cluster/mod.rs"]
-#[expect(dead_code, reason = "each test uses a part of it")]
 mod cluster;
 mod commands;
 #[path = "../machine/consensus.rs"]

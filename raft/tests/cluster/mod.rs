@@ -1,18 +1,23 @@
 //! A few nodes in one process: real logs, tablets and consensus, pretended disks and clocks, and a network that loses nothing.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use crate::rig::sealer_of;
 use bytes::Bytes;
+use engine::Stamp;
 use engine::catalog::MemoryCatalog;
 use engine::clock::Clock;
 use engine::disk::SimDisk;
 use engine::entropy::Seeded;
-use engine::ids::{ClusterId, CollectionId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
-use engine::sealed::{Keyring, Sealer, SecretKey};
+use engine::ids::{ClusterId, CollectionId, NodeId, TenantId};
+use engine::key::KeyRange;
+use engine::sealed::Sealer;
 use engine::tablet::pool::{Parts, Pool, PoolConfig};
 use raft::command::Counts;
 use raft::delay::Keeper;
 use raft::delay::receive::Delayed;
 use raft::group::batcher::{Answer, Batcher};
-use raft::group::birth;
+use raft::group::birth::{self, Birth};
 use raft::group::handle::Group;
 use raft::group::registry::Registry;
 use raft::group::settings::Pace;
@@ -27,16 +32,18 @@ use raft::net::link::{BoxFuture, Lane, PeerLink, Unreachable};
 use raft::net::outbound::Peers;
 use raft::seal::Unsealed;
 use raft::time::BootClock;
-use raft::types::GroupId;
+use raft::types::{GroupId, Membership, ReplicaId, Role, Seat};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+pub use crate::rig::TENANT;
 pub const CLUSTER: ClusterId = ClusterId([0xd1; 16]);
-pub const TENANT: TenantId = TenantId(9);
 pub const COLLECTION: CollectionId = CollectionId(1);
+/// The group of all nodes.
+pub const GROUP: GroupId = GroupId(3);
 pub const EPOCH_MS: u64 = 1_750_000_000_000;
 
 /// Time of the runtime, which stands still while anything is to be done.
@@ -64,12 +71,27 @@ impl Operations for Put {
     }
 }
 
-/// Who listens where. Clones are the same.
+/// Who listens where, and what does not get through. Clones are the same.
 #[derive(Clone, Default)]
-pub struct Hub(Arc<Mutex<BTreeMap<NodeId, Arc<Registry>>>>);
+pub struct Hub(Arc<Mutex<BTreeMap<NodeId, Arc<Registry>>>>, Arc<Mutex<Vec<fn(Lane) -> bool>>>);
+
+impl Hub {
+    /// From now on no frame comes from a lane of which `holds` says so, and nobody hears why.
+    pub fn hold(&self, holds: fn(Lane) -> bool) {
+        self.1.lock().unwrap().push(holds);
+    }
+
+    /// From now on all come again.
+    pub fn release(&self) {
+        self.1.lock().unwrap().clear();
+    }
+}
 
 impl PeerLink for Hub {
-    fn call(&self, to: NodeId, _: Lane, frame: Bytes) -> BoxFuture<Result<Bytes, Unreachable>> {
+    fn call(&self, to: NodeId, lane: Lane, frame: Bytes) -> BoxFuture<Result<Bytes, Unreachable>> {
+        if self.1.lock().unwrap().iter().any(|holds| holds(lane)) {
+            return Box::pin(std::future::pending());
+        }
         let registry = self.0.lock().unwrap().get(&to).cloned();
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -114,22 +136,6 @@ pub struct Running {
     tasks: Vec<JoinHandle<()>>,
 }
 
-fn sealer(node: NodeId, entropy: Arc<Seeded>) -> Arc<Sealer> {
-    let keys = Keyring::new();
-    for (owner, purpose) in [
-        (Owner::Node(node), Purpose::Mac),
-        (Owner::Node(node), Purpose::Catalog),
-        (Owner::Cluster, Purpose::Mac),
-        (Owner::Cluster, Purpose::Meta),
-        (Owner::Tenant(TENANT), Purpose::Data),
-        (Owner::Tenant(TENANT), Purpose::Log),
-    ] {
-        keys.insert(owner, purpose, KeyEpoch(1), SecretKey::new([0x5e; 32])).unwrap();
-        keys.activate(owner, purpose, KeyEpoch(1)).unwrap();
-    }
-    Arc::new(Sealer::new(CLUSTER, Arc::new(keys), entropy).unwrap())
-}
-
 impl Node {
     pub fn new(id: u64, hub: &Hub) -> Self {
         let disk = SimDisk::new(id);
@@ -157,14 +163,14 @@ impl Node {
             self.disk.restart();
         }
         let entropy = Arc::new(Seeded::new(self.id.0 << 32 | self.starts));
-        let sealer = sealer(self.id, entropy.clone());
+        let sealer = sealer_of(CLUSTER, self.id, entropy.clone());
         let disk = Arc::new(self.disk.clone());
         let parts =
             LogParts { disk: disk.clone(), sealer: sealer.clone(), entropy: entropy.clone(), node: self.id };
         let config = LogConfig {
-            segment_bytes: 256 << 10,
-            write_bytes: 32 << 10,
-            entry_bytes_max: 32 << 10,
+            segment_bytes: 512 << 10,
+            write_bytes: 128 << 10,
+            entry_bytes_max: 128 << 10,
             groups_max: 16,
             peers_max: 16,
             ..LogConfig::new("/log")
@@ -285,7 +291,7 @@ impl Running {
         for number in 0..2_000 {
             let body = [&[key][..], value].concat().into();
             let (session, counts) = ([0; 16], Counts::default());
-            let valid_until = engine::Stamp::MAX;
+            let valid_until = Stamp::MAX;
             let command = Unsealed { tenant: TENANT, session, number, valid_until, counts, body };
             let answer = self.batchers[&group].submit(command);
             match tokio::time::timeout(Duration::from_millis(2_000), answer).await {
@@ -329,6 +335,54 @@ impl Running {
         node.disk.crash();
         self.stop().await.crash(node);
     }
+}
+
+pub fn seat(n: u64) -> Seat {
+    Seat { node: NodeId(n), role: Role::Voter }
+}
+
+pub fn birth(replica: u64, founders: u64) -> Birth {
+    let seats: BTreeMap<_, _> = (1..=founders).map(|n| (ReplicaId(n), seat(n))).collect();
+    let voters = vec![seats.keys().copied().collect()];
+    let founders = (founders > 0).then_some(Membership { voters, seats });
+    Birth { group: GROUP, replica: ReplicaId(replica), range: KeyRange::all(), founders }
+}
+
+pub async fn born(node: &mut Node, birth: Birth, generation: u64) -> Running {
+    let mut offline = node.open().unwrap();
+    let machine = birth::bear(&birth, offline.parts.clone()).await.unwrap();
+    offline.machines.insert(birth.group, machine);
+    node.run(offline, generation).await.unwrap()
+}
+
+/// The one that leads.
+pub async fn leader<'a>(running: &[&'a Running]) -> &'a Running {
+    loop {
+        if let Some(leads) = running.iter().find(|one| one.group(GROUP).standing().is_leader) {
+            return leads;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// `count` nodes with one group, in which keys 0..10 are written; the first has all of them durably.
+pub async fn founded(count: u64) -> (Hub, Vec<Node>, Vec<Running>, Stamp) {
+    let hub = Hub::default();
+    let (mut nodes, mut running) = (Vec::new(), Vec::new());
+    for n in 1..=count {
+        let mut node = Node::new(n, &hub);
+        running.push(born(&mut node, birth(n, count), 1).await);
+        nodes.push(node);
+    }
+    running[0].group(GROUP).elect().await.unwrap();
+    let mut last = Stamp::ZERO;
+    for key in 0..10 {
+        last = leader(&running.iter().collect::<Vec<_>>()).await.put(GROUP, key, b"before").await.stamp;
+    }
+    let has_all = |one: &Running| one.get(GROUP, 9).is_some();
+    running[0].until("all of it", has_all).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    (hub, nodes, running, last)
 }
 
 /// Runs a test on one thread, with time that waits for nobody.

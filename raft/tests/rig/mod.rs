@@ -22,10 +22,15 @@ pub const TENANT: TenantId = TenantId(9);
 
 /// Keys of the cluster, the node and one tenant.
 pub fn sealer() -> Arc<Sealer> {
+    sealer_of(CLUSTER, NODE, Arc::new(Seeded::new(1)))
+}
+
+/// Those of any node.
+pub fn sealer_of(cluster: ClusterId, node: NodeId, entropy: Arc<Seeded>) -> Arc<Sealer> {
     let keys = Keyring::new();
     let owned = [
-        (Owner::Node(NODE), Purpose::Mac),
-        (Owner::Node(NODE), Purpose::Catalog),
+        (Owner::Node(node), Purpose::Mac),
+        (Owner::Node(node), Purpose::Catalog),
         (Owner::Cluster, Purpose::Mac),
         (Owner::Cluster, Purpose::Meta),
         (Owner::Tenant(TENANT), Purpose::Data),
@@ -35,7 +40,7 @@ pub fn sealer() -> Arc<Sealer> {
         keys.insert(owner, purpose, KeyEpoch(1), SecretKey::new([0x5e; 32])).unwrap();
         keys.activate(owner, purpose, KeyEpoch(1)).unwrap();
     }
-    Arc::new(Sealer::new(CLUSTER, Arc::new(keys), Arc::new(Seeded::new(1))).unwrap())
+    Arc::new(Sealer::new(cluster, Arc::new(keys), entropy).unwrap())
 }
 
 /// One node's disk and what it opens its log with.

@@ -5,71 +5,23 @@
 #[path = "../cluster/mod.rs"]
 mod cluster;
 mod late;
+#[path = "../rig/mod.rs"]
+mod rig;
 
-use cluster::{Hub, Node, Offline, Running, perform};
+use cluster::{GROUP, Offline, Running, birth, born, founded, leader, perform, seat};
 use engine::Stamp;
 use engine::disk::sim::Faults;
 use engine::entropy::Seeded;
 use engine::ids::NodeId;
-use engine::key::KeyRange;
 use raft::Error;
-use raft::group::birth::{self, Birth};
+use raft::group::birth;
 use raft::group::takeover::{self, Cut, Survivor, bear_from_cut, greatest_stamp};
 use raft::membership::step::Change;
 use raft::net::message::Message;
-use raft::types::{GroupId, LogId, Membership, ReplicaId, Role, Seat};
+use raft::types::{GroupId, LogId, ReplicaId, Role, Seat};
 use std::collections::BTreeSet;
 
-const GROUP: GroupId = GroupId(3);
 const NEW: GroupId = GroupId(8);
-
-fn seat(n: u64) -> Seat {
-    Seat { node: NodeId(n), role: Role::Voter }
-}
-
-fn birth(replica: u64, founders: u64) -> Birth {
-    let seats: std::collections::BTreeMap<_, _> = (1..=founders).map(|n| (ReplicaId(n), seat(n))).collect();
-    let voters = vec![seats.keys().copied().collect()];
-    let founders = (founders > 0).then_some(Membership { voters, seats });
-    Birth { group: GROUP, replica: ReplicaId(replica), range: KeyRange::all(), founders }
-}
-
-async fn born(node: &mut Node, birth: Birth, generation: u64) -> Running {
-    let mut offline = node.open().unwrap();
-    let machine = birth::bear(&birth, offline.parts.clone()).await.unwrap();
-    offline.machines.insert(birth.group, machine);
-    node.run(offline, generation).await.unwrap()
-}
-
-/// The one that leads.
-async fn leader<'a>(running: &[&'a Running]) -> &'a Running {
-    loop {
-        if let Some(leads) = running.iter().find(|one| one.group(GROUP).standing().is_leader) {
-            return leads;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-}
-
-/// `count` nodes with one group, in which keys 0..10 are written; the first has all of them durably.
-async fn founded(count: u64) -> (Hub, Vec<Node>, Vec<Running>, Stamp) {
-    let hub = Hub::default();
-    let (mut nodes, mut running) = (Vec::new(), Vec::new());
-    for n in 1..=count {
-        let mut node = Node::new(n, &hub);
-        running.push(born(&mut node, birth(n, count), 1).await);
-        nodes.push(node);
-    }
-    running[0].group(GROUP).elect().await.unwrap();
-    let mut last = Stamp::ZERO;
-    for key in 0..10 {
-        last = leader(&running.iter().collect::<Vec<_>>()).await.put(GROUP, key, b"before").await.stamp;
-    }
-    let has_all = |one: &Running| one.get(GROUP, 9).is_some();
-    running[0].until("all of it", has_all).await;
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    (hub, nodes, running, last)
-}
 
 fn survivor(upto: Option<LogId>, seen: Stamp) -> Survivor {
     Survivor { group: GROUP, node: NodeId(1), upto, seen }
