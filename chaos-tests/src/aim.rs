@@ -58,11 +58,11 @@ impl Aim {
             }
             Self::RotWhereItIsRead => {
                 (swarm.nodes, swarm.clients, swarm.think_ms) = (3, 8, 5);
-                (swarm.snapshot_entries, swarm.sync_ms) = (100_000, 1..=3);
+                (swarm.purge_entries, swarm.sync_ms) = (100_000, 1..=3);
             }
             Self::Away | Self::AwayThenCrash => {
                 (swarm.clients, swarm.think_ms) = (5, 20);
-                (swarm.snapshot_entries, swarm.memtable_bytes) = (30, 16 << 10);
+                (swarm.purge_entries, swarm.memtable_bytes) = (30, 16 << 10);
                 (swarm.delay_ms, swarm.sync_ms) = (0..=5, 1..=3);
             }
             Self::FlushThenCrash => {

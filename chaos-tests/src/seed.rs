@@ -100,8 +100,8 @@ pub struct Swarm {
     pub segment_bytes: u64,
     /// A memtable is frozen at this many bytes.
     pub memtable_bytes: u64,
-    /// A snapshot is made after this many entries of a group.
-    pub snapshot_entries: u64,
+    /// A purge of a group is worth its while after about this many entries.
+    pub purge_entries: u64,
     /// Clients that ask one after the other.
     pub clients: u32,
     /// Keys they ask for.
@@ -200,7 +200,7 @@ impl Swarm {
             heartbeat_ms: dice.within(&(40..=120)),
             segment_bytes: dice.scaled(64 << 10, 1 << 20),
             memtable_bytes: dice.scaled(4 << 10, 256 << 10),
-            snapshot_entries: dice.scaled(30, 2_000),
+            purge_entries: dice.scaled(30, 2_000),
             clients: dice.within(&(2..=12)) as u32,
             keys: dice.scaled(1, 300),
             think_ms: dice.scaled(1, 100),

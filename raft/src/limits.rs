@@ -66,10 +66,6 @@ pub const GATHER_BYTES: usize = 1 << 20;
 pub const GATHER_MS: u64 = 2;
 /// Entries of one batcher on their way at once: one is written while the next is made.
 pub const ENTRIES_IN_FLIGHT: usize = 4;
-/// Commands that wait for one group; more are told to come later.
-pub const WAITING_COMMANDS_MAX: usize = 10_000;
-/// Their bytes.
-pub const WAITING_BYTES_MAX: usize = 32 << 20;
 /// Appends to one peer that are not answered yet: the line is never idle, and what may be in memory is bounded.
 pub const APPENDS_IN_FLIGHT: usize = 8;
 /// Bytes of a frame: the largest entry with all that stands around it.
@@ -116,7 +112,6 @@ pub const OUTAGE_BUDGET_MS: u64 = 24 * 3_600_000;
 pub const PURGE_BYTES: u64 = SEGMENT_BYTES;
 /// Milliseconds after which less is purged too, so that an idle group keeps no old segment: ten minutes.
 pub const PURGE_MS: u64 = 600_000;
-
 /// Percent of the longest election timeout before a replica that was just built gives a vote: a lease, and a tenth for clocks of
 /// different rate.
 pub const GUARD_PERCENT: u64 = 110;
@@ -131,7 +126,7 @@ pub const RESTARTS_WITHIN_MS: u64 = 600_000;
 /// Milliseconds after which a part of a dead group that lives on is told.
 pub const TOKEN_LATE_MS: u64 = 60_000;
 
-/// Commands of one group that wait for a proposal.
+/// Commands of one group that wait for a proposal; more are told to come later.
 pub const PROPOSE_COMMANDS_MAX: u64 = 10_000;
 /// Their bytes.
 pub const PROPOSE_BYTES_MAX: u64 = 32 << 20;
@@ -139,6 +134,8 @@ pub const PROPOSE_BYTES_MAX: u64 = 32 << 20;
 pub const APPLY_CHANNEL_ENTRIES: u64 = 1_024;
 /// Bytes of entries of one group that are not applied.
 pub const UNAPPLIED_BYTES_MAX: u64 = 64 << 20;
+/// Percent of what the engine may have to do, as which it counts when it asks for fewer writes and has not stopped them.
+pub const ENGINE_SLOW_PERCENT: u64 = 75;
 /// Milliseconds a writer is asked to wait at most before it is refused.
 pub const SLOW_MS_MAX: u64 = 50;
 /// Milliseconds after which a refused writer may try again; more if there is a multiple of what may be.

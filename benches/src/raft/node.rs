@@ -18,6 +18,8 @@ use ::raft::group::handle::Group;
 use ::raft::group::registry::Registry;
 use ::raft::group::settings::Pace;
 use ::raft::group::start_guard::StartGuard;
+use ::raft::group::upkeep::Upkeep;
+use ::raft::log::purge::{Needs, Worth};
 use ::raft::log::{Log, LogConfig, LogParts, LogThread};
 use ::raft::machine::{Machine, MachineParts, NoFeed, NobodyShredded};
 use ::raft::net::envelope::cluster_tag;
@@ -240,11 +242,12 @@ impl Node {
 
 /// What a node does for its groups from time to time.
 async fn look_after(registry: Arc<Registry>) {
+    // What is measured is a log that goes on: the node that is away must find all it missed.
+    let upkeep = Upkeep::new(Worth { bytes: u64::MAX, ms: u64::MAX });
     loop {
         for receiver in registry.all() {
-            receiver.tick();
             // It fails with a log or a tablet that is fenced, which whoever writes there hears.
-            let _ = receiver.group().machine().note_durable();
+            let _ = upkeep.look(&receiver, Needs::default(), System.boot_ms()).await;
         }
         tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
     }

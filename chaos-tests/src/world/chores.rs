@@ -10,7 +10,9 @@ use raft::group::batcher::Batcher;
 use raft::group::closing::{self, Now};
 use raft::group::handle::Group;
 use raft::group::registry::Registry;
+use raft::group::upkeep::Upkeep;
 use raft::log::Log;
+use raft::log::purge::Worth;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +25,11 @@ pub async fn write_log(log: Arc<Log>, mut dice: Dice, swarm: Swarm) {
     }
 }
 
+/// When a purge is worth its while: at so many entries of a usual size, or after as long as so many take.
+const fn worth(entries: u64) -> Worth {
+    Worth { bytes: entries * 256, ms: entries * 200 }
+}
+
 /// Background work of the engine, elections, purging, and what peers were heard to have.
 pub async fn work(
     pool: Arc<Pool>,
@@ -30,29 +37,15 @@ pub async fn work(
     (log, memory): (Arc<Log>, Arc<Memory>),
     world: World,
 ) {
-    let snapshot_entries = world.swarm.snapshot_entries;
+    let upkeep = Upkeep::new(worth(world.swarm.purge_entries));
     let (mut round, mut noted) = (0_u64, Vec::new());
     loop {
         tokio::time::sleep(Duration::from_millis(20)).await;
         round += 1;
         for receiver in registry.all() {
-            receiver.tick();
-            let machine = receiver.group().machine();
-            let _ = machine.note_durable();
-            let (applied, durable) = (machine.tablet().applied().index.0, machine.tablet().durable().index.0);
-            if applied > durable + snapshot_entries {
-                machine.tablet().freeze();
-            }
-            let state = receiver.group().standing();
-            let behind = state.purged.map_or(0, |id| id.index);
-            if round.is_multiple_of(10)
-                && let Ok(note) = machine.durable()
-                && let Some(upto) = note.applied.map(|id| id.index.saturating_sub(snapshot_entries / 2))
-                && let upto = upto.min(world.heard.floor(machine.group(), world.time.ms()))
-                && upto > behind + snapshot_entries
-            {
-                let _ = receiver.group().purge(upto).await;
-            }
+            let needs = world.heard.needs(receiver.group().id(), world.time.ms());
+            // It fails with a log or a group that has stopped, which the overseer of both sees.
+            let _ = upkeep.look(&receiver, needs, world.time.ms()).await;
         }
         let marks = memory.marks();
         if round.is_multiple_of(5) && marks != noted && log.note_marks(marks.clone()).is_ok() {

@@ -12,6 +12,7 @@ use raft::delay::{CatalogGate, GroupProgress, Keeper, SafeNow, Step};
 use raft::group::registry::Registry;
 use raft::limits::CLOCK_PART_MS_MAX;
 use raft::log::Log;
+use raft::log::purge::{DelayedNeed, Needs};
 use raft::machine::Machine;
 use raft::types::GroupId;
 use std::collections::BTreeMap;
@@ -31,7 +32,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Clone, Default)]
 pub struct Heard {
     clocks: Arc<Mutex<BTreeMap<NodeId, Arc<WallClock>>>>,
-    stored: Arc<Mutex<BTreeMap<GroupId, (u64, u64)>>>,
+    /// Of a group: what its delayed replica needs, and when it was heard, in ms.
+    stored: Arc<Mutex<BTreeMap<GroupId, (DelayedNeed, u64)>>>,
 }
 
 impl Heard {
@@ -55,16 +57,16 @@ impl Heard {
         lock(&self.clocks).values().filter(|clock| clock.off_ms() != 0).count()
     }
 
-    fn stored(&self, group: GroupId, end: u64, now_ms: u64) {
-        lock(&self.stored).insert(group, (end, now_ms));
+    fn stored(&self, group: GroupId, need: DelayedNeed, now_ms: u64) {
+        lock(&self.stored).insert(group, (need, now_ms));
     }
 
-    /// Up to where a log may be purged, for the delayed node.
+    /// Who needs the log of a group, beside the one who asks: the delayed node, until it was away for longer than the others wait here.
     #[must_use]
-    pub fn floor(&self, group: GroupId, now_ms: u64) -> u64 {
+    pub fn needs(&self, group: GroupId, now_ms: u64) -> Needs {
         let stored = lock(&self.stored).get(&group).copied();
         let held = stored.filter(|(_, at_ms)| at_ms + BUDGET_MS > now_ms);
-        held.map_or(u64::MAX, |(end, _)| end.saturating_sub(1))
+        Needs { delayed: held.map(|(need, _)| need).into_iter().collect(), ..Needs::default() }
     }
 }
 
@@ -143,10 +145,11 @@ impl Late {
                 self.world.overseer.gate_opened(gate);
             }
             for receiver in registry.all() {
-                let group = receiver.group().id();
+                let (group, replica) = (receiver.group().id(), receiver.group().replica());
                 let _ = receiver.nudge().await;
                 if let Ok((_, end)) = log.bounds(group) {
-                    self.world.heard.stored(group, end, self.world.time.ms());
+                    let need = DelayedNeed { replica, stored: end.checked_sub(1), away_ms: 0 };
+                    self.world.heard.stored(group, need, self.world.time.ms());
                 }
             }
         }

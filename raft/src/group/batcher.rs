@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::group::handle::Group;
 use crate::group::outcome::NotApplied;
+use crate::group::pressure::{Load, Pressure, pressure};
 use crate::limits;
 use crate::proposal::{Committed, Proposal, Reply};
 use crate::seal::{self, Times, Unsealed};
@@ -83,25 +84,36 @@ impl Batcher {
         (queue.waiting.len(), queue.bytes)
     }
 
+    /// Whether a command may come in now. Who waits is never more than the limit and one command a task.
+    #[must_use]
+    pub fn pressure(&self) -> Pressure {
+        let (commands, bytes) = self.waiting();
+        pressure(&Load { commands: commands as u64, command_bytes: bytes as u64, ..self.group.load() })
+    }
+
     /// Proposes a command, with others that wait, and waits until it is applied. Dropped, it may be applied all the same.
     ///
     /// # Errors
-    /// See [`NotApplied`].
+    /// See [`NotApplied`]; `RetryLater` also if the group has more to do than it may.
     pub async fn submit(&self, command: Unsealed) -> Answered {
         if command.body.len() > limits::COMMAND_BYTES_MAX {
             let rule = format!("a command has at most {} bytes", limits::COMMAND_BYTES_MAX);
             return Err(NotApplied::Refused { rule });
         }
+        if let Pressure::Slow { wait_ms, .. } = self.pressure() {
+            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        }
+        if let Pressure::Refuse { by, retry_ms } = self.pressure() {
+            tracing::debug!(group = %self.group.id(), ?by, retry_ms, "a command is sent away");
+            return Err(NotApplied::RetryLater { after_ms: retry_ms });
+        }
         let heard = {
             let mut queue = self.queue();
-            let bytes = queue.bytes + command.body.len();
-            let is_full =
-                queue.waiting.len() >= limits::WAITING_COMMANDS_MAX || bytes > limits::WAITING_BYTES_MAX;
-            if queue.is_closed || is_full {
+            if queue.is_closed {
                 return Err(NotApplied::RetryLater { after_ms: self.group.pace().heartbeat_ms });
             }
             let (told, heard) = oneshot::channel();
-            queue.bytes = bytes;
+            queue.bytes += command.body.len();
             queue.waiting.push_back(Waiting { command, told });
             heard
         };

@@ -3,8 +3,11 @@
 use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::group::outcome::{NotApplied, NotNow};
+use crate::group::pressure::Load;
 use crate::group::settings::{Pace, assert_mandatory};
+use crate::limits;
 use crate::log::Log;
+use crate::log::index::Extent;
 use crate::log::store::GroupStore;
 use crate::machine::Machine;
 use crate::machine::adapter::MachineAdapter;
@@ -14,6 +17,7 @@ use crate::planted::{self, Planted};
 use crate::proposal::{Committed, Proposal};
 use crate::type_config::{self, Types};
 use crate::types::{GroupId, LogId, Membership, ReplicaId, Seat, Vote};
+use engine::work::stall::Pressure as Stall;
 use openraft::error::{ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::impls::ProgressResponder;
 use openraft::raft::ChangeMembershipRequest;
@@ -33,7 +37,9 @@ pub struct Group {
     replica: ReplicaId,
     pace: Pace,
     pub(crate) raft: Consensus,
+    log: Arc<Log>,
     machine: Arc<Machine>,
+    peers: Peers,
     token: Weak<()>,
 }
 
@@ -88,12 +94,12 @@ impl Group {
         let config = pace.config()?;
         assert_mandatory(&config)?;
         let token = Arc::new(());
-        let store = GroupStore::new(log, id, machine.clone()).with_token(token.clone());
+        let store = GroupStore::new(log.clone(), id, machine.clone()).with_token(token.clone());
         let adapter = MachineAdapter::new(machine.clone()).with_token(token.clone());
         let token = Arc::downgrade(&token);
-        let built = Raft::build(replica, config, peers, store, adapter).await;
+        let built = Raft::build(replica, config, peers.clone(), store, adapter).await;
         let raft = built.map_err(|fatal| Error::Stopped { group: id, cause: fatal.to_string() })?;
-        Ok(Self { id, replica, pace, raft, machine, token })
+        Ok(Self { id, replica, pace, raft, log, machine, peers, token })
     }
 
     /// The group.
@@ -156,11 +162,51 @@ impl Group {
         self.token.strong_count()
     }
 
+    /// Last indexes of the snapshots that it is sending to peers.
+    #[must_use]
+    pub fn snapshots_sent(&self) -> Vec<u64> {
+        self.peers.snapshots_sent()
+    }
+
     /// What it knows to be committed. Cheaper than all of [`Group::standing`].
     #[must_use]
     pub fn committed(&self) -> Option<LogId> {
         use openraft::async_runtime::watch::WatchReceiver;
         self.raft.metrics().borrow_watched().local_committed.as_ref().map(type_config::log_id)
+    }
+
+    /// How much it has to do, but for commands that wait outside.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        use openraft::async_runtime::watch::WatchReceiver;
+        let metrics = self.raft.metrics();
+        let (last, applied) = {
+            let metrics = metrics.borrow_watched();
+            (metrics.last_log_index, metrics.last_applied.map(|id| id.index))
+        };
+        let (end, next) = (last.map_or(0, |last| last + 1), applied.map_or(0, |applied| applied + 1));
+        let unapplied = end.saturating_sub(next);
+        // A log without the group has none of its entries.
+        let extent = if unapplied > 0 { self.extent().unwrap_or_default() } else { Extent::default() };
+        Load {
+            unapplied,
+            unapplied_bytes: extent.bytes_between(next, end),
+            log_queue_bytes: self.log.waiting_bytes() as u64,
+            engine_percent: match self.machine.tablet().pressure() {
+                Stall::None => 0,
+                Stall::Slow => limits::ENGINE_SLOW_PERCENT,
+                Stall::Stop => 100,
+            },
+            ..Load::default()
+        }
+    }
+
+    /// How much of its log there is.
+    ///
+    /// # Errors
+    /// `NoSuchGroup`.
+    pub fn extent(&self) -> Result<Extent> {
+        self.log.extent(self.id)
     }
 
     /// How it stands.

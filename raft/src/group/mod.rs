@@ -16,3 +16,4 @@ pub mod settings;
 pub mod start_guard;
 pub mod supervise;
 pub mod takeover;
+pub mod upkeep;

@@ -15,10 +15,6 @@ pub enum Quantity {
     Unapplied,
     /// Their bytes.
     UnappliedBytes,
-    /// Entries not applied on the slowest voter of the quorum.
-    PeerUnapplied,
-    /// Their bytes.
-    PeerUnappliedBytes,
     /// Bytes that wait to be written to the log.
     LogQueueBytes,
     /// How hard the engine asks its writers to wait, in percent.
@@ -32,14 +28,10 @@ pub struct Load {
     pub commands: u64,
     /// Their bytes.
     pub command_bytes: u64,
-    /// Last index less applied index here.
+    /// Last index less applied index here. It grows too if the quorum does not store or apply as fast as this replica proposes.
     pub unapplied: u64,
     /// Bytes of those entries.
     pub unapplied_bytes: u64,
-    /// The same on the slowest voter that a quorum needs.
-    pub peer_unapplied: u64,
-    /// Bytes of those entries.
-    pub peer_unapplied_bytes: u64,
     /// Bytes that wait to be written to the log.
     pub log_queue_bytes: u64,
     /// How hard the engine asks its writers to wait, in percent: 100 is a stop.
@@ -76,8 +68,6 @@ pub fn pressure(load: &Load) -> Pressure {
         (Quantity::CommandBytes, load.command_bytes, limits::PROPOSE_BYTES_MAX),
         (Quantity::Unapplied, load.unapplied, half_channel),
         (Quantity::UnappliedBytes, load.unapplied_bytes, limits::UNAPPLIED_BYTES_MAX),
-        (Quantity::PeerUnapplied, load.peer_unapplied, half_channel),
-        (Quantity::PeerUnappliedBytes, load.peer_unapplied_bytes, limits::UNAPPLIED_BYTES_MAX),
         (Quantity::LogQueueBytes, load.log_queue_bytes, limits::QUEUE_BYTES_SLOW as u64),
         (Quantity::Engine, load.engine_percent, 100),
     ];
@@ -108,13 +98,11 @@ mod tests {
     fn each_quantity_slows_at_half_and_refuses_at_its_limit() {
         type Field = fn(&mut Load) -> &mut u64;
         let half = limits::APPLY_CHANNEL_ENTRIES / 2;
-        let table: [(Quantity, Field, u64); 8] = [
+        let table: [(Quantity, Field, u64); 6] = [
             (Quantity::Commands, |l| &mut l.commands, limits::PROPOSE_COMMANDS_MAX),
             (Quantity::CommandBytes, |l| &mut l.command_bytes, limits::PROPOSE_BYTES_MAX),
             (Quantity::Unapplied, |l| &mut l.unapplied, half),
             (Quantity::UnappliedBytes, |l| &mut l.unapplied_bytes, limits::UNAPPLIED_BYTES_MAX),
-            (Quantity::PeerUnapplied, |l| &mut l.peer_unapplied, half),
-            (Quantity::PeerUnappliedBytes, |l| &mut l.peer_unapplied_bytes, limits::UNAPPLIED_BYTES_MAX),
             (Quantity::LogQueueBytes, |l| &mut l.log_queue_bytes, limits::QUEUE_BYTES_SLOW as u64),
             (Quantity::Engine, |l| &mut l.engine_percent, 100),
         ];

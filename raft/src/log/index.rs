@@ -39,13 +39,43 @@ pub struct GroupLog {
     state: GroupState,
     /// By index. Without gap, but while recovery has not yet come to where some were written again.
     places: BTreeMap<u64, Place>,
+    /// Bytes of their records.
+    bytes: u64,
+}
+
+/// How much of a group's log there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Index of the first entry that is here, or would be.
+    pub first: u64,
+    /// Index after the last.
+    pub end: u64,
+    /// Bytes of the records of all of them.
+    pub bytes: u64,
+}
+
+impl Extent {
+    /// About how many bytes the entries `from..to` take, of those that are here: each as many as the mean.
+    #[must_use]
+    pub fn bytes_between(&self, from: u64, to: u64) -> u64 {
+        let entries = to.min(self.end).saturating_sub(from.max(self.first));
+        let all = (self.end - self.first).max(1);
+        u64::try_from(u128::from(self.bytes) * u128::from(entries) / u128::from(all)).unwrap_or(u64::MAX)
+    }
+
+    /// About how many entries take `bytes`.
+    #[must_use]
+    pub fn entries_in(&self, bytes: u64) -> u64 {
+        let all = u128::from(self.end - self.first) * u128::from(bytes);
+        u64::try_from(all / u128::from(self.bytes.max(1))).unwrap_or(u64::MAX)
+    }
 }
 
 impl GroupLog {
     /// A group as the state record of a segment has it; its entries are still to be told.
     #[must_use]
     pub fn new(state: GroupState) -> Self {
-        Self { state, places: BTreeMap::new() }
+        Self { state, ..Self::default() }
     }
 
     /// What is known without its entries.
@@ -65,6 +95,12 @@ impl GroupLog {
     #[must_use]
     pub fn end(&self) -> u64 {
         self.places.last_key_value().map_or_else(|| self.first(), |(index, _)| index + 1)
+    }
+
+    /// How much of it there is.
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        Extent { first: self.first(), end: self.end(), bytes: self.bytes }
     }
 
     /// The place of entry `index`.
@@ -98,9 +134,19 @@ impl GroupLog {
         }
         let Writing { bytes, ticket, position } = how;
         let place = Place { log_id: entry.log_id, stamp: entry.stamp, position, bytes, ticket };
-        self.places.insert(entry.log_id.index, place);
+        self.place_at(entry.log_id.index, place);
         self.state.last = Some(entry.log_id);
         Ok(())
+    }
+
+    fn place_at(&mut self, index: u64, place: Place) {
+        let before = self.places.insert(index, place).map_or(0, |place| u64::from(place.bytes));
+        self.bytes = self.bytes + u64::from(place.bytes) - before;
+    }
+
+    /// Forgets the bytes of entries that are here no more.
+    fn drop_bytes(&mut self, gone: &BTreeMap<u64, Place>) {
+        self.bytes -= gone.values().map(|place| u64::from(place.bytes)).sum::<u64>();
     }
 
     /// Whether every entry after `purged` up to the last is here.
@@ -115,7 +161,8 @@ impl GroupLog {
     /// Drops all entries behind `after`, which is here, purged, or none.
     pub fn truncate(&mut self, after: Option<LogId>) {
         let keep = after.map_or(0, |after| after.index.saturating_add(1));
-        self.places.split_off(&keep);
+        let gone = self.places.split_off(&keep);
+        self.drop_bytes(&gone);
         let purged = self.state.purged;
         self.state.last = if after.map(|id| id.index) > purged.map(|id| id.index) { after } else { purged };
     }
@@ -125,7 +172,9 @@ impl GroupLog {
         if self.state.purged.is_some_and(|purged| purged.index >= upto.index) {
             return;
         }
-        self.places = self.places.split_off(&upto.index.saturating_add(1));
+        let kept = self.places.split_off(&upto.index.saturating_add(1));
+        let gone = std::mem::replace(&mut self.places, kept);
+        self.drop_bytes(&gone);
         self.state.purged = Some(upto);
         // Entries before the first segment that is left are known by the last of them alone, until they are purged.
         if self.state.last.is_none_or(|last| last.index <= upto.index) {
@@ -179,7 +228,7 @@ impl GroupLog {
             purged.is_none_or(|purged| purged.index < index) && last.is_some_and(|last| index <= last.index);
         if is_live {
             let (log_id, stamp, position) = (entry.log_id, entry.stamp, Some(position));
-            self.places.insert(index, Place { log_id, stamp, position, bytes, ticket: 0 });
+            self.place_at(index, Place { log_id, stamp, position, bytes, ticket: 0 });
         }
     }
 }
@@ -211,7 +260,8 @@ mod tests {
                 match what {
                     0 | 1 => {
                         for index in end..end + n {
-                            log.push(G, &entry(term, index), Writing { position: Some(index * 100), ..Writing::default() }).unwrap();
+                            let how = Writing { position: Some(index * 100), bytes: u32::try_from(index).unwrap() + 7, ..Writing::default() };
+                            log.push(G, &entry(term, index), how).unwrap();
                             model.insert(index, id(term, index));
                         }
                     }
@@ -243,6 +293,8 @@ mod tests {
                 prop_assert!(log.places().map(|place| place.log_id).eq(model.values().copied()));
                 let end = last.map_or(0, |last| last.index + 1);
                 prop_assert_eq!(log.end(), end);
+                let bytes = model.keys().map(|index| index + 7).sum::<u64>();
+                prop_assert_eq!(log.extent(), Extent { first: log.first(), end, bytes });
                 for index in 0..end + 3 {
                     prop_assert_eq!(log.place(index).map(|place| place.log_id), model.get(&index).copied());
                 }
@@ -252,6 +304,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_part_of_the_entries_takes_its_part_of_the_bytes() {
+        let extent = Extent { first: 10, end: 30, bytes: 2_000 };
+        for (from, to, bytes) in [(10, 30, 2_000), (0, 20, 1_000), (25, 99, 500), (30, 31, 0), (20, 10, 0)] {
+            assert_eq!(extent.bytes_between(from, to), bytes, "{from}..{to}");
+        }
+        assert_eq!((extent.entries_in(500), extent.entries_in(0)), (5, 0));
+        let whole = Extent { first: 0, end: u64::MAX, bytes: u64::MAX };
+        assert_eq!((whole.bytes_between(0, u64::MAX), whole.entries_in(u64::MAX)), (u64::MAX, u64::MAX));
+        assert_eq!((Extent::default().bytes_between(0, 9), Extent::default().entries_in(9)), (0, 0));
+    }
+
+    #[test]
+    fn an_entry_that_was_written_again_counts_once() {
+        let mut log = GroupLog::default();
+        log.push(G, &entry(1, 0), Writing { bytes: 50, ..Writing::default() }).unwrap();
+        log.moved(&entry(1, 0), 50, 640);
+        assert_eq!(log.extent().bytes, 50);
+        log.open(G, ReplicaId(1)).unwrap();
+        assert_eq!(log.extent(), Extent::default());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Entries back from the log: from memory, or record by record from their segments.
 
-use super::index::Place;
+use super::index::{Extent, Place};
 use super::record::{Entry, GroupState, Record};
 use super::writer::{SegmentFile, io};
 use super::{Log, lock, segment};
@@ -56,6 +56,14 @@ impl Log {
         let mut state = lock(&self.state);
         let log = state.living(group)?;
         Ok((log.first(), log.end()))
+    }
+
+    /// How much of the group's log there is.
+    ///
+    /// # Errors
+    /// `NoSuchGroup`.
+    pub fn extent(&self, group: GroupId) -> Result<Extent> {
+        Ok(lock(&self.state).living(group)?.extent())
     }
 
     /// Which entry stands at `index`, and the stamp stored with it; `None` if none is here.

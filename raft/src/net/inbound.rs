@@ -1,6 +1,7 @@
 //! What a peer sent, brought to the replica it is for; and the answer.
 
 use super::fault::against_committed;
+use super::inflow::Inflow;
 use super::message::Message;
 use super::refusal::Refusal;
 use super::replica_message::{
@@ -32,6 +33,7 @@ pub struct Receiver {
     clock: Arc<dyn BootClock>,
     /// Of a delayed replica: what it may be told.
     delayed: Option<Arc<Delayed>>,
+    inflow: Inflow,
     incoming: Mutex<Incoming>,
 }
 
@@ -51,7 +53,7 @@ impl Receiver {
         clock: Arc<dyn BootClock>,
         delayed: Option<Arc<Delayed>>,
     ) -> Self {
-        Self { group, guard, clock, delayed, incoming: Mutex::default() }
+        Self { group, guard, clock, delayed, inflow: Inflow::default(), incoming: Mutex::default() }
     }
 
     /// The replica.
@@ -161,6 +163,9 @@ impl Receiver {
             tracing::error!(group = %self.group.id(), "a leader has other entries than are committed here");
             return Err(Refusal::Malformed);
         }
+        if !entries.is_empty() && !self.inflow.has_room(&self.group) {
+            return Err(Refusal::Overloaded);
+        }
         let last = entries.last().map(|entry| entry.log_id).or(prev);
         let told = match &self.delayed {
             None => commit,
@@ -185,6 +190,7 @@ impl Receiver {
                 (AppendReply::HigherVote(type_config::vote(&vote)), None)
             }
         };
+        self.inflow.handed_on(told.map(|told| told.index).min(matched.map(|id| id.index)));
         if let (Some(delayed), Some(matched)) = (&self.delayed, matched) {
             delayed.accepted(vote, matched, commit).map_err(|error| {
                 // What was applied here late is not what the group has committed: nothing more may be.

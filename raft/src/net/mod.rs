@@ -6,6 +6,7 @@ pub mod envelope;
 pub mod fault;
 pub mod heartbeats;
 pub mod inbound;
+pub mod inflow;
 pub mod link;
 pub mod message;
 pub mod outbound;

@@ -26,8 +26,9 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
 };
 use openraft::raft::{TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 type RaftVoteRequest = openraft::raft::VoteRequest<Types>;
@@ -49,6 +50,33 @@ struct Ground {
     deadline_ms: u64,
     sequence: AtomicU64,
     heartbeats: Arc<Heartbeats>,
+    /// Last index of the snapshot that is on its way to a peer.
+    sending: Mutex<BTreeMap<ReplicaId, u64>>,
+}
+
+impl Ground {
+    fn sending(&self) -> MutexGuard<'_, BTreeMap<ReplicaId, u64>> {
+        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A snapshot is on its way to a peer, as long as this lives.
+struct Sending<'a> {
+    ground: &'a Ground,
+    to: ReplicaId,
+}
+
+impl<'a> Sending<'a> {
+    fn new(ground: &'a Ground, to: ReplicaId, last: u64) -> Self {
+        ground.sending().insert(to, last);
+        Self { ground, to }
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.ground.sending().remove(&self.to);
+    }
 }
 
 /// The way to one of them.
@@ -67,7 +95,8 @@ impl Peers {
     pub fn new(heartbeats: Arc<Heartbeats>, (group, replica): (GroupId, ReplicaId)) -> Self {
         let (link, log, tag, deadline_ms) = heartbeats.ways();
         let sequence = AtomicU64::new(0);
-        let ground = Ground { link, log, tag, group, replica, deadline_ms, sequence, heartbeats };
+        let sending = Mutex::default();
+        let ground = Ground { link, log, tag, group, replica, deadline_ms, sequence, heartbeats, sending };
         Self { ground: Arc::new(ground) }
     }
 
@@ -75,6 +104,12 @@ impl Peers {
     #[must_use]
     pub fn replica(&self) -> ReplicaId {
         self.ground.replica
+    }
+
+    /// Last indexes of the snapshots that are on their way: who gets one wants the entries behind it next.
+    #[must_use]
+    pub fn snapshots_sent(&self) -> Vec<u64> {
+        self.ground.sending().values().copied().collect()
     }
 
     /// Asks a peer something, and waits for its answer.
@@ -362,6 +397,8 @@ impl RaftNetworkV2<Types> for Peer {
         let Parcel::Here(checkpoint, _) = &snapshot.snapshot else {
             return Err(unreachable("a snapshot that is not here").into());
         };
+        let last = snapshot.snapshot.note().applied.map_or(0, |id| id.index);
+        let _sending = Sending::new(&self.ground, self.to, last);
         let sent = self.send(vote, checkpoint, &snapshot.snapshot);
         tokio::select! {
             biased;
