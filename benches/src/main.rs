@@ -23,7 +23,7 @@ pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const USAGE: &str = "usage: benches engine [--quick] [--keys N] [--runs N] [--only a,b]
        benches tablets [--count N]
-       benches raft [--quick] [--only disk,memory,cost,catch-up,idle] [--idle]";
+       benches raft [--quick] [--only disk,memory,cost,catch-up,recover,idle] [--idle]";
 
 fn run() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

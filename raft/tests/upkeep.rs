@@ -180,6 +180,8 @@ fn a_follower_whose_engine_stands_still_takes_no_entries_and_stays_a_follower() 
         let standing = lags.group(GROUP).standing();
         assert!(standing.last_index.unwrap() + 50 < last, "{last} {standing:?}");
         assert_eq!((standing.vote.term, standing.leader), (term, leads.group(GROUP).standing().leader));
+        let heard_ms = leads.group(GROUP).standing().heard_ms[&lags.group(GROUP).replica()];
+        assert!(heard_ms.is_some_and(|ms| ms < 500), "it answers heartbeats: {heard_ms:?}");
         // Once it goes on, it takes all.
         for n in 0..2_000 {
             look(&upkeep, lags, &none, n).await;

@@ -14,6 +14,7 @@ mod node;
 mod operations;
 mod plan;
 mod raw;
+mod recover;
 mod report;
 mod throughput;
 
@@ -80,6 +81,7 @@ pub fn child(arguments: &[String]) -> Outcome<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
             runtime.block_on(cost::run(&job))?
         }
+        Part::Recover => recover::run(&job)?,
         part => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build()?;
             runtime.block_on(async {

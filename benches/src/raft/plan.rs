@@ -26,13 +26,16 @@ pub enum Part {
     Cost,
     /// A node that was away.
     CatchUp,
+    /// A log that is read at a start.
+    Recover,
     /// Groups that rest.
     Idle,
 }
 
 impl Part {
     /// All, in the order in which they are done.
-    pub const ALL: [Self; 5] = [Self::Disk, Self::Memory, Self::Cost, Self::CatchUp, Self::Idle];
+    pub const ALL: [Self; 6] =
+        [Self::Disk, Self::Memory, Self::Cost, Self::CatchUp, Self::Recover, Self::Idle];
 
     /// Its name, in options and figures.
     #[must_use]
@@ -42,6 +45,7 @@ impl Part {
             Self::Memory => "memory",
             Self::Cost => "cost",
             Self::CatchUp => "catch-up",
+            Self::Recover => "recover",
             Self::Idle => "idle",
         }
     }
@@ -146,7 +150,7 @@ impl Job {
         if self.is_quick { 3 } else { 9 }
     }
 
-    /// Bytes of commands that a node misses while it is away.
+    /// Bytes of commands that a node misses while it is away, and of entries in a log that is read at a start.
     #[must_use]
     pub fn missed_bytes(&self) -> u64 {
         if self.is_quick { 64 << 20 } else { 1 << 30 }
@@ -171,7 +175,7 @@ mod tests {
     fn options_name_parts() {
         assert_eq!(parse("").unwrap().parts.len(), Part::ALL.len());
         let quick = parse("--quick").unwrap();
-        assert!(quick.is_quick && !quick.parts.contains(&Part::Idle) && quick.parts.len() == 4);
+        assert!(quick.is_quick && !quick.parts.contains(&Part::Idle) && quick.parts.len() == 5);
         assert_eq!(parse("--idle").unwrap().parts, BTreeSet::from([Part::Idle]));
         let some = parse("--quick --only cost,catch-up").unwrap();
         assert_eq!(some.parts, BTreeSet::from([Part::Cost, Part::CatchUp]));

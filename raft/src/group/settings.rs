@@ -1,6 +1,7 @@
 //! How consensus must be set, and why. Every group is built with what [`Pace::config`] makes, and checks it again.
 
 use crate::error::{Error, Result};
+use crate::limits::HEARTBEAT_GATHER_MS;
 use crate::planted::{self, Planted};
 use openraft::{Config, SnapshotPolicy};
 use std::sync::Arc;
@@ -74,6 +75,10 @@ impl Pace {
             (
                 self.heartbeat_ms > 0 && self.heartbeat_min_ms <= self.heartbeat_ms,
                 "heartbeat_min <= heartbeat",
+            ),
+            (
+                self.heartbeat_ms >= 4 * HEARTBEAT_GATHER_MS,
+                "heartbeats are gathered for a quarter of their interval at most",
             ),
             (self.heartbeat_ms * 3 <= self.election_min_ms, "three heartbeats fit the least election time"),
             (self.election_min_ms < self.election_max_ms, "election_min < election_max"),
@@ -164,6 +169,8 @@ mod tests {
         let odd = Pace { quorum_loss_ms: 1_000, ..Pace::TEST };
         assert!(matches!(odd.config(), Err(Error::Invalid("quorum_loss >= 2 x election_max"))));
         assert!(Pace { election_min_ms: 100, ..Pace::TEST }.config().is_err());
+        let fast = Pace { heartbeat_ms: 4 * HEARTBEAT_GATHER_MS - 1, ..Pace::TEST };
+        assert!(matches!(fast.config(), Err(Error::Invalid(rule)) if rule.contains("gathered")));
     }
 
     #[test]
