@@ -20,6 +20,8 @@ const NODE: NodeId = NodeId(1);
 const ENTRY_BYTES: usize = 20 << 10;
 /// Groups the entries are of, by turns.
 const GROUPS: u64 = 64;
+/// Answers that wait to be heard; with more of them the log waits.
+const ANSWERS_MAX: usize = 1_024;
 /// Bytes that wait to be written at once.
 const WAITING_BYTES: usize = 16 << 20;
 
@@ -31,8 +33,8 @@ fn open(dir: &Path, disk: &CountingDisk) -> Outcome<Arc<Log>> {
 /// Writes `bytes` of entries; returns how many.
 fn fill(log: &Arc<Log>, bytes: u64) -> Outcome<u64> {
     let thread = LogThread::start(log.clone())?;
-    let (told, heard) = mpsc::channel();
-    let done = |told: &mpsc::Sender<_>| -> ::raft::log::Done {
+    let (told, heard) = mpsc::sync_channel(ANSWERS_MAX);
+    let done = |told: &mpsc::SyncSender<_>| -> ::raft::log::Done {
         let told = told.clone();
         // Nobody listens any more only if somebody else has failed.
         Box::new(move |outcome| _ = told.send(outcome))

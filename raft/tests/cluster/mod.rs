@@ -73,23 +73,26 @@ impl Operations for Put {
 
 /// Who listens where, and what does not get through. Clones are the same.
 #[derive(Clone, Default)]
-pub struct Hub(Arc<Mutex<BTreeMap<NodeId, Arc<Registry>>>>, Arc<Mutex<Vec<fn(Lane) -> bool>>>);
+pub struct Hub(Arc<Mutex<BTreeMap<NodeId, Arc<Registry>>>>, Arc<Mutex<Option<Holds>>>);
+
+/// Whether nothing comes from a lane.
+type Holds = fn(Lane) -> bool;
 
 impl Hub {
     /// From now on no frame comes from a lane of which `holds` says so, and nobody hears why.
-    pub fn hold(&self, holds: fn(Lane) -> bool) {
-        self.1.lock().unwrap().push(holds);
+    pub fn hold(&self, holds: Holds) {
+        *self.1.lock().unwrap() = Some(holds);
     }
 
     /// From now on all come again.
     pub fn release(&self) {
-        self.1.lock().unwrap().clear();
+        *self.1.lock().unwrap() = None;
     }
 }
 
 impl PeerLink for Hub {
     fn call(&self, to: NodeId, lane: Lane, frame: Bytes) -> BoxFuture<Result<Bytes, Unreachable>> {
-        if self.1.lock().unwrap().iter().any(|holds| holds(lane)) {
+        if self.1.lock().unwrap().is_some_and(|holds| holds(lane)) {
             return Box::pin(std::future::pending());
         }
         let registry = self.0.lock().unwrap().get(&to).cloned();
