@@ -1,4 +1,4 @@
-//! Replication. So far its floor: one durable log a node, shared by all its Raft groups.
+//! Replication: many Raft groups on a node, over one durable log that all of them share.
 //!
 //! What every group stores passes one queue and one writer, so that one sync makes it durable for all that wait, and what is durable
 //! is always the beginning of what was said.
