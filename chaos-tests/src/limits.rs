@@ -3,8 +3,9 @@
 /// Operations of one key in flight at once, of those that were answered: one bit each in a configuration.
 pub const PENDING_MAX: usize = 128;
 
-/// Configurations that one answer may leave or pass through: more is a history nobody can judge in reasonable memory (100 MB).
-pub const CONFIGURATIONS_MAX: usize = 1 << 20;
+/// Configurations that one answer may leave or pass through: each new one is held against all of the same value, so that more is a
+/// history nobody can judge in reasonable time (a minute).
+pub const CONFIGURATIONS_MAX: usize = 1 << 16;
 
 /// Operations of a failing window that are looked at one by one to see whether the failure needs them: the work is squared.
 pub const SHRINK_OPERATIONS_MAX: usize = 400;

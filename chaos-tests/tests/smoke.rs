@@ -26,7 +26,14 @@ fn a_few_runs_pass() {
 fn replicas_are_replaced_meanwhile() {
     let faults =
         [(Fault::Membership, 3), (Fault::Crash, 2), (Fault::Transfer, 2), (Fault::CutPair, 1)].into();
-    let plan = Plan { fault_ms: 40_000, quiet_ms: 40_000, faults, fault_every_ms: 1_500, ..Plan::default() };
+    let plan = Plan {
+        fault_ms: 40_000,
+        quiet_ms: 40_000,
+        faults,
+        fault_every_ms: 1_500,
+        keys_min: 40,
+        ..Plan::default()
+    };
     let mut replaced = 0;
     for seed in 30..34 {
         let Outcome { report, violation, timeline, .. } = run(Seed(seed), &plan);

@@ -11,6 +11,7 @@ use engine::work::Done;
 use futures_util::future::join_all;
 use raft::command::Counts;
 use raft::group::outcome::NotApplied;
+use raft::group::takeover::greatest_stamp;
 use raft::group::upkeep::Upkeep;
 use raft::limits;
 use raft::log::index::Extent;
@@ -80,7 +81,13 @@ fn a_log_is_purged_by_size_and_by_time_and_not_below_who_needs_it() {
         }
         let last = leads.group(GROUP).standing().applied.unwrap().index;
         assert_eq!((extent(leads).first, extent(leads).bytes), (last + 1, 0));
-        leads.put(GROUP, 1, b"goes on").await;
+        let seen = greatest_stamp(&leads.offline.log, leads.offline.machines.values()).unwrap();
+        assert_eq!(
+            seen,
+            leads.group(GROUP).machine().applied().last,
+            "what was purged was seen all the same"
+        );
+        assert!(leads.put(GROUP, 1, b"goes on").await.stamp > seen);
     });
 }
 
@@ -180,6 +187,8 @@ fn a_follower_whose_engine_stands_still_takes_no_entries_and_stays_a_follower() 
         let standing = lags.group(GROUP).standing();
         assert!(standing.last_index.unwrap() + 50 < last, "{last} {standing:?}");
         assert_eq!((standing.vote.term, standing.leader), (term, leads.group(GROUP).standing().leader));
+        let answer = lags.batchers[&GROUP].submit(command(1)).await;
+        assert!(matches!(answer, Err(NotApplied::NotLeader { leader: Some(_) })), "{answer:?}");
         let heard_ms = leads.group(GROUP).standing().heard_ms[&lags.group(GROUP).replica()];
         assert!(heard_ms.is_some_and(|ms| ms < 500), "it answers heartbeats: {heard_ms:?}");
         // Once it goes on, it takes all.

@@ -88,7 +88,9 @@ impl Batcher {
     #[must_use]
     pub fn pressure(&self) -> Pressure {
         let (commands, bytes) = self.waiting();
-        pressure(&Load { commands: commands as u64, command_bytes: bytes as u64, ..self.group.load() })
+        // Who does not lead has nothing to do for it but to say who does: a delayed replica is behind for hours.
+        let load = if self.group.leads() { self.group.load() } else { Load::default() };
+        pressure(&Load { commands: commands as u64, command_bytes: bytes as u64, ..load })
     }
 
     /// Proposes a command, with others that wait, and waits until it is applied. Dropped, it may be applied all the same.

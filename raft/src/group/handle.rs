@@ -175,6 +175,15 @@ impl Group {
         self.raft.metrics().borrow_watched().local_committed.as_ref().map(type_config::log_id)
     }
 
+    /// Whether it leads, as far as it knows. Cheaper than all of [`Group::standing`].
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        use openraft::async_runtime::watch::WatchReceiver;
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.current_leader == Some(self.replica) && metrics.vote.committed
+    }
+
     /// How much it has to do, but for commands that wait outside.
     #[must_use]
     pub fn load(&self) -> Load {

@@ -59,14 +59,16 @@ pub struct Cut {
     pub seen: Stamp,
 }
 
-/// The greatest stamp in the log of a node, of any group, applied or not.
+/// The greatest stamp that a node has of any group: in its log, applied or not, or applied by one of its `machines`, whose entries may
+/// be purged.
 ///
 /// # Errors
 /// `NoSuchGroup`: one ends meanwhile.
-pub fn greatest_stamp(log: &Log) -> Result<Stamp> {
+pub fn greatest_stamp<'a>(log: &Log, machines: impl IntoIterator<Item = &'a Arc<Machine>>) -> Result<Stamp> {
     let stamps = log.groups().into_keys().map(|group| log.last_stamp(group));
-    let greatest = stamps.collect::<Result<Vec<_>>>()?.into_iter().flatten().max();
-    Ok(Stamp(greatest.unwrap_or(0)))
+    let stored = stamps.collect::<Result<Vec<_>>>()?.into_iter().flatten().map(Stamp);
+    let applied = machines.into_iter().map(|machine| machine.applied().last);
+    Ok(stored.chain(applied).max().unwrap_or_default())
 }
 
 /// What the old history may have given out is at or below this: a leader's clock may be ahead of what was seen of it.

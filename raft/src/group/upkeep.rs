@@ -18,6 +18,8 @@ pub struct Upkeep {
 /// What the last look at a group saw.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Known {
+    /// Of which replica of the group.
+    replica: ReplicaId,
     /// First entry of its log.
     first: u64,
     /// Since when that is the first, ms of the monotonic clock.
@@ -59,7 +61,11 @@ impl Upkeep {
         let applied = group.machine().applied().applied.map(|id| id.index);
         let durable = group.machine().durable()?.applied.map(|id| id.index);
         let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = all.entry(group.id()).or_insert_with(|| Known { since_ms: now_ms, ..Known::default() });
+        let known = all.entry(group.id()).or_default();
+        if known.replica != group.replica() {
+            *known = Known { replica: group.replica(), ..Known::default() };
+            (known.first, known.since_ms) = (extent.first, now_ms);
+        }
         if known.first != extent.first {
             (known.first, known.since_ms) = (extent.first, now_ms);
         }

@@ -18,12 +18,12 @@ pub(super) struct ColdReads {
     /// Whether threads of their own do, as in production. A simulation has none: there the task that asks reads.
     has_threads: AtomicBool,
     /// So many at once.
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
 }
 
 impl Default for ColdReads {
     fn default() -> Self {
-        Self { has_threads: AtomicBool::new(false), turns: Semaphore::new(COLD_READS_MAX) }
+        Self { has_threads: AtomicBool::new(false), turns: Arc::new(Semaphore::new(COLD_READS_MAX)) }
     }
 }
 
@@ -113,15 +113,14 @@ impl Log {
         if !is_cold || !self.cold.has_threads.load(Ordering::Relaxed) {
             return read();
         }
-        // It is never closed.
-        let turn = self.cold.turns.acquire().await;
+        // It is never closed. Whoever asks may give up: the read goes on, and keeps its turn.
+        let turn = self.cold.turns.clone().acquire_owned().await;
         let aside = move || {
             let entries = read();
-            drop(held);
+            drop((held, turn));
             entries
         };
         let entries = tokio::task::spawn_blocking(aside).await;
-        drop(turn);
         entries.map_err(|_| Error::Fenced { cause: "a thread that read the log ended".to_owned() })?
     }
 

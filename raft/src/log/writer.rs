@@ -292,7 +292,9 @@ impl Writer {
             }
             let number = *number;
             let path = self.tools.path(&segment::file_name(number));
-            if self.at.spares.len() < limits::SPARE_SEGMENTS_MAX {
+            // A crash may have left a spare of the same number.
+            let is_free = !self.at.spares.contains(&number);
+            if is_free && self.at.spares.len() < limits::SPARE_SEGMENTS_MAX {
                 let spare = self.tools.path(&segment::spare_name(number));
                 self.tools.disk.rename(&path, &spare).map_err(|error| io("rename", &path, error))?;
                 self.at.spares.push(number);

@@ -50,12 +50,12 @@ struct Ground {
     deadline_ms: u64,
     sequence: AtomicU64,
     heartbeats: Arc<Heartbeats>,
-    /// Last index of the snapshot that is on its way to a peer.
-    sending: Mutex<BTreeMap<ReplicaId, u64>>,
+    /// Last indexes of the snapshots that are on their way, by number: one that was given up may still read when the next begins.
+    sending: Mutex<BTreeMap<u64, u64>>,
 }
 
 impl Ground {
-    fn sending(&self) -> MutexGuard<'_, BTreeMap<ReplicaId, u64>> {
+    fn sending(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
         self.sending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -63,19 +63,20 @@ impl Ground {
 /// A snapshot is on its way to a peer, as long as this lives.
 struct Sending<'a> {
     ground: &'a Ground,
-    to: ReplicaId,
+    number: u64,
 }
 
 impl<'a> Sending<'a> {
-    fn new(ground: &'a Ground, to: ReplicaId, last: u64) -> Self {
-        ground.sending().insert(to, last);
-        Self { ground, to }
+    fn new(ground: &'a Ground, last: u64) -> Self {
+        let number = ground.sequence.fetch_add(1, Ordering::Relaxed);
+        ground.sending().insert(number, last);
+        Self { ground, number }
     }
 }
 
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
-        self.ground.sending().remove(&self.to);
+        self.ground.sending().remove(&self.number);
     }
 }
 
@@ -398,7 +399,7 @@ impl RaftNetworkV2<Types> for Peer {
             return Err(unreachable("a snapshot that is not here").into());
         };
         let last = snapshot.snapshot.note().applied.map_or(0, |id| id.index);
-        let _sending = Sending::new(&self.ground, self.to, last);
+        let _sending = Sending::new(&self.ground, last);
         let sent = self.send(vote, checkpoint, &snapshot.snapshot);
         tokio::select! {
             biased;

@@ -87,7 +87,7 @@ fn when_the_others_are_gone_it_is_sent_to_just_before_the_mistake_and_a_group_be
         drop((keeper, receiver));
 
         let mut offline = late.stop().await;
-        let seen = greatest_stamp(&offline.log).unwrap();
+        let seen = greatest_stamp(&offline.log, offline.machines.values()).unwrap();
         assert!(seen > mistake);
         let old = offline.machines.remove(&GROUP).unwrap();
         let cut = Cut { group: NEW, replica: ReplicaId(1), node: NodeId(4), seen };

@@ -180,7 +180,7 @@ fn a_group_born_from_a_cut_has_its_rows_and_nothing_behind_it() {
         let refused = bear_from_cut(&old, &Cut { group: GROUP, ..cut(last) }, offline.parts.clone()).await;
         assert!(matches!(refused, Err(Error::Invalid(_))));
         let files = offline.parts.pool.tables_present();
-        let seen = greatest_stamp(&offline.log).unwrap();
+        let seen = greatest_stamp(&offline.log, offline.machines.values()).unwrap();
         assert_eq!(seen, last);
         let far = Stamp::new(seen.ms() + 90_000, 0);
         let machine = bear_from_cut(&old, &cut(far), offline.parts.clone()).await.unwrap();
