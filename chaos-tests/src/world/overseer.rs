@@ -8,11 +8,11 @@ use crate::check::digest::Digests;
 use crate::check::ledger::{Ledger, Promise, Recovered, Seat};
 use crate::check::raft::{GroupJudge, Logged, ReplicaState, Terms};
 use bytes::Bytes;
-use engine::Stamp;
 use engine::ids::NodeId;
+use engine::{Kind, Stamp};
 use raft::group::birth::FIRST;
 use raft::limits::CLOCK_PART_MS_MAX;
-use raft::log::Log;
+use raft::log::{Entry, Log};
 use raft::machine::note::Note;
 use raft::machine::{AppliedEntry, Feed, Machine};
 use raft::net::envelope::Frame;
@@ -299,23 +299,27 @@ fn stands(log: &Log, group: GroupId, id: LogId) -> bool {
 }
 
 impl Known {
-    /// The log of a group as it stands.
-    pub fn log(&mut self, log: &Log, group: GroupId) -> BTreeMap<u64, Logged> {
+    /// The log of a group as it stands; `None` if the disk has lost an entry of it to rot, and so there is nothing to compare.
+    pub fn log(&mut self, log: &Log, group: GroupId) -> Option<BTreeMap<u64, Logged>> {
         let (first, end) = log.bounds(group).unwrap_or_default();
         let mut held = BTreeMap::new();
         for index in first..end {
             let Ok(Some((log_id, _))) = log.stamped(group, index) else { continue };
-            let known = self.0.get(&(group, index)).copied().filter(|known| known.log_id == log_id);
-            let logged = known.or_else(|| {
-                let entry = log.entries(group, index, index + 1, u64::MAX).ok()?.pop()?;
-                Some(Logged { log_id, payload: xxh3_64(&entry.payload) ^ u64::from(entry.kind) })
-            });
+            let mut logged = self.0.get(&(group, index)).copied().filter(|known| known.log_id == log_id);
+            if logged.is_none() {
+                let read = match log.entries(group, index, index + 1, u64::MAX) {
+                    Err(error) if error.kind() == Kind::Damaged => return None,
+                    read => read.ok().and_then(|mut read| read.pop()),
+                };
+                let payload = |entry: Entry| xxh3_64(&entry.payload) ^ u64::from(entry.kind);
+                logged = read.map(|entry| Logged { log_id, payload: payload(entry) });
+            }
             if let Some(logged) = logged {
                 self.0.insert((group, index), logged);
                 held.insert(index, logged);
             }
         }
-        held
+        Some(held)
     }
 }
 

@@ -76,7 +76,7 @@ impl Running {
         let state = self.log.state(group).ok()?;
         let standing = receiver.group().standing();
         let note = receiver.group().machine().applied();
-        let log = self.known.lock().unwrap_or_else(PoisonError::into_inner).log(&self.log, group);
+        let log = self.known.lock().unwrap_or_else(PoisonError::into_inner).log(&self.log, group)?;
         Some(ReplicaState {
             replica: state.replica,
             life: self.life,
