@@ -27,7 +27,7 @@ pub async fn write_log(log: Arc<Log>, mut dice: Dice, swarm: Swarm) {
 
 /// When a purge is worth its while: at so many entries of a usual size, or after as long as so many take.
 const fn worth(entries: u64) -> Worth {
-    Worth { bytes: entries * 256, ms: entries * 200 }
+    Worth { bytes: entries * 1_024, ms: entries * 200 }
 }
 
 /// Background work of the engine, elections, purging, and what peers were heard to have.
