@@ -1,6 +1,7 @@
 //! Pure: a file of the simulated disk: its bytes as they are read, and as they would be after a crash.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A disk writes a sector whole, in part, or not at all.
 pub(super) const SECTOR: usize = 512;
@@ -16,6 +17,8 @@ pub(super) struct Inode {
     pub dirty: BTreeSet<usize>,
     /// A sync has failed: what it covered may never become durable.
     pub is_spoiled: bool,
+    /// Held by every open file too.
+    pub holders: Arc<()>,
 }
 
 impl Inode {
@@ -39,6 +42,16 @@ impl Inode {
         if length > before {
             self.dirty.extend(before / SECTOR..=(length - 1) / SECTOR);
         }
+    }
+
+    /// The same on another disk, where nobody has it open.
+    pub fn apart(&self) -> Self {
+        Self { holders: Arc::default(), ..self.clone() }
+    }
+
+    /// Whether somebody has it open, or a crash has still to decide what of it is there.
+    pub fn is_needed(&self) -> bool {
+        Arc::strong_count(&self.holders) > 1 || !self.dirty.is_empty() || self.now.len() < self.durable.len()
     }
 
     /// All of it is durable.

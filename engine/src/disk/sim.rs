@@ -58,6 +58,7 @@ struct SimFile {
     disk: SimDisk,
     inode: u64,
     life: u64,
+    _holder: Arc<()>,
 }
 
 struct SimLock {
@@ -175,8 +176,13 @@ impl World {
 
     /// Inodes that no name leads to and no handle can reach are gone.
     fn drop_unnamed(&mut self) {
-        let named: BTreeSet<u64> = self.names.values().chain(self.durable_names.values()).copied().collect();
-        self.inodes.retain(|id, _| named.contains(id));
+        let linked = self.pending.iter().filter_map(|change| match change {
+            NameChange::Link { inode, .. } => Some(inode),
+            NameChange::Unlink { .. } | NameChange::Rename { .. } => None,
+        });
+        let names = self.names.values().chain(self.durable_names.values());
+        let named: BTreeSet<u64> = names.chain(linked).copied().collect();
+        self.inodes.retain(|id, inode| named.contains(id) || inode.is_needed());
     }
 
     fn live(&mut self, life: u64, inode: u64) -> io::Result<&mut Inode> {
@@ -303,7 +309,7 @@ impl SimDisk {
             durable_names: world.durable_names.clone(),
             pending: world.pending.clone(),
             dirs: world.dirs.clone(),
-            inodes: world.inodes.clone(),
+            inodes: world.inodes.iter().map(|(id, inode)| (*id, inode.apart())).collect(),
             locks: BTreeMap::new(),
             next_inode: world.next_inode,
             life: world.life + 1,
@@ -319,6 +325,12 @@ impl SimDisk {
     pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let world = self.world();
         world.names.iter().map(|(path, id)| (path.clone(), world.inodes[id].now.clone())).collect()
+    }
+
+    /// Bytes of all files there are, those without a name that somebody has open too.
+    #[must_use]
+    pub fn bytes_held(&self) -> u64 {
+        self.world().inodes.values().map(|inode| inode.now.len() as u64).sum()
     }
 
     /// Changes a file's bytes behind everybody's back, durably: bit rot, or somebody's hand.
@@ -347,16 +359,18 @@ impl Disk for SimDisk {
         }
         world.next_inode += 1;
         let (inode, life) = (world.next_inode, world.life);
-        world.inodes.insert(inode, Inode::default());
+        let made = world.inodes.entry(inode).or_default();
+        let holder = made.holders.clone();
         world.change_names(NameChange::Link { path: path.to_owned(), inode });
-        Ok(Arc::new(SimFile { disk: self.clone(), inode, life }))
+        Ok(Arc::new(SimFile { disk: self.clone(), inode, life, _holder: holder }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut world = self.world();
         world.charge()?;
         let inode = *world.names.get(path).ok_or_else(absent)?;
-        Ok(Arc::new(SimFile { disk: self.clone(), inode, life: world.life }))
+        let holder = world.inodes.get(&inode).ok_or_else(absent)?.holders.clone();
+        Ok(Arc::new(SimFile { disk: self.clone(), inode, life: world.life, _holder: holder }))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -408,6 +422,7 @@ impl Disk for SimDisk {
         world.pending = elsewhere;
         let here: Vec<NameChange> = here;
         here.iter().for_each(|change| apply(&mut world.durable_names, change));
+        world.drop_unnamed();
         Ok(())
     }
 

@@ -32,6 +32,41 @@ fn disk_with_file(seed: u64) -> (SimDisk, Arc<dyn super::DiskFile>) {
 }
 
 #[test]
+fn a_file_without_a_name_lives_as_long_as_it_is_open() {
+    let (disk, file) = disk_with_file(1);
+    file.write_all_at(&[1; 2_000], 0).unwrap();
+    file.sync().unwrap();
+    disk.sync_dir(Path::new("/d")).unwrap();
+    let again = disk.open(Path::new("/d/a")).unwrap();
+    drop(file);
+    disk.remove(Path::new("/d/a")).unwrap();
+    disk.sync_dir(Path::new("/d")).unwrap();
+    let mut bytes = [0; 10];
+    again.read_exact_at(&mut bytes, 1_990).unwrap();
+    assert_eq!((bytes, disk.bytes_held()), ([1; 10], 2_000));
+    drop(again);
+    disk.sync_dir(Path::new("/d")).unwrap();
+    assert_eq!(disk.bytes_held(), 0);
+}
+
+#[test]
+fn a_file_that_was_made_and_removed_unsynced_may_be_there_after_a_crash() {
+    let mut outcomes = std::collections::BTreeSet::new();
+    for seed in 0..40 {
+        let (disk, file) = disk_with_file(seed);
+        file.sync().unwrap();
+        drop(file);
+        disk.remove(Path::new("/d/a")).unwrap();
+        disk.create_dir(Path::new("/e")).unwrap();
+        disk.sync_dir(Path::new("/e")).unwrap();
+        disk.crash();
+        disk.restart();
+        outcomes.insert(disk.files().len());
+    }
+    assert_eq!(outcomes.len(), 2);
+}
+
+#[test]
 fn a_crash_keeps_what_was_synced_and_may_tear_the_rest() {
     let mut outcomes = std::collections::BTreeSet::new();
     for seed in 0..60 {
