@@ -84,7 +84,7 @@ impl Batcher {
         (queue.waiting.len(), queue.bytes)
     }
 
-    /// Whether a command may come in now. Who waits is never more than the limit and one command a task.
+    /// Whether a command may come in now.
     #[must_use]
     pub fn pressure(&self) -> Pressure {
         let (commands, bytes) = self.waiting();
@@ -111,11 +111,15 @@ impl Batcher {
         }
         let heard = {
             let mut queue = self.queue();
-            if queue.is_closed {
-                return Err(NotApplied::RetryLater { after_ms: self.group.pace().heartbeat_ms });
+            // Others may have come in since it was asked: the bound holds all the same.
+            let bytes = queue.bytes + command.body.len();
+            let is_full = queue.waiting.len() as u64 >= limits::PROPOSE_COMMANDS_MAX
+                || bytes as u64 > limits::PROPOSE_BYTES_MAX;
+            if queue.is_closed || is_full {
+                return Err(NotApplied::RetryLater { after_ms: limits::RETRY_MS });
             }
             let (told, heard) = oneshot::channel();
-            queue.bytes += command.body.len();
+            queue.bytes = bytes;
             queue.waiting.push_back(Waiting { command, told });
             heard
         };
