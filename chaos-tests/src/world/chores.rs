@@ -16,6 +16,9 @@ use raft::log::purge::Worth;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Between two looks of the engine at what it has to do, in milliseconds.
+const WORK_MS: u64 = 20;
+
 /// The thread of the log, as a task: a sync takes its time.
 pub async fn write_log(log: Arc<Log>, mut dice: Dice, swarm: Swarm) {
     while log.fenced().is_none() {
@@ -40,7 +43,7 @@ pub async fn work(
     let upkeep = Upkeep::new(worth(world.swarm.purge_entries));
     let (mut round, mut noted) = (0_u64, Vec::new());
     loop {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(WORK_MS)).await;
         round += 1;
         for receiver in registry.all() {
             let needs = world.heard.needs(receiver.group().id(), world.time.ms());
@@ -51,8 +54,24 @@ pub async fn work(
         if round.is_multiple_of(5) && marks != noted && log.note_marks(marks.clone()).is_ok() {
             noted = marks;
         }
-        for _ in 0..4 {
-            pool.step();
+        step(&pool);
+    }
+}
+
+/// What the threads of the engine do meanwhile.
+fn step(pool: &Pool) {
+    for _ in 0..4 {
+        pool.step();
+    }
+}
+
+/// Waits for what is done at a start. The engine works beside it, as its threads do in production: what is applied again needs room.
+pub async fn beside_engine<T>(pool: &Pool, start: impl Future<Output = T>) -> T {
+    let mut start = std::pin::pin!(start);
+    loop {
+        match tokio::time::timeout(Duration::from_millis(WORK_MS), start.as_mut()).await {
+            Ok(done) => return done,
+            Err(_) => step(pool),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A node of a run: real log, real engine, real consensus, over a pretended disk and network; and its lives, one after the other.
 
-use super::chores::{close, work, write_log};
+use super::chores::{beside_engine, close, work, write_log};
 use super::clock::{Time, WallClock};
 use super::diary::Diary;
 use super::keys::{self, CLUSTER};
@@ -449,7 +449,8 @@ impl Node {
         let peers = Peers::new(heartbeats.clone(), ids);
         let delayed = late.as_ref().map(|late| late.replica(log, &machine)).transpose()?;
         let now = self.clock.boot_ms();
-        let built = Arc::new(Group::build(log.clone(), machine, peers, pace).await?);
+        let build = Group::build(log.clone(), machine, peers, pace);
+        let built = Arc::new(beside_engine(&parts.pool, build).await?);
         let guard = if is_born { StartGuard::born() } else { StartGuard::built(now, pace.election_max_ms) };
         let clock: Arc<dyn BootClock> = self.clock.clone();
         registry.add(Arc::new(Receiver::new(built.clone(), guard, clock, delayed)));
