@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn a_job_comes_back_from_its_arguments() {
         for part in Part::ALL {
-            let job = Job { part, dir: "/tmp/x".into(), is_quick: true, count: 7 };
+            let job = Job { part, dir: "x".into(), is_quick: true, count: 7 };
             assert_eq!(Job::parse(&job.arguments()).unwrap(), job);
         }
         assert!(Job::parse(&[]).is_err());
