@@ -14,6 +14,9 @@ use raft::types::GroupId;
 use std::rc::Rc;
 use std::time::Duration;
 
+/// How often those that come back look whether they may go on, and how long they wait between, in milliseconds.
+const ENTER_TRIES: u32 = 20;
+const ENTER_MS: u64 = 100;
 /// How long clients work after it, in milliseconds.
 const AFTER_MS: u64 = 6_000;
 /// How long all disks need for what was acknowledged, in milliseconds.
@@ -96,12 +99,12 @@ async fn come_back(mut lost: Vec<Node>, world: &World) -> Vec<Node> {
             broken(node.id, &error);
         }
     }
-    for at in 0..lost.len() {
-        let id = lost[at].id;
-        let answers = lost.iter().filter(|node| node.id != id);
-        let answers = answers.filter_map(|node| Some((node.id, node.answer(id)?))).collect();
-        if let Err(error) = lost[at].enter(&answers).await {
-            broken(id, &error);
+    for _ in 0..ENTER_TRIES {
+        tokio::time::sleep(Duration::from_millis(ENTER_MS)).await;
+        for node in &mut lost {
+            if let Err(error) = node.enter().await {
+                broken(node.id, &error);
+            }
         }
     }
     lost

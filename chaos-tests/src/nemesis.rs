@@ -6,7 +6,8 @@ use crate::mover::Move;
 use crate::report::Report;
 use crate::seed::{Dice, Fault, Seed};
 use crate::workload::Stage;
-use crate::world::node::{Entered, Node, World};
+use crate::world::node::{Node, World};
+use crate::world::rejoin::Entered;
 use engine::catalog::MemoryCatalog;
 use engine::disk::sim::Faults;
 use engine::disk::{Disk, SimDisk};
@@ -170,21 +171,22 @@ impl Nemesis {
         }
     }
 
-    /// Lets a node in that waits, if enough of those that it hears have answered.
+    /// Lets a node in that waits, if enough of those that it hears have answered; and tries one again that was refused.
     async fn enter(&mut self, at: usize) {
-        let (id, answers) = {
+        let id = {
             let nodes = self.stage.nodes.borrow();
-            let id = nodes[at].id;
             if nodes[at].running().is_some() {
                 return;
             }
-            let others = nodes.iter().filter(|node| node.id != id && self.world.net.is_linked(node.id, id));
-            (id, others.filter_map(|node| Some((node.id, node.answer(id)?))).collect())
+            nodes[at].id
         };
         // It is taken out while it starts: others see a node that is not there.
         let mut node =
             std::mem::replace(&mut self.stage.nodes.borrow_mut()[at], Node::new(id, self.world.clone()));
-        let entered = node.enter(&answers).await;
+        let entered = match node.knock() {
+            Ok(()) => node.enter().await,
+            Err(error) => Err(error),
+        };
         self.stage.nodes.borrow_mut()[at] = node;
         match entered {
             Ok(Entered::Runs | Entered::Waits) => {}

@@ -143,6 +143,12 @@ pub enum Error {
         /// What the catalog has.
         durable: u64,
     },
+    /// A node that starts may not go on.
+    #[error("this node may not go on: {verdict}")]
+    NotAdmitted {
+        /// Why.
+        verdict: String,
+    },
     /// There are no stamps left.
     #[error("there are no stamps left; a clock has run ahead without end")]
     StampsEnded,
@@ -232,7 +238,7 @@ impl Error {
             Self::Engine(error) => error.kind(),
             Self::Fenced { .. } | Self::SegmentMissing { .. } | Self::Foreign { .. } => Kind::Stop,
             Self::GroupFenced { .. } | Self::OutOfOrder { .. } | Self::StampsEnded => Kind::Stop,
-            Self::WrongGroup { .. } | Self::CatalogOlder { .. } => Kind::Stop,
+            Self::WrongGroup { .. } | Self::CatalogOlder { .. } | Self::NotAdmitted { .. } => Kind::Stop,
             Self::Stopped { .. } => Kind::Unavailable,
             Self::AgainstCommitted { .. } => Kind::Stop,
             Self::StampUnknown { .. } | Self::CutNotDurable { .. } => Kind::Unavailable,

@@ -9,6 +9,12 @@ pub const RECORD_BYTES_MAX: usize = 12 << 20;
 pub const GROUPS_MAX: usize = 65_536;
 /// Peers a record of marks can list.
 pub const MARKS_MAX: usize = 1_024;
+/// Logs that are remembered of one node: it gets another when it is wiped. One is enough to refuse whoever comes with an unknown one.
+pub const LOGS_OF_A_NODE_MAX: usize = 4;
+/// Groups in the claim of a node that starts, and in an answer to it: all that may live there.
+pub const CLAIM_GROUPS_MAX: usize = GROUPS_MAX;
+/// Between two times that a node that starts asks those of its peers who have not answered, in milliseconds.
+pub const CLAIM_AGAIN_MS: u64 = 250;
 /// Seats of a group: every one is asked or told of every entry.
 pub const MEMBERS_MAX: usize = 64;
 

@@ -9,6 +9,11 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupId(pub u64);
 
+impl GroupId {
+    /// The group of every node, which knows where all others are.
+    pub const META: Self = Self(1);
+}
+
 /// One copy of a group. Never used again in its group, whatever becomes of it; 0 is nobody.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ReplicaId(pub u64);
@@ -85,6 +90,12 @@ impl Membership {
     #[must_use]
     pub fn is_voter(&self, replica: ReplicaId) -> bool {
         self.voters.iter().any(|set| set.contains(&replica))
+    }
+
+    /// The replica on a node; the newest, should one take the place of another there.
+    #[must_use]
+    pub fn replica_at(&self, node: NodeId) -> Option<ReplicaId> {
+        self.seats.iter().rev().find(|(_, seat)| seat.node == node).map(|(replica, _)| *replica)
     }
 }
 

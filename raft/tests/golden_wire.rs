@@ -12,6 +12,7 @@ use bytes::Bytes;
 use engine::Stamp;
 use engine::error::Nature;
 use engine::ids::{NodeId, TableId};
+use raft::group::rejoin::{Answer, Claim, GroupClaim, GroupWord, LogMark};
 use raft::log::Entry;
 use raft::net::envelope::{Frame, cluster_tag};
 use raft::net::message::Message;
@@ -178,6 +179,65 @@ fn peer_message_version_1() {
     });
     let damaged = Bytes::from(damaged);
     assert_eq!(Message::decode(damaged[0], &damaged.slice(1..)).unwrap_err().nature, Nature::Rot);
+}
+
+fn claims() -> [Message; 4] {
+    let here = GroupClaim {
+        replica: ReplicaId(3),
+        vote: Some(vote(true)),
+        last: Some(id(5, 77)),
+        applied: Some(id(4, 70)),
+        manifest: 71,
+        manifest_noted: 61,
+        is_from_snapshot: true,
+    };
+    let claim = Claim {
+        node: NodeId(11),
+        log: [0x10; 16],
+        log_end: 812_041,
+        incarnation: 7,
+        boot_nonce: [0xb0; 16],
+        groups: [(GroupId(1), here), (GroupId(2), GroupClaim::default())].into(),
+    };
+    let word = GroupWord {
+        replica: ReplicaId(3),
+        is_leader: true,
+        is_voter: true,
+        matched: Some((vote(true), id(5, 77))),
+        granted: Some(vote(false)),
+        manifest: 61,
+    };
+    let answer = Answer {
+        is_meta_voter: true,
+        logs: [([0x10; 16], LogMark { position: 931_180, incarnation: 7 })].into(),
+        alive: Some([0xa1; 16]),
+        groups: [(GroupId(1), word), (GroupId(2), GroupWord::default())].into(),
+    };
+    [
+        Message::Claim(claim),
+        Message::Claim(Claim::default()),
+        Message::ClaimAnswer(answer),
+        Message::ClaimAnswer(Answer::default()),
+    ]
+}
+
+#[test]
+fn peer_claim_version_1() {
+    let all: Vec<Vec<u8>> = claims().iter().map(with_kind).collect();
+    let list = stored("peer_claim.bin", || listed(&all));
+    assert_eq!(listed(&all), list);
+    let decoded = items(&list).into_iter().map(|item| Message::decode(item[0], &item.slice(1..)).unwrap());
+    assert!(decoded.eq(claims()));
+    // Two groups of a claim, the second named as the first.
+    let damaged = stored("peer_claim.damaged.bin", || {
+        let mut bytes = with_kind(&claims()[0]);
+        let second = 1 + 60 + 100;
+        bytes[second + 7] = 1;
+        bytes
+    });
+    let damaged = Bytes::from(damaged);
+    let found = Message::decode(damaged[0], &damaged.slice(1..)).unwrap_err();
+    assert_eq!((found.nature, found.detail), (Nature::Malformed, "rows that do not rise"));
 }
 
 #[test]

@@ -8,11 +8,13 @@ use bytes::Bytes;
 use engine::ids::NodeId;
 use raft::limits;
 use raft::net::envelope::Frame;
+use raft::net::heard::Voice;
 use raft::net::heartbeats::Heartbeats;
-use raft::net::link::{BoxFuture, Lane, PeerLink, Unreachable};
+use raft::net::link::{BoxFuture, Lane, PeerLink, Said, Unreachable};
 use raft::net::message::Message;
 use raft::net::refusal::Refusal;
 use raft::net::replica_message::{AppendReply, Heartbeat, HeartbeatReply};
+use raft::net::request::Requests;
 use raft::types::{GroupId, ReplicaId};
 use rig::Rig;
 use std::sync::{Arc, Mutex};
@@ -43,7 +45,7 @@ struct Line {
 }
 
 impl PeerLink for Line {
-    fn call(&self, to: NodeId, lane: Lane, frame: Bytes) -> BoxFuture<Result<Bytes, Unreachable>> {
+    fn call(&self, to: NodeId, lane: Lane, frame: Bytes) -> BoxFuture<Result<Said, Unreachable>> {
         let frame = Frame::decode(&frame).unwrap();
         assert_eq!((lane, frame.tag, frame.group, frame.to), (Lane::Control, TAG, GroupId(0), ReplicaId(0)));
         let Message::Heartbeats(all) = frame.message.clone() else { panic!("no heartbeats") };
@@ -60,13 +62,14 @@ impl PeerLink for Line {
         let manner = self.manner;
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(10)).await;
-            Ok(match manner {
+            let frame = match manner {
                 Manner::Mixed => answer.encode(),
                 Manner::Silent => std::future::pending().await,
                 Manner::Strange => Frame { tag: TAG + 1, ..answer }.encode(),
                 Manner::Late => Frame { sequence: answer.sequence + 9, ..answer }.encode(),
                 Manner::Cut => return Err(Unreachable { node: to, cause: "cut".to_owned() }),
-            })
+            };
+            Ok(Said { by: Voice::default(), frame })
         })
     }
 }
@@ -80,7 +83,8 @@ fn beats(manner: Manner, count: u64) -> (Vec<Result<AppendReply, String>>, Vec<V
     let came = Arc::new(Mutex::new(Vec::new()));
     let line = Arc::new(Line { manner, came: came.clone() });
     let work = async move {
-        let heartbeats = Heartbeats::new(line, Rig::new(1).open(), TAG, DEADLINE_MS);
+        let heartbeats =
+            Heartbeats::new(Requests::new(line, Arc::default(), TAG, DEADLINE_MS), Rig::new(1).open());
         let beat = |group| {
             let heartbeats = heartbeats.clone();
             async move { heartbeats.beat(NodeId(2), heartbeat(group)).await }
@@ -137,7 +141,8 @@ fn of_one_group_each_heartbeat_has_a_message_of_its_own_and_too_many_are_refused
     let came = Arc::new(Mutex::new(Vec::new()));
     let line = Arc::new(Line { manner: Manner::Silent, came: came.clone() });
     let work = async move {
-        let heartbeats = Heartbeats::new(line, Rig::new(1).open(), TAG, DEADLINE_MS);
+        let heartbeats =
+            Heartbeats::new(Requests::new(line, Arc::default(), TAG, DEADLINE_MS), Rig::new(1).open());
         let beats = (0..=limits::HEARTBEAT_MESSAGES_MAX).map(|_| heartbeats.beat(NodeId(2), heartbeat(5)));
         futures_util::future::join_all(beats).await
     };

@@ -5,7 +5,8 @@
 
 use ::engine::ids::NodeId;
 use ::raft::group::registry::Registry;
-use ::raft::net::link::{BoxFuture, Lane, PeerLink, Unreachable};
+use ::raft::net::heard::Voice;
+use ::raft::net::link::{BoxFuture, Lane, PeerLink, Said, Unreachable};
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::BTreeMap;
@@ -14,11 +15,12 @@ use tokio::sync::{mpsc, oneshot};
 
 struct Asked {
     frame: Bytes,
-    told: oneshot::Sender<Bytes>,
+    told: oneshot::Sender<Said>,
 }
 
 /// A node that can be reached.
 struct Door {
+    voice: Voice,
     registry: Arc<Registry>,
     /// By who sends, and on which lane. What is in them is bounded by what a sender leaves unanswered.
     lanes: BTreeMap<(NodeId, Lane), mpsc::UnboundedSender<Asked>>,
@@ -33,7 +35,7 @@ pub struct Exchange {
 /// The line of one node to the others.
 pub struct Line {
     exchange: Arc<Exchange>,
-    from: NodeId,
+    voice: Voice,
 }
 
 impl Exchange {
@@ -41,9 +43,9 @@ impl Exchange {
         self.doors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on `node` answers by `registry`.
-    pub fn listen(&self, node: NodeId, registry: Arc<Registry>) {
-        self.doors().insert(node, Door { registry, lanes: BTreeMap::new() });
+    /// From now on the node of `voice` answers by `registry`.
+    pub fn listen(&self, voice: Voice, registry: Arc<Registry>) {
+        self.doors().insert(voice.node, Door { voice, registry, lanes: BTreeMap::new() });
     }
 
     /// From now on `node` cannot be reached. What it has not answered it never will.
@@ -51,27 +53,31 @@ impl Exchange {
         self.doors().remove(&node);
     }
 
-    /// The line of `from` to all others.
+    /// The line of the node of `voice` to all others.
     #[must_use]
-    pub fn line(self: &Arc<Self>, from: NodeId) -> Arc<Line> {
-        Arc::new(Line { exchange: self.clone(), from })
+    pub fn line(self: &Arc<Self>, voice: Voice) -> Arc<Line> {
+        Arc::new(Line { exchange: self.clone(), voice })
     }
 
-    fn send(&self, from: NodeId, to: NodeId, lane: Lane, asked: Asked) -> bool {
+    fn send(&self, from: Voice, to: NodeId, lane: Lane, asked: Asked) -> bool {
         let mut doors = self.doors();
         let Some(door) = doors.get_mut(&to) else { return false };
-        let registry = &door.registry;
-        let lane = door.lanes.entry((from, lane)).or_insert_with(|| {
+        let (by, registry) = (door.voice, &door.registry);
+        let lane = door.lanes.entry((from.node, lane)).or_insert_with(|| {
             let (sender, receiver) = mpsc::unbounded_channel();
-            tokio::spawn(carry(registry.clone(), receiver));
+            tokio::spawn(carry((from, by), registry.clone(), receiver));
             sender
         });
         lane.send(asked).is_ok()
     }
 }
 
-/// Serves what comes on one lane.
-async fn carry(registry: Arc<Registry>, mut asked: mpsc::UnboundedReceiver<Asked>) {
+/// Serves what comes on one lane, on which the first asks and the second answers.
+async fn carry(
+    (from, by): (Voice, Voice),
+    registry: Arc<Registry>,
+    mut asked: mpsc::UnboundedReceiver<Asked>,
+) {
     let mut under_way = FuturesUnordered::new();
     loop {
         tokio::select! {
@@ -82,7 +88,7 @@ async fn carry(registry: Arc<Registry>, mut asked: mpsc::UnboundedReceiver<Asked
                 let registry = registry.clone();
                 under_way.push(async move {
                     // Whoever asked may have given up.
-                    let _ = told.send(registry.serve(frame).await);
+                    let _ = told.send(Said { by, frame: registry.serve(&from, frame).await });
                 });
             }
         }
@@ -90,9 +96,9 @@ async fn carry(registry: Arc<Registry>, mut asked: mpsc::UnboundedReceiver<Asked
 }
 
 impl PeerLink for Line {
-    fn call(&self, to: NodeId, lane: Lane, frame: Bytes) -> BoxFuture<Result<Bytes, Unreachable>> {
+    fn call(&self, to: NodeId, lane: Lane, frame: Bytes) -> BoxFuture<Result<Said, Unreachable>> {
         let (told, heard) = oneshot::channel();
-        let is_sent = self.exchange.send(self.from, to, lane, Asked { frame, told });
+        let is_sent = self.exchange.send(self.voice, to, lane, Asked { frame, told });
         Box::pin(async move {
             let gone = || Unreachable { node: to, cause: "it does not run".to_owned() };
             if !is_sent {

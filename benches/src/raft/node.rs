@@ -22,14 +22,17 @@ use ::raft::group::upkeep::Upkeep;
 use ::raft::log::purge::{Needs, Worth};
 use ::raft::log::{Log, LogConfig, LogParts, LogThread};
 use ::raft::machine::{Machine, MachineParts, NoFeed, NobodyShredded};
+use ::raft::net::door::Door;
 use ::raft::net::envelope::cluster_tag;
+use ::raft::net::heard::{Heard, Voice};
 use ::raft::net::heartbeats::Heartbeats;
 use ::raft::net::inbound::Receiver;
 use ::raft::net::outbound::Peers;
+use ::raft::net::request::Requests;
 use ::raft::time::BootClock;
 use ::raft::types::{GroupId, Membership, ReplicaId, Role, Seat};
 use futures_util::future::{join_all, try_join_all};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -170,20 +173,23 @@ impl Node {
         let (id, dir, disk) = (self.id, node_dir(&self.shape.dir, self.id), self.disk.clone());
         let parts = tokio::task::spawn_blocking(move || open(id, &dir, &disk)).await??;
         let thread = LogThread::start(parts.log.clone())?;
-        let found = birth::find(&parts)?.machines;
+        let found = birth::find(&parts, &BTreeSet::new())?.machines;
         let found: BTreeMap<GroupId, Arc<Machine>> =
             found.into_iter().map(|machine| (machine.group(), machine)).collect();
-        let registry = Arc::new(Registry::new(cluster_tag(CLUSTER, 1), parts.log.clone()));
+        let heard = Arc::new(Heard::found(&parts.log.found().marks));
+        let registry = Arc::new(Registry::new(Door::new(CLUSTER, 1, heard.clone()), parts.log.clone()));
+        let start = parts.log.found();
+        let voice = Voice { node: self.id, log: start.log, incarnation: start.incarnation };
         let (line, tag, deadline_ms) =
-            (self.exchange.line(self.id), cluster_tag(CLUSTER, 1), self.shape.pace.election_min_ms);
-        let heartbeats = Heartbeats::new(line, parts.log.clone(), tag, deadline_ms);
+            (self.exchange.line(voice), cluster_tag(CLUSTER, 1), self.shape.pace.election_min_ms);
+        let heartbeats = Heartbeats::new(Requests::new(line, heard, tag, deadline_ms), parts.log.clone());
         let groups = (1..=self.shape.groups).map(|n| self.begin(GroupId(n), &heartbeats, &found, &parts));
         let mut batchers = BTreeMap::new();
         for (receiver, batcher) in try_join_all(groups).await? {
             batchers.insert(receiver.group().id(), batcher);
             registry.add(receiver);
         }
-        self.exchange.listen(self.id, registry.clone());
+        self.exchange.listen(voice, registry.clone());
         registry.all().iter().for_each(|receiver| receiver.group().run());
         let send = |batcher: &Arc<Batcher>| {
             let batcher = batcher.clone();

@@ -1,7 +1,6 @@
 //! What a node does beside answering: it writes its log, flushes and merges tables, purges, and keeps in mind what peers have.
 
 use super::clock::WallClock;
-use super::memory::Memory;
 use super::node::World;
 use crate::seed::{Dice, Swarm};
 use engine::clock::Clock;
@@ -34,14 +33,9 @@ const fn worth(entries: u64) -> Worth {
 }
 
 /// Background work of the engine, elections, purging, and what peers were heard to have.
-pub async fn work(
-    pool: Arc<Pool>,
-    registry: Arc<Registry>,
-    (log, memory): (Arc<Log>, Arc<Memory>),
-    world: World,
-) {
+pub async fn work(pool: Arc<Pool>, registry: Arc<Registry>, log: Arc<Log>, world: World) {
     let upkeep = Upkeep::new(worth(world.swarm.purge_entries));
-    let (mut round, mut noted) = (0_u64, Vec::new());
+    let mut round = 0_u64;
     loop {
         tokio::time::sleep(Duration::from_millis(WORK_MS)).await;
         round += 1;
@@ -50,9 +44,8 @@ pub async fn work(
             // It fails with a log or a group that has stopped, which the overseer of both sees.
             let _ = upkeep.look(&receiver, needs, world.time.ms()).await;
         }
-        let marks = memory.marks();
-        if round.is_multiple_of(5) && marks != noted && log.note_marks(marks.clone()).is_ok() {
-            noted = marks;
+        if round.is_multiple_of(5) {
+            let _ = registry.heard().note_in(&log);
         }
         step(&pool);
     }

@@ -5,7 +5,6 @@ pub mod clock;
 pub mod diary;
 pub mod keys;
 pub mod late;
-pub mod memory;
 pub mod net;
 pub mod node;
 pub mod operations;

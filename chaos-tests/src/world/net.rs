@@ -1,12 +1,11 @@
 //! The network of a run: delay, loss, duplicates, cuts. Frames of one lane between two nodes keep their order unless one is lost.
 
 use super::diary::Diary;
-use super::memory::Voice;
 use crate::seed::{Dice, Seed, Swarm};
 use bytes::Bytes;
 use engine::ids::NodeId;
-use raft::net::envelope::HEAD_BYTES;
-use raft::net::link::{BoxFuture, Lane, PeerLink, Unreachable};
+use raft::net::heard::Voice;
+use raft::net::link::{BoxFuture, Lane, PeerLink, Said, Unreachable};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,13 +15,10 @@ use tokio::time::{Instant, sleep_until};
 /// Who takes frames at a node.
 pub trait Serve: Send + Sync + 'static {
     /// Answers a frame of a peer; no answer is one too.
-    fn serve(&self, from: NodeId, frame: Bytes) -> BoxFuture<Option<Bytes>>;
+    fn serve(&self, by: Voice, frame: Bytes) -> BoxFuture<Option<Bytes>>;
 
     /// The log that speaks in its frames.
     fn voice(&self) -> Voice;
-
-    /// Hears how far a peer's log is durable, before anything else is done with what came.
-    fn hears(&self, from: NodeId, voice: Voice, durable: u64);
 
     /// An answer of this node has come to whoever asked: from now on its promise counts.
     fn is_heard(&self, asked: &Bytes, answer: &Bytes);
@@ -171,29 +167,28 @@ impl Net {
         self.server(node).filter(|(now, _)| *now == life).map(|(_, server)| server)
     }
 
-    async fn carry(self, from: NodeId, life: u64, to: NodeId, lane: Lane, frame: Bytes) -> Option<Bytes> {
+    async fn carry(self, from: NodeId, life: u64, to: NodeId, lane: Lane, frame: Bytes) -> Option<Said> {
         let asker = self.living(from, life)?;
         let (at, is_twice) = self.fate(from, to, lane)?;
         sleep_until(at).await;
         let (there, server) = self.server(to)?;
         let hash = xxhash_rust::xxh3::xxh3_64(&frame);
         self.diary.note(to, format_args!("from {from}: {} bytes, {hash:016x}", frame.len()));
-        server.hears(from, asker.voice(), durable(&frame));
         if is_twice {
-            server.serve(from, frame.clone()).await;
+            server.serve(asker.voice(), frame.clone()).await;
         }
-        let answer = server.serve(from, frame.clone()).await?;
+        let answer = server.serve(asker.voice(), frame.clone()).await?;
         self.living(to, there)?;
         let (at, _) = self.fate(to, from, lane)?;
         sleep_until(at).await;
-        self.living(from, life)?.hears(to, server.voice(), durable(&answer));
+        self.living(from, life)?;
         server.is_heard(&frame, &answer);
-        Some(answer)
+        Some(Said { by: server.voice(), frame: answer })
     }
 }
 
 impl PeerLink for Plug {
-    fn call(&self, to: NodeId, lane: Lane, frame: Bytes) -> BoxFuture<Result<Bytes, Unreachable>> {
+    fn call(&self, to: NodeId, lane: Lane, frame: Bytes) -> BoxFuture<Result<Said, Unreachable>> {
         let (net, from, life) = (self.net.clone(), self.node, self.life);
         Box::pin(async move {
             match net.carry(from, life, to, lane, frame).await {
@@ -203,12 +198,6 @@ impl PeerLink for Plug {
             }
         })
     }
-}
-
-/// How far the log of a frame's sender is durable: the end of its head.
-fn durable(frame: &Bytes) -> u64 {
-    let head = frame.first_chunk::<HEAD_BYTES>().and_then(|head| head.last_chunk());
-    head.map_or(0, |position| u64::from_be_bytes(*position))
 }
 
 /// The seed a disk of a node has in one of its lives.

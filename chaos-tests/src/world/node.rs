@@ -5,11 +5,10 @@ use super::clock::{Time, WallClock};
 use super::diary::Diary;
 use super::keys::{self, CLUSTER};
 use super::late::{Heard, Late};
-use super::memory::{Memory, Voice};
 use super::net::{Net, Serve, disk_seed};
 use super::operations::Meaning;
 use super::overseer::{self, Overseer, Watcher};
-use super::rejoin;
+use super::rejoin::Waiting;
 use super::running::{Hosted, Running, Ways};
 use crate::aim::Aim;
 use crate::check::Violation;
@@ -20,25 +19,28 @@ use engine::catalog::MemoryCatalog;
 use engine::disk::SimDisk;
 use engine::entropy::Seeded;
 use engine::ids::NodeId;
+use engine::sealed::Sealer;
 use engine::tablet::pool::{Parts, Pool, PoolConfig};
 use raft::group::batcher::Batcher;
 use raft::group::birth::{self, Here};
 use raft::group::handle::Group;
 use raft::group::registry::Registry;
-use raft::group::rejoin::{Answer, Claim, Verdict};
 use raft::group::settings::Pace;
 use raft::group::start_guard::StartGuard;
 use raft::log::{Log, LogConfig, LogParts};
 use raft::machine::{Machine, MachineParts, NobodyShredded};
+use raft::net::door::Door;
 use raft::net::envelope::{Frame, cluster_tag};
+use raft::net::heard::{self, Voice};
 use raft::net::heartbeats::Heartbeats;
 use raft::net::inbound::Receiver;
 use raft::net::link::BoxFuture;
 use raft::net::outbound::Peers;
+use raft::net::request::Requests;
 use raft::time::BootClock;
 use raft::type_config::spawn;
 use raft::types::GroupId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use tokio::task::JoinHandle;
 
@@ -75,9 +77,28 @@ pub struct Node {
     pub replaced: Option<GroupId>,
     pub(super) world: World,
     catalog: MemoryCatalog,
-    generation: u64,
-    life: u64,
+    pub(super) generation: u64,
+    pub(super) life: u64,
+    /// Why it was refused, if it was: it is lost for the rest of the run.
+    pub(super) refused: Option<String>,
+    /// How often it came again.
+    pub(super) knocks: u32,
     pub(super) state: State,
+}
+
+/// What one life of a node is made with.
+pub(super) struct Outfit {
+    pub(super) node: NodeId,
+    pub(super) disk: Arc<SimDisk>,
+    pub(super) entropy: Arc<Seeded>,
+    pub(super) sealer: Arc<Sealer>,
+}
+
+impl Outfit {
+    pub(super) fn log_parts(&self) -> LogParts {
+        let Self { node, disk, entropy, sealer } = self;
+        LogParts { disk: disk.clone(), sealer: sealer.clone(), entropy: entropy.clone(), node: *node }
+    }
 }
 
 /// Log and tablets of a node in which no consensus runs yet.
@@ -86,28 +107,15 @@ pub struct Opened {
     pub parts: MachineParts,
     /// Its replicas' machines.
     pub machines: BTreeMap<GroupId, Arc<Machine>>,
-    memory: Arc<Memory>,
     writer: JoinHandle<()>,
-}
-
-/// How far a node is with its start.
-pub enum Entered {
-    /// It runs.
-    Runs,
-    /// Too few peers have answered.
-    Waits,
-    /// It serves nobody: why.
-    Refused(String),
 }
 
 /// What a node does.
 pub(super) enum State {
     Down,
     /// It has made its claim, and waits for the word of its peers.
-    Waiting(Box<Opened>, Claim),
+    Waiting(Box<Waiting>, Outfit),
     Running(Box<Running>),
-    /// Its disk cannot be believed. It stays down.
-    Refused(String),
 }
 
 impl Opened {
@@ -126,29 +134,25 @@ impl BootClock for WallClock {
 }
 
 /// Takes frames for one life of a node.
-struct Door {
+struct Inside {
+    id: NodeId,
     registry: Arc<Registry>,
     log: Arc<Log>,
-    memory: Arc<Memory>,
     disk: SimDisk,
     world: World,
 }
 
-impl Serve for Door {
+impl Serve for Inside {
     fn voice(&self) -> Voice {
         let found = self.log.found();
-        Voice { log: found.log, incarnation: found.incarnation }
-    }
-
-    fn hears(&self, from: NodeId, voice: Voice, durable: u64) {
-        self.memory.hears(from, voice, durable);
+        Voice { node: self.id, log: found.log, incarnation: found.incarnation }
     }
 
     fn is_heard(&self, asked: &Bytes, answer: &Bytes) {
         self.world.overseer.heard(&self.log, asked, answer);
     }
 
-    fn serve(&self, _: NodeId, frame: Bytes) -> BoxFuture<Option<Bytes>> {
+    fn serve(&self, by: Voice, frame: Bytes) -> BoxFuture<Option<Bytes>> {
         let (registry, log, overseer) =
             (self.registry.clone(), self.log.clone(), self.world.overseer.clone());
         let decoded = Frame::decode(&frame).ok();
@@ -159,7 +163,7 @@ impl Serve for Door {
         Box::pin(async move {
             let last = |seat: &Seat| log.state(seat.group).ok().and_then(|state| state.last);
             let before: Vec<_> = asked.iter().map(|(seat, _)| last(seat)).collect();
-            let answer = registry.serve(frame.clone()).await;
+            let answer = registry.serve(&by, frame.clone()).await;
             for ((seat, append), before) in asked.iter().zip(before) {
                 overseer.answered(&log, (*seat, before), append, &answer);
             }
@@ -175,7 +179,9 @@ impl Node {
         let disk = SimDisk::new(disk_seed(world.swarm.seed, id, 0));
         let catalog = MemoryCatalog::on(disk.clone());
         let clock = WallClock::new(world.time);
-        Self { id, disk, clock, world, catalog, replaced: None, generation: 1, life: 0, state: State::Down }
+        let (generation, life, refused, knocks) = (1, 0, None, 0);
+        let state = State::Down;
+        Self { id, disk, clock, world, catalog, replaced: None, generation, life, refused, knocks, state }
     }
 
     /// It, if it runs.
@@ -190,27 +196,7 @@ impl Node {
     /// Why it is lost for the rest of the run, if it is.
     #[must_use]
     pub fn refused(&self) -> Option<&str> {
-        match &self.state {
-            State::Refused(why) => Some(why),
-            _ => None,
-        }
-    }
-
-    /// What it answers about a peer that starts; nothing if it is down.
-    #[must_use]
-    pub fn answer(&self, about: NodeId) -> Option<Answer> {
-        match &self.state {
-            State::Waiting(opened, _) => {
-                Some(rejoin::answer(about, &opened.memory, &opened.parts.log, &opened.machines, None))
-            }
-            State::Running(running) => {
-                let machines = running.registry.all().into_iter();
-                let machines = machines.map(|one| (one.group().id(), one.group().machine().clone()));
-                let (memory, log) = (&running.memory, &running.log);
-                Some(rejoin::answer(about, memory, log, &machines.collect(), Some(&**running)))
-            }
-            State::Down | State::Refused(_) => None,
-        }
+        self.refused.as_deref()
     }
 
     /// Its disk and its catalog as they are now, to be put back later.
@@ -239,7 +225,7 @@ impl Node {
         self.world.swarm.late_ms.filter(|_| self.id.0 > u64::from(self.world.swarm.nodes))
     }
 
-    fn log_config(&self) -> LogConfig {
+    pub(super) fn log_config(&self) -> LogConfig {
         let segment_bytes = self.world.swarm.segment_bytes.max(256 << 10);
         LogConfig {
             segment_bytes,
@@ -275,43 +261,7 @@ impl Node {
             opened.machines.insert(birth.group, machine);
         }
         let born: Vec<GroupId> = births.iter().map(|birth| birth.group).collect();
-        self.run(opened, &born).await
-    }
-
-    /// Begins its next life: opens log and tablets, and makes its claim. [`Node::enter`] goes on.
-    ///
-    /// # Errors
-    /// What keeps it from starting.
-    pub fn start(&mut self) -> raft::Result<()> {
-        let opened = self.open()?;
-        let log = opened.parts.log.clone();
-        let came = |group| {
-            let replica = log.state(group).ok()?.replica;
-            self.world.overseer.came(Seat { group, replica })
-        };
-        let claim = rejoin::claim(self.id, &opened, came)?;
-        self.state = State::Waiting(Box::new(opened), claim);
-        Ok(())
-    }
-
-    /// Runs, if what the peers have answered allows it.
-    ///
-    /// # Errors
-    /// What keeps it from starting.
-    pub async fn enter(&mut self, answers: &BTreeMap<NodeId, Answer>) -> raft::Result<Entered> {
-        let State::Waiting(opened, claim) = &self.state else { return Ok(Entered::Runs) };
-        let meta = (self.world.swarm.nodes as usize, self.late_ms().is_none());
-        match rejoin::verdict(opened, claim, answers, meta) {
-            Verdict::Waits { .. } => return Ok(Entered::Waits),
-            Verdict::Runs { replace } if replace.is_empty() => {}
-            Verdict::Refused(finding) => return Ok(self.refuse(finding.to_string())),
-            other => return Ok(self.refuse(format!("{other:?}"))),
-        }
-        match std::mem::replace(&mut self.state, State::Down) {
-            State::Waiting(opened, _) => self.run(*opened, &[]).await?,
-            other => self.state = other,
-        }
-        Ok(Entered::Runs)
+        self.run(opened, (&born, Arc::default())).await
     }
 
     /// Begins its next life, and asks nobody: the others are gone for good.
@@ -320,7 +270,7 @@ impl Node {
     /// What keeps it from starting.
     pub async fn start_alone(&mut self) -> raft::Result<()> {
         let opened = self.open()?;
-        self.run(opened, &[]).await
+        self.run(opened, (&[], Arc::default())).await
     }
 
     /// It goes on in another generation of the cluster, where what it does is judged by `overseer`.
@@ -329,40 +279,51 @@ impl Node {
         self.world.overseer = overseer;
     }
 
-    /// It stays down for the rest of the run.
-    pub fn refuse(&mut self, why: String) -> Entered {
-        self.world.diary.note(self.id, format_args!("is refused: {why}"));
-        if let State::Waiting(opened, _) = std::mem::replace(&mut self.state, State::Refused(why.clone())) {
-            opened.close();
-        }
-        Entered::Refused(why)
-    }
-
     /// Opens log and tablets. No consensus runs yet.
     ///
     /// # Errors
     /// What keeps it from starting.
     pub fn open(&mut self) -> raft::Result<Opened> {
+        let outfit = self.dress()?;
+        let log = Log::open(self.log_config(), outfit.log_parts())?;
+        let pool = self.open_pool(&outfit)?;
+        self.equip(outfit, log, pool, &BTreeSet::new())
+    }
+
+    /// What its next life is made with.
+    pub(super) fn dress(&mut self) -> raft::Result<Outfit> {
         self.life += 1;
         let (world, life) = (&self.world, self.life);
         world.diary.note(self.id, format_args!("starts life {life}"));
         if self.disk.is_down() {
             self.disk.restart();
         }
-        let disk = Arc::new(self.disk.clone());
         let entropy = Arc::new(Seeded::new(disk_seed(world.swarm.seed, self.id, life)));
         let sealer = keys::sealer(self.id, entropy.clone())?;
-        let parts =
-            LogParts { disk: disk.clone(), sealer: sealer.clone(), entropy: entropy.clone(), node: self.id };
-        let log = Log::open(self.log_config(), parts)?;
+        Ok(Outfit { node: self.id, disk: Arc::new(self.disk.clone()), entropy, sealer })
+    }
+
+    pub(super) fn open_pool(&self, outfit: &Outfit) -> raft::Result<Arc<Pool>> {
         let parts = Parts {
-            disk: disk.clone(),
+            disk: outfit.disk.clone(),
             catalog: self.catalog.opener(),
-            sealer: sealer.clone(),
+            sealer: outfit.sealer.clone(),
             clock: self.clock.clone(),
             node: self.id,
         };
-        let pool = Pool::open(self.pool_config(), parts)?;
+        Ok(Pool::open(self.pool_config(), parts)?)
+    }
+
+    /// The machines over a log that was begun, but for those of the groups in `replace`.
+    pub(super) fn equip(
+        &self,
+        outfit: Outfit,
+        log: Arc<Log>,
+        pool: Arc<Pool>,
+        replace: &BTreeSet<GroupId>,
+    ) -> raft::Result<Opened> {
+        let (world, life) = (&self.world, self.life);
+        let Outfit { disk, entropy, sealer, .. } = outfit;
         let overseer = world.overseer.clone();
         let parts = MachineParts {
             pool,
@@ -376,9 +337,8 @@ impl Node {
             shredded: Arc::new(NobodyShredded),
         };
         let dice = Dice::new(world.swarm.seed, &format!("sync {} {life}", self.id));
-        let memory = Arc::new(Memory::found(&log.found().marks));
         let writer = spawn(write_log(log, dice, world.swarm.clone()));
-        let Here { machines, half_born, .. } = birth::find(&parts)?;
+        let Here { machines, half_born, .. } = birth::find(&parts, replace)?;
         if let Some((group, _)) =
             half_born.first().filter(|(group, _)| life > 1 && self.replaced != Some(*group))
         {
@@ -386,7 +346,7 @@ impl Node {
             self.world.overseer.accuse(Violation::broken("start", what));
         }
         let machines = machines.into_iter().map(|one| (one.group(), one)).collect();
-        Ok(Opened { parts, machines, memory, writer })
+        Ok(Opened { parts, machines, writer })
     }
 
     /// What it has if it is delayed; if not, the others ask its clock.
@@ -400,37 +360,41 @@ impl Node {
     }
 
     /// Lets consensus of all its groups run; those of `born` were never here before.
-    async fn run(&mut self, opened: Opened, born: &[GroupId]) -> raft::Result<()> {
-        let Opened { parts, machines, memory, writer } = opened;
+    pub(super) async fn run(
+        &mut self,
+        opened: Opened,
+        (born, heard): (&[GroupId], Arc<heard::Heard>),
+    ) -> raft::Result<()> {
+        let Opened { parts, machines, writer } = opened;
         let (world, life, log, pool) = (&self.world, self.life, parts.log.clone(), parts.pool.clone());
         let late = self.late(&parts)?;
         let mut tasks = vec![writer];
         let tag = cluster_tag(CLUSTER, self.generation);
-        let registry = Arc::new(Registry::new(tag, log.clone()));
+        let door = Door::new(CLUSTER, self.generation, heard.clone());
+        let registry = Arc::new(Registry::new(door, log.clone()));
         let plug = world.net.plug(self.id, life);
-        let heartbeats = Heartbeats::new(plug, log.clone(), tag, world.pace.election_min_ms);
+        let requests = Requests::new(plug, heard, tag, world.pace.election_min_ms);
+        let heartbeats = Heartbeats::new(requests, log.clone());
         let ways = Ways { heartbeats, registry: registry.clone(), late: late.clone() };
         let mut replicas = BTreeMap::new();
         for (group, machine) in machines {
             replicas.insert(group, self.seat(&ways, &parts, machine, born.contains(&group)).await?);
         }
-        let door = Door {
+        let inside = Inside {
+            id: self.id,
             registry: registry.clone(),
             log: log.clone(),
-            memory: memory.clone(),
             disk: self.disk.clone(),
             world: world.clone(),
         };
-        world.net.listen(self.id, life, Arc::new(door));
+        world.net.listen(self.id, life, Arc::new(inside));
         registry.all().iter().for_each(|receiver| receiver.group().run());
-        let own = (log.clone(), memory.clone());
-        tasks.push(spawn(work(pool.clone(), registry.clone(), own, world.clone())));
+        tasks.push(spawn(work(pool.clone(), registry.clone(), log.clone(), world.clone())));
         if let Some(late) = &late {
             tasks.push(spawn(late.clone().work(registry.clone(), log.clone())));
         }
         let known = Mutex::default();
-        let running =
-            Running { log, pool, registry, replicas, late, life, known, memory, tasks, parts, ways };
+        let running = Running { log, pool, registry, replicas, late, life, known, tasks, parts, ways };
         self.state = State::Running(Box::new(running));
         Ok(())
     }
@@ -466,23 +430,20 @@ impl Node {
 
     /// Cuts its power: what was not synced may be lost.
     pub fn crash(&mut self) {
-        if let State::Refused(_) = self.state {
-            return;
-        }
         self.world.diary.note(self.id, "loses power");
         self.world.net.unplug(self.id);
         self.disk.crash();
         match std::mem::replace(&mut self.state, State::Down) {
             State::Running(running) => running.end(),
-            State::Waiting(opened, _) => opened.close(),
-            State::Down | State::Refused(_) => {}
+            State::Waiting(waiting, _) => waiting.close(),
+            State::Down => {}
         }
     }
 
     /// Why it must be started again, if it must: its power has gone, its log is fenced, or consensus of a group has stopped.
     #[must_use]
     pub fn failed(&self) -> Option<String> {
-        if matches!(self.state, State::Down | State::Refused(_)) {
+        if matches!(self.state, State::Down) {
             return None;
         }
         let running = self.running();

@@ -28,7 +28,6 @@ struct Notes {
     ledger: Ledger,
     groups: BTreeMap<GroupId, GroupJudge>,
     digests: Digests,
-    came: BTreeMap<Seat, LogId>,
     violation: Option<Violation>,
     /// The judge of the delayed node, as long as there is one.
     late: Option<(NodeId, DelayedNode)>,
@@ -237,12 +236,6 @@ impl Overseer {
         }
     }
 
-    /// The last entry of the newest snapshot that a replica has installed.
-    #[must_use]
-    pub fn came(&self, seat: Seat) -> Option<LogId> {
-        self.notes().came.get(&seat).copied()
-    }
-
     /// A replica has ended for ever.
     pub fn closed(&self, seat: Seat) {
         self.notes().ledger.closed(seat);
@@ -359,7 +352,6 @@ impl Feed for Watcher {
         let seat = Seat { group, replica: self.replica(group) };
         let mut notes = self.overseer.notes();
         notes.ledger.promised(seat, Promise::Installed(upto));
-        notes.came.insert(seat, upto);
         drop(notes);
         self.overseer.late(|node, judge| {
             if node == self.node {

@@ -1,103 +1,156 @@
-//! A node that starts makes its claim, and its peers answer with what they remember: whether its disk is older than what it said.
+//! A node that starts again: it reads its disk, makes its claim over the network, and runs once its peers have said that it may.
 
-use super::memory::Memory;
-use super::node::Opened;
-use super::running::Running;
+use super::keys::CLUSTER;
+use super::net::Serve;
+use super::node::{Node, State, World};
+use crate::check::Violation;
+use bytes::Bytes;
+use engine::disk::Disk;
 use engine::ids::NodeId;
-use raft::group::rejoin::{Answer, Claim, GroupClaim, GroupWord, Verdict, Voters, judge};
-use raft::log::Log;
-use raft::machine::Machine;
-use raft::planted::{self, Planted};
-use raft::types::{GroupId, LogId, ReplicaId, Seat};
-use std::collections::{BTreeMap, BTreeSet};
+use engine::tablet::pool::Pool;
+use raft::group::admission::{Admission, Whereabouts};
+use raft::group::rejoin::Verdict;
+use raft::log::RecoveredLog;
+use raft::net::envelope::cluster_tag;
+use raft::net::heard::Voice;
+use raft::net::link::BoxFuture;
+use raft::net::request::Requests;
+use raft::type_config::spawn;
 use std::sync::Arc;
+use tokio::task::JoinHandle;
 
-/// Makes the claim of a node whose log and tablets are open, and in which nothing runs. `came` is the last entry of the newest snapshot
-/// that came to its replica of a group.
-///
-/// # Errors
-/// A log or a note that cannot be read.
-pub fn claim(node: NodeId, opened: &Opened, came: impl Fn(GroupId) -> Option<LogId>) -> raft::Result<Claim> {
-    let log = &opened.parts.log;
-    let found = log.found();
-    let mut groups = BTreeMap::new();
-    for (group, machine) in &opened.machines {
-        let (state, applied) = (log.state(*group)?, machine.durable()?.applied);
-        let here = GroupClaim {
-            replica: state.replica,
-            vote: state.vote,
-            last: state.last,
-            applied,
-            manifest: machine.tablet().durable().index.0,
-            manifest_noted: found.manifests.get(group).map_or(0, |(index, _)| *index),
-            is_from_snapshot: applied.is_some() && came(*group) == applied,
-        };
-        groups.insert(*group, here);
-    }
-    Ok(Claim {
-        node,
-        log: found.log.0,
-        log_end: found.end,
-        // This start is not one that anybody can have heard of.
-        incarnation: found.incarnation.saturating_sub(1),
-        boot_nonce: [0; 16],
-        groups,
-    })
+/// How often a node that was refused is started again, by whoever does not believe it.
+const KNOCKS: u32 = 3;
+
+/// How far a node is with its start.
+pub enum Entered {
+    /// It runs.
+    Runs,
+    /// Too few peers have answered.
+    Waits,
+    /// It serves nobody: why.
+    Refused(String),
 }
 
-/// What a node that runs, or that waits itself, answers about another: by its log it knows its own replicas, by its machines who
-/// belongs to each group.
-#[must_use]
-pub fn answer(
-    about: NodeId,
-    memory: &Memory,
-    log: &Log,
-    machines: &BTreeMap<GroupId, Arc<Machine>>,
-    running: Option<&Running>,
-) -> Answer {
-    let word = |(group, machine): (&GroupId, &Arc<Machine>)| {
-        let standing =
-            running.and_then(|running| running.registry.get(*group)).map(|one| one.group().standing());
-        let membership = match &standing {
-            Some(standing) => standing.membership.1.clone(),
-            None => machine.applied().membership,
-        };
-        let of = |(replica, seat): (&ReplicaId, &Seat)| (seat.node == about).then_some(*replica);
-        let replica = membership.seats.iter().find_map(of).unwrap_or_default();
-        let leading = standing.filter(|standing| standing.is_leader);
-        let matched = leading
-            .as_ref()
-            .and_then(|standing| Some((standing.vote, standing.matched.get(&replica).copied().flatten()?)));
-        let is_voter = log.state(*group).is_ok_and(|state| membership.is_voter(state.replica));
-        let is_leader = leading.is_some();
-        (*group, GroupWord { replica, is_leader, is_voter, matched, ..GroupWord::default() })
-    };
-    let groups: BTreeMap<_, _> = machines.iter().map(word).collect();
-    Answer {
-        is_meta_voter: groups.values().any(|word| word.is_voter),
-        logs: memory.logs_of(about),
-        alive: None,
-        groups,
+/// A node that has made its claim, and waits for the word of its peers.
+pub struct Waiting {
+    admission: Arc<Admission>,
+    pool: Arc<Pool>,
+    asks: JoinHandle<()>,
+}
+
+impl Waiting {
+    /// Ends it: nothing was written.
+    pub(super) fn close(self) {
+        self.asks.abort();
+        self.pool.close();
     }
 }
 
-/// What becomes of the node, of as many voters of the meta group as `meta`.
-#[must_use]
-pub fn verdict(
-    opened: &Opened,
-    claim: &Claim,
-    answers: &BTreeMap<NodeId, Answer>,
-    meta: (usize, bool),
-) -> Verdict {
-    if planted::is(Planted::AcceptOlderDisk) {
-        return Verdict::Runs { replace: [].into() };
+/// Takes frames for a node that waits.
+struct Porch(Arc<Admission>);
+
+impl Serve for Porch {
+    fn voice(&self) -> Voice {
+        self.0.voice()
     }
-    let voters = |(group, machine): (&GroupId, &Arc<Machine>)| {
-        let membership = machine.applied().membership;
-        let all: BTreeSet<_> = membership.voters.iter().flatten().collect();
-        let replica = claim.groups.get(group).map(|here| here.replica);
-        (*group, (all.len(), replica.is_some_and(|replica| all.contains(&replica))))
-    };
-    let groups = opened.machines.iter().map(voters).collect();
-    judge(claim, answers, &Voters { meta: meta.0, is_meta_voter: meta.1, groups })
+
+    fn is_heard(&self, _: &Bytes, _: &Bytes) {}
+
+    fn serve(&self, by: Voice, frame: Bytes) -> BoxFuture<Option<Bytes>> {
+        let answer = self.0.serve(&by, &frame);
+        Box::pin(std::future::ready(Some(answer)))
+    }
+}
+
+/// All nodes of a run but one.
+fn others(world: &World, id: NodeId) -> impl Iterator<Item = NodeId> {
+    let count = u64::from(world.swarm.nodes) + u64::from(world.swarm.late_ms.is_some());
+    (1..=count).map(NodeId).filter(move |other| *other != id)
+}
+
+impl Node {
+    /// Begins its next life: reads log and tablets, and makes its claim. [`Node::enter`] goes on.
+    ///
+    /// # Errors
+    /// What keeps it from starting.
+    pub fn start(&mut self) -> raft::Result<()> {
+        let outfit = self.dress()?;
+        let log = RecoveredLog::read(self.log_config(), outfit.log_parts())?;
+        let pool = self.open_pool(&outfit)?;
+        let (disk, others): (Arc<dyn Disk>, _) =
+            (outfit.disk.clone(), others(&self.world, self.id).collect());
+        let at = Whereabouts {
+            node: self.id,
+            cluster: (CLUSTER, self.generation),
+            others: &others,
+            pool: &pool,
+            disk: &disk,
+            spool: "/spool".as_ref(),
+            sealer: &outfit.sealer,
+        };
+        let admission = Arc::new(Admission::new(log, &at)?);
+        if self.refused.is_some() {
+            let claim = admission.claim();
+            self.world.diary.note(self.id, format_args!("knocks: its log ends at {}", claim.log_end));
+        }
+        let (net, pace) = (&self.world.net, self.world.pace);
+        let plug = net.plug(self.id, self.life);
+        net.listen(self.id, self.life, Arc::new(Porch(admission.clone())));
+        let tag = cluster_tag(CLUSTER, self.generation);
+        let requests = Requests::new(plug, admission.heard().clone(), tag, pace.election_min_ms);
+        let waits = admission.clone();
+        let asks = spawn(async move {
+            waits.wait(&requests).await;
+        });
+        self.state = State::Waiting(Box::new(Waiting { admission, pool, asks }), outfit);
+        Ok(())
+    }
+
+    /// Runs, if what the peers have answered allows it.
+    ///
+    /// # Errors
+    /// What keeps it from starting.
+    pub async fn enter(&mut self) -> raft::Result<Entered> {
+        let State::Waiting(waiting, _) = &self.state else { return Ok(Entered::Runs) };
+        match waiting.admission.verdict() {
+            Verdict::Waits { .. } => return Ok(Entered::Waits),
+            Verdict::Runs { replace } if replace.is_empty() => {}
+            other => return Ok(self.refuse(other.to_string())),
+        }
+        if let Some(why) = &self.refused {
+            let what = format!("{} was refused ({why}), and is let in when it comes again", self.id);
+            self.world.overseer.accuse(Violation::broken("start", what));
+        }
+        let State::Waiting(waiting, outfit) = std::mem::replace(&mut self.state, State::Down) else {
+            return Ok(Entered::Runs);
+        };
+        let Waiting { admission, pool, asks } = *waiting;
+        asks.abort();
+        let (log, replace) = admission.begin()?;
+        let opened = self.equip(outfit, log, pool, &replace)?;
+        self.run(opened, (&[], admission.heard().clone())).await?;
+        Ok(Entered::Runs)
+    }
+
+    /// It serves nobody for the rest of the run.
+    pub fn refuse(&mut self, why: String) -> Entered {
+        self.world.diary.note(self.id, format_args!("is refused: {why}"));
+        self.world.net.unplug(self.id);
+        if let State::Waiting(waiting, _) = std::mem::replace(&mut self.state, State::Down) {
+            waiting.close();
+        }
+        self.knocks += u32::from(self.refused.is_some());
+        self.refused.get_or_insert(why.clone());
+        Entered::Refused(why)
+    }
+
+    /// Starts a node that was refused once more, a few times: it must stay refused, however often it comes.
+    ///
+    /// # Errors
+    /// What keeps it from starting.
+    pub fn knock(&mut self) -> raft::Result<()> {
+        let is_out = self.refused.is_some() && matches!(self.state, State::Down);
+        if is_out && self.knocks < KNOCKS { self.start() } else { Ok(()) }
+    }
 }

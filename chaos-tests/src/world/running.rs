@@ -1,7 +1,6 @@
 //! A node of a run in one of its lives: what works in it, and what its replicas hold.
 
 use super::late::Late;
-use super::memory::Memory;
 use super::overseer::Known;
 use crate::check::raft::ReplicaState;
 use engine::tablet::pool::Pool;
@@ -30,7 +29,6 @@ pub struct Running {
     pub late: Option<Arc<Late>>,
     pub(super) life: u64,
     pub(super) known: Mutex<Known>,
-    pub(super) memory: Arc<Memory>,
     pub(super) tasks: Vec<JoinHandle<()>>,
     pub(super) parts: MachineParts,
     pub(super) ways: Ways,

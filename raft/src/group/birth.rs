@@ -4,7 +4,7 @@
 //! nobody made, and the membership in it. So whoever joins later always gets a snapshot. A founder has granted no lease.
 
 use crate::error::{Error, Result};
-use crate::log::Log;
+use crate::log::{GroupState, Log};
 use crate::machine::note::Note;
 use crate::machine::{Machine, MachineParts, engine_index, fresh_tablet_id, read_note};
 use crate::types::{GroupId, LogId, Membership, ReplicaId, Vote};
@@ -13,7 +13,7 @@ use engine::key::KeyRange;
 use engine::manifest::edit::Applied;
 use engine::tablet::Tablet;
 use engine::tablet::pool::{NewTablet, Pool};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The entry that every founder is born with.
@@ -99,55 +99,74 @@ pub fn tablet_of(pool: &Pool, group: GroupId) -> Result<Option<Arc<Tablet>>> {
     Ok(tablets(pool)?.remove(&group))
 }
 
-/// The tablets of all groups.
+/// Tablets by the group whose replica they are of.
+pub type Tablets = BTreeMap<GroupId, Arc<Tablet>>;
+
+/// The tablets of all groups. Of two of a group the one that is behind goes.
 ///
 /// # Errors
 /// As [`tablet_of`].
-pub fn tablets(pool: &Pool) -> Result<BTreeMap<GroupId, Arc<Tablet>>> {
-    let mut found: BTreeMap<GroupId, Arc<Tablet>> = BTreeMap::new();
-    let mut behind: Vec<TabletId> = Vec::new();
+pub fn tablets(pool: &Pool) -> Result<Tablets> {
+    let (found, behind) = tablets_by_group(pool)?;
+    behind.into_iter().try_for_each(|id| pool.drop_tablet(id))?;
+    Ok(found)
+}
+
+/// The tablets of all groups, and those that another tablet of their group has left behind. Nothing is changed.
+pub(super) fn tablets_by_group(pool: &Pool) -> Result<(Tablets, Vec<TabletId>)> {
+    let mut found = Tablets::new();
+    let mut behind = Vec::new();
     for tablet in pool.tablets() {
         let group = Note::decode(&tablet.durable().note)?.group;
         read_note(group, &tablet.durable().note)?;
         match found.get(&group) {
             Some(other) if other.durable().index >= tablet.durable().index => behind.push(tablet.id()),
-            _ => {
-                behind.extend(found.insert(group, tablet).map(|other| other.id()));
-            }
+            _ => behind.extend(found.insert(group, tablet).map(|other| other.id())),
         }
     }
-    behind.into_iter().try_for_each(|id| pool.drop_tablet(id))?;
-    Ok(found)
+    Ok((found, behind))
 }
 
 /// What a start finds.
+#[derive(Default)]
 pub struct Here {
-    /// The machines of all replicas that live here.
+    /// The machines of all replicas that live here and may go on.
     pub machines: Vec<Arc<Machine>>,
     /// Replicas that a crash left half born: they must be born again.
     pub half_born: Vec<(GroupId, ReplicaId)>,
+    /// Replicas whose tablet is older than the log knows, or gone: they must end (see [`end`]), and others take their place.
+    pub outdated: Vec<(GroupId, ReplicaId)>,
 }
 
-/// Finds what lives here. Tablets of replicas that are gone are dropped.
+/// Whether a replica has been more than born: its tablet was there once.
+pub(super) fn has_lived(state: &GroupState, noted: u64) -> bool {
+    noted > 0 || state.last.is_some_and(|last| last.index > FIRST.index)
+}
+
+/// Finds what lives here. Tablets of replicas that are gone are dropped. `replace` are the groups of which the verdict at the start said
+/// that their replicas here must be replaced: see [`super::rejoin::Verdict::Runs`].
 ///
 /// # Errors
-/// `Damaged`: a note. `CatalogOlder`: the log knows that more was durable than the catalog has. Catalog.
-pub fn find(parts: &MachineParts) -> Result<Here> {
-    let (mut machines, mut half_born) = (Vec::new(), Vec::new());
-    let living = parts.log.groups();
+/// `Damaged`: a note. `CatalogOlder`: the log knows that more was durable than the catalog has, and the group is not among `replace`.
+/// Catalog.
+pub fn find(parts: &MachineParts, replace: &BTreeSet<GroupId>) -> Result<Here> {
+    let mut here = Here::default();
     let mut tablets = tablets(&parts.pool)?;
-    for (group, state) in &living {
-        let Some(tablet) = tablets.remove(group) else {
-            half_born.push((*group, state.replica));
-            continue;
-        };
-        let known = parts.log.found().manifests.get(group).map(|(index, _)| *index);
-        let durable = tablet.durable().index.0;
-        if known.is_some_and(|known| known > durable) {
-            return Err(Error::CatalogOlder { group: *group, known: known.unwrap_or(0), durable });
+    for (group, state) in parts.log.groups() {
+        let tablet = tablets.remove(&group);
+        let known = parts.log.found().manifests.get(&group).map_or(0, |(index, _)| *index);
+        let durable = tablet.as_ref().map_or(0, |tablet| tablet.durable().index.0);
+        let is_lost = tablet.is_none() && has_lived(&state, known);
+        if replace.contains(&group) {
+            here.outdated.push((group, state.replica));
+        } else if known > durable || is_lost {
+            return Err(Error::CatalogOlder { group, known, durable });
+        } else if let Some(tablet) = tablet {
+            here.machines.push(Machine::open(group, tablet, parts.clone())?);
+        } else {
+            here.half_born.push((group, state.replica));
         }
-        machines.push(Machine::open(*group, tablet, parts.clone())?);
     }
     tablets.into_values().try_for_each(|tablet| parts.pool.drop_tablet(tablet.id()))?;
-    Ok(Here { machines, half_born })
+    Ok(here)
 }

@@ -1,6 +1,7 @@
 //! One group on one node: its replica at work, how it comes to be, and the rules of its life: what it may do at which time, whether its
 //! disk may be believed, and when it asks others to wait.
 
+pub mod admission;
 pub mod batcher;
 pub mod birth;
 pub mod closer;

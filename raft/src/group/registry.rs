@@ -1,53 +1,42 @@
 //! The replicas of a node: whose frame is this?
 
-use crate::limits::{self, HEARTBEAT_ANSWER_MS};
+use crate::group::rejoin::{Answer, GroupWord};
+use crate::limits::HEARTBEAT_ANSWER_MS;
 use crate::log::Log;
-use crate::net::envelope::{Frame, cluster_tag};
+use crate::net::door::Door;
 use crate::net::fault::message_fault;
+use crate::net::heard::{Heard, Voice};
 use crate::net::inbound::Receiver;
 use crate::net::message::Message;
 use crate::net::refusal::Refusal;
 use crate::net::replica_message::{Heartbeat, HeartbeatReply};
+use crate::net::request::Address;
 use crate::types::{GroupId, ReplicaId};
 use bytes::Bytes;
-use engine::ids::ClusterId;
+use engine::ids::NodeId;
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-/// What an answer must name.
-struct Asked {
-    group: GroupId,
-    from: ReplicaId,
-    to: ReplicaId,
-    sequence: u64,
-}
-
 /// The replicas that run on a node.
 pub struct Registry {
-    tag: u64,
-    /// Those of the generations before and behind, for whoever lags to be told so.
-    relatives: Vec<u64>,
+    door: Door,
     log: Arc<Log>,
     receivers: RwLock<BTreeMap<GroupId, Arc<Receiver>>>,
 }
 
 impl Registry {
-    /// An empty one, of the cluster and generation of `tag`.
+    /// An empty one, behind `door`, of the node whose log is `log`.
     #[must_use]
-    pub fn new(tag: u64, log: Arc<Log>) -> Self {
-        Self { tag, relatives: Vec::new(), log, receivers: RwLock::default() }
+    pub fn new(door: Door, log: Arc<Log>) -> Self {
+        Self { door, log, receivers: RwLock::default() }
     }
 
-    /// An empty one of `cluster` in `generation`, which also knows a frame of another generation from one of another cluster.
+    /// What is remembered of peers.
     #[must_use]
-    pub fn of(cluster: ClusterId, generation: u64, log: Arc<Log>) -> Self {
-        let first = generation.saturating_sub(limits::GENERATIONS_KNOWN);
-        let others =
-            (first..=generation.saturating_add(limits::GENERATIONS_KNOWN)).filter(|n| *n != generation);
-        let relatives = others.map(|other| cluster_tag(cluster, other)).collect();
-        Self { relatives, ..Self::new(cluster_tag(cluster, generation), log) }
+    pub fn heard(&self) -> &Arc<Heard> {
+        self.door.heard()
     }
 
     /// A replica runs. Whoever ran for its group before is returned, and hears nothing any more.
@@ -73,34 +62,45 @@ impl Registry {
         self.receivers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// Answers a frame. A frame that cannot be read, is for somebody else, or says what nobody can is refused by name and changes
-    /// nothing.
-    pub async fn serve(&self, frame: Bytes) -> Bytes {
-        let frame = match Frame::decode(&frame) {
-            Ok(frame) => frame,
-            Err(damage) => {
-                tracing::warn!(%damage, "a frame that cannot be read");
-                let nobody = Asked { group: GroupId(0), from: ReplicaId(0), to: ReplicaId(0), sequence: 0 };
-                return self.answer(&nobody, Message::Refused(Refusal::Malformed));
+    /// Answers a frame that came on a link of `by`. A frame that cannot be read, is for somebody else, or says what nobody can is refused
+    /// by name and changes nothing.
+    pub async fn serve(&self, by: &Voice, frame: Bytes) -> Bytes {
+        let (asked, answer) = match self.door.open(by, &frame) {
+            Ok((asked, Message::Heartbeats(heartbeats))) => (asked, self.heartbeats(heartbeats).await),
+            Ok((asked, Message::Claim(claim))) if claim.node == by.node => {
+                (asked, Message::ClaimAnswer(self.answer_claim(claim.node)))
             }
+            Ok((asked, Message::Claim(_))) => (asked, Message::Refused(Refusal::Malformed)),
+            Ok((asked, message)) => {
+                let Address { group, from, to } = asked.address;
+                (asked, self.deliver(group, from, to, message).await)
+            }
+            Err((asked, refusal)) => (asked, Message::Refused(refusal)),
         };
-        let Frame { tag, group, from, to, sequence, .. } = frame;
-        let answer = match (self.stranger(tag), frame.message) {
-            (Some(refusal), _) => Message::Refused(refusal),
-            (None, Message::Heartbeats(heartbeats)) => self.heartbeats(heartbeats).await,
-            (None, message) => self.deliver(group, from, to, message).await,
-        };
-        self.answer(&Asked { group, from, to, sequence }, answer)
+        self.door.answer(&asked, self.log.durable(), answer)
     }
 
-    /// Why nobody of this cluster and generation can have said anything under `tag`.
-    fn stranger(&self, tag: u64) -> Option<Refusal> {
-        let is_relative = self.relatives.contains(&tag);
-        (tag != self.tag).then_some(if is_relative {
-            Refusal::OtherGeneration
-        } else {
-            Refusal::OtherCluster
-        })
+    /// What is known here of a node that starts.
+    fn answer_claim(&self, about: NodeId) -> Answer {
+        let word = |receiver: Arc<Receiver>| {
+            let (group, standing) = (receiver.group(), receiver.group().standing());
+            let membership = &standing.membership.1;
+            let replica = membership.replica_at(about).unwrap_or_default();
+            let promise = self.heard().promise(group.id(), replica);
+            let leads = standing.matched.get(&replica).copied().flatten().filter(|_| standing.is_leader);
+            let word = GroupWord {
+                replica,
+                is_leader: standing.is_leader,
+                is_voter: membership.is_voter(group.replica()),
+                matched: leads.map(|last| (standing.vote, last)).or(promise.matched),
+                granted: promise.granted,
+                manifest: 0,
+            };
+            (group.id(), word)
+        };
+        let groups: BTreeMap<_, _> = self.all().into_iter().map(word).collect();
+        let is_meta_voter = groups.get(&GroupId::META).is_some_and(|word| word.is_voter);
+        Answer { is_meta_voter, logs: self.heard().logs_of(about), alive: None, groups }
     }
 
     /// Gives each heartbeat to its replica, all at once. One that does not answer soon is overloaded: the others' answers wait for none.
@@ -130,11 +130,5 @@ impl Registry {
             return Message::Refused(Refusal::Malformed);
         }
         receiver.receive(message).await
-    }
-
-    fn answer(&self, asked: &Asked, message: Message) -> Bytes {
-        let Asked { group, from, to, sequence } = *asked;
-        let (tag, durable) = (self.tag, self.log.durable());
-        Frame { tag, group, from: to, to: from, sequence, durable, message }.encode()
     }
 }

@@ -284,6 +284,26 @@ impl fmt::Display for Finding {
     }
 }
 
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Runs { replace } if replace.is_empty() => f.write_str("it may run"),
+            Self::Runs { replace } => {
+                write!(f, "it may run; {} of its replicas must be replaced", replace.len())
+            }
+            Self::Refused(finding) => finding.fmt(f),
+            Self::Cloned => {
+                f.write_str("another start of the same node lives: one of the two is a copy; stop both")
+            }
+            Self::Waits { meta: (said, needed), groups } => write!(
+                f,
+                "{said} of {needed} voters of the meta group have answered; of {} groups too few have",
+                groups.len()
+            ),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

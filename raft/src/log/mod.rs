@@ -12,6 +12,7 @@ pub mod purge;
 mod queue;
 mod read;
 pub mod record;
+mod recovered;
 mod replay;
 pub mod segment;
 mod states;
@@ -24,6 +25,7 @@ mod writer;
 pub use config::LogConfig;
 pub use queue::Done;
 pub use record::{Entry, GroupState, Mark};
+pub use recovered::{Found, RecoveredLog};
 pub use segment::LogName;
 pub use step::Stepped;
 pub use thread::LogThread;
@@ -41,7 +43,7 @@ use index::{GroupLog, Writing};
 use queue::Queue;
 use read::ColdReads;
 use record::{INDEX_MAX, Record, entry_bytes};
-use replay::{Expected, Replayed};
+use replay::Replayed;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 pub(crate) use writer::io;
@@ -58,23 +60,6 @@ pub struct LogParts {
     pub entropy: Arc<dyn Entropy>,
     /// The node.
     pub node: NodeId,
-}
-
-/// What a start found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
-    /// The name of the log: new if there was none.
-    pub log: LogName,
-    /// Number of this start.
-    pub incarnation: u64,
-    /// Where the log ended.
-    pub end: u64,
-    /// Whether pieces of a write that had been cut short were found. It was never acknowledged, and is gone.
-    pub was_torn: bool,
-    /// By group: the manifest edit that the log knows to be durable, and the last entry applied in it.
-    pub manifests: BTreeMap<GroupId, (u64, Option<LogId>)>,
-    /// What peers were last heard to have made durable.
-    pub marks: Vec<Mark>,
 }
 
 /// One log a node. Clone the `Arc` it comes in.
@@ -117,47 +102,27 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Log {
-    /// Locks the folder, reads the log, and goes on in a new segment that says so.
+    /// Locks the folder, reads the log, and goes on in a new segment that says so. Whoever may have to be refused reads it first:
+    /// see [`RecoveredLog`].
     ///
     /// # Errors
-    /// * `Stop`: `InUse`, `Foreign`, `SegmentMissing`, an unknown version.
-    /// * `Damaged`: `DamagedInside` and whatever else cannot be a torn end.
-    /// * `Key`: the node's mac key is missing. `Unavailable`: disk. `Invalid`: settings.
+    /// As [`RecoveredLog::read`] and [`RecoveredLog::begin`].
     pub fn open(config: LogConfig, parts: LogParts) -> Result<Arc<Self>> {
-        config.check()?;
-        let LogParts { disk, sealer, entropy, node } = parts;
-        engine::disk::create_dir_durably(&*disk, &config.dir)?;
-        let lock = engine::disk::take_lock(&*disk, &config.dir)?;
-        let expected = Expected { sealer: &sealer, node, segment_bytes: config.segment_bytes };
-        let replayed = replay::replay(&*disk, &config.dir, &expected)?;
-        let log = replayed.log.unwrap_or_else(|| {
-            let mut name = LogName::default();
-            entropy.fill(&mut name.0);
-            name
-        });
-        let (dir, segment_bytes, generation) = (config.dir.clone(), config.segment_bytes, config.generation);
-        let tools = Tools { disk, sealer, entropy, dir, segment_bytes, node, generation, log };
-        Self::begin(config, tools, replayed, lock)
+        RecoveredLog::read(config, parts)?.begin()
     }
 
     fn begin(
         config: LogConfig,
         tools: Tools,
         replayed: Replayed,
-        lock: Box<dyn DirLock>,
+        (lock, found): (Box<dyn DirLock>, Found),
     ) -> Result<Arc<Self>> {
-        let Replayed { groups, segments, resume, was_torn, .. } = replayed;
-        let mut nonce = [0; 16];
-        tools.entropy.fill(&mut nonce);
-        let (end, states) = (resume.position, &resume.states);
-        let incarnation = states.incarnation.map_or(0, |(number, _)| number) + 1;
-        let (manifests, marks) = (states.manifests.clone(), states.marks.clone());
-        let found = Found { log: tools.log, incarnation, end, was_torn, manifests, marks };
+        let Replayed { groups, segments, resume, .. } = replayed;
         let mut writer = Writer::begin(tools, resume)?;
         let mut segments: BTreeMap<u64, Arc<SegmentFile>> =
             segments.into_iter().map(|one| (one.header.first_position, one)).collect();
         segments.insert(writer.current().header.first_position, writer.current().clone());
-        let written = writer.write(vec![Record::Incarnation(incarnation, nonce)])?;
+        let written = writer.write(vec![Record::Incarnation(found.incarnation, found.boot_nonce)])?;
         let freed = writer.free()?;
         segments.retain(|_, one| !freed.contains(&one.header.number));
         let state = State {

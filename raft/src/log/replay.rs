@@ -50,14 +50,21 @@ pub(super) struct Expected<'a> {
     pub(super) segment_bytes: u64,
 }
 
-/// Reads the log in `dir`.
+/// What [`settle`] has to do before the log goes on.
+pub(super) struct Settling {
+    /// Spares that a crash left, or of another size.
+    useless: Vec<u64>,
+}
+
+/// Reads the log in `dir`, and changes nothing there.
 ///
 /// # Errors
 /// `DamagedInside`, `SegmentMissing`, `Foreign`; disk; keys.
-pub(super) fn replay(disk: &dyn Disk, dir: &Path, expected: &Expected<'_>) -> Result<Replayed> {
+pub(super) fn replay(disk: &dyn Disk, dir: &Path, expected: &Expected<'_>) -> Result<(Replayed, Settling)> {
     let (numbers, spares) = list(disk, dir)?;
     let mut replayed = Replayed::nothing();
-    replayed.resume.spares = usable_spares(disk, dir, spares, expected.segment_bytes)?;
+    let (usable, useless) = sort_spares(disk, dir, spares, expected.segment_bytes)?;
+    replayed.resume.spares = usable;
     for number in &numbers {
         let path = dir.join(segment::file_name(*number));
         let file = disk.open(&path).map_err(|error| io("open", &path, error))?;
@@ -75,8 +82,19 @@ pub(super) fn replay(disk: &dyn Disk, dir: &Path, expected: &Expected<'_>) -> Re
         walk(dir, segment, next.as_ref(), expected, &mut replayed, &mut has_state)?;
     }
     check_whole(&replayed, has_state)?;
-    settle_last(disk, dir, &mut replayed)?;
-    Ok(replayed)
+    Ok((replayed, Settling { useless }))
+}
+
+/// Makes the folder what was read in it, for good.
+///
+/// # Errors
+/// Disk.
+pub(super) fn settle(disk: &dyn Disk, dir: &Path, replayed: &mut Replayed, settling: Settling) -> Result<()> {
+    for number in settling.useless {
+        let path = dir.join(segment::spare_name(number));
+        disk.remove(&path).map_err(|error| io("remove", &path, error))?;
+    }
+    settle_last(disk, dir, replayed)
 }
 
 /// Makes what was found in the last segment durable. A process that ended, or a sync that failed, may have left it in the system's
@@ -105,20 +123,22 @@ fn read_whole(file: &dyn DiskFile, path: &Path, header: &Header) -> Result<Vec<u
     Ok(bytes)
 }
 
-/// Spares of the right size; the others, which a crash left, are removed.
-fn usable_spares(disk: &dyn Disk, dir: &Path, spares: Vec<u64>, segment_bytes: u64) -> Result<Vec<u64>> {
-    let mut usable = Vec::new();
+/// Spares of the right size; and the others, which a crash left.
+fn sort_spares(
+    disk: &dyn Disk,
+    dir: &Path,
+    spares: Vec<u64>,
+    segment_bytes: u64,
+) -> Result<(Vec<u64>, Vec<u64>)> {
+    let (mut usable, mut useless) = (Vec::new(), Vec::new());
     for number in spares {
         let path = dir.join(segment::spare_name(number));
         let file = disk.open(&path).map_err(|error| io("open", &path, error))?;
         let bytes = file.len().map_err(|error| io("measure", &path, error))?;
-        if bytes == segment_bytes && usable.len() < limits::SPARE_SEGMENTS_MAX {
-            usable.push(number);
-        } else {
-            disk.remove(&path).map_err(|error| io("remove", &path, error))?;
-        }
+        let is_usable = bytes == segment_bytes && usable.len() < limits::SPARE_SEGMENTS_MAX;
+        if is_usable { usable.push(number) } else { useless.push(number) }
     }
-    Ok(usable)
+    Ok((usable, useless))
 }
 
 fn read_header(file: &dyn DiskFile, path: &Path, number: u64) -> Result<Header> {

@@ -311,7 +311,7 @@ impl Machine {
             self.parts.pool.drop_tablet(old.id())?;
         }
         self.note_durable()?;
-        self.spool.clear()
+        self.spool.installed()
     }
 
     /// A planted bug: what came by a snapshot has no replies kept.

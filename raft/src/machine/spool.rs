@@ -17,6 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const PART_SUFFIX: &str = ".part";
 /// The suffix of a whole one.
 const WHOLE_SUFFIX: &str = ".dpb";
+/// The listing of the snapshot that was installed last. It proves at a start why the log may know of less.
+const INSTALLED_NAME: &str = "installed";
 
 /// The folder in which one group's snapshots arrive.
 pub struct Spool {
@@ -69,7 +71,8 @@ impl Spool {
         let files: BTreeMap<String, &ListedFile> =
             listed.files.iter().map(|file| (format!("{}{WHOLE_SUFFIX}", file.id), file)).collect();
         let names = self.disk.list(&self.dir).map_err(|error| io("list", &self.dir, error))?;
-        let is_listed = |name: &String| files.contains_key(name.trim_end_matches(PART_SUFFIX));
+        let is_listed =
+            |name: &String| name == INSTALLED_NAME || files.contains_key(name.trim_end_matches(PART_SUFFIX));
         for name in names.iter().filter(|name| !is_listed(name)) {
             let path = self.dir.join(name);
             self.disk.remove(&path).map_err(|error| io("remove", &path, error))?;
@@ -164,7 +167,11 @@ impl Spool {
     /// # Errors
     /// `Damaged`: it is not there, or longer than any is. `Unavailable`: disk.
     pub fn listing(&self) -> Result<Vec<u8>> {
-        let path = self.dir.join(LISTING_NAME);
+        self.read(LISTING_NAME)
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.dir.join(name);
         let missing = |detail| engine::Damage::of(engine::Nature::Missing, detail).at(path.display());
         let length = self.length(&path)?.ok_or_else(|| missing("no transfer was closed"))?;
         if length > engine::limits::LISTING_BYTES_MAX {
@@ -176,7 +183,28 @@ impl Spool {
         Ok(listing)
     }
 
-    /// Throws away what is there.
+    /// The listings of the snapshot that was installed last, and of one that is to be: those that can be read.
+    #[must_use]
+    pub fn listings(&self) -> Vec<Vec<u8>> {
+        [INSTALLED_NAME, LISTING_NAME].iter().filter_map(|name| self.read(name).ok()).collect()
+    }
+
+    /// What is here has been installed: of it only the listing stays.
+    ///
+    /// # Errors
+    /// `Unavailable`: disk.
+    pub fn installed(&self) -> Result<()> {
+        let (from, to) = (self.dir.join(LISTING_NAME), self.dir.join(INSTALLED_NAME));
+        match self.disk.rename(&from, &to) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(io("rename", &from, error).into());
+            }
+            _ => {}
+        }
+        self.clear()
+    }
+
+    /// Throws away what has come and is not installed.
     ///
     /// # Errors
     /// `Unavailable`: disk.
@@ -186,7 +214,7 @@ impl Spool {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             other => other.map_err(|error| io("list", &self.dir, error))?,
         };
-        for name in names {
+        for name in names.iter().filter(|name| *name != INSTALLED_NAME) {
             let path = self.dir.join(name);
             self.disk.remove(&path).map_err(|error| io("remove", &path, error))?;
         }

@@ -80,11 +80,27 @@ impl<'a> Body<'a> {
 
     pub(super) fn vote(&mut self) -> Result<Vote, Damage> {
         let what = self.u8()?;
+        self.vote_of(what)
+    }
+
+    fn vote_of(&mut self, what: u8) -> Result<Vote, Damage> {
         let (term, replica) = (self.u64()?, self.replica()?);
         match what {
             1 | 2 => Ok(Vote { term, replica, is_committed: what == 2 }),
             _ => Err(malformed("an impossible vote")),
         }
+    }
+
+    pub(super) fn maybe_vote(&mut self) -> Result<Option<Vote>, Damage> {
+        match self.u8()? {
+            0 if self.array::<16>()? == [0; 16] => Ok(None),
+            0 => Err(malformed("a vote that is none, and says something")),
+            what => self.vote_of(what).map(Some),
+        }
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
+        self.reader.array()
     }
 }
 
@@ -129,6 +145,13 @@ pub(super) fn append_vote(out: &mut Vec<u8>, vote: Vote) {
     append_u64(out, vote.replica.0);
 }
 
+pub(super) fn append_maybe_vote(out: &mut Vec<u8>, vote: Option<Vote>) {
+    match vote {
+        Some(vote) => append_vote(out, vote),
+        None => out.extend_from_slice(&[0; 17]),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +167,10 @@ mod tests {
         assert_eq!(read(&with(2, 0)), Err(malformed("neither yes nor no")));
         assert_eq!(read(&with(1, INDEX_MAX)).unwrap().unwrap().index, INDEX_MAX);
         assert_eq!(read(&with(1, u64::MAX)), Err(malformed("an impossible log index")));
+        let vote = |bytes: [u8; 17]| Body::new(&Bytes::from(bytes.to_vec())).maybe_vote();
+        assert_eq!(vote([0; 17]), Ok(None));
+        let said = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        assert_eq!(vote(said), Err(malformed("a vote that is none, and says something")));
         let none = [[0; 9], [0, 0, 0, 0, 0, 0, 0, 0, 1]].map(|bytes: [u8; 9]| Bytes::from(bytes.to_vec()));
         assert_eq!(Body::new(&none[0]).maybe_replica(), Ok(None));
         assert!(Body::new(&none[1]).maybe_replica().is_err());

@@ -2,18 +2,17 @@
 //! cost one message a peer and interval, and each group hears its own answer.
 
 use super::coalesce::{Coalesce, Gathered, Ticket};
-use super::envelope::Frame;
-use super::link::{Lane, PeerLink};
+use super::link::Lane;
 use super::message::Message;
 use super::refusal::Refusal;
 use super::replica_message::{AppendReply, Heartbeat, HeartbeatReply};
+use super::request::{Address, Requests};
 use crate::limits::HEARTBEAT_GATHER_MS;
 use crate::log::Log;
 use crate::type_config::spawn;
-use crate::types::{GroupId, ReplicaId};
+use crate::types::GroupId;
 use engine::ids::NodeId;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -23,11 +22,8 @@ type Said = Result<AppendReply, String>;
 
 /// The heartbeats of one node to all its peers.
 pub struct Heartbeats {
-    link: Arc<dyn PeerLink>,
+    requests: Arc<Requests>,
     log: Arc<Log>,
-    tag: u64,
-    deadline_ms: u64,
-    sequence: AtomicU64,
     peers: Mutex<BTreeMap<NodeId, ToPeer>>,
 }
 
@@ -42,16 +38,15 @@ struct ToPeer {
 }
 
 impl Heartbeats {
-    /// Those of a node, in the cluster and generation of `tag`. A message that is not answered within `deadline_ms` never is.
+    /// Those of a node, whose log is `log`.
     #[must_use]
-    pub fn new(link: Arc<dyn PeerLink>, log: Arc<Log>, tag: u64, deadline_ms: u64) -> Arc<Self> {
-        let (sequence, peers) = (AtomicU64::new(0), Mutex::default());
-        Arc::new(Self { link, log, tag, deadline_ms, sequence, peers })
+    pub fn new(requests: Arc<Requests>, log: Arc<Log>) -> Arc<Self> {
+        Arc::new(Self { requests, log, peers: Mutex::default() })
     }
 
-    /// Link, log, tag and deadline in milliseconds, for all else that is sent beside them.
-    pub(super) fn ways(&self) -> (Arc<dyn PeerLink>, Arc<Log>, u64, u64) {
-        (self.link.clone(), self.log.clone(), self.tag, self.deadline_ms)
+    /// The requests they are sent among, and the log, for all else that is sent beside them.
+    pub(super) fn ways(&self) -> (Arc<Requests>, Arc<Log>) {
+        (self.requests.clone(), self.log.clone())
     }
 
     fn peers(&self) -> MutexGuard<'_, BTreeMap<NodeId, ToPeer>> {
@@ -125,21 +120,10 @@ impl Heartbeats {
 
     /// One message and its answer. It is from node to node: which replicas it is for, each heartbeat says itself.
     async fn call(&self, to: NodeId, heartbeats: Vec<Heartbeat>) -> Result<Vec<HeartbeatReply>, String> {
-        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
-        let (group, nobody) = (GroupId(0), ReplicaId(0));
-        let (tag, durable, message) = (self.tag, self.log.durable(), Message::Heartbeats(heartbeats));
-        let frame = Frame { tag, group, from: nobody, to: nobody, sequence, durable, message };
-        let answer = self.link.call(to, Lane::Control, frame.encode());
-        let answer = tokio::time::timeout(Duration::from_millis(self.deadline_ms), answer).await;
-        let answer = answer.map_err(|_| format!("{to} did not answer in time"))?;
-        let frame = Frame::decode(&answer.map_err(|error| error.to_string())?)
-            .map_err(|damage| damage.to_string())?;
-        match frame.message {
-            Message::Refused(refusal) => Err(format!("{to} refuses: {refusal}")),
-            Message::HeartbeatReplies(replies) if (frame.tag, frame.sequence) == (tag, sequence) => {
-                Ok(replies)
-            }
-            _ => Err("the answer to something else".to_owned()),
+        let message = (self.log.durable(), Message::Heartbeats(heartbeats));
+        match self.requests.call(to, Lane::Control, Address::default(), message).await? {
+            Message::HeartbeatReplies(replies) => Ok(replies),
+            _ => Err("an answer that answers no heartbeats".to_owned()),
         }
     }
 }

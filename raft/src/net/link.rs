@@ -1,5 +1,6 @@
 //! What carries frames between nodes: made by the node, pretended by a simulator.
 
+use super::heard::Voice;
 use bytes::Bytes;
 use engine::ids::NodeId;
 use std::future::Future;
@@ -33,9 +34,18 @@ pub struct Unreachable {
     pub cause: String,
 }
 
+/// An answer of a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Who speaks on the link, as it said when the link was made: its log is the one that the frame tells of.
+    pub by: Voice,
+    /// The frame.
+    pub frame: Bytes,
+}
+
 /// Carries frames to peers.
 pub trait PeerLink: Send + Sync + 'static {
     /// Sends a frame, which is of one request, and brings back the one that answers it. The order of a lane is that in which this is
     /// called. Whoever calls sets the deadline: dropping the future gives up the answer, and nothing else.
-    fn call(&self, to: NodeId, lane: Lane, frame: Bytes) -> BoxFuture<Result<Bytes, Unreachable>>;
+    fn call(&self, to: NodeId, lane: Lane, frame: Bytes) -> BoxFuture<Result<Said, Unreachable>>;
 }

@@ -11,6 +11,7 @@ use super::replica_message::{
 use super::snapshot_message::{
     PieceReply, SnapshotDone, SnapshotFinish, SnapshotOffer, SnapshotPiece, SnapshotWants,
 };
+use crate::group::rejoin::{Answer, Claim};
 use crate::limits;
 use bytes::Bytes;
 use engine::error::Damage;
@@ -52,6 +53,10 @@ pub enum Message {
     HeartbeatReplies(Vec<HeartbeatReply>),
     /// Answers any message. Kind 17.
     Refused(Refusal),
+    /// What a node that starts says of its disk. Kind 18.
+    Claim(Claim),
+    /// What a peer remembers of it. Kind 19.
+    ClaimAnswer(Answer),
 }
 
 impl Message {
@@ -76,7 +81,15 @@ impl Message {
             Self::Heartbeats(_) => 15,
             Self::HeartbeatReplies(_) => 16,
             Self::Refused(_) => 17,
+            Self::Claim(_) => 18,
+            Self::ClaimAnswer(_) => 19,
         }
+    }
+
+    /// Whether a node may say it that has not been let in yet: it proves nothing of the log of whoever says it.
+    #[must_use]
+    pub fn proves_nothing(&self) -> bool {
+        matches!(self, Self::Claim(_) | Self::ClaimAnswer(_) | Self::Refused(_))
     }
 
     /// Appends its body.
@@ -108,6 +121,8 @@ impl Message {
                 all.iter().for_each(|reply| reply.append(out));
             }
             Self::Refused(refusal) => out.push(refusal.number()),
+            Self::Claim(claim) => claim.append(out),
+            Self::ClaimAnswer(answer) => answer.append(out),
         }
     }
 
@@ -141,6 +156,8 @@ impl Message {
             15 => Self::Heartbeats(list(body, Heartbeat::read)?),
             16 => Self::HeartbeatReplies(list(body, HeartbeatReply::read)?),
             17 => Self::Refused(Refusal::read(body.u8()?)?),
+            18 => Self::Claim(Claim::read(body)?),
+            19 => Self::ClaimAnswer(Answer::read(body)?),
             _ => return Err(malformed("a message of an unknown kind")),
         })
     }
@@ -159,6 +176,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::log::Entry;
     use crate::log::record::INDEX_MAX;
+    use crate::net::claim_message::tests::of_a_start;
     use crate::payload::tests::some_membership;
     use crate::types::{GroupId, LogId, ReplicaId, Vote};
     use engine::Stamp;
@@ -168,7 +186,7 @@ pub(crate) mod tests {
     use proptest::option;
     use proptest::prelude::*;
 
-    fn some_id() -> impl Strategy<Value = LogId> {
+    pub(crate) fn some_id() -> impl Strategy<Value = LogId> {
         let index = prop_oneof![0..=INDEX_MAX, Just(INDEX_MAX), 0..9_u64];
         (any::<u64>(), any::<u64>(), index).prop_map(|(term, replica, index)| LogId {
             term,
@@ -177,7 +195,7 @@ pub(crate) mod tests {
         })
     }
 
-    fn some_vote() -> impl Strategy<Value = Vote> {
+    pub(crate) fn some_vote() -> impl Strategy<Value = Vote> {
         (any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(term, replica, is_committed)| Vote {
             term,
             replica: ReplicaId(replica),
@@ -300,6 +318,7 @@ pub(crate) mod tests {
             of_a_snapshot(),
             of_many_groups(),
             some_refusal().prop_map(Message::Refused),
+            of_a_start(),
         ]
     }
 
@@ -344,7 +363,7 @@ pub(crate) mod tests {
 
     #[test]
     fn kinds_that_nobody_knows_are_refused() {
-        for kind in [0, 18, 255] {
+        for kind in [0, 20, 255] {
             assert_eq!(refused(kind, vec![]), "a message of an unknown kind");
         }
     }

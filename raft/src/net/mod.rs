@@ -1,9 +1,12 @@
 //! Between peers: what they say to each other, as values and as bytes, and who carries it.
 
 pub mod body;
+pub mod claim_message;
 pub mod coalesce;
+pub mod door;
 pub mod envelope;
 pub mod fault;
+pub mod heard;
 pub mod heartbeats;
 pub mod inbound;
 pub mod inflow;
@@ -12,4 +15,5 @@ pub mod message;
 pub mod outbound;
 pub mod refusal;
 pub mod replica_message;
+pub mod request;
 pub mod snapshot_message;

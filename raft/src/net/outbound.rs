@@ -1,18 +1,18 @@
 //! What one replica sends to another of its group: appends in a pipeline, votes, snapshots, the transfer of the lead.
 
-use super::envelope::Frame;
 use super::heartbeats::Heartbeats;
-use super::link::{DATA_LANES, Lane, PeerLink};
+use super::link::{DATA_LANES, Lane};
 use super::message::Message;
 use super::replica_message::{
     Append, AppendReply, Heartbeat, Transfer, TransferReply, VoteReply, VoteRequest,
 };
+use super::request::{Address, Requests};
 use super::snapshot_message::{PieceReply, SnapshotFinish, SnapshotOffer, SnapshotPiece};
 use crate::limits::{APPENDS_IN_FLIGHT, SNAPSHOT_PIECE_BYTES};
 use crate::log::Log;
 use crate::machine::snapshot::Parcel;
 use crate::type_config::{self, RaftVote, Types};
-use crate::types::{GroupId, ReplicaId, Seat};
+use crate::types::{GroupId, LogId, ReplicaId, Seat, Vote};
 use engine::checkpoint::Checkpoint;
 use engine::error::with_sources;
 use engine::ids::{NodeId, TableId};
@@ -29,7 +29,6 @@ use openraft::raft::{TransferLeaderError, TransferLeaderRequest, TransferLeaderR
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 type RaftVoteRequest = openraft::raft::VoteRequest<Types>;
 type RaftVoteResponse = openraft::raft::VoteResponse<Types>;
@@ -41,14 +40,12 @@ pub struct Peers {
 }
 
 struct Ground {
-    link: Arc<dyn PeerLink>,
+    requests: Arc<Requests>,
     log: Arc<Log>,
-    tag: u64,
     group: GroupId,
     replica: ReplicaId,
-    /// An append or a piece that is not answered within this many milliseconds never is.
-    deadline_ms: u64,
-    sequence: AtomicU64,
+    /// Of the next snapshot that is sent.
+    snapshot: AtomicU64,
     heartbeats: Arc<Heartbeats>,
     /// Last indexes of the snapshots that are on their way, by number: one that was given up may still read when the next begins.
     sending: Mutex<BTreeMap<u64, u64>>,
@@ -68,7 +65,7 @@ struct Sending<'a> {
 
 impl<'a> Sending<'a> {
     fn new(ground: &'a Ground, last: u64) -> Self {
-        let number = ground.sequence.fetch_add(1, Ordering::Relaxed);
+        let number = ground.snapshot.fetch_add(1, Ordering::Relaxed);
         ground.sending().insert(number, last);
         Self { ground, number }
     }
@@ -94,10 +91,8 @@ impl Peers {
     /// The way of `replica` of `group`, beside those of other groups that share `heartbeats`.
     #[must_use]
     pub fn new(heartbeats: Arc<Heartbeats>, (group, replica): (GroupId, ReplicaId)) -> Self {
-        let (link, log, tag, deadline_ms) = heartbeats.ways();
-        let sequence = AtomicU64::new(0);
-        let sending = Mutex::default();
-        let ground = Ground { link, log, tag, group, replica, deadline_ms, sequence, heartbeats, sending };
+        let ((requests, log), snapshot, sending) = (heartbeats.ways(), AtomicU64::new(0), Mutex::default());
+        let ground = Ground { requests, log, group, replica, snapshot, heartbeats, sending };
         Self { ground: Arc::new(ground) }
     }
 
@@ -165,21 +160,9 @@ fn unreachable(cause: impl ToString) -> Unreachable<Types> {
 impl Peer {
     /// One request and its answer, within the deadline.
     async fn call(&self, message: Message) -> Result<Message, String> {
-        let Ground { link, log, tag, group, replica, deadline_ms, sequence, .. } = &*self.ground;
-        let sequence = sequence.fetch_add(1, Ordering::Relaxed);
-        let (from, durable) = (*replica, log.durable());
-        let frame = Frame { tag: *tag, group: *group, from, to: self.to, sequence, durable, message };
-        let answer = link.call(self.node, self.lane, frame.encode());
-        let answer = tokio::time::timeout(Duration::from_millis(*deadline_ms), answer).await;
-        let answer = answer.map_err(|_| format!("{} did not answer in time", self.node))?;
-        let frame = Frame::decode(&answer.map_err(|error| error.to_string())?)
-            .map_err(|damage| damage.to_string())?;
-        let is_ours = (frame.tag, frame.group, frame.from, frame.to) == (*tag, *group, self.to, *replica);
-        match frame.message {
-            Message::Refused(refusal) => Err(format!("{} refuses: {refusal}", self.node)),
-            _ if !is_ours || frame.sequence != sequence => Err("the answer to something else".to_owned()),
-            message => Ok(message),
-        }
+        let Ground { requests, log, group, replica, .. } = &*self.ground;
+        let address = Address { group: *group, from: *replica, to: self.to };
+        requests.call(self.node, self.lane, address, (log.durable(), message)).await
     }
 
     async fn append(&self, request: AppendEntriesRequest<Types>) -> Result<AppendReply, RPCError<Types>> {
@@ -195,10 +178,26 @@ impl Peer {
             let heartbeat = Heartbeat { group: *group, from: *from, to: self.to, append };
             return heartbeats.beat(self.node, heartbeat).await.map_err(|cause| unreachable(cause).into());
         }
+        let (vote, last) = (append.vote, append.entries.last().map(|entry| entry.log_id));
         match self.call(Message::Append(append)).await {
-            Ok(Message::AppendReply(reply)) => Ok(reply),
+            Ok(Message::AppendReply(reply)) => {
+                self.keep_in_mind(vote, last, reply);
+                Ok(reply)
+            }
             Ok(_) => Err(unreachable("an answer that answers no append").into()),
             Err(cause) => Err(unreachable(cause).into()),
+        }
+    }
+
+    /// What a follower says it has must be there when it starts anew.
+    fn keep_in_mind(&self, vote: Vote, last: Option<LogId>, reply: AppendReply) {
+        let upto = match reply {
+            AppendReply::Accepted => last,
+            AppendReply::Partly(upto) => upto,
+            AppendReply::Conflict | AppendReply::HigherVote(_) => None,
+        };
+        if let Some(upto) = upto {
+            self.ground.requests.heard().is_matched(self.ground.group, self.to, vote, upto);
         }
     }
 
@@ -225,6 +224,9 @@ impl Peer {
         };
         match self.call(Message::Vote(ask)).await {
             Ok(Message::VoteReply(VoteReply { vote, last, is_granted })) => {
+                if is_granted && !is_pre {
+                    self.ground.requests.heard().is_granted(self.ground.group, self.to, ask.vote);
+                }
                 let (vote, last) = (type_config::raft_vote(vote), last.map(type_config::raft_log_id));
                 Ok(RaftVoteResponse::new(vote, last, is_granted))
             }

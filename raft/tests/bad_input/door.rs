@@ -12,6 +12,7 @@ use raft::log::Entry;
 use raft::log::record::GroupState;
 use raft::machine::note::Note;
 use raft::net::envelope::{Frame, cluster_tag};
+use raft::net::heard::Voice;
 use raft::net::message::Message;
 use raft::net::refusal::Refusal;
 use raft::net::replica_message::{Append, AppendReply};
@@ -108,7 +109,7 @@ impl Door {
 
     /// What is answered to these bytes.
     pub async fn answer(&self, bytes: Bytes) -> Message {
-        Frame::decode(&self.running.registry.serve(bytes).await).unwrap().message
+        Frame::decode(&self.running.registry.serve(&Voice::default(), bytes).await).unwrap().message
     }
 
     pub async fn says(&self, message: Message) -> Message {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+mod hub;
+
 use crate::rig::sealer_of;
 use bytes::Bytes;
 use engine::Stamp;
@@ -16,30 +18,35 @@ use engine::tablet::pool::{Parts, Pool, PoolConfig};
 use raft::command::Counts;
 use raft::delay::Keeper;
 use raft::delay::receive::Delayed;
+use raft::group::admission::{Admission, Whereabouts};
 use raft::group::batcher::{Answer, Batcher};
 use raft::group::birth::{self, Birth};
 use raft::group::handle::Group;
 use raft::group::registry::Registry;
 use raft::group::settings::Pace;
 use raft::group::start_guard::StartGuard;
-use raft::log::{Log, LogConfig, LogParts};
+use raft::log::{Log, LogConfig, LogParts, RecoveredLog};
 use raft::machine::operations::{Operations, Rows};
 use raft::machine::{Machine, MachineParts, NoFeed, NobodyShredded};
+use raft::net::door::Door;
 use raft::net::envelope::cluster_tag;
+use raft::net::heard::{Heard, Voice};
 use raft::net::heartbeats::Heartbeats;
 use raft::net::inbound::Receiver;
-use raft::net::link::{BoxFuture, Lane, PeerLink, Unreachable};
 use raft::net::outbound::Peers;
+use raft::net::request::Requests;
 use raft::seal::Unsealed;
 use raft::time::BootClock;
 use raft::types::{GroupId, Membership, ReplicaId, Role, Seat};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub use crate::rig::TENANT;
+pub use hub::Hub;
+use hub::{Line, Listener};
 pub const CLUSTER: ClusterId = ClusterId([0xd1; 16]);
 pub const COLLECTION: CollectionId = CollectionId(1);
 /// The group of all nodes.
@@ -71,41 +78,6 @@ impl Operations for Put {
     }
 }
 
-/// Who listens where, and what does not get through. Clones are the same.
-#[derive(Clone, Default)]
-pub struct Hub(Arc<Mutex<BTreeMap<NodeId, Arc<Registry>>>>, Arc<Mutex<Option<Holds>>>);
-
-/// Whether nothing comes from a lane.
-type Holds = fn(Lane) -> bool;
-
-impl Hub {
-    /// From now on no frame comes from a lane of which `holds` says so, and nobody hears why.
-    pub fn hold(&self, holds: Holds) {
-        *self.1.lock().unwrap() = Some(holds);
-    }
-
-    /// From now on all come again.
-    pub fn release(&self) {
-        *self.1.lock().unwrap() = None;
-    }
-}
-
-impl PeerLink for Hub {
-    fn call(&self, to: NodeId, lane: Lane, frame: Bytes) -> BoxFuture<Result<Bytes, Unreachable>> {
-        if self.1.lock().unwrap().is_some_and(|holds| holds(lane)) {
-            return Box::pin(std::future::pending());
-        }
-        let registry = self.0.lock().unwrap().get(&to).cloned();
-        Box::pin(async move {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            match registry {
-                Some(registry) => Ok(registry.serve(frame).await),
-                None => Err(Unreachable { node: to, cause: "it is down".to_owned() }),
-            }
-        })
-    }
-}
-
 /// One node, through its lives.
 pub struct Node {
     pub id: NodeId,
@@ -116,11 +88,30 @@ pub struct Node {
     starts: u64,
 }
 
+/// What one life of a node is made with.
+pub struct Outfit {
+    config: LogConfig,
+    parts: LogParts,
+    entropy: Arc<Seeded>,
+}
+
+/// A node that waits for the word of others.
+pub struct Waiting {
+    pub admission: Arc<Admission>,
+    pub requests: Arc<Requests>,
+    outfit: Outfit,
+    pub pool: Arc<Pool>,
+    generation: u64,
+}
+
 /// A node whose log and tablets are open. No consensus runs.
 pub struct Offline {
     pub log: Arc<Log>,
     pub parts: MachineParts,
     pub machines: BTreeMap<GroupId, Arc<Machine>>,
+    /// Replicas that must be replaced.
+    pub outdated: Vec<(GroupId, ReplicaId)>,
+    pub heard: Arc<Heard>,
     entropy: Arc<Seeded>,
     sealer: Arc<Sealer>,
     writer: JoinHandle<()>,
@@ -153,6 +144,11 @@ impl Node {
         self.catalog = MemoryCatalog::on(self.disk.clone());
     }
 
+    /// Puts the catalog of another in the place of its own.
+    pub fn take_catalog(&mut self, from: &Self) {
+        self.catalog = from.catalog.deep_clone(Some(self.disk.clone()));
+    }
+
     /// The same disk apart from this one.
     pub fn twin(&self, seed: u64) -> Self {
         let disk = self.disk.clone_disk(seed);
@@ -160,7 +156,50 @@ impl Node {
         Self { id: self.id, disk, catalog, hub: self.hub.clone(), clock, starts: self.starts + seed * 1_000 }
     }
 
+    /// From now on it cannot be reached.
+    pub fn unplug(&self) {
+        self.hub.unplug(self.id);
+    }
+
+    /// Opens it, and asks nobody whether it may.
     pub fn open(&mut self) -> raft::Result<Offline> {
+        let (outfit, pool) = self.dress()?;
+        let log = Log::open(outfit.config.clone(), outfit.parts.clone())?;
+        self.equip(&outfit, (log, pool), Arc::default(), &BTreeSet::new())
+    }
+
+    /// Reads its disk, and listens to others who start as well.
+    pub fn seek_admission(&mut self, others: &[u64], generation: u64) -> raft::Result<Waiting> {
+        let (outfit, pool) = self.dress()?;
+        let log = RecoveredLog::read(outfit.config.clone(), outfit.parts.clone())?;
+        let others = others.iter().map(|n| NodeId(*n)).collect();
+        let admission = Arc::new(Admission::new(
+            log,
+            &Whereabouts {
+                node: self.id,
+                cluster: (CLUSTER, generation),
+                others: &others,
+                pool: &pool,
+                disk: &outfit.parts.disk,
+                spool: "/spool".as_ref(),
+                sealer: &outfit.parts.sealer,
+            },
+        )?);
+        self.hub.listen(self.id, Listener::Waits(admission.clone()));
+        let requests = self.requests(admission.voice(), generation, admission.heard().clone());
+        Ok(Waiting { admission, requests, outfit, pool, generation })
+    }
+
+    /// Goes on from there, if it may.
+    pub async fn enter(&self, waiting: Waiting) -> raft::Result<(Running, Vec<(GroupId, ReplicaId)>)> {
+        let Waiting { admission, outfit, pool, generation, .. } = waiting;
+        let (log, replace) = admission.begin()?;
+        let offline = self.equip(&outfit, (log, pool), admission.heard().clone(), &replace)?;
+        let outdated = offline.outdated.clone();
+        Ok((self.run(offline, generation).await?, outdated))
+    }
+
+    fn dress(&mut self) -> raft::Result<(Outfit, Arc<Pool>)> {
         self.starts += 1;
         if self.disk.is_down() {
             self.disk.restart();
@@ -178,24 +217,30 @@ impl Node {
             peers_max: 16,
             ..LogConfig::new("/log")
         };
-        let log = Log::open(config, parts)?;
-        let writer = tokio::spawn(write(log.clone()));
-        let parts = Parts {
-            disk: disk.clone(),
-            catalog: self.catalog.opener(),
-            sealer: sealer.clone(),
-            clock: self.clock.clone(),
-            node: self.id,
-        };
+        let outfit = Outfit { config, parts, entropy };
+        let parts =
+            Parts { disk, catalog: self.catalog.opener(), sealer, clock: self.clock.clone(), node: self.id };
         let config = PoolConfig {
             threads: 0,
             memtable_bytes: 1 << 20,
             cache_bytes: 1 << 20,
             ..PoolConfig::new("/pool")
         };
+        Ok((outfit, Pool::open(config, parts)?))
+    }
+
+    fn equip(
+        &self,
+        outfit: &Outfit,
+        (log, pool): (Arc<Log>, Arc<Pool>),
+        heard: Arc<Heard>,
+        replace: &BTreeSet<GroupId>,
+    ) -> raft::Result<Offline> {
+        let Outfit { parts: LogParts { disk, sealer, .. }, entropy, .. } = outfit;
+        let writer = tokio::spawn(write(log.clone()));
         let parts = MachineParts {
-            pool: Pool::open(config, parts)?,
-            disk,
+            pool,
+            disk: disk.clone(),
             spool: "/spool".into(),
             sealer: sealer.clone(),
             entropy: entropy.clone(),
@@ -204,9 +249,10 @@ impl Node {
             feed: Arc::new(NoFeed),
             shredded: Arc::new(NobodyShredded),
         };
-        let birth::Here { machines, .. } = birth::find(&parts)?;
+        let birth::Here { machines, outdated, .. } = birth::find(&parts, replace)?;
         let machines = machines.into_iter().map(|machine| (machine.group(), machine)).collect();
-        Ok(Offline { log, parts, machines, entropy, sealer, writer })
+        let (entropy, sealer) = (entropy.clone(), sealer.clone());
+        Ok(Offline { log, parts, machines, outdated, heard, entropy, sealer, writer })
     }
 
     pub fn now_ms(&self) -> u64 {
@@ -225,10 +271,13 @@ impl Node {
         generation: u64,
         keeper: Option<Arc<Keeper>>,
     ) -> raft::Result<Running> {
-        let (tag, pace) = (cluster_tag(CLUSTER, generation), Pace::TEST);
-        let link = Arc::new(self.hub.clone());
-        let heartbeats = Heartbeats::new(link, offline.log.clone(), tag, pace.election_min_ms);
-        let registry = Arc::new(Registry::of(CLUSTER, generation, offline.log.clone()));
+        let pace = Pace::TEST;
+        let found = offline.log.found();
+        let voice = Voice { node: self.id, log: found.log, incarnation: found.incarnation };
+        let requests = self.requests(voice, generation, offline.heard.clone());
+        let heartbeats = Heartbeats::new(requests, offline.log.clone());
+        let door = Door::new(CLUSTER, generation, offline.heard.clone());
+        let registry = Arc::new(Registry::new(door, offline.log.clone()));
         let (mut batchers, mut all, mut tasks) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         for (group, machine) in &offline.machines {
             let replica = offline.log.state(*group)?.replica;
@@ -246,10 +295,15 @@ impl Node {
             tasks.push(tokio::spawn(async move { batcher.run().await }));
             built.run();
         }
-        self.hub.0.lock().unwrap().insert(self.id, registry.clone());
+        self.hub.listen(self.id, Listener::Runs(voice, registry.clone()));
         tasks.push(tokio::spawn(tick(registry.clone())));
         let (hub, node) = (self.hub.clone(), self.id);
         Ok(Running { offline, registry, batchers, peers: all, keeper, hub, node, tasks })
+    }
+
+    fn requests(&self, voice: Voice, generation: u64, heard: Arc<Heard>) -> Arc<Requests> {
+        let line = Arc::new(Line(self.hub.clone(), voice));
+        Requests::new(line, heard, cluster_tag(CLUSTER, generation), Pace::TEST.election_min_ms)
     }
 
     pub async fn start(&mut self, generation: u64) -> Running {
@@ -325,7 +379,7 @@ impl Running {
 
     /// Stops consensus, and goes on offline.
     pub async fn stop(self) -> Offline {
-        self.hub.0.lock().unwrap().remove(&self.node);
+        self.hub.unplug(self.node);
         for receiver in self.registry.all() {
             receiver.group().shutdown().await;
         }

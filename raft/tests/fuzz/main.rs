@@ -11,6 +11,7 @@ mod log_record;
 mod log_segment;
 mod machine_note;
 mod once_row;
+mod peer_claim;
 mod peer_frame;
 mod peer_message;
 #[path = "../rig/mod.rs"]
@@ -104,6 +105,11 @@ fn log_segment() {
 #[test]
 fn entry_payload() {
     entry_payload::run();
+}
+
+#[test]
+fn peer_claim() {
+    peer_claim::run();
 }
 
 #[test]

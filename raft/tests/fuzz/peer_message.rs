@@ -6,7 +6,7 @@ use bytes::Bytes;
 use raft::net::message::Message;
 
 /// Bytes that decode encode to the same bytes: a kind, then a body.
-fn target(bytes: &[u8]) {
+pub(super) fn target(bytes: &[u8]) {
     let Some((kind, body)) = bytes.split_first() else { return };
     if let Ok(message) = Message::decode(*kind, &Bytes::copy_from_slice(body)) {
         assert_eq!(message.kind(), *kind);

@@ -13,12 +13,13 @@ use raft::group::birth::{self, Birth, FIRST};
 use raft::log::GroupState;
 use raft::machine::note::Note;
 use raft::types::{GroupId, LogId, ReplicaId};
+use std::collections::BTreeSet;
 
 /// What a replica is born as.
 fn born(world: &World, birth: &Birth) -> (GroupState, Note) {
     let node = world.start().unwrap();
     // Whoever starts looks first, and is told what is half born.
-    let Here { machines, half_born } = birth::find(&node.parts).unwrap();
+    let Here { machines, half_born, .. } = birth::find(&node.parts, &BTreeSet::new()).unwrap();
     assert!(machines.len() + half_born.len() <= 1);
     assert!(half_born.iter().all(|one| *one == (birth.group, birth.replica)));
     let machine = node.bear(birth).unwrap();
@@ -121,7 +122,7 @@ fn the_tablet_of_a_replica_that_is_gone_is_dropped_at_a_start() {
     node.parts.log.step();
     drop((node, machine));
     let node = world.start().unwrap();
-    let Here { machines, half_born } = birth::find(&node.parts).unwrap();
+    let Here { machines, half_born, .. } = birth::find(&node.parts, &BTreeSet::new()).unwrap();
     assert!(machines.is_empty() && half_born.is_empty() && node.parts.pool.tablets().is_empty());
 }
 
@@ -137,6 +138,6 @@ fn a_catalog_that_was_put_back_is_told() {
     drop((node, machine));
     let older = World { catalog: older, ..world };
     let node = older.start().unwrap();
-    let found = birth::find(&node.parts).err().unwrap();
+    let found = birth::find(&node.parts, &BTreeSet::new()).err().unwrap();
     assert!(matches!(found, Error::CatalogOlder { known: 3, durable: 2, .. }), "{found}");
 }

@@ -16,7 +16,7 @@ use raft::machine::note::Note;
 use raft::machine::snapshot::Parcel;
 use raft::seal::Unsealed;
 use raft::{Error, GroupId, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const OTHER: GroupId = GroupId(6);
@@ -271,7 +271,7 @@ fn a_snapshot_of_another_group_is_refused_and_never_taken_for_that_groups_own() 
     for crash_at in 1.. {
         let world = base.copy(crash_at);
         let node = world.start().unwrap();
-        let machines = birth::find(&node.parts).unwrap().machines;
+        let machines = birth::find(&node.parts, &BTreeSet::new()).unwrap().machines;
         let machine = machines.iter().find(|one| one.group() == OTHER).unwrap();
         let spooled = carry(machine, &parcel, 4_096).unwrap();
         let from = world.disk.operations();
@@ -287,7 +287,7 @@ fn a_snapshot_of_another_group_is_refused_and_never_taken_for_that_groups_own() 
         drop((machines, node));
         world.disk.restart();
         let node = world.start().unwrap();
-        let machines = birth::find(&node.parts).unwrap().machines;
+        let machines = birth::find(&node.parts, &BTreeSet::new()).unwrap().machines;
         assert!(machines.len() == 2 && machines.iter().all(|one| one.applied().applied == Some(FIRST)));
         if !has_crashed {
             break;

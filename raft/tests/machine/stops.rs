@@ -14,6 +14,7 @@ use raft::machine::Machine;
 use raft::proposal::Reply;
 use raft::types::{GroupId, LogId};
 use raft::{Error, limits};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,7 +97,7 @@ fn a_group_that_is_fenced_comes_back_where_it_stood() {
     machine.fence(&Error::StampsEnded);
     drop((node, machine, other));
     let node = world.start().unwrap();
-    let machines = raft::group::birth::find(&node.parts).unwrap().machines;
+    let machines = raft::group::birth::find(&node.parts, &BTreeSet::new()).unwrap().machines;
     let machine = machines.iter().find(|one| one.group() == GROUP).unwrap();
     assert_eq!((machine.fenced(), machine.applied().applied), (None, Some(id(1, 2))));
 }

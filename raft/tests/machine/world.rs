@@ -299,7 +299,7 @@ impl World {
     /// A start after a crash or a stop: the one machine that is found.
     pub fn reopen(&self) -> (Node, Arc<Machine>) {
         let node = self.start().unwrap();
-        let Here { mut machines, half_born } = birth::find(&node.parts).unwrap();
+        let Here { mut machines, half_born, .. } = birth::find(&node.parts, &BTreeSet::new()).unwrap();
         assert_eq!((machines.len(), half_born), (1, vec![]));
         assert_eq!(node.parts.pool.tablets().len(), 1, "what an install left behind is dropped");
         (node, machines.remove(0))

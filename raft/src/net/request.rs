@@ -1,0 +1,77 @@
+//! A request of this node to a peer, and its answer: within our own deadline, and of nothing else.
+
+use super::envelope::Frame;
+use super::heard::Heard;
+use super::link::{Lane, PeerLink};
+use super::message::Message;
+use crate::types::{GroupId, ReplicaId};
+use engine::ids::NodeId;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// For whom a request is, and from whom: replicas of one group. All zero: from node to node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Address {
+    /// The group.
+    pub group: GroupId,
+    /// The replica that asks.
+    pub from: ReplicaId,
+    /// The replica that is asked.
+    pub to: ReplicaId,
+}
+
+/// The requests of one node to all its peers.
+pub struct Requests {
+    link: Arc<dyn PeerLink>,
+    heard: Arc<Heard>,
+    tag: u64,
+    deadline_ms: u64,
+    sequence: AtomicU64,
+}
+
+impl Requests {
+    /// Those of a node in the cluster and generation of `tag`, which keeps in mind what it hears in `heard`. What is not answered within
+    /// `deadline_ms` never is.
+    #[must_use]
+    pub fn new(link: Arc<dyn PeerLink>, heard: Arc<Heard>, tag: u64, deadline_ms: u64) -> Arc<Self> {
+        Arc::new(Self { link, heard, tag, deadline_ms, sequence: AtomicU64::new(0) })
+    }
+
+    /// What is remembered of peers.
+    #[must_use]
+    pub fn heard(&self) -> &Arc<Heard> {
+        &self.heard
+    }
+
+    /// Sends a message to the node `to`, and waits for its answer. The log here is durable up to `durable`. How far the log of whoever
+    /// answers is, is kept in mind before the answer counts.
+    ///
+    /// # Errors
+    /// Why there is no answer, in words: not in time, not to be reached, refused, or to something else.
+    pub async fn call(
+        &self,
+        to: NodeId,
+        lane: Lane,
+        address: Address,
+        (durable, message): (u64, Message),
+    ) -> Result<Message, String> {
+        let (tag, sequence) = (self.tag, self.sequence.fetch_add(1, Ordering::Relaxed));
+        let Address { group, from, to: replica } = address;
+        let frame = Frame { tag, group, from, to: replica, sequence, durable, message };
+        let answer = self.link.call(to, lane, frame.encode());
+        let answer = tokio::time::timeout(Duration::from_millis(self.deadline_ms), answer).await;
+        let said = answer.map_err(|_| format!("{to} did not answer in time"))?;
+        let said = said.map_err(|error| error.to_string())?;
+        let frame = Frame::decode(&said.frame).map_err(|damage| damage.to_string())?;
+        if frame.tag == tag && !frame.message.proves_nothing() {
+            self.heard.hears(&said.by, frame.durable);
+        }
+        let is_ours = (frame.tag, frame.group, frame.from, frame.to) == (tag, group, replica, from);
+        match frame.message {
+            Message::Refused(refusal) => Err(format!("{to} refuses: {refusal}")),
+            _ if !is_ours || frame.sequence != sequence => Err("the answer to something else".to_owned()),
+            message => Ok(message),
+        }
+    }
+}
