@@ -4,9 +4,10 @@
 use crate::check::Violation;
 use crate::nemesis::Nemesis;
 use crate::world::node::Node;
+use crate::world::running::Running;
 use engine::ids::NodeId;
 use raft::group::handle::Standing;
-use raft::membership::reconcile::{Reconciler, Word};
+use raft::membership::reconcile::Reconciler;
 use raft::types::{GroupId, ReplicaId, Role, Seat};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,8 +16,6 @@ use std::time::Duration;
 const IDS_APART: u64 = 100;
 /// So long is waited for one step, in milliseconds.
 const STEP_MS: u64 = 300;
-/// So long a new replica is said to have heard nothing, in milliseconds.
-const AGE_MS: u64 = 100;
 
 /// A replica that gives way to another.
 pub(crate) struct Move {
@@ -134,14 +133,12 @@ impl Nemesis {
             moving.reconciler =
                 receiver.map(|receiver| (leader, life, Reconciler::new(receiver.group().clone())));
         }
-        let Some((_, _, reconciler)) = &mut moving.reconciler else { return };
-        let word = Word {
-            applied_age_ms: Some(AGE_MS),
-            is_clock_agreed: true,
-            is_guard_open: true,
-            is_lifted: false,
+        let words = {
+            let nodes = self.stage.nodes.borrow();
+            let said = |running: &Running| running.ways.words.of(moving.group, self.world.time.ms());
+            nodes[leader].running().map(said).unwrap_or_default()
         };
-        let words = wanted.keys().chain([&moving.old]).map(|replica| (*replica, word)).collect();
+        let Some((_, _, reconciler)) = &mut moving.reconciler else { return };
         let step = reconciler.step(wanted, &words, self.world.time.ms());
         // What has begun goes on, though nobody waits for it.
         let stepped = tokio::time::timeout(Duration::from_millis(STEP_MS), step).await;

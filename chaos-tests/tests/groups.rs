@@ -22,7 +22,7 @@ use raft::group::outcome::NotApplied;
 use raft::group::restart::{Death, Verdict};
 use raft::group::settings::Pace;
 use raft::group::supervise::Supervisor;
-use raft::membership::reconcile::{Reconciler, Stepped, Word};
+use raft::membership::reconcile::{Reconciler, Stepped};
 use raft::membership::step::Rest;
 use raft::proposal::Reply;
 use raft::seal::Unsealed;
@@ -130,14 +130,13 @@ fn a_command_that_panics_fences_its_group_and_no_other() {
 /// Lets every node reconcile until none of them has anything to do.
 async fn reconcile(nodes: &[Node], wanted: &BTreeMap<ReplicaId, Seat>) -> Vec<Stepped> {
     let mut all: Vec<Reconciler> = nodes.iter().map(|node| Reconciler::new(group(node, 1))).collect();
-    let word =
-        Word { applied_age_ms: Some(100), is_clock_agreed: true, is_guard_open: true, is_lifted: false };
-    let words: BTreeMap<_, _> = wanted.keys().chain(seats().keys()).map(|replica| (*replica, word)).collect();
     let mut done = Vec::new();
     for round in 0..600 {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let mut is_settled = false;
-        for one in &mut all {
+        for (one, node) in all.iter_mut().zip(nodes) {
+            let words = &node.running().unwrap().ways.words;
+            let words = words.of(GroupId(1), node.clock.true_ms());
             match one.step(wanted, &words, round * 200).await {
                 Stepped::NotHere | Stepped::Rested(Rest::CatchingUp(_)) | Stepped::Failed(_) => {}
                 Stepped::Rested(Rest::Done) => is_settled = true,

@@ -13,6 +13,8 @@ pub const MARKS_MAX: usize = 1_024;
 pub const LOGS_OF_A_NODE_MAX: usize = 4;
 /// Groups in the claim of a node that starts, and in an answer to it: all that may live there.
 pub const CLAIM_GROUPS_MAX: usize = GROUPS_MAX;
+/// How long the word of a replica counts, in milliseconds: it is asked for once a second.
+pub const WORD_MS_MAX: u64 = 5_000;
 /// Between two times that a node that starts asks those of its peers who have not answered, in milliseconds.
 pub const CLAIM_AGAIN_MS: u64 = 250;
 /// Seats of a group: every one is asked or told of every entry.

@@ -14,6 +14,7 @@ use engine::error::Nature;
 use engine::ids::{NodeId, TableId};
 use raft::group::rejoin::{Answer, Claim, GroupClaim, GroupWord, LogMark};
 use raft::log::Entry;
+use raft::membership::reconcile::Word;
 use raft::net::envelope::{Frame, cluster_tag};
 use raft::net::message::Message;
 use raft::net::refusal::Refusal;
@@ -27,6 +28,7 @@ use raft::net::snapshot_message::{
 use raft::payload::{self, decode_membership, encode_membership};
 use raft::types::{GroupId, Membership, ReplicaId, Role, Seat, Vote};
 use rig::{CLUSTER, id, items, listed, stored};
+use std::collections::{BTreeMap, BTreeSet};
 
 fn vote(is_committed: bool) -> Vote {
     Vote { term: 5, replica: ReplicaId(3), is_committed }
@@ -238,6 +240,39 @@ fn peer_claim_version_1() {
     let damaged = Bytes::from(damaged);
     let found = Message::decode(damaged[0], &damaged.slice(1..)).unwrap_err();
     assert_eq!((found.nature, found.detail), (Nature::Malformed, "rows that do not rise"));
+}
+
+#[test]
+fn peer_word_version_1() {
+    let word = Word {
+        replica: ReplicaId(3),
+        applied: Stamp(0x0102_0304_0506_0708),
+        stored: Some(id(5, 77)),
+        is_clock_agreed: true,
+        is_guard_open: true,
+        is_lifted: false,
+    };
+    let messages = [
+        Message::AskWords([GroupId(1), GroupId(2)].into()),
+        Message::AskWords(BTreeSet::new()),
+        Message::Words([(GroupId(1), word), (GroupId(2), Word::default())].into()),
+        Message::Words(BTreeMap::new()),
+    ];
+    let all: Vec<Vec<u8>> = messages.iter().map(with_kind).collect();
+    let list = stored("peer_word.bin", || listed(&all));
+    assert_eq!(listed(&all), list);
+    let decoded = items(&list).into_iter().map(|item| Message::decode(item[0], &item.slice(1..)).unwrap());
+    assert!(decoded.eq(messages));
+    // Whether its guard is open: neither yes nor no.
+    let damaged = stored("peer_word.damaged.bin", || {
+        let mut bytes = all[2].clone();
+        let flags = 1 + 4 + 8 + 8 + 8 + 25;
+        bytes[flags + 1] = 2;
+        bytes
+    });
+    let damaged = Bytes::from(damaged);
+    let found = Message::decode(damaged[0], &damaged.slice(1..)).unwrap_err();
+    assert_eq!((found.nature, found.detail), (Nature::Malformed, "neither yes nor no"));
 }
 
 #[test]

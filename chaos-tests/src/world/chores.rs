@@ -2,21 +2,28 @@
 
 use super::clock::WallClock;
 use super::node::World;
+use super::running::Ways;
 use crate::seed::{Dice, Swarm};
 use engine::clock::Clock;
 use engine::tablet::pool::Pool;
 use raft::group::batcher::Batcher;
 use raft::group::closing::{self, Now};
 use raft::group::handle::Group;
-use raft::group::registry::Registry;
 use raft::group::upkeep::Upkeep;
 use raft::log::Log;
-use raft::log::purge::Worth;
+use raft::log::purge::{Needs, Worth};
+use raft::net::inbound::Receiver;
+use raft::net::request::Requests;
+use raft::net::words::Words;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Between two looks of the engine at what it has to do, in milliseconds.
 const WORK_MS: u64 = 20;
+/// Between two times that replicas elsewhere are asked for their word, in milliseconds.
+const ASK_MS: u64 = 500;
+/// So long the others keep entries for a delayed node that is away, in milliseconds.
+const BUDGET_MS: u64 = 4_000;
 
 /// The thread of the log, as a task: a sync takes its time.
 pub async fn write_log(log: Arc<Log>, mut dice: Dice, swarm: Swarm) {
@@ -33,21 +40,39 @@ const fn worth(entries: u64) -> Worth {
 }
 
 /// Background work of the engine, elections, purging, and what peers were heard to have.
-pub async fn work(pool: Arc<Pool>, registry: Arc<Registry>, log: Arc<Log>, world: World) {
+pub async fn work(pool: Arc<Pool>, ways: Ways, log: Arc<Log>, (clock, world): (Arc<WallClock>, World)) {
+    let Ways { registry, words, .. } = ways;
     let upkeep = Upkeep::new(worth(world.swarm.purge_entries));
     let mut round = 0_u64;
     loop {
         tokio::time::sleep(Duration::from_millis(WORK_MS)).await;
         round += 1;
         for receiver in registry.all() {
-            let needs = world.heard.needs(receiver.group().id(), world.time.ms());
+            let needs = needs(&receiver, &words, world.time.ms());
             // It fails with a log or a group that has stopped, which the overseer of both sees.
             let _ = upkeep.look(&receiver, needs, world.time.ms()).await;
         }
+        registry.set_clock_agreed(world.heard.agrees(&clock));
         if round.is_multiple_of(5) {
             let _ = registry.heard().note_in(&log);
         }
         step(&pool);
+    }
+}
+
+/// Who needs the log of a replica beside itself: delayed ones, until they were away for longer than the others wait here.
+fn needs(receiver: &Receiver, words: &Words, now_ms: u64) -> Needs {
+    let group = receiver.group();
+    let mut delayed = words.delayed(group.id(), &group.standing().membership.1, now_ms);
+    delayed.retain(|need| need.away_ms < BUDGET_MS);
+    Needs { delayed, ..Needs::default() }
+}
+
+/// Asks the others for the word of their replicas.
+pub async fn ask(requests: Arc<Requests>, ways: Ways, world: World) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(ASK_MS)).await;
+        ways.words.ask(&requests, &ways.registry, world.time.ms()).await;
     }
 }
 

@@ -12,7 +12,6 @@ use raft::delay::{CatalogGate, GroupProgress, Keeper, SafeNow, Step};
 use raft::group::registry::Registry;
 use raft::limits::CLOCK_PART_MS_MAX;
 use raft::log::Log;
-use raft::log::purge::{DelayedNeed, Needs};
 use raft::machine::Machine;
 use raft::types::GroupId;
 use std::collections::BTreeMap;
@@ -21,19 +20,15 @@ use std::time::Duration;
 
 /// Between two looks at the gate, in milliseconds.
 const LOOK_MS: u64 = 100;
-/// So long the others keep entries for a delayed node that is away, in milliseconds.
-const BUDGET_MS: u64 = 4_000;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The clocks of the voters, and what the delayed node was last heard to have stored. Clones are the same.
+/// The clocks of the voters. Clones are the same.
 #[derive(Clone, Default)]
 pub struct Heard {
     clocks: Arc<Mutex<BTreeMap<NodeId, Arc<WallClock>>>>,
-    /// Of a group: what its delayed replica needs, and when it was heard, in ms.
-    stored: Arc<Mutex<BTreeMap<GroupId, (DelayedNeed, u64)>>>,
 }
 
 impl Heard {
@@ -55,18 +50,6 @@ impl Heard {
     #[must_use]
     pub fn wrong(&self) -> usize {
         lock(&self.clocks).values().filter(|clock| clock.off_ms() != 0).count()
-    }
-
-    fn stored(&self, group: GroupId, need: DelayedNeed, now_ms: u64) {
-        lock(&self.stored).insert(group, (need, now_ms));
-    }
-
-    /// Who needs the log of a group, beside the one who asks: the delayed node, until it was away for longer than the others wait here.
-    #[must_use]
-    pub fn needs(&self, group: GroupId, now_ms: u64) -> Needs {
-        let stored = lock(&self.stored).get(&group).copied();
-        let held = stored.filter(|(_, at_ms)| at_ms + BUDGET_MS > now_ms);
-        Needs { delayed: held.map(|(need, _)| need).into_iter().collect(), ..Needs::default() }
     }
 }
 
@@ -132,7 +115,7 @@ impl Late {
     }
 
     /// Drives the gate.
-    pub async fn work(self: Arc<Self>, registry: Arc<Registry>, log: Arc<Log>) {
+    pub async fn work(self: Arc<Self>, registry: Arc<Registry>) {
         loop {
             tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
             let groups = self.progress(&registry);
@@ -145,12 +128,7 @@ impl Late {
                 self.world.overseer.gate_opened(gate);
             }
             for receiver in registry.all() {
-                let (group, replica) = (receiver.group().id(), receiver.group().replica());
                 let _ = receiver.nudge().await;
-                if let Ok((_, end)) = log.bounds(group) {
-                    let need = DelayedNeed { replica, stored: end.checked_sub(1), away_ms: 0 };
-                    self.world.heard.stored(group, need, self.world.time.ms());
-                }
             }
         }
     }

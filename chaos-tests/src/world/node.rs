@@ -1,6 +1,6 @@
 //! A node of a run: real log, real engine, real consensus, over a pretended disk and network; and its lives, one after the other.
 
-use super::chores::{beside_engine, close, work, write_log};
+use super::chores::{ask, beside_engine, close, work, write_log};
 use super::clock::{Time, WallClock};
 use super::diary::Diary;
 use super::keys::{self, CLUSTER};
@@ -374,8 +374,9 @@ impl Node {
         let registry = Arc::new(Registry::new(door, log.clone()));
         let plug = world.net.plug(self.id, life);
         let requests = Requests::new(plug, heard, tag, world.pace.election_min_ms);
-        let heartbeats = Heartbeats::new(requests, log.clone());
-        let ways = Ways { heartbeats, registry: registry.clone(), late: late.clone() };
+        let heartbeats = Heartbeats::new(requests.clone(), log.clone());
+        let words = Arc::default();
+        let ways = Ways { heartbeats, words, registry: registry.clone(), late: late.clone() };
         let mut replicas = BTreeMap::new();
         for (group, machine) in machines {
             replicas.insert(group, self.seat(&ways, &parts, machine, born.contains(&group)).await?);
@@ -389,9 +390,11 @@ impl Node {
         };
         world.net.listen(self.id, life, Arc::new(inside));
         registry.all().iter().for_each(|receiver| receiver.group().run());
-        tasks.push(spawn(work(pool.clone(), registry.clone(), log.clone(), world.clone())));
+        let own = (self.clock.clone(), world.clone());
+        tasks.push(spawn(work(pool.clone(), ways.clone(), log.clone(), own)));
+        tasks.push(spawn(ask(requests, ways.clone(), world.clone())));
         if let Some(late) = &late {
-            tasks.push(spawn(late.clone().work(registry.clone(), log.clone())));
+            tasks.push(spawn(late.clone().work(registry.clone())));
         }
         let known = Mutex::default();
         let running = Running { log, pool, registry, replicas, late, life, known, tasks, parts, ways };
@@ -407,7 +410,7 @@ impl Node {
         machine: Arc<Machine>,
         is_born: bool,
     ) -> raft::Result<Hosted> {
-        let (Ways { heartbeats, registry, late }, log) = (ways, &parts.log);
+        let (Ways { heartbeats, registry, late, .. }, log) = (ways, &parts.log);
         let (ids, pace) = ((machine.group(), log.state(machine.group())?.replica), self.world.pace);
         self.world.overseer.recovered(log, &machine, ids.1);
         let peers = Peers::new(heartbeats.clone(), ids);

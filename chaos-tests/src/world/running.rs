@@ -9,6 +9,7 @@ use raft::group::registry::Registry;
 use raft::log::Log;
 use raft::machine::MachineParts;
 use raft::net::heartbeats::Heartbeats;
+use raft::net::words::Words;
 use raft::type_config::spawn;
 use raft::types::GroupId;
 use std::collections::BTreeMap;
@@ -31,13 +32,16 @@ pub struct Running {
     pub(super) known: Mutex<Known>,
     pub(super) tasks: Vec<JoinHandle<()>>,
     pub(super) parts: MachineParts,
-    pub(super) ways: Ways,
+    /// What its replicas are built with.
+    pub ways: Ways,
 }
 
 /// What every replica of a node is built with.
 #[derive(Clone)]
-pub(super) struct Ways {
+pub struct Ways {
     pub(super) heartbeats: Arc<Heartbeats>,
+    /// What replicas elsewhere said of themselves.
+    pub words: Arc<Words>,
     pub(super) registry: Arc<Registry>,
     pub(super) late: Option<Arc<Late>>,
 }

@@ -218,6 +218,12 @@ impl Group {
         self.log.extent(self.id)
     }
 
+    /// The last entry that is durable in its log.
+    #[must_use]
+    pub fn stored(&self) -> Option<LogId> {
+        self.log.stored(self.id).ok().flatten()
+    }
+
     /// How it stands.
     #[must_use]
     pub fn standing(&self) -> Standing {

@@ -3,6 +3,7 @@
 use crate::group::rejoin::{Answer, GroupWord};
 use crate::limits::HEARTBEAT_ANSWER_MS;
 use crate::log::Log;
+use crate::membership::reconcile::Word;
 use crate::net::door::Door;
 use crate::net::fault::message_fault;
 use crate::net::heard::{Heard, Voice};
@@ -15,7 +16,8 @@ use crate::types::{GroupId, ReplicaId};
 use bytes::Bytes;
 use engine::ids::NodeId;
 use futures_util::future::join_all;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -23,6 +25,8 @@ use std::time::Duration;
 pub struct Registry {
     door: Door,
     log: Arc<Log>,
+    /// Until somebody says so, it does not.
+    is_clock_agreed: AtomicBool,
     receivers: RwLock<BTreeMap<GroupId, Arc<Receiver>>>,
 }
 
@@ -30,7 +34,7 @@ impl Registry {
     /// An empty one, behind `door`, of the node whose log is `log`.
     #[must_use]
     pub fn new(door: Door, log: Arc<Log>) -> Self {
-        Self { door, log, receivers: RwLock::default() }
+        Self { door, log, is_clock_agreed: AtomicBool::default(), receivers: RwLock::default() }
     }
 
     /// What is remembered of peers.
@@ -71,6 +75,7 @@ impl Registry {
                 (asked, Message::ClaimAnswer(self.answer_claim(claim.node)))
             }
             Ok((asked, Message::Claim(_))) => (asked, Message::Refused(Refusal::Malformed)),
+            Ok((asked, Message::AskWords(groups))) => (asked, Message::Words(self.words(&groups))),
             Ok((asked, message)) => {
                 let Address { group, from, to } = asked.address;
                 (asked, self.deliver(group, from, to, message).await)
@@ -78,6 +83,27 @@ impl Registry {
             Err((asked, refusal)) => (asked, Message::Refused(refusal)),
         };
         self.door.answer(&asked, self.log.durable(), answer)
+    }
+
+    /// What the replicas here say of themselves, those that run.
+    fn words(&self, groups: &BTreeSet<GroupId>) -> BTreeMap<GroupId, Word> {
+        let word = |group: &GroupId| Some((*group, self.get(*group)?.word(self.is_clock_agreed())));
+        groups.iter().filter_map(word).collect()
+    }
+
+    /// Whether the clock of this node agrees with its peers: what its replicas say of themselves.
+    pub fn set_clock_agreed(&self, is_agreed: bool) {
+        self.is_clock_agreed.store(is_agreed, Ordering::Relaxed);
+    }
+
+    fn is_clock_agreed(&self) -> bool {
+        self.is_clock_agreed.load(Ordering::Relaxed)
+    }
+
+    /// How far the log of this node is durable.
+    #[must_use]
+    pub fn durable(&self) -> u64 {
+        self.log.durable()
     }
 
     /// What is known here of a node that starts.

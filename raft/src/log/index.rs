@@ -117,6 +117,13 @@ impl GroupLog {
         }
     }
 
+    /// The last entry that was written, which is when it is durable; without any, the last that was purged.
+    #[must_use]
+    pub fn stored(&self) -> Option<LogId> {
+        let written = self.places.values().rev().find(|place| place.position.is_some());
+        written.map(|place| place.log_id).or(self.state.purged)
+    }
+
     /// Places of all entries that are here, in order.
     pub fn places(&self) -> impl Iterator<Item = &Place> {
         self.places.values()
@@ -248,6 +255,26 @@ mod tests {
 
     fn id(term: u64, index: u64) -> LogId {
         entry(term, index).log_id
+    }
+
+    #[test]
+    fn only_what_was_written_is_stored() {
+        let mut log = GroupLog::default();
+        assert_eq!(log.stored(), None);
+        for index in 0..4 {
+            let how = Writing { ticket: 7, ..Writing::default() };
+            log.push(G, &entry(1, index), how).unwrap();
+        }
+        assert_eq!(log.stored(), None);
+        log.written(id(1, 0), 7, 100);
+        log.written(id(1, 1), 7, 200);
+        assert_eq!(log.stored(), Some(id(1, 1)));
+        // What takes the place of a tail that was stored is not stored yet.
+        log.truncate(Some(id(1, 0)));
+        log.push(G, &entry(2, 1), Writing { ticket: 8, ..Writing::default() }).unwrap();
+        assert_eq!(log.stored(), Some(id(1, 0)));
+        log.purge(id(2, 1));
+        assert_eq!(log.stored(), Some(id(2, 1)));
     }
 
     proptest! {

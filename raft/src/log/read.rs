@@ -66,6 +66,14 @@ impl Log {
         Ok(lock(&self.state).living(group)?.extent())
     }
 
+    /// The last entry of the group that is durable; what was purged counts.
+    ///
+    /// # Errors
+    /// `NoSuchGroup`.
+    pub fn stored(&self, group: GroupId) -> Result<Option<LogId>> {
+        Ok(lock(&self.state).living(group)?.stored())
+    }
+
     /// Which entry stands at `index`, and the stamp stored with it; `None` if none is here.
     ///
     /// # Errors

@@ -7,14 +7,19 @@ use super::transfer::{Heir, NotHeir, may_lead};
 use crate::group::handle::{Group, Standing};
 use crate::group::outcome::NotApplied;
 use crate::types::{LogId, ReplicaId, Seat};
+use engine::Stamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a replica says of itself: consensus asks none of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Word {
-    /// How old what it has applied is, in milliseconds.
-    pub applied_age_ms: Option<u64>,
+    /// Which replica.
+    pub replica: ReplicaId,
+    /// The last stamp given out by what it has applied.
+    pub applied: Stamp,
+    /// The last entry that is durable in its log.
+    pub stored: Option<LogId>,
     /// Whether its clock agrees with its peers.
     pub is_clock_agreed: bool,
     /// Whether its start guard is open.
@@ -95,6 +100,7 @@ impl Reconciler {
         now_ms: u64,
     ) -> BTreeMap<ReplicaId, Known> {
         let seats = &standing.membership.1.seats;
+        let applied = self.group.machine().applied().last;
         self.catching_up.retain(|replica, _| seats.contains_key(replica));
         let mut known = BTreeMap::new();
         for replica in seats.keys().copied() {
@@ -102,7 +108,9 @@ impl Reconciler {
             let matched = standing.matched.get(&replica).copied().flatten();
             let last = standing.last_index.map_or(0, |last| last + 1);
             let unmatched = last.saturating_sub(matched.map_or(0, |id| id.index + 1));
-            let nearness = Nearness { unmatched, applied_age_ms: word.applied_age_ms };
+            // As old as the stamps between: nothing else tells the time of both.
+            let age_ms = |word: &Word| applied.ms().saturating_sub(word.applied.ms());
+            let nearness = Nearness { unmatched, applied_age_ms: words.get(&replica).map(age_ms) };
             let is_caught_up = self.catching_up.entry(replica).or_default().observe(nearness, now_ms);
             let is_live = self.is_live(standing, replica);
             known.insert(replica, Known { is_live, is_caught_up, is_lifted: word.is_lifted });

@@ -105,7 +105,7 @@ fn group_word(body: &mut Body<'_>) -> Result<GroupWord, Damage> {
 }
 
 /// A count, then so many rows whose keys rise. Room is made only for what has been read.
-fn rising<'a, K: Ord, V>(
+pub(super) fn rising<'a, K: Ord, V>(
     body: &mut Body<'a>,
     max: usize,
     read: impl Fn(&mut Body<'a>) -> Result<(K, V), Damage>,

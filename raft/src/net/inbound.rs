@@ -15,6 +15,7 @@ use crate::group::outcome::NotNow;
 use crate::group::start_guard::{Ballot, StartGuard};
 use crate::machine::note::Note;
 use crate::machine::snapshot::{Parcel, of};
+use crate::membership::reconcile::Word;
 use crate::planted::{self, Planted};
 use crate::time::BootClock;
 use crate::type_config::{self, RaftEntryOf, Types};
@@ -72,6 +73,24 @@ impl Receiver {
             planted::is(Planted::OpenStartGuard) || self.guard.allows_elections(self.clock.boot_ms());
         if self.may_vote() && is_open {
             self.group.allow_election();
+        }
+    }
+
+    /// What it says of itself. Whether the clock of its node agrees with its peers, others know.
+    #[must_use]
+    pub fn word(&self, is_clock_agreed: bool) -> Word {
+        let note = self.group.machine().applied();
+        let index = note.applied.map(|id| id.index);
+        let has_all = |delayed: &Arc<Delayed>| {
+            delayed.is_lifted() && index >= delayed.proven().map(|proven| proven.index)
+        };
+        Word {
+            replica: self.group.replica(),
+            applied: note.last,
+            stored: self.group.stored(),
+            is_clock_agreed,
+            is_guard_open: self.guard.allows_elections(self.clock.boot_ms()),
+            is_lifted: self.delayed.as_ref().is_some_and(has_all),
         }
     }
 

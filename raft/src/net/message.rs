@@ -11,10 +11,14 @@ use super::replica_message::{
 use super::snapshot_message::{
     PieceReply, SnapshotDone, SnapshotFinish, SnapshotOffer, SnapshotPiece, SnapshotWants,
 };
+use super::word_message::{append_groups, append_words, read_groups, read_words};
 use crate::group::rejoin::{Answer, Claim};
 use crate::limits;
+use crate::membership::reconcile::Word;
+use crate::types::GroupId;
 use bytes::Bytes;
 use engine::error::Damage;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What one peer says to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +61,10 @@ pub enum Message {
     Claim(Claim),
     /// What a peer remembers of it. Kind 19.
     ClaimAnswer(Answer),
+    /// What do your replicas of these groups say of themselves? Kind 20.
+    AskWords(BTreeSet<GroupId>),
+    /// That, of those that run there. Kind 21.
+    Words(BTreeMap<GroupId, Word>),
 }
 
 impl Message {
@@ -83,6 +91,8 @@ impl Message {
             Self::Refused(_) => 17,
             Self::Claim(_) => 18,
             Self::ClaimAnswer(_) => 19,
+            Self::AskWords(_) => 20,
+            Self::Words(_) => 21,
         }
     }
 
@@ -123,6 +133,8 @@ impl Message {
             Self::Refused(refusal) => out.push(refusal.number()),
             Self::Claim(claim) => claim.append(out),
             Self::ClaimAnswer(answer) => answer.append(out),
+            Self::AskWords(groups) => append_groups(out, groups),
+            Self::Words(words) => append_words(out, words),
         }
     }
 
@@ -158,6 +170,8 @@ impl Message {
             17 => Self::Refused(Refusal::read(body.u8()?)?),
             18 => Self::Claim(Claim::read(body)?),
             19 => Self::ClaimAnswer(Answer::read(body)?),
+            20 => Self::AskWords(read_groups(body)?),
+            21 => Self::Words(read_words(body)?),
             _ => return Err(malformed("a message of an unknown kind")),
         })
     }
@@ -177,6 +191,7 @@ pub(crate) mod tests {
     use crate::log::Entry;
     use crate::log::record::INDEX_MAX;
     use crate::net::claim_message::tests::of_a_start;
+    use crate::net::word_message::tests::of_themselves;
     use crate::payload::tests::some_membership;
     use crate::types::{GroupId, LogId, ReplicaId, Vote};
     use engine::Stamp;
@@ -319,6 +334,7 @@ pub(crate) mod tests {
             of_many_groups(),
             some_refusal().prop_map(Message::Refused),
             of_a_start(),
+            of_themselves(),
         ]
     }
 
@@ -363,7 +379,7 @@ pub(crate) mod tests {
 
     #[test]
     fn kinds_that_nobody_knows_are_refused() {
-        for kind in [0, 20, 255] {
+        for kind in [0, 22, 255] {
             assert_eq!(refused(kind, vec![]), "a message of an unknown kind");
         }
     }

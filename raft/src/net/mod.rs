@@ -17,3 +17,5 @@ pub mod refusal;
 pub mod replica_message;
 pub mod request;
 pub mod snapshot_message;
+pub mod word_message;
+pub mod words;

@@ -123,6 +123,7 @@ pub struct Running {
     pub registry: Arc<Registry>,
     pub batchers: BTreeMap<GroupId, Arc<Batcher>>,
     pub peers: BTreeMap<GroupId, Peers>,
+    pub requests: Arc<Requests>,
     /// The gate of a node that is delayed.
     pub keeper: Option<Arc<Keeper>>,
     hub: Hub,
@@ -275,7 +276,7 @@ impl Node {
         let found = offline.log.found();
         let voice = Voice { node: self.id, log: found.log, incarnation: found.incarnation };
         let requests = self.requests(voice, generation, offline.heard.clone());
-        let heartbeats = Heartbeats::new(requests, offline.log.clone());
+        let heartbeats = Heartbeats::new(requests.clone(), offline.log.clone());
         let door = Door::new(CLUSTER, generation, offline.heard.clone());
         let registry = Arc::new(Registry::new(door, offline.log.clone()));
         let (mut batchers, mut all, mut tasks) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
@@ -298,7 +299,7 @@ impl Node {
         self.hub.listen(self.id, Listener::Runs(voice, registry.clone()));
         tasks.push(tokio::spawn(tick(registry.clone())));
         let (hub, node) = (self.hub.clone(), self.id);
-        Ok(Running { offline, registry, batchers, peers: all, keeper, hub, node, tasks })
+        Ok(Running { offline, registry, batchers, peers: all, requests, keeper, hub, node, tasks })
     }
 
     fn requests(&self, voice: Voice, generation: u64, heard: Arc<Heard>) -> Arc<Requests> {

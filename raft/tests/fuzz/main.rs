@@ -14,6 +14,7 @@ mod once_row;
 mod peer_claim;
 mod peer_frame;
 mod peer_message;
+mod peer_word;
 #[path = "../rig/mod.rs"]
 mod rig;
 
@@ -115,6 +116,11 @@ fn peer_claim() {
 #[test]
 fn peer_frame() {
     peer_frame::run();
+}
+
+#[test]
+fn peer_word() {
+    peer_word::run();
 }
 
 #[test]

@@ -1,0 +1,11 @@
+//! Format: peer_word.
+
+use super::peer_message::target;
+use super::rig::items;
+use super::{feed, fixture};
+
+pub fn run() {
+    let mut clean: Vec<Vec<u8>> = items(&fixture("peer_word.bin")).iter().map(|item| item.to_vec()).collect();
+    clean.push(fixture("peer_word.damaged.bin"));
+    feed(&clean, target);
+}
