@@ -213,23 +213,20 @@ fn older_node(claim: &Claim, answer: &Answer) -> Option<Finding> {
     (claim.incarnation < held).then_some(Finding::Incarnation { claimed: claim.incarnation, held })
 }
 
-/// A vote that was given is here, or one of a later term. What was acknowledged under a vote is here, or a later vote is, whose leader
-/// may have cut it off.
+/// A vote that was given is here, or a later one: of a later term, or in the same term for a greater replica, as votes are ordered. What
+/// was acknowledged under a vote is here, or a later vote is, whose leader may have cut it off.
 fn older_group(group: GroupId, here: &GroupClaim, word: &GroupWord) -> Option<Finding> {
     if word.replica != here.replica {
         return None;
     }
     let given = [word.granted, word.matched.map(|(vote, _)| vote)];
-    let has = |held: &Vote| {
-        here.vote.is_some_and(|vote| {
-            vote.term > held.term || (vote.term == held.term && vote.replica == held.replica)
-        })
-    };
+    let order = |vote: Vote| (vote.term, vote.replica);
+    let has = |held: &Vote| here.vote.is_some_and(|vote| order(vote) >= order(*held));
     if let Some(held) = given.into_iter().flatten().find(|held| !has(held)) {
         return Some(Finding::Vote { group, claimed: here.vote, held });
     }
     let (vote, held) = word.matched?;
-    let is_same = here.vote.is_some_and(|here| here.term == vote.term);
+    let is_same = here.vote.map(order) == Some(order(vote));
     let is_short = here.last.is_none_or(|last| last.index < held.index);
     (is_same && is_short).then_some(Finding::Matched { group, last: here.last, held })
 }
@@ -385,6 +382,11 @@ mod tests {
             (here.vote, here.last) = (Some(vote(6, 2)), Some(id(95)));
         };
         assert_eq!(with_claim(later), runs);
+        // In the same term a greater replica may have been voted for after.
+        let greater = |_: &mut Claim, here: &mut GroupClaim| {
+            (here.vote, here.last) = (Some(vote(5, 2)), Some(id(95)));
+        };
+        assert_eq!(with_claim(greater), runs);
         // What is said of an earlier replica says nothing of this one.
         let earlier = with_leader(|_, word| {
             let held = Some(vote(9, 1));
@@ -403,7 +405,7 @@ mod tests {
         assert_eq!(with_claim(|claim, _| claim.log = [9; 16]), older(Finding::UnknownLog));
         let matched = Finding::Matched { group: G, last: Some(id(99)), held: id(100) };
         assert_eq!(with_claim(|_, here| here.last = Some(id(99))), older(matched));
-        for claimed in [None, Some(vote(4, 1)), Some(vote(5, 2))] {
+        for claimed in [None, Some(vote(4, 1)), Some(vote(5, 0))] {
             let lost = Finding::Vote { group: G, claimed, held: vote(5, 1) };
             assert_eq!(with_claim(|_, here| here.vote = claimed), older(lost));
         }
