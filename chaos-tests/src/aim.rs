@@ -234,11 +234,7 @@ impl Nemesis {
 
     fn flush_then_crash(&mut self) -> u64 {
         let (at, group) = (self.any(), self.group());
-        let found = {
-            let nodes = self.stage.nodes.borrow();
-            nodes[at].running().and_then(|running| Some((running.registry.get(group)?, running.pool.clone())))
-        };
-        let Some((receiver, pool)) = found else { return 50 };
+        let Some((receiver, pool)) = self.receiver(at, group) else { return 50 };
         receiver.group().machine().tablet().freeze();
         pool.settle();
         self.crash(at);

@@ -27,6 +27,10 @@ pub enum Fault {
     CutPair,
     /// A link comes and goes.
     Flap,
+    /// What a node says to another arrives, and it hears no answer.
+    HalfOpen,
+    /// A link stops moving, and nobody is told.
+    Still,
     /// Messages wait long.
     Slow,
     /// A sync fails.
@@ -41,7 +45,7 @@ pub enum Fault {
     OldDisk,
     /// A clock jumps, drifts or stops.
     Clock,
-    /// The key service is away or slow.
+    /// The keys of tenants are away from a node.
     KeysAway,
     /// A replica joins, leaves, or changes its role.
     Membership,
@@ -54,13 +58,15 @@ pub enum Fault {
 }
 
 /// All of them, in the order of their names above.
-pub const FAULTS: [Fault; 18] = [
+pub const FAULTS: [Fault; 20] = [
     Fault::Crash,
     Fault::Pause,
     Fault::Cut,
     Fault::CutOneWay,
     Fault::CutPair,
     Fault::Flap,
+    Fault::HalfOpen,
+    Fault::Still,
     Fault::Slow,
     Fault::FailedSync,
     Fault::DiskFull,

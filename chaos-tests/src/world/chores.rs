@@ -1,6 +1,7 @@
 //! What a node does beside answering: it writes its log, flushes and merges tables, purges, and keeps in mind what peers have.
 
 use super::clock::WallClock;
+use super::hardware::Hardware;
 use super::memory::Memory;
 use super::node::World;
 use crate::seed::{Dice, Swarm};
@@ -20,9 +21,9 @@ use std::time::Duration;
 const WORK_MS: u64 = 20;
 
 /// The thread of the log, as a task: a sync takes its time.
-pub async fn write_log(log: Arc<Log>, mut dice: Dice, swarm: Swarm) {
+pub async fn write_log(log: Arc<Log>, mut dice: Dice, swarm: Swarm, hardware: Hardware) {
     while log.fenced().is_none() {
-        let ms = dice.within(&swarm.sync_ms).max(1);
+        let ms = dice.within(&swarm.sync_ms).max(1) + hardware.slow_ms();
         tokio::time::sleep(Duration::from_millis(ms)).await;
         log.step();
     }
@@ -35,7 +36,7 @@ const fn worth(entries: u64) -> Worth {
 
 /// Background work of the engine, elections, purging, and what peers were heard to have.
 pub async fn work(
-    pool: Arc<Pool>,
+    (pool, hardware): (Arc<Pool>, Hardware),
     registry: Arc<Registry>,
     (log, memory): (Arc<Log>, Arc<Memory>),
     world: World,
@@ -54,7 +55,10 @@ pub async fn work(
         if round.is_multiple_of(5) && marks != noted && log.note_marks(marks.clone()).is_ok() {
             noted = marks;
         }
-        step(&pool);
+        // A disk that takes long does so for tables as well.
+        if round.is_multiple_of(1 + hardware.slow_ms() / WORK_MS) {
+            step(&pool);
+        }
     }
 }
 

@@ -1,20 +1,51 @@
-//! The keys of a run: those of the cluster, of every node, and of a few tenants. All nodes have all of them.
+//! The keys of a run: those of the cluster, of every node, and of a few tenants. All nodes have all of them, but for a while those of
+//! tenants may be away from one.
 
 use engine::entropy::Entropy;
 use engine::ids::{ClusterId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
-use engine::sealed::{Keyring, Sealer, SecretKey};
+use engine::sealed::{KeySource, Keyring, Sealer, SecretKey};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The cluster of every run.
 pub const CLUSTER: ClusterId = ClusterId([0xd3; 16]);
 /// Its tenants.
 pub const TENANTS: [TenantId; 2] = [TenantId(0x1111), TenantId(0x2222_2222)];
 
-/// Seals and opens on one node.
+/// The keys of a node, as long as whoever unwraps those of tenants answers.
+struct Service {
+    ring: Keyring,
+    is_away: Arc<AtomicBool>,
+}
+
+impl Service {
+    fn allows(&self, owner: Owner, purpose: Purpose, epoch: KeyEpoch) -> engine::Result<()> {
+        let is_missing = matches!(owner, Owner::Tenant(_)) && self.is_away.load(Ordering::SeqCst);
+        if is_missing { Err(engine::Error::KeyMissing { owner, purpose, epoch }) } else { Ok(()) }
+    }
+}
+
+impl KeySource for Service {
+    fn active(&self, owner: Owner, purpose: Purpose) -> engine::Result<KeyEpoch> {
+        self.allows(owner, purpose, KeyEpoch(0))?;
+        self.ring.active(owner, purpose)
+    }
+
+    fn key(&self, owner: Owner, purpose: Purpose, epoch: KeyEpoch) -> engine::Result<Arc<SecretKey>> {
+        self.allows(owner, purpose, epoch)?;
+        self.ring.key(owner, purpose, epoch)
+    }
+}
+
+/// Seals and opens on one node. Keys of tenants are missing while they are away.
 ///
 /// # Errors
 /// As [`Sealer::new`].
-pub fn sealer(node: NodeId, entropy: Arc<dyn Entropy>) -> engine::Result<Arc<Sealer>> {
+pub fn sealer(
+    node: NodeId,
+    entropy: Arc<dyn Entropy>,
+    is_away: Arc<AtomicBool>,
+) -> engine::Result<Arc<Sealer>> {
     let keys = Keyring::new();
     let mut owned = vec![
         (Owner::Cluster, Purpose::Mac),
@@ -29,5 +60,5 @@ pub fn sealer(node: NodeId, entropy: Arc<dyn Entropy>) -> engine::Result<Arc<Sea
         keys.insert(owner, purpose, KeyEpoch(1), SecretKey::new([byte; 32]))?;
         keys.activate(owner, purpose, KeyEpoch(1))?;
     }
-    Ok(Arc::new(Sealer::new(CLUSTER, Arc::new(keys), entropy)?))
+    Ok(Arc::new(Sealer::new(CLUSTER, Arc::new(Service { ring: keys, is_away }), entropy)?))
 }

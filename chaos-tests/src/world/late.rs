@@ -147,8 +147,9 @@ impl Late {
             for receiver in registry.all() {
                 let (group, replica) = (receiver.group().id(), receiver.group().replica());
                 let _ = receiver.nudge().await;
-                if let Ok((_, end)) = log.bounds(group) {
-                    let need = DelayedNeed { replica, stored: end.checked_sub(1), away_ms: 0 };
+                // What a crash could still take from it, others keep.
+                if let Ok(stored) = log.stored(group) {
+                    let need = DelayedNeed { replica, stored, away_ms: 0 };
                     self.world.heard.stored(group, need, self.world.time.ms());
                 }
             }

@@ -3,21 +3,23 @@
 use super::chores::{beside_engine, close, work, write_log};
 use super::clock::{Time, WallClock};
 use super::diary::Diary;
+use super::door::Door;
+use super::hardware::Hardware;
 use super::keys::{self, CLUSTER};
 use super::late::{Heard, Late};
-use super::memory::{Memory, Voice};
-use super::net::{Net, Serve, disk_seed};
+use super::memory::Memory;
+use super::net::{Net, disk_seed};
 use super::operations::Meaning;
-use super::overseer::{self, Overseer, Watcher};
+use super::overseer::{Overseer, Watcher};
 use super::rejoin;
 use super::running::{Hosted, Running, Ways};
 use crate::aim::Aim;
 use crate::check::Violation;
 use crate::check::ledger::Seat;
 use crate::seed::{Dice, Swarm};
-use bytes::Bytes;
 use engine::catalog::MemoryCatalog;
 use engine::disk::SimDisk;
+use engine::disk::sim::Faults;
 use engine::entropy::Seeded;
 use engine::ids::NodeId;
 use engine::tablet::pool::{Parts, Pool, PoolConfig};
@@ -30,10 +32,9 @@ use raft::group::settings::Pace;
 use raft::group::start_guard::StartGuard;
 use raft::log::{Log, LogConfig, LogParts};
 use raft::machine::{Machine, MachineParts, NobodyShredded};
-use raft::net::envelope::{Frame, cluster_tag};
+use raft::net::envelope::cluster_tag;
 use raft::net::heartbeats::Heartbeats;
 use raft::net::inbound::Receiver;
-use raft::net::link::BoxFuture;
 use raft::net::outbound::Peers;
 use raft::time::BootClock;
 use raft::type_config::spawn;
@@ -71,6 +72,8 @@ pub struct Node {
     pub disk: SimDisk,
     /// Its wall clock.
     pub clock: Arc<WallClock>,
+    /// What else of its machine can fail.
+    pub hardware: Hardware,
     /// A group of which its replica is being replaced: a crash in between leaves none.
     pub replaced: Option<GroupId>,
     pub(super) world: World,
@@ -125,57 +128,15 @@ impl BootClock for WallClock {
     }
 }
 
-/// Takes frames for one life of a node.
-struct Door {
-    registry: Arc<Registry>,
-    log: Arc<Log>,
-    memory: Arc<Memory>,
-    disk: SimDisk,
-    world: World,
-}
-
-impl Serve for Door {
-    fn voice(&self) -> Voice {
-        let found = self.log.found();
-        Voice { log: found.log, incarnation: found.incarnation }
-    }
-
-    fn hears(&self, from: NodeId, voice: Voice, durable: u64) {
-        self.memory.hears(from, voice, durable);
-    }
-
-    fn is_heard(&self, asked: &Bytes, answer: &Bytes) {
-        self.world.overseer.heard(&self.log, asked, answer);
-    }
-
-    fn serve(&self, _: NodeId, frame: Bytes) -> BoxFuture<Option<Bytes>> {
-        let (registry, log, overseer) =
-            (self.registry.clone(), self.log.clone(), self.world.overseer.clone());
-        let decoded = Frame::decode(&frame).ok();
-        if let (Some(aim), Some(frame), false) = (self.world.aim, &decoded, self.world.net.is_calm()) {
-            aim.is_asked(&self.disk, &frame.message);
-        }
-        let asked = decoded.map(|frame| overseer::appends(&frame)).unwrap_or_default();
-        Box::pin(async move {
-            let last = |seat: &Seat| log.state(seat.group).ok().and_then(|state| state.last);
-            let before: Vec<_> = asked.iter().map(|(seat, _)| last(seat)).collect();
-            let answer = registry.serve(frame.clone()).await;
-            for ((seat, append), before) in asked.iter().zip(before) {
-                overseer.answered(&log, (*seat, before), append, &answer);
-            }
-            Some(answer)
-        })
-    }
-}
-
 impl Node {
     /// A node that was never started.
     #[must_use]
     pub fn new(id: NodeId, world: World) -> Self {
         let disk = SimDisk::new(disk_seed(world.swarm.seed, id, 0));
         let catalog = MemoryCatalog::on(disk.clone());
-        let clock = WallClock::new(world.time);
-        Self { id, disk, clock, world, catalog, replaced: None, generation: 1, life: 0, state: State::Down }
+        let (clock, hardware) = (WallClock::new(world.time), Hardware::default());
+        let (generation, life, state) = (1, 0, State::Down);
+        Self { id, disk, clock, hardware, world, catalog, replaced: None, generation, life, state }
     }
 
     /// It, if it runs.
@@ -196,10 +157,11 @@ impl Node {
         }
     }
 
-    /// What it answers about a peer that starts; nothing if it is down.
+    /// What it answers about a peer that starts; nothing if it is down, or stands still.
     #[must_use]
     pub fn answer(&self, about: NodeId) -> Option<Answer> {
         match &self.state {
+            _ if self.hardware.pause.is_paused() => None,
             State::Waiting(opened, _) => {
                 Some(rejoin::answer(about, &opened.memory, &opened.parts.log, &opened.machines, None))
             }
@@ -285,6 +247,9 @@ impl Node {
     pub fn start(&mut self) -> raft::Result<()> {
         let opened = self.open()?;
         let log = opened.parts.log.clone();
+        if log.found().was_torn {
+            self.world.overseer.saw("torn tails cut off");
+        }
         let came = |group| {
             let replica = log.state(group).ok()?.replica;
             self.world.overseer.came(Seat { group, replica })
@@ -348,10 +313,11 @@ impl Node {
         world.diary.note(self.id, format_args!("starts life {life}"));
         if self.disk.is_down() {
             self.disk.restart();
+            self.hardware.set_faults(&self.disk, Faults::default());
         }
         let disk = Arc::new(self.disk.clone());
         let entropy = Arc::new(Seeded::new(disk_seed(world.swarm.seed, self.id, life)));
-        let sealer = keys::sealer(self.id, entropy.clone())?;
+        let sealer = keys::sealer(self.id, entropy.clone(), self.hardware.are_keys_away.clone())?;
         let parts =
             LogParts { disk: disk.clone(), sealer: sealer.clone(), entropy: entropy.clone(), node: self.id };
         let log = Log::open(self.log_config(), parts)?;
@@ -377,7 +343,8 @@ impl Node {
         };
         let dice = Dice::new(world.swarm.seed, &format!("sync {} {life}", self.id));
         let memory = Arc::new(Memory::found(&log.found().marks));
-        let writer = spawn(write_log(log, dice, world.swarm.clone()));
+        let writing = write_log(log, dice, world.swarm.clone(), self.hardware.clone());
+        let writer = self.hardware.pause.enter(|| spawn(writing));
         let Here { machines, half_born, .. } = birth::find(&parts)?;
         if let Some((group, _)) =
             half_born.first().filter(|(group, _)| life > 1 && self.replaced != Some(*group))
@@ -399,14 +366,19 @@ impl Node {
         Late::open(&self.world, own, parts.pool.clone(), parts.sealer.clone(), late_ms).map(Some)
     }
 
-    /// Lets consensus of all its groups run; those of `born` were never here before.
+    /// Lets consensus of all its groups run; those of `born` were never here before. All of it stands still with the node.
     async fn run(&mut self, opened: Opened, born: &[GroupId]) -> raft::Result<()> {
+        let pause = self.hardware.pause.clone();
+        pause.within(self.run_here(opened, born)).await
+    }
+
+    async fn run_here(&mut self, opened: Opened, born: &[GroupId]) -> raft::Result<()> {
         let Opened { parts, machines, memory, writer } = opened;
         let (world, life, log, pool) = (&self.world, self.life, parts.log.clone(), parts.pool.clone());
         let late = self.late(&parts)?;
         let mut tasks = vec![writer];
         let tag = cluster_tag(CLUSTER, self.generation);
-        let registry = Arc::new(Registry::new(tag, log.clone()));
+        let registry = Arc::new(Registry::of(CLUSTER, self.generation, log.clone()));
         let plug = world.net.plug(self.id, life);
         let heartbeats = Heartbeats::new(plug, log.clone(), tag, world.pace.election_min_ms);
         let ways = Ways { heartbeats, registry: registry.clone(), late: late.clone() };
@@ -419,12 +391,14 @@ impl Node {
             log: log.clone(),
             memory: memory.clone(),
             disk: self.disk.clone(),
+            pause: self.hardware.pause.clone(),
             world: world.clone(),
         };
         world.net.listen(self.id, life, Arc::new(door));
         registry.all().iter().for_each(|receiver| receiver.group().run());
         let own = (log.clone(), memory.clone());
-        tasks.push(spawn(work(pool.clone(), registry.clone(), own, world.clone())));
+        let hardware = self.hardware.clone();
+        tasks.push(spawn(work((pool.clone(), hardware), registry.clone(), own, world.clone())));
         if let Some(late) = &late {
             tasks.push(spawn(late.clone().work(registry.clone(), log.clone())));
         }
@@ -471,6 +445,7 @@ impl Node {
         }
         self.world.diary.note(self.id, "loses power");
         self.world.net.unplug(self.id);
+        self.hardware.pause.go_on();
         self.disk.crash();
         match std::mem::replace(&mut self.state, State::Down) {
             State::Running(running) => running.end(),

@@ -58,6 +58,19 @@ impl Log {
         Ok((log.first(), log.end()))
     }
 
+    /// Up to which index everything of the group is durable here: what waits to be written can still be lost. `None`: nothing is.
+    ///
+    /// # Errors
+    /// `NoSuchGroup`.
+    pub fn stored(&self, group: GroupId) -> Result<Option<u64>> {
+        let mut state = lock(&self.state);
+        let log = state.living(group)?;
+        let waits = |index: &u64| log.place(*index).is_some_and(|place| place.position.is_none());
+        let end =
+            (log.first()..log.end()).rev().find(|index| !waits(index)).map_or(log.first(), |last| last + 1);
+        Ok(end.checked_sub(1))
+    }
+
     /// How much of the group's log there is.
     ///
     /// # Errors
