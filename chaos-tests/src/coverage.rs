@@ -12,7 +12,7 @@ pub const FAULT_MS_MIN: u64 = 60_000;
 type Branch = (&'static str, &'static str);
 
 /// Beside every kind of fault. Each is entered five times at least in most batches of [`RUNS_MIN`], so that none is missed by bad luck.
-pub const BRANCHES: [Branch; 29] = [
+pub const BRANCHES: [Branch; 31] = [
     ("elections", "a group finds a leader"),
     ("changes of the leader", "another one leads, while clients write"),
     ("snapshots installed", "who lags too far is filled by a snapshot"),
@@ -28,6 +28,8 @@ pub const BRANCHES: [Branch; 29] = [
     ("starts put off", "a node without room, keys or power starts later"),
     ("requests answered by their kept reply", "a request that comes again does not run again"),
     ("frames doubled", "a frame comes twice"),
+    ("frames overtaken in their lane", "heartbeats and votes come in another order"),
+    ("keys missed", "somebody needs a key of a tenant while it is away"),
     ("frames of another generation", "who comes back after a disaster start is refused by name"),
     ("one node survived", "a group goes on from one replica alone"),
     ("a gate is held", "a person stops a delayed node"),

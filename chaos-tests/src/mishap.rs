@@ -39,6 +39,12 @@ impl Nemesis {
     pub(crate) fn pauses(&mut self, at: usize) -> bool {
         let group = self.group();
         let at = self.leader(group).filter(|_| self.dice.is_lucky(500)).unwrap_or(at);
+        let range = PAUSES_MS[usize::from(self.dice.is_lucky(600))].clone();
+        self.stands_still(at, &range)
+    }
+
+    /// A node stands still for so long, in milliseconds. False if it does already, or does not run.
+    pub(crate) fn stands_still(&mut self, at: usize, within_ms: &RangeInclusive<u64>) -> bool {
         {
             let nodes = self.stage.nodes.borrow();
             if nodes[at].running().is_none() || nodes[at].hardware.pause.is_paused() {
@@ -47,8 +53,7 @@ impl Nemesis {
             self.world.diary.note(nodes[at].id, "stands still");
             nodes[at].hardware.pause.pause();
         }
-        let range = PAUSES_MS[usize::from(self.dice.is_lucky(600))].clone();
-        self.ends(at, &range, |hardware, _| hardware.pause.go_on());
+        self.ends(at, within_ms, |hardware, _| hardware.pause.go_on());
         true
     }
 
@@ -76,8 +81,8 @@ impl Nemesis {
 
     /// Nobody unwraps the keys of tenants for a node. Less long than an entry waits for them: after that its group is fenced for good.
     pub(crate) fn keys_are_away(&mut self, at: usize) -> bool {
-        self.stage.nodes.borrow()[at].hardware.take_keys();
-        self.ends(at, &(300..=9_000), |hardware, _| hardware.give_keys());
+        self.stage.nodes.borrow()[at].hardware.keys.set_away(true);
+        self.ends(at, &(300..=9_000), |hardware, _| hardware.keys.set_away(false));
         true
     }
 

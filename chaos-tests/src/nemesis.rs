@@ -125,6 +125,8 @@ impl Nemesis {
             match due {
                 Due::Start(at) => self.start(at).await,
                 Due::Heal => self.world.net.heal(),
+                // Peers that say nothing cannot tell that a disk is older: that they are lost as well is not promised.
+                Due::PutBack(at) if !self.all_answer(at) => self.later(Due::PutBack(at), 50, 300),
                 Due::PutBack(at) => {
                     if let Some(image) = self.image.take() {
                         self.crash(at);
@@ -227,6 +229,14 @@ impl Nemesis {
             let what = format!("node {} does not start after a crash: {error}", at + 1);
             self.world.overseer.accuse(Violation::broken("start", what));
         }
+    }
+
+    /// Whether all other nodes would answer this one if it started now.
+    fn all_answer(&self, at: usize) -> bool {
+        let nodes = self.stage.nodes.borrow();
+        let id = nodes[at].id;
+        let mut others = nodes.iter().filter(|node| node.id != id);
+        others.all(|node| self.world.net.is_linked(node.id, id) && node.answer(id).is_some())
     }
 
     /// The disk of a node will be put back to what it is now.

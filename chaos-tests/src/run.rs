@@ -204,6 +204,8 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
     report.sometimes.extend(world.overseer.counts());
     report.sometimes.extend(world.overseer.seen());
     report.sometimes.extend(world.net.counts());
+    let missed = stage.nodes.borrow().iter().map(|node| node.hardware.keys.missed()).sum();
+    report.sometimes.extend([("keys missed", missed)]);
     report.sometimes.extend([("replicas replaced", nemesis.moved)]);
     Outcome { report, violation, timeline: world.diary.timeline(), history }
 }

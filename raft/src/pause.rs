@@ -3,7 +3,7 @@
 
 use openraft_rt::{AsyncRuntime, OptionalSend};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -19,8 +19,34 @@ thread_local! {
 struct Tasks {
     is_paused: bool,
     next: u64,
-    /// Those that asked to be polled meanwhile, in the order in which they began.
+    /// Those that asked to be polled meanwhile, in the order in which they came.
     waiting: BTreeMap<u64, Waker>,
+    /// Those that may go on and have not yet: nobody who comes now begins before them.
+    released: BTreeSet<u64>,
+}
+
+impl Tasks {
+    /// Whether `number` may be polled now; if not, it is woken when it may.
+    fn allows(&mut self, number: u64, is_fresh: bool, waker: &Waker) -> bool {
+        let is_released = self.released.remove(&number);
+        let is_behind =
+            is_fresh && !is_released && self.released.first().is_some_and(|first| *first < number);
+        if self.is_paused || is_behind {
+            self.waiting.insert(number, waker.clone());
+            return false;
+        }
+        true
+    }
+
+    /// Whom to wake, if nobody is ahead of them any more.
+    fn release(&mut self) -> BTreeMap<u64, Waker> {
+        if self.is_paused || !self.released.is_empty() {
+            return BTreeMap::new();
+        }
+        let waiting = std::mem::take(&mut self.waiting);
+        self.released.extend(waiting.keys());
+        waiting
+    }
 }
 
 /// What stands still together. Clones are the same.
@@ -31,6 +57,7 @@ pub struct Pause(Arc<Mutex<Tasks>>);
 pub struct Paused<F> {
     pause: Option<Pause>,
     number: u64,
+    has_begun: bool,
     future: Pin<Box<F>>,
 }
 
@@ -46,11 +73,12 @@ impl Pause {
 
     /// All of it goes on.
     pub fn go_on(&self) {
-        let waiting = {
-            let mut tasks = self.tasks();
-            tasks.is_paused = false;
-            std::mem::take(&mut tasks.waiting)
-        };
+        self.tasks().is_paused = false;
+        self.wake();
+    }
+
+    fn wake(&self) {
+        let waiting = self.tasks().release();
         waiting.into_values().for_each(Waker::wake);
     }
 
@@ -96,7 +124,7 @@ impl<F: Future> Paused<F> {
             tasks.next += 1;
             tasks.next
         });
-        Self { pause, number, future: Box::pin(future) }
+        Self { pause, number, has_begun: false, future: Box::pin(future) }
     }
 }
 
@@ -104,15 +132,28 @@ impl<F: Future> Future for Paused<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let Self { pause, number, future } = &mut *self;
+        let Self { pause, number, has_begun, future } = &mut *self;
         if let Some(pause) = pause {
-            let mut tasks = pause.tasks();
-            if tasks.is_paused {
-                tasks.waiting.insert(*number, cx.waker().clone());
+            if !pause.tasks().allows(*number, !*has_begun, cx.waker()) {
                 return Poll::Pending;
             }
+            pause.wake();
         }
+        *has_begun = true;
         under(pause.clone(), || future.as_mut().poll(cx))
+    }
+}
+
+impl<F> Drop for Paused<F> {
+    fn drop(&mut self) {
+        if let Some(pause) = &self.pause {
+            {
+                let mut tasks = pause.tasks();
+                tasks.waiting.remove(&self.number);
+                tasks.released.remove(&self.number);
+            }
+            pause.wake();
+        }
     }
 }
 

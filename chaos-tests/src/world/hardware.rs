@@ -1,11 +1,12 @@
 //! What can fail of the machine of one node, beside its power: its disk takes long or is full, its keys are away, all of it stands still.
 
+use super::keys::TenantKeys;
 use engine::Kind;
 use engine::disk::SimDisk;
 use engine::disk::sim::Faults;
 use raft::pause::Pause;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The machine of one node, through all its lives. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -13,7 +14,7 @@ pub struct Hardware {
     /// What works on it stands still meanwhile.
     pub pause: Pause,
     /// Whether the keys of tenants are away.
-    pub(super) are_keys_away: Arc<AtomicBool>,
+    pub keys: Arc<TenantKeys>,
     slow_ms: Arc<AtomicU64>,
     /// Bytes that the disk takes; 0 without end.
     room_bytes: Arc<AtomicU64>,
@@ -47,18 +48,8 @@ impl Hardware {
     pub fn mend(&self, disk: &SimDisk) {
         self.pause.go_on();
         self.slow(0);
-        self.give_keys();
+        self.keys.set_away(false);
         self.make_room(disk);
-    }
-
-    /// The keys of tenants are away.
-    pub fn take_keys(&self) {
-        self.are_keys_away.store(true, Ordering::SeqCst);
-    }
-
-    /// They are here again.
-    pub fn give_keys(&self) {
-        self.are_keys_away.store(false, Ordering::SeqCst);
     }
 
     /// Whether a node on it may say, instead of starting, that it lacks room or keys.
@@ -66,7 +57,7 @@ impl Hardware {
     pub fn excuses(&self, kind: Kind) -> bool {
         match kind {
             Kind::Unavailable => self.is_full(),
-            Kind::Key => self.are_keys_away.load(Ordering::SeqCst),
+            Kind::Key => self.keys.are_away(),
             _ => false,
         }
     }

@@ -5,7 +5,7 @@ use engine::entropy::Entropy;
 use engine::ids::{ClusterId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
 use engine::sealed::{KeySource, Keyring, Sealer, SecretKey};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The cluster of every run.
 pub const CLUSTER: ClusterId = ClusterId([0xd3; 16]);
@@ -15,13 +15,42 @@ pub const TENANTS: [TenantId; 2] = [TenantId(0x1111), TenantId(0x2222_2222)];
 /// The keys of a node, as long as whoever unwraps those of tenants answers.
 struct Service {
     ring: Keyring,
-    is_away: Arc<AtomicBool>,
+    tenants: Arc<TenantKeys>,
+}
+
+/// Whether the keys of tenants are away from a node, and how often one was missed.
+#[derive(Debug, Default)]
+pub struct TenantKeys {
+    are_away: AtomicBool,
+    missed: AtomicU64,
+}
+
+impl TenantKeys {
+    /// They are away, or are here.
+    pub fn set_away(&self, are_away: bool) {
+        self.are_away.store(are_away, Ordering::SeqCst);
+    }
+
+    /// Whether they are away.
+    #[must_use]
+    pub fn are_away(&self) -> bool {
+        self.are_away.load(Ordering::SeqCst)
+    }
+
+    /// How often somebody asked for one that was away.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.missed.load(Ordering::SeqCst)
+    }
 }
 
 impl Service {
     fn allows(&self, owner: Owner, purpose: Purpose, epoch: KeyEpoch) -> engine::Result<()> {
-        let is_missing = matches!(owner, Owner::Tenant(_)) && self.is_away.load(Ordering::SeqCst);
-        if is_missing { Err(engine::Error::KeyMissing { owner, purpose, epoch }) } else { Ok(()) }
+        if !matches!(owner, Owner::Tenant(_)) || !self.tenants.are_away() {
+            return Ok(());
+        }
+        self.tenants.missed.fetch_add(1, Ordering::SeqCst);
+        Err(engine::Error::KeyMissing { owner, purpose, epoch })
     }
 }
 
@@ -44,7 +73,7 @@ impl KeySource for Service {
 pub fn sealer(
     node: NodeId,
     entropy: Arc<dyn Entropy>,
-    is_away: Arc<AtomicBool>,
+    tenants: Arc<TenantKeys>,
 ) -> engine::Result<Arc<Sealer>> {
     let keys = Keyring::new();
     let mut owned = vec![
@@ -60,5 +89,5 @@ pub fn sealer(
         keys.insert(owner, purpose, KeyEpoch(1), SecretKey::new([byte; 32]))?;
         keys.activate(owner, purpose, KeyEpoch(1))?;
     }
-    Ok(Arc::new(Sealer::new(CLUSTER, Arc::new(Service { ring: keys, is_away }), entropy)?))
+    Ok(Arc::new(Sealer::new(CLUSTER, Arc::new(Service { ring: keys, tenants }), entropy)?))
 }

@@ -1,5 +1,5 @@
-//! The network of a run: delay, loss, duplicates, cuts, links that are half open or stand still. Frames of one lane between two nodes keep
-//! their order unless one is lost; what has left a node travels on, whatever becomes of the node.
+//! The network of a run: delay, loss, duplicates, reordering, cuts, links that are half open or stand still. Frames with entries keep
+//! their order in their lane unless one is lost: consensus leans on it. What has left a node travels on, whatever becomes of the node.
 
 use super::diary::Diary;
 use super::memory::Voice;
@@ -15,6 +15,9 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
+
+/// So much later a frame comes that others overtake, in milliseconds: behind a few heartbeats.
+const OVERTAKEN_MS: u64 = 400;
 
 /// Who takes frames at a node.
 pub trait Serve: Send + Sync + 'static {
@@ -36,6 +39,7 @@ struct Rules {
     delay_ms: RangeInclusive<u64>,
     loss_permille: u32,
     duplicate_permille: u32,
+    reorder_permille: u32,
     /// Directions in which nothing passes.
     cut: BTreeSet<(NodeId, NodeId)>,
     /// Who hears no answers of whom, though what it says arrives.
@@ -53,6 +57,7 @@ struct Rules {
     sent: u64,
     lost: u64,
     doubled: u64,
+    overtaken: u64,
 }
 
 /// The network of a run. Clones are the same.
@@ -78,6 +83,7 @@ impl Net {
             delay_ms: swarm.delay_ms.clone(),
             loss_permille: swarm.loss_permille,
             duplicate_permille: swarm.duplicate_permille,
+            reorder_permille: swarm.reorder_permille,
             cut: BTreeSet::new(),
             half_open: BTreeSet::new(),
             still: BTreeMap::new(),
@@ -88,6 +94,7 @@ impl Net {
             sent: 0,
             lost: 0,
             doubled: 0,
+            overtaken: 0,
         };
         Self { rules: Arc::new(Mutex::new(rules)), diary }
     }
@@ -149,10 +156,10 @@ impl Net {
         !rules.cut.contains(&(a, b)) && !rules.cut.contains(&(b, a))
     }
 
-    /// No frame is lost or doubled any more.
+    /// No frame is lost, doubled or overtaken any more.
     pub fn calm(&self) {
         let mut rules = self.rules();
-        (rules.loss_permille, rules.duplicate_permille) = (0, 0);
+        (rules.loss_permille, rules.duplicate_permille, rules.reorder_permille) = (0, 0, 0);
         rules.is_calm = true;
     }
 
@@ -164,9 +171,14 @@ impl Net {
 
     /// What became of frames, and how often.
     #[must_use]
-    pub fn counts(&self) -> [(&'static str, u64); 3] {
+    pub fn counts(&self) -> [(&'static str, u64); 4] {
         let rules = self.rules();
-        [("frames sent", rules.sent), ("frames lost", rules.lost), ("frames doubled", rules.doubled)]
+        [
+            ("frames sent", rules.sent),
+            ("frames lost", rules.lost),
+            ("frames doubled", rules.doubled),
+            ("frames overtaken in their lane", rules.overtaken),
+        ]
     }
 
     /// When a frame arrives, and whether it comes twice; never if it is lost.
@@ -183,10 +195,16 @@ impl Net {
         let now = Instant::now();
         let moves = rules.still.get(&(from, to)).map_or(now, |until| now.max(*until));
         let at = moves + Duration::from_millis(ms);
-        let last = rules.arrivals.entry((from, to, lane)).or_insert(at);
-        *last = at.max(*last);
         let is_twice = rules.dice.is_lucky(rules.duplicate_permille);
         rules.doubled += u64::from(is_twice);
+        // A leader that hears of entries in another order than it sent them takes it for a log that went back.
+        let keeps_order = matches!(lane, Lane::Data(_)) || !rules.dice.is_lucky(rules.reorder_permille);
+        if !keeps_order {
+            rules.overtaken += 1;
+            return Some((at + Duration::from_millis(rules.dice.below(OVERTAKEN_MS)), is_twice));
+        }
+        let last = rules.arrivals.entry((from, to, lane)).or_insert(at);
+        *last = at.max(*last);
         Some((*last, is_twice))
     }
 

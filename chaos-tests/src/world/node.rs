@@ -317,7 +317,7 @@ impl Node {
         }
         let disk = Arc::new(self.disk.clone());
         let entropy = Arc::new(Seeded::new(disk_seed(world.swarm.seed, self.id, life)));
-        let sealer = keys::sealer(self.id, entropy.clone(), self.hardware.are_keys_away.clone())?;
+        let sealer = keys::sealer(self.id, entropy.clone(), self.hardware.keys.clone())?;
         let parts =
             LogParts { disk: disk.clone(), sealer: sealer.clone(), entropy: entropy.clone(), node: self.id };
         let log = Log::open(self.log_config(), parts)?;
