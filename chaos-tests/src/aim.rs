@@ -30,6 +30,8 @@ pub enum Aim {
     FlushThenCrash,
     /// A disk is put back to an earlier time.
     OlderDisk,
+    /// A leader stands still until another leads and has taken writes. Clients wait at its door for what they read.
+    LeaderStoodStill,
 }
 
 /// How far a run is with what it aims at.
@@ -50,7 +52,7 @@ impl Aim {
     pub fn set(self, swarm: &mut Swarm) {
         swarm.faults.clear();
         swarm.late_ms = None;
-        (swarm.loss_permille, swarm.duplicate_permille) = (0, 0);
+        (swarm.loss_permille, swarm.duplicate_permille, swarm.reorder_permille) = (0, 0, 0);
         match self {
             Self::LeaseAcrossRestart => {
                 (swarm.nodes, swarm.groups) = (3, 1);
@@ -68,6 +70,10 @@ impl Aim {
             Self::FlushThenCrash => {
                 (swarm.clients, swarm.think_ms) = (6, 10);
                 (swarm.delay_ms, swarm.sync_ms) = (0..=2, 1..=60);
+            }
+            Self::LeaderStoodStill => {
+                (swarm.nodes, swarm.groups, swarm.patience_ms) = (3, 1, 2_000);
+                (swarm.delay_ms, swarm.sync_ms) = (0..=2, 1..=2);
             }
             Self::LeaderIsBack | Self::LeaderWasCutOff | Self::OlderDisk => {}
         }
@@ -119,6 +125,7 @@ impl Nemesis {
             Aim::Away | Aim::AwayThenCrash => self.away(),
             Aim::FlushThenCrash => self.flush_then_crash(),
             Aim::OlderDisk => self.older_disk(),
+            Aim::LeaderStoodStill => self.leader_stood_still(),
         };
         self.progress.next_ms = now + wait_ms;
     }
@@ -234,16 +241,34 @@ impl Nemesis {
 
     fn flush_then_crash(&mut self) -> u64 {
         let (at, group) = (self.any(), self.group());
-        let found = {
-            let nodes = self.stage.nodes.borrow();
-            nodes[at].running().and_then(|running| Some((running.registry.get(group)?, running.pool.clone())))
-        };
-        let Some((receiver, pool)) = found else { return 50 };
+        let Some((receiver, pool)) = self.receiver(at, group) else { return 50 };
         receiver.group().machine().tablet().freeze();
         pool.settle();
         self.crash(at);
         self.later(Due::Start(at), 50, 200);
         700 + self.dice.below(300)
+    }
+
+    fn leader_stood_still(&mut self) -> u64 {
+        let group = self.group();
+        let Some(leader) = self.leader(group) else { return 100 };
+        match self.turn(3) {
+            0 => {
+                self.progress.one = leader;
+                self.stands_still(leader, &(2_500..=2_500));
+                self.stage.pins.borrow_mut().reader = Some(leader);
+                1_300
+            }
+            1 => {
+                let other = Some(leader).filter(|leader| *leader != self.progress.one);
+                self.stage.pins.borrow_mut().writer = other;
+                1_500
+            }
+            _ => {
+                *self.stage.pins.borrow_mut() = crate::workload::Pins::default();
+                500
+            }
+        }
     }
 
     fn older_disk(&mut self) -> u64 {

@@ -33,9 +33,11 @@ fn schedule(bug: Planted) -> Schedule {
         }
         Planted::SkipChecksum => (&[], 0, Some(Aim::RotWhereItIsRead)),
         Planted::AcceptOlderDisk => (&[(CutPair, 1)], 1_500, Some(Aim::OlderDisk)),
-        Planted::ApplyOutOfOrder | Planted::ApplyInPart | Planted::DigestInPart | Planted::IgnoreExpected => {
-            (&[(Crash, 2), (Cut, 1), (Transfer, 1), (Slow, 1)], 700, None)
-        }
+        Planted::ApplyOutOfOrder
+        | Planted::ApplyInPart
+        | Planted::DigestInPart
+        | Planted::SkipInRange
+        | Planted::IgnoreExpected => (&[(Crash, 2), (Cut, 1), (Transfer, 1), (Slow, 1)], 700, None),
     }
 }
 

@@ -20,9 +20,12 @@
 pub mod aim;
 pub mod canary;
 pub mod check;
+pub mod coverage;
 pub mod disaster;
+pub mod finals;
 pub mod history;
 pub mod limits;
+pub mod mishap;
 pub mod mover;
 pub mod nemesis;
 pub mod operator;

@@ -1,9 +1,10 @@
 //! `chaos-tests sim --seeds N [--from S] [--ms M] [--jobs J] [--planted BUG | --sound BUG]`: runs seeds, prints what came of each, and
-//! fails if a promise was broken. With the name of a bug they are the runs that bring it to light, with it or without.
+//! fails if a promise was broken, or if a large batch has not entered every branch that it must. With the name of a bug they are the runs that bring it to light, with it or without.
 
 #![forbid(unsafe_code)]
 
 use chaos_tests::canary;
+use chaos_tests::coverage;
 use chaos_tests::report::Batch;
 use chaos_tests::run::{Outcome, Plan, run};
 use chaos_tests::seed::Seed;
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     match batch {
         Ok(batch) => {
             println!("{batch}");
-            ExitCode::SUCCESS
+            said_all(&asked, &batch)
         }
         Err(failed) => {
             let (Seed(seed), violation) = (failed.report.seed, failed.violation);
@@ -50,6 +51,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Fails if a batch that is large enough has not seen what it must.
+fn said_all(asked: &Asked, batch: &Batch) -> ExitCode {
+    let is_enough = batch.runs >= coverage::RUNS_MIN && asked.fault_ms >= coverage::FAULT_MS_MIN;
+    let unseen = coverage::unseen(batch);
+    if asked.bug.is_some() || !is_enough || unseen.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("no run has seen:");
+    unseen.iter().for_each(|one| println!("  {one}"));
+    ExitCode::FAILURE
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long a person waits is told, and decides nothing")]

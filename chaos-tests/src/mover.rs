@@ -64,6 +64,13 @@ impl Nemesis {
             self.moving = Some(moving);
             return;
         };
+        let stands_still = [moving.at, leader]
+            .into_iter()
+            .any(|at| self.stage.nodes.borrow()[at].hardware.pause.is_paused());
+        if stands_still {
+            self.moving = Some(moving);
+            return;
+        }
         match self.stage_of(&moving, &standing) {
             Stage::Done => {
                 self.stage.nodes.borrow_mut()[moving.at].replaced = None;

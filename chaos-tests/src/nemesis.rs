@@ -9,18 +9,26 @@ use crate::workload::Stage;
 use crate::world::node::{Node, World};
 use crate::world::rejoin::Entered;
 use engine::catalog::MemoryCatalog;
+use engine::disk::SimDisk;
 use engine::disk::sim::Faults;
-use engine::disk::{Disk, SimDisk};
 use engine::ids::NodeId;
-use raft::log::segment::FileName;
+use engine::tablet::pool::Pool;
+use raft::net::inbound::Receiver;
 use raft::types::GroupId;
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Between two looks of the judges, in milliseconds.
 const STEP_MS: u64 = 50;
+
+/// Of what a node has stopped, by a word of what it says, and how that is counted.
+const STOPS: [(&str, &str); 3] = [
+    ("simulated full disk", "logs fenced by a full disk"),
+    ("simulated I/O error", "logs fenced by a failed sync"),
+    ("the power went", "power cut in the middle of an operation"),
+];
 
 /// What is due later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,6 +126,8 @@ impl Nemesis {
             match due {
                 Due::Start(at) => self.start(at).await,
                 Due::Heal => self.world.net.heal(),
+                // Peers that say nothing cannot tell that a disk is older: that they are lost as well is not promised.
+                Due::PutBack(at) if !self.all_answer(at) => self.later(Due::PutBack(at), 50, 300),
                 Due::PutBack(at) => {
                     if let Some(image) = self.image.take() {
                         self.crash(at);
@@ -149,6 +159,11 @@ impl Nemesis {
         };
         for (at, why) in failed {
             self.world.diary.note(NodeId(at as u64 + 1), format_args!("has stopped: {why}"));
+            for (sign, what) in STOPS {
+                if why.contains(sign) {
+                    self.world.overseer.saw(what);
+                }
+            }
             self.crash(at);
             self.later(Due::Start(at), 100, 1_000);
         }
@@ -190,7 +205,7 @@ impl Nemesis {
         self.stage.nodes.borrow_mut()[at] = node;
         match entered {
             Ok(Entered::Runs | Entered::Waits) => {}
-            Ok(Entered::Refused(_)) if self.lost == Some(at) => {}
+            Ok(Entered::Refused(_)) if self.lost == Some(at) => self.world.overseer.saw("nodes refused"),
             Ok(Entered::Refused(why)) => {
                 let what = format!("node {} is refused, and nobody touched its disk: {why}", at + 1);
                 self.world.overseer.accuse(Violation::broken("start", what));
@@ -202,9 +217,12 @@ impl Nemesis {
     fn does_not_start(&mut self, at: usize, error: &raft::Error) {
         let mut nodes = self.stage.nodes.borrow_mut();
         if self.lost == Some(at) && error.kind() == engine::Kind::Damaged {
+            self.world.overseer.saw("nodes refused");
             nodes[at].refuse(error.to_string());
-        } else if nodes[at].disk.is_down() {
-            // The power went while it started.
+        } else if nodes[at].disk.is_down() || nodes[at].hardware.excuses(error.kind()) {
+            // The power went while it started, or it starts when there is room, or its keys are here.
+            self.world.overseer.saw("starts put off");
+            self.world.diary.note(nodes[at].id, format_args!("does not start yet: {error}"));
             nodes[at].crash();
             drop(nodes);
             self.down.insert(at);
@@ -213,6 +231,17 @@ impl Nemesis {
             let what = format!("node {} does not start after a crash: {error}", at + 1);
             self.world.overseer.accuse(Violation::broken("start", what));
         }
+    }
+
+    /// Whether all other nodes would answer this one if it started now.
+    fn all_answer(&self, at: usize) -> bool {
+        let nodes = self.stage.nodes.borrow();
+        let id = nodes[at].id;
+        let mut others = nodes.iter().filter(|node| node.id != id);
+        others.all(|node| {
+            let answers = node.running().is_some() && !node.hardware.pause.is_paused();
+            self.world.net.is_linked(node.id, id) && answers
+        })
     }
 
     /// The disk of a node will be put back to what it is now.
@@ -230,26 +259,6 @@ impl Nemesis {
         };
         let leaders = nodes.iter().enumerate().filter_map(|(at, node)| Some((leads(node)?, at)));
         leaders.max().map(|(_, at)| at)
-    }
-
-    /// A byte of the log of a node changes, somewhere in what was written.
-    fn rot(&mut self, at: usize) -> bool {
-        let disk = self.stage.nodes.borrow()[at].disk.clone();
-        let dir = Path::new("/log");
-        let names = disk.list(dir).unwrap_or_default();
-        let segments: Vec<String> = names
-            .into_iter()
-            .filter(|name| matches!(FileName::parse(name), Some(FileName::Segment(_))))
-            .collect();
-        let (Some(name), number) = (self.dice.pick(&segments), self.dice.number()) else { return false };
-        let rotted = disk.tamper(&dir.join(name), |bytes| {
-            let written = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0) as u64;
-            let place = usize::try_from(number % (written + 1)).unwrap_or(0);
-            if let Some(byte) = bytes.get_mut(place) {
-                *byte ^= 1 << (number >> 61);
-            }
-        });
-        rotted.is_ok()
     }
 
     /// A clock is far off, in milliseconds, for a while.
@@ -281,15 +290,12 @@ impl Nemesis {
         let (at, other, nodes) = (self.any(), self.any(), self.stage.nodes.borrow().len());
         self.world.diary.note("nemesis", format_args!("{fault:?} at {} and {}", at + 1, other + 1));
         match fault {
-            Fault::Crash | Fault::Pause => {
+            Fault::Crash => {
                 // Now and then all at once.
                 let all = self.dice.is_lucky(150);
                 for at in if all { (0..nodes).collect() } else { vec![at] } {
                     if !all && self.dice.is_lucky(300) {
-                        // In the middle of whatever it does.
-                        let disk = self.stage.nodes.borrow()[at].disk.clone();
-                        let crash_at = Some(disk.operations() + 1 + self.dice.below(40));
-                        disk.set_faults(Faults { crash_at, ..Faults::default() });
+                        self.will_crash(at);
                         continue;
                     }
                     self.crash(at);
@@ -312,15 +318,29 @@ impl Nemesis {
                 self.later(Due::Heal, 200, 5_000);
             }
             Fault::Flap => self.later(Due::Flap(at, other, 7), 0, 50),
-            Fault::Slow | Fault::SlowDisk => {
+            Fault::HalfOpen if at == other => return false,
+            Fault::HalfOpen => {
+                self.world.net.half_open(NodeId(at as u64 + 1), NodeId(other as u64 + 1));
+                self.later(Due::Heal, 200, 5_000);
+            }
+            Fault::Still => {
+                let ms = 200 + self.dice.below(4_000);
+                self.world.net.stand_still(NodeId(at as u64 + 1), NodeId(other as u64 + 1), ms);
+            }
+            Fault::Slow => {
                 let ms = 20 + self.dice.below(300);
                 self.world.net.slow(ms);
                 self.later(Due::Heal, 200, 3_000);
             }
-            Fault::FailedSync | Fault::DiskFull => {
+            Fault::FailedSync => {
                 let faults = Faults { fail_syncs: true, ..Faults::default() };
-                self.stage.nodes.borrow()[at].disk.set_faults(faults);
+                let nodes = self.stage.nodes.borrow();
+                nodes[at].hardware.set_faults(&nodes[at].disk, faults);
             }
+            Fault::Pause => return self.pauses(at),
+            Fault::SlowDisk => return self.disk_is_slow(at),
+            Fault::DiskFull => return self.disk_is_full(at),
+            Fault::KeysAway => return self.keys_are_away(at),
             Fault::Clock => {
                 let far = i64::try_from(self.dice.below(1_000)).unwrap_or(0) - 500;
                 // A delayed node asks the others what time it is: most of them must know.
@@ -334,20 +354,27 @@ impl Nemesis {
             Fault::Transfer => return self.transfer(at, other).await,
             Fault::Snapshot | Fault::Purge => return self.purge(at).await,
             // One disk a run: a majority must be left.
-            Fault::Rot | Fault::OldDisk if !self.may_touch_a_disk() => return false,
+            Fault::Rot | Fault::OldDisk if !self.may_touch_a_disk(at) => return false,
             Fault::Rot => {
                 self.lost = Some(at);
                 return self.rot(at);
             }
             Fault::OldDisk => self.keep_image(at, 1_000, 6_000),
             Fault::Membership => return self.begin_move(at),
-            Fault::KeysAway => return false,
         }
         true
     }
 
-    fn may_touch_a_disk(&self) -> bool {
-        self.lost.is_none() && self.image.is_none() && self.moving.is_none()
+    fn may_touch_a_disk(&self, at: usize) -> bool {
+        let is_full = self.stage.nodes.borrow()[at].hardware.is_full();
+        self.lost.is_none() && self.image.is_none() && self.moving.is_none() && !is_full
+    }
+
+    /// It, if it runs and does not stand still: whoever asks another waits for it.
+    pub(crate) fn receiver(&self, at: usize, group: GroupId) -> Option<(Arc<Receiver>, Arc<Pool>)> {
+        let nodes = self.stage.nodes.borrow();
+        let running = nodes[at].running().filter(|_| !nodes[at].hardware.pause.is_paused())?;
+        Some((running.registry.get(group)?, running.pool.clone()))
     }
 
     pub(crate) fn group(&mut self) -> GroupId {
@@ -359,11 +386,7 @@ impl Nemesis {
             return false;
         }
         let group = self.group();
-        let receiver = {
-            let nodes = self.stage.nodes.borrow();
-            nodes[at].running().and_then(|running| running.registry.get(group))
-        };
-        let Some(receiver) = receiver else { return false };
+        let Some((receiver, _)) = self.receiver(at, group) else { return false };
         // Consensus asks nothing of who is to lead: that it is a voter is for us to see.
         let membership = receiver.group().standing().membership.1;
         let heir = membership.seats.iter().find(|(_, seat)| seat.node == NodeId(other as u64 + 1));
@@ -376,11 +399,7 @@ impl Nemesis {
     /// Makes all durable that is applied, and purges as far as that goes.
     async fn purge(&mut self, at: usize) -> bool {
         let group = self.group();
-        let found = {
-            let nodes = self.stage.nodes.borrow();
-            nodes[at].running().and_then(|running| Some((running.registry.get(group)?, running.pool.clone())))
-        };
-        let Some((receiver, pool)) = found else { return false };
+        let Some((receiver, pool)) = self.receiver(at, group) else { return false };
         let machine = receiver.group().machine().clone();
         machine.tablet().freeze();
         pool.settle();
@@ -399,9 +418,7 @@ impl Nemesis {
             {
                 let nodes = self.stage.nodes.borrow();
                 nodes[at].clock.set_off(0);
-                if !nodes[at].disk.is_down() {
-                    nodes[at].disk.set_faults(Faults::default());
-                }
+                nodes[at].hardware.mend(&nodes[at].disk);
             }
             self.start(at).await;
         }

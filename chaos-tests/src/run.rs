@@ -4,6 +4,7 @@ use crate::aim::Aim;
 use crate::check::bank::Bank;
 use crate::check::{self, Violation};
 use crate::disaster;
+use crate::finals;
 use crate::history::{ClientId, History, Key};
 use crate::nemesis::Nemesis;
 use crate::operator::Operator;
@@ -148,6 +149,8 @@ async fn found(world: &World) -> Rc<Stage> {
         swarm: swarm.clone(),
         hints: RefCell::default(),
         pins: RefCell::default(),
+        oracle: RefCell::default(),
+        overseer: world.overseer.clone(),
     })
 }
 
@@ -185,8 +188,12 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
             let _ = client.await;
         }
     }
+    if world.overseer.violation().is_none() {
+        finals::look(&stage, &world);
+    }
     if world.overseer.violation().is_none() && disaster::is_due(&world) {
         disaster::strike(seed, &world, &stage, nemesis.lost).await;
+        finals::look(&stage, &world);
         report.sometimes("one node survived");
     }
     let history = stage.history.borrow().clone();
@@ -195,6 +202,10 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
     report.simulated_ms = time.ms();
     report.operations = Operations::of(&history);
     report.sometimes.extend(world.overseer.counts());
+    report.sometimes.extend(world.overseer.seen());
+    report.sometimes.extend(world.net.counts());
+    let missed = stage.nodes.borrow().iter().map(|node| node.hardware.keys.missed()).sum();
+    report.sometimes.extend([("keys missed", missed)]);
     report.sometimes.extend([("replicas replaced", nemesis.moved)]);
     Outcome { report, violation, timeline: world.diary.timeline(), history }
 }
@@ -258,6 +269,9 @@ fn look(stage: &Stage, world: &World) {
         for node in nodes.iter() {
             let receiver = node.running().and_then(|running| running.registry.get(group));
             if let Some(receiver) = receiver {
+                if receiver.group().standing().membership.1.is_joint() {
+                    world.overseer.saw("joint memberships");
+                }
                 world.overseer.digest(group, receiver.group().replica(), receiver.group().machine());
             }
         }

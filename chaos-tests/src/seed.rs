@@ -27,6 +27,10 @@ pub enum Fault {
     CutPair,
     /// A link comes and goes.
     Flap,
+    /// What a node says to another arrives, and it hears no answer.
+    HalfOpen,
+    /// A link stops moving, and nobody is told.
+    Still,
     /// Messages wait long.
     Slow,
     /// A sync fails.
@@ -41,7 +45,7 @@ pub enum Fault {
     OldDisk,
     /// A clock jumps, drifts or stops.
     Clock,
-    /// The key service is away or slow.
+    /// The keys of tenants are away from a node.
     KeysAway,
     /// A replica joins, leaves, or changes its role.
     Membership,
@@ -54,13 +58,15 @@ pub enum Fault {
 }
 
 /// All of them, in the order of their names above.
-pub const FAULTS: [Fault; 18] = [
+pub const FAULTS: [Fault; 20] = [
     Fault::Crash,
     Fault::Pause,
     Fault::Cut,
     Fault::CutOneWay,
     Fault::CutPair,
     Fault::Flap,
+    Fault::HalfOpen,
+    Fault::Still,
     Fault::Slow,
     Fault::FailedSync,
     Fault::DiskFull,
@@ -92,6 +98,8 @@ pub struct Swarm {
     pub loss_permille: u32,
     /// Of a thousand messages, how many come twice.
     pub duplicate_permille: u32,
+    /// Of a thousand messages without entries, how many are overtaken by later ones of their lane.
+    pub reorder_permille: u32,
     /// A sync takes between the two, in milliseconds.
     pub sync_ms: RangeInclusive<u64>,
     /// Between two heartbeats of a leader, in milliseconds.
@@ -186,6 +194,8 @@ impl Swarm {
         let is_bad_network = dice.is_lucky(500);
         let mut bad = |max: u64| if is_bad_network { dice.below(max + 1) as u32 } else { 0 };
         let (loss_permille, duplicate_permille) = (bad(50), bad(30));
+        let order = &mut Dice::new(seed, "order");
+        let reorder_permille = if order.is_lucky(400) { order.within(&(1..=100)) as u32 } else { 0 };
         let late = &mut Dice::new(seed, "late");
         let late_ms = late.is_lucky(400).then(|| late.within(&(1_000..=6_000)));
         Self {
@@ -196,6 +206,7 @@ impl Swarm {
             delay_ms: delay_min..=delay_min + dice.scaled(1, 60),
             loss_permille,
             duplicate_permille,
+            reorder_permille,
             sync_ms: sync_min..=sync_min + dice.scaled(1, 30),
             heartbeat_ms: dice.within(&(40..=120)),
             segment_bytes: dice.scaled(64 << 10, 1 << 20),
@@ -258,6 +269,7 @@ mod tests {
         assert!(late.clone().all(|ms| (1_000..=6_000).contains(&ms)) && late.max() > Some(5_500));
         assert_eq!(ends(|swarm| u64::from(swarm.loss_permille)), (0, 50));
         assert_eq!(ends(|swarm| u64::from(swarm.duplicate_permille)), (0, 30));
+        assert_eq!(ends(|swarm| u64::from(swarm.reorder_permille)), (0, 100));
         assert_eq!(ends(|swarm| u64::from(swarm.clients)), (2, 12));
         let (least, most) = ends(|swarm| swarm.segment_bytes);
         assert!(least < 70 << 10 && most > 900 << 10, "{least} {most}");

@@ -1,15 +1,19 @@
 //! What clients do in a run: they write, compare and set, append, move money, and read; each asks one thing after the other, and tries
 //! again under the same request number as long as its patience lasts.
 
+use crate::check::durable::Oracle;
 use crate::history::{Action, Answer, ClientId, History, Key, Outcome};
 use crate::seed::{Dice, Swarm};
 use crate::world::keys::TENANTS;
 use crate::world::node::Node;
 use crate::world::operations::{ACCOUNTS, Do, LISTS, REGISTERS, Said, elements, number};
+use crate::world::overseer::Overseer;
 use engine::Stamp;
 use engine::clock::Clock;
 use raft::command::Counts;
+use raft::group::batcher::Answer as Acknowledged;
 use raft::group::outcome::{NotApplied, NotNow};
+use raft::net::inbound::Receiver;
 use raft::proposal::Reply;
 use raft::seal::Unsealed;
 use raft::types::GroupId;
@@ -43,6 +47,10 @@ pub struct Stage {
     pub hints: RefCell<BTreeMap<GroupId, usize>>,
     /// Whom two of the clients ask.
     pub pins: RefCell<Pins>,
+    /// What was acknowledged, and must be there.
+    pub oracle: RefCell<Oracle>,
+    /// Who hears of what is wrong, and of what is rare.
+    pub overseer: Overseer,
 }
 
 /// Whom two clients ask, whoever leads; they are silent while it is nobody.
@@ -163,6 +171,11 @@ impl Client {
         let outcome = outcome.unwrap_or(if is_read(&action) { Outcome::Failed } else { Outcome::Unknown });
         debug_assert!(now() >= begin);
         self.remember(&action, &outcome);
+        if !matches!(outcome, Outcome::Ok(_))
+            && let Some((key, value)) = set(&action)
+        {
+            stage.oracle.borrow_mut().unknown(key, value);
+        }
         stage.history.borrow_mut().complete(id, outcome, at_ms(stage));
     }
 
@@ -216,18 +229,21 @@ impl Client {
         // Once it may have been taken, only its own answer says what became of it.
         loop {
             let at = self.node(stage, group);
-            let batcher = {
+            let found = {
                 let nodes = stage.nodes.borrow();
-                nodes[at].running().and_then(|running| running.batcher(group))
+                let batcher = nodes[at].running().and_then(|running| running.batcher(group));
+                batcher.map(|batcher| (batcher, nodes[at].hardware.pause.clone()))
             };
-            let Some(batcher) = batcher else {
+            let Some((batcher, node)) = found else {
                 self.pause(stage, group, None).await;
                 continue;
             };
-            match batcher.submit(command.clone()).await {
+            match node.within(batcher.submit(command.clone())).await {
                 Ok(answer) => {
                     stage.hints.borrow_mut().insert(group, at);
-                    return told(action, &answer.reply);
+                    let outcome = told(action, &answer.reply);
+                    acknowledged(stage, action, &answer, &outcome);
+                    return outcome;
                 }
                 Err(NotApplied::NotLeader { leader }) => {
                     let leader = leader.map(|(_, seat)| seat.node.0);
@@ -268,53 +284,94 @@ impl Client {
             let at = self.node(stage, group);
             let found = {
                 let nodes = stage.nodes.borrow();
-                nodes[at].running().and_then(|running| running.registry.get(group))
+                let receiver = nodes[at].running().and_then(|running| running.registry.get(group));
+                receiver.map(|receiver| (receiver, nodes[at].hardware.pause.clone()))
             };
-            let Some(receiver) = found else {
+            let Some((receiver, node)) = found else {
                 self.pause(stage, group, None).await;
                 continue;
             };
             let pace = receiver.group().pace();
             let has_lease = self.role == Part::Reader || self.dice.is_lucky(500);
             let lease = has_lease.then_some(pace.election_max_ms * 8 / 10);
-            match receiver.group().linearize(lease, pace.election_max_ms).await {
-                Ok(_) => {}
+            // A node that stands still does so between the lease and the rows as well.
+            let answer = node.within(answer(&receiver, lease, action, &keys)).await;
+            match answer {
+                Ok(outcome) => return outcome,
                 Err(NotNow::NotLeader { leader }) => {
                     self.pause(stage, group, leader.map(|(_, seat)| seat.node.0)).await;
-                    continue;
                 }
-                Err(_) => {
-                    self.pause(stage, group, None).await;
-                    continue;
-                }
+                Err(_) => self.pause(stage, group, None).await,
             }
-            let tablet = receiver.group().machine().tablet();
-            let Ok(view) = tablet.view(0) else { continue };
-            let (collection, tenant) = match action {
-                Action::Read { .. } => (REGISTERS, TENANTS[0]),
-                Action::ReadList { .. } => (LISTS, TENANTS[0]),
-                _ => (ACCOUNTS, TENANTS[0]),
-            };
-            let mut found = BTreeMap::new();
-            for key in &keys {
-                match view.get(tenant, collection, &key.0.to_be_bytes()) {
-                    Ok(row) => found.insert(*key, row.map(|row| row.value)),
-                    Err(_) => return Outcome::Failed,
-                };
-            }
-            return Outcome::Ok(match action {
-                Action::Read { key } => Answer::Value(found[key].as_ref().and_then(|value| number(value))),
-                Action::ReadList { key } => {
-                    Answer::List(found[key].as_ref().map(|value| elements(value)).unwrap_or_default())
-                }
-                _ => Answer::Balances(
-                    found
-                        .into_iter()
-                        .filter_map(|(key, value)| Some((key, i64::try_from(number(&value?)?).ok()?)))
-                        .collect(),
-                ),
-            });
         }
+    }
+}
+
+/// What a node answers to a read, if it leads.
+async fn answer(
+    receiver: &Receiver,
+    lease_ms: Option<u64>,
+    action: &Action,
+    keys: &[Key],
+) -> Result<Outcome, NotNow> {
+    receiver.group().linearize(lease_ms, receiver.group().pace().election_max_ms).await?;
+    let Ok(view) = receiver.group().machine().tablet().view(0) else {
+        return Err(NotNow::RetryLater { after_ms: 0 });
+    };
+    let collection = match action {
+        Action::Read { .. } => REGISTERS,
+        Action::ReadList { .. } => LISTS,
+        _ => ACCOUNTS,
+    };
+    let mut found = BTreeMap::new();
+    for key in keys {
+        match view.get(TENANTS[0], collection, &key.0.to_be_bytes()) {
+            Ok(row) => found.insert(*key, row.map(|row| row.value)),
+            Err(_) => return Ok(Outcome::Failed),
+        };
+    }
+    Ok(Outcome::Ok(match action {
+        Action::Read { key } => Answer::Value(found[key].as_ref().and_then(|value| number(value))),
+        Action::ReadList { key } => {
+            Answer::List(found[key].as_ref().map(|value| elements(value)).unwrap_or_default())
+        }
+        _ => Answer::Balances(
+            found
+                .into_iter()
+                .filter_map(|(key, value)| Some((key, i64::try_from(number(&value?)?).ok()?)))
+                .collect(),
+        ),
+    }))
+}
+
+/// The register that an action sets, and to what.
+fn set(action: &Action) -> Option<(Key, Option<u64>)> {
+    match *action {
+        Action::Write { key, value } => Some((key, value)),
+        Action::Cas { key, new, .. } => Some((key, new)),
+        _ => None,
+    }
+}
+
+/// A write was acknowledged: it must be found from now on.
+fn acknowledged(stage: &Stage, action: &Action, answer: &Acknowledged, outcome: &Outcome) {
+    let ran_before = matches!(answer.reply, Reply::RanBefore(_));
+    if ran_before {
+        stage.overseer.saw("requests answered by their kept reply");
+    }
+    let has_set = matches!(outcome, Outcome::Ok(Answer::Stored | Answer::Took(true)));
+    let Some((key, value)) = set(action).filter(|_| has_set) else { return };
+    let mut oracle = stage.oracle.borrow_mut();
+    let told = match ran_before {
+        // When it ran nobody says; that it did, a later read can only show.
+        true => {
+            oracle.unknown(key, value);
+            Ok(())
+        }
+        false => oracle.acknowledged(key, answer.stamp, value),
+    };
+    if let Err(violation) = told {
+        stage.overseer.accuse(violation);
     }
 }
 

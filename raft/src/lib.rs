@@ -17,6 +17,8 @@ pub mod log;
 pub mod machine;
 pub mod membership;
 pub mod net;
+#[cfg(feature = "sim")]
+pub mod pause;
 pub mod payload;
 pub mod planted;
 pub mod proposal;

@@ -40,6 +40,8 @@ pub enum Planted {
     ApplyInPart,
     /// Some replicas leave writes out of their digest.
     DigestInPart,
+    /// Some replicas leave rows out of what they say of a range.
+    SkipInRange,
     /// A file of a snapshot is taken for one that is here.
     DropSnapshotFile,
     /// The old tablet goes before the one that a snapshot makes is there.
@@ -57,7 +59,7 @@ pub enum Planted {
 }
 
 /// Every one of them.
-pub const ALL: [Planted; 25] = [
+pub const ALL: [Planted; 26] = [
     Planted::AcknowledgeBeforeSync,
     Planted::ForgetVote,
     Planted::ForgetTruncation,
@@ -76,6 +78,7 @@ pub const ALL: [Planted; 25] = [
     Planted::AcceptOlderDisk,
     Planted::ApplyInPart,
     Planted::DigestInPart,
+    Planted::SkipInRange,
     Planted::DropSnapshotFile,
     Planted::InstallInTwoSteps,
     Planted::IgnoreExpected,

@@ -10,7 +10,9 @@ use openraft::impls::leader_id_adv::LeaderId;
 use openraft::{EntryPayload, alias};
 
 #[cfg(feature = "sim")]
-type Runtime = openraft_rt::deterministic_rng::DeterministicRng<openraft::TokioRuntime>;
+type Seeded = openraft_rt::deterministic_rng::DeterministicRng<openraft::TokioRuntime>;
+#[cfg(feature = "sim")]
+type Runtime = crate::pause::Pausable<Seeded>;
 #[cfg(not(feature = "sim"))]
 type Runtime = openraft::TokioRuntime;
 
@@ -99,10 +101,10 @@ pub(crate) fn read(entry: Entry) -> Result<RaftEntryOf, Damage> {
 /// Runs `future` with randomness of consensus that follows from `seed`, and of everything that it spawns.
 #[cfg(feature = "sim")]
 pub fn scope<F: Future>(seed: u64, future: F) -> impl Future<Output = F::Output> {
-    Runtime::scope(seed, future)
+    Seeded::scope(seed, future)
 }
 
-/// Spawns a task. In a simulator its randomness follows from that of the one that spawns it.
+/// Spawns a task. In a simulator its randomness follows from that of the one that spawns it, and it stands still with it.
 pub fn spawn<F: Future<Output = ()> + Send + 'static>(future: F) -> tokio::task::JoinHandle<()> {
     <Runtime as openraft::AsyncRuntime>::spawn(future)
 }

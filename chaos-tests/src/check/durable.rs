@@ -29,6 +29,20 @@ pub struct Oracle {
     rows: BTreeMap<Key, Row>,
 }
 
+/// Holds what a replica has of `keys` at a stamp against the oracle; and it has no others.
+///
+/// # Errors
+/// As [`Oracle::read`], of the first key that is wrong.
+pub fn judge(
+    oracle: &mut Oracle,
+    at: Stamp,
+    keys: &[Key],
+    found: &BTreeMap<Key, (Stamp, u64)>,
+) -> Result<(), Violation> {
+    let keys: BTreeSet<Key> = keys.iter().chain(found.keys()).copied().collect();
+    keys.into_iter().try_for_each(|key| oracle.read(key, at, found.get(&key).copied()))
+}
+
 fn broken(what: String) -> Result<(), Violation> {
     Err(Violation::broken(JUDGE, what))
 }
@@ -106,13 +120,9 @@ impl Oracle {
         Ok(())
     }
 
-    /// Everything that is visible at a stamp: each key is read, also those that are not there, and nothing else is.
-    ///
-    /// # Errors
-    /// As of `read`, of the first key that is wrong.
-    pub fn read_all(&mut self, at: Stamp, found: &BTreeMap<Key, (Stamp, u64)>) -> Result<(), Violation> {
-        let keys: BTreeSet<Key> = self.rows.keys().chain(found.keys()).copied().collect();
-        keys.into_iter().try_for_each(|key| self.read(key, at, found.get(&key).copied()))
+    /// Every key that somebody wrote, perhaps.
+    pub fn keys(&self) -> impl Iterator<Item = Key> {
+        self.rows.keys().copied()
     }
 
     /// How many versions are known to be there: a judge that was told nothing holds nothing.
@@ -157,7 +167,7 @@ mod tests {
             assert_eq!(oracle.read(K, at(ms), found), Ok(()));
         }
         let all = BTreeMap::from([(K, (at(30), 3))]);
-        assert_eq!(oracle.read_all(at(40), &all), Ok(()));
+        assert_eq!(judge(&mut oracle, at(40), &[K], &all), Ok(()));
         assert_eq!(oracle.versions(), 3);
     }
 
@@ -178,9 +188,14 @@ mod tests {
             assert!(violation.what.contains(what), "{violation}");
         }
         let extra = BTreeMap::from([(K, (at(30), 3)), (Key(2), (at(1), 1))]);
-        assert!(oracle().read_all(at(40), &extra).unwrap_err().what.starts_with("k2 at 40.0: too much"));
         assert!(
-            oracle().read_all(at(40), &BTreeMap::new()).unwrap_err().what.starts_with("k1 at 40.0: missing")
+            judge(&mut oracle(), at(40), &[K], &extra).unwrap_err().what.starts_with("k2 at 40.0: too much")
+        );
+        assert!(
+            judge(&mut oracle(), at(40), &[K], &BTreeMap::new())
+                .unwrap_err()
+                .what
+                .starts_with("k1 at 40.0: missing")
         );
     }
 
@@ -195,21 +210,16 @@ mod tests {
 
     #[test]
     fn what_a_read_did_not_find_does_not_appear_below_it() {
-        let mut judge = oracle();
-        judge.read(K, at(33), Some((at(30), 3))).unwrap();
-        let told = judge.clone().acknowledged(K, at(32), Some(4)).unwrap_err().to_string();
+        let mut seen = oracle();
+        seen.read(K, at(33), Some((at(30), 3))).unwrap();
+        let told = seen.clone().acknowledged(K, at(32), Some(4)).unwrap_err().to_string();
         assert_eq!(told, "durable: k1: 4 was acknowledged at 32.0, where a read at 33.0 had not found it");
         assert!(
-            judge
-                .clone()
-                .read(K, at(40), Some((at(31), 9)))
-                .unwrap_err()
-                .what
-                .contains("9 was found at 31.0")
+            seen.clone().read(K, at(40), Some((at(31), 9))).unwrap_err().what.contains("9 was found at 31.0")
         );
-        assert!(judge.clone().acknowledged(K, at(33), Some(4)).is_err());
-        assert_eq!(judge.acknowledged(K, at(34), Some(4)), Ok(()));
-        assert!(judge.acknowledged(K, at(34), Some(5)).unwrap_err().what.contains("k1 is 4 at 34.0"));
+        assert!(seen.clone().acknowledged(K, at(33), Some(4)).is_err());
+        assert_eq!(seen.acknowledged(K, at(34), Some(4)), Ok(()));
+        assert!(seen.acknowledged(K, at(34), Some(5)).unwrap_err().what.contains("k1 is 4 at 34.0"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod durable;
 pub mod ledger;
 pub mod linearizable;
 pub mod raft;
+pub mod ranges;
 
 use crate::limits::LINES_MAX;
 use std::fmt;
@@ -25,7 +26,7 @@ pub struct Property {
 }
 
 /// All of them, one a file. Each has a row in `docs/testing.md`.
-pub const PROPERTIES: [Property; 8] = [
+pub const PROPERTIES: [Property; 9] = [
     Property {
         judge: "append",
         promise: "every list is one list: no element lost, twice, or out of order, and no answer older than an earlier one",
@@ -65,6 +66,11 @@ pub const PROPERTIES: [Property; 8] = [
         judge: "raft",
         promise: "one leader, matching logs, complete leaders, one sequence of applied entries; nothing committed is lost",
         page: "docs/testing.md",
+    },
+    Property {
+        judge: "ranges",
+        promise: "replicas say the same of every range of rows, and it is what a reader finds there",
+        page: "docs/protocols/groups.md",
     },
 ];
 

@@ -1,6 +1,7 @@
 //! What a node does beside answering: it writes its log, flushes and merges tables, purges, and keeps in mind what peers have.
 
 use super::clock::WallClock;
+use super::hardware::Hardware;
 use super::node::World;
 use super::running::Ways;
 use crate::seed::{Dice, Swarm};
@@ -26,9 +27,9 @@ const ASK_MS: u64 = 500;
 const BUDGET_MS: u64 = 4_000;
 
 /// The thread of the log, as a task: a sync takes its time.
-pub async fn write_log(log: Arc<Log>, mut dice: Dice, swarm: Swarm) {
+pub async fn write_log(log: Arc<Log>, mut dice: Dice, swarm: Swarm, hardware: Hardware) {
     while log.fenced().is_none() {
-        let ms = dice.within(&swarm.sync_ms).max(1);
+        let ms = dice.within(&swarm.sync_ms).max(1) + hardware.slow_ms();
         tokio::time::sleep(Duration::from_millis(ms)).await;
         log.step();
     }
@@ -40,7 +41,12 @@ const fn worth(entries: u64) -> Worth {
 }
 
 /// Background work of the engine, elections, purging, and what peers were heard to have.
-pub async fn work(pool: Arc<Pool>, ways: Ways, log: Arc<Log>, (clock, world): (Arc<WallClock>, World)) {
+pub async fn work(
+    (pool, hardware): (Arc<Pool>, Hardware),
+    ways: Ways,
+    log: Arc<Log>,
+    (clock, world): (Arc<WallClock>, World),
+) {
     let Ways { registry, words, .. } = ways;
     let upkeep = Upkeep::new(worth(world.swarm.purge_entries));
     let mut round = 0_u64;
@@ -56,7 +62,10 @@ pub async fn work(pool: Arc<Pool>, ways: Ways, log: Arc<Log>, (clock, world): (A
         if round.is_multiple_of(5) {
             let _ = registry.heard().note_in(&log);
         }
-        step(&pool);
+        // A disk that takes long does so for tables as well.
+        if round.is_multiple_of(1 + hardware.slow_ms() / WORK_MS) {
+            step(&pool);
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 pub mod chores;
 pub mod clock;
 pub mod diary;
+mod door;
+pub mod hardware;
 pub mod keys;
 pub mod late;
 pub mod net;

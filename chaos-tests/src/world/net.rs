@@ -1,4 +1,5 @@
-//! The network of a run: delay, loss, duplicates, cuts. Frames of one lane between two nodes keep their order unless one is lost.
+//! The network of a run: delay, loss, duplicates, reordering, cuts, links that are half open or stand still. Frames with entries keep
+//! their order in their lane unless one is lost: consensus leans on it. What has left a node travels on, whatever becomes of the node.
 
 use super::diary::Diary;
 use crate::seed::{Dice, Seed, Swarm};
@@ -6,11 +7,16 @@ use bytes::Bytes;
 use engine::ids::NodeId;
 use raft::net::heard::Voice;
 use raft::net::link::{BoxFuture, Lane, PeerLink, Said, Unreachable};
+use raft::pause::outside;
+use raft::type_config::spawn;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
+
+/// So much later a frame comes that others overtake, in milliseconds: behind a few heartbeats.
+const OVERTAKEN_MS: u64 = 400;
 
 /// Who takes frames at a node.
 pub trait Serve: Send + Sync + 'static {
@@ -29,8 +35,13 @@ struct Rules {
     delay_ms: RangeInclusive<u64>,
     loss_permille: u32,
     duplicate_permille: u32,
+    reorder_permille: u32,
     /// Directions in which nothing passes.
     cut: BTreeSet<(NodeId, NodeId)>,
+    /// Who hears no answers of whom, though what it says arrives.
+    half_open: BTreeSet<(NodeId, NodeId)>,
+    /// Directions in which nothing moves before a moment: then all of it arrives.
+    still: BTreeMap<(NodeId, NodeId), Instant>,
     /// No faults any more.
     is_calm: bool,
     /// Everything takes this much longer, in milliseconds.
@@ -41,6 +52,8 @@ struct Rules {
     arrivals: BTreeMap<(NodeId, NodeId, Lane), Instant>,
     sent: u64,
     lost: u64,
+    doubled: u64,
+    overtaken: u64,
 }
 
 /// The network of a run. Clones are the same.
@@ -66,13 +79,18 @@ impl Net {
             delay_ms: swarm.delay_ms.clone(),
             loss_permille: swarm.loss_permille,
             duplicate_permille: swarm.duplicate_permille,
+            reorder_permille: swarm.reorder_permille,
             cut: BTreeSet::new(),
+            half_open: BTreeSet::new(),
+            still: BTreeMap::new(),
             is_calm: false,
             slow_ms: 0,
             nodes: BTreeMap::new(),
             arrivals: BTreeMap::new(),
             sent: 0,
             lost: 0,
+            doubled: 0,
+            overtaken: 0,
         };
         Self { rules: Arc::new(Mutex::new(rules)), diary }
     }
@@ -106,7 +124,20 @@ impl Net {
     pub fn heal(&self) {
         let mut rules = self.rules();
         rules.cut.clear();
+        rules.half_open.clear();
+        rules.still.clear();
         rules.slow_ms = 0;
+    }
+
+    /// What `from` says arrives at `to`, and no answer comes back.
+    pub fn half_open(&self, from: NodeId, to: NodeId) {
+        self.rules().half_open.insert((from, to));
+    }
+
+    /// Nothing moves from one to the other for so many milliseconds. Nobody is told, and nothing is lost.
+    pub fn stand_still(&self, from: NodeId, to: NodeId, ms: u64) {
+        let until = Instant::now() + Duration::from_millis(ms);
+        self.rules().still.insert((from, to), until);
     }
 
     /// Everything takes longer.
@@ -121,10 +152,10 @@ impl Net {
         !rules.cut.contains(&(a, b)) && !rules.cut.contains(&(b, a))
     }
 
-    /// No frame is lost or doubled any more.
+    /// No frame is lost, doubled or overtaken any more.
     pub fn calm(&self) {
         let mut rules = self.rules();
-        (rules.loss_permille, rules.duplicate_permille) = (0, 0);
+        (rules.loss_permille, rules.duplicate_permille, rules.reorder_permille) = (0, 0, 0);
         rules.is_calm = true;
     }
 
@@ -134,11 +165,16 @@ impl Net {
         self.rules().is_calm
     }
 
-    /// Frames sent and lost.
+    /// What became of frames, and how often.
     #[must_use]
-    pub fn counts(&self) -> (u64, u64) {
+    pub fn counts(&self) -> [(&'static str, u64); 4] {
         let rules = self.rules();
-        (rules.sent, rules.lost)
+        [
+            ("frames sent", rules.sent),
+            ("frames lost", rules.lost),
+            ("frames doubled", rules.doubled),
+            ("frames overtaken in their lane", rules.overtaken),
+        ]
     }
 
     /// When a frame arrives, and whether it comes twice; never if it is lost.
@@ -152,10 +188,20 @@ impl Net {
             return None;
         }
         let ms = rules.dice.within(&rules.delay_ms) + rules.slow_ms;
-        let at = Instant::now() + Duration::from_millis(ms);
+        let now = Instant::now();
+        let moves = rules.still.get(&(from, to)).map_or(now, |until| now.max(*until));
+        let at = moves + Duration::from_millis(ms);
+        let is_twice = rules.dice.is_lucky(rules.duplicate_permille);
+        rules.doubled += u64::from(is_twice);
+        // A leader that hears of entries in another order than it sent them takes it for a log that went back.
+        let keeps_order = matches!(lane, Lane::Data(_)) || !rules.dice.is_lucky(rules.reorder_permille);
+        if !keeps_order {
+            rules.overtaken += 1;
+            return Some((at + Duration::from_millis(rules.dice.below(OVERTAKEN_MS)), is_twice));
+        }
         let last = rules.arrivals.entry((from, to, lane)).or_insert(at);
         *last = at.max(*last);
-        Some((*last, rules.dice.is_lucky(rules.duplicate_permille)))
+        Some((*last, is_twice))
     }
 
     fn server(&self, node: NodeId) -> Option<(u64, Arc<dyn Serve>)> {
@@ -167,31 +213,58 @@ impl Net {
         self.server(node).filter(|(now, _)| *now == life).map(|(_, server)| server)
     }
 
-    async fn carry(self, from: NodeId, life: u64, to: NodeId, lane: Lane, frame: Bytes) -> Option<Said> {
-        let asker = self.living(from, life)?;
-        let (at, is_twice) = self.fate(from, to, lane)?;
+    /// Lets a frame arrive, be answered, and the answer come back: who answered, and what.
+    async fn carry(self, way: Way, (at, is_twice): (Instant, bool), voice: Voice) -> Option<Answered> {
+        let Way { from, to, lane, frame } = way;
         sleep_until(at).await;
         let (there, server) = self.server(to)?;
         let hash = xxhash_rust::xxh3::xxh3_64(&frame);
         self.diary.note(to, format_args!("from {from}: {} bytes, {hash:016x}", frame.len()));
         if is_twice {
-            server.serve(asker.voice(), frame.clone()).await;
+            server.serve(voice, frame.clone()).await;
         }
-        let answer = server.serve(asker.voice(), frame.clone()).await?;
+        let answer = server.serve(voice, frame).await?;
         self.living(to, there)?;
-        let (at, _) = self.fate(to, from, lane)?;
+        let (at, _) = self.fate(to, from, lane).filter(|_| !self.rules().half_open.contains(&(from, to)))?;
         sleep_until(at).await;
+        Some((server, answer))
+    }
+
+    /// What was sent is on its way, whether the one who sent it waits, stands still or ends; only its answer needs somebody who hears it.
+    async fn ask(self, life: u64, way: Way) -> Option<Said> {
+        let (from, to, frame) = (way.from, way.to, way.frame.clone());
+        let voice = self.living(from, life)?.voice();
+        let fate = self.fate(from, to, way.lane)?;
+        let (told, heard) = tokio::sync::oneshot::channel();
+        let carried = self.clone().carry(way, fate, voice);
+        outside(|| {
+            spawn(async move {
+                let _ = told.send(carried.await);
+            })
+        });
+        let (server, answer) = heard.await.ok().flatten()?;
         self.living(from, life)?;
         server.is_heard(&frame, &answer);
         Some(Said { by: server.voice(), frame: answer })
     }
 }
 
+/// Who answered, and what.
+type Answered = (Arc<dyn Serve>, Bytes);
+
+/// A frame on its way.
+struct Way {
+    from: NodeId,
+    to: NodeId,
+    lane: Lane,
+    frame: Bytes,
+}
+
 impl PeerLink for Plug {
     fn call(&self, to: NodeId, lane: Lane, frame: Bytes) -> BoxFuture<Result<Said, Unreachable>> {
         let (net, from, life) = (self.net.clone(), self.node, self.life);
         Box::pin(async move {
-            match net.carry(from, life, to, lane, frame).await {
+            match net.ask(life, Way { from, to, lane, frame }).await {
                 Some(answer) => Ok(answer),
                 // Whoever waits for what was lost waits for its own deadline.
                 None => std::future::pending().await,

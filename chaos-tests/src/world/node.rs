@@ -3,20 +3,21 @@
 use super::chores::{ask, beside_engine, close, work, write_log};
 use super::clock::{Time, WallClock};
 use super::diary::Diary;
+use super::door::Inside;
+use super::hardware::Hardware;
 use super::keys::{self, CLUSTER};
 use super::late::{Heard, Late};
-use super::net::{Net, Serve, disk_seed};
+use super::net::{Net, disk_seed};
 use super::operations::Meaning;
-use super::overseer::{self, Overseer, Watcher};
+use super::overseer::{Overseer, Watcher};
 use super::rejoin::Waiting;
 use super::running::{Hosted, Running, Ways};
 use crate::aim::Aim;
 use crate::check::Violation;
-use crate::check::ledger::Seat;
 use crate::seed::{Dice, Swarm};
-use bytes::Bytes;
 use engine::catalog::MemoryCatalog;
 use engine::disk::SimDisk;
+use engine::disk::sim::Faults;
 use engine::entropy::Seeded;
 use engine::ids::NodeId;
 use engine::sealed::Sealer;
@@ -30,11 +31,10 @@ use raft::group::start_guard::StartGuard;
 use raft::log::{Log, LogConfig, LogParts};
 use raft::machine::{Machine, MachineParts, NobodyShredded};
 use raft::net::door::Door;
-use raft::net::envelope::{Frame, cluster_tag};
-use raft::net::heard::{self, Voice};
+use raft::net::envelope::cluster_tag;
+use raft::net::heard;
 use raft::net::heartbeats::Heartbeats;
 use raft::net::inbound::Receiver;
-use raft::net::link::BoxFuture;
 use raft::net::outbound::Peers;
 use raft::net::request::Requests;
 use raft::time::BootClock;
@@ -73,6 +73,8 @@ pub struct Node {
     pub disk: SimDisk,
     /// Its wall clock.
     pub clock: Arc<WallClock>,
+    /// What else of its machine can fail.
+    pub hardware: Hardware,
     /// A group of which its replica is being replaced: a crash in between leaves none.
     pub replaced: Option<GroupId>,
     pub(super) world: World,
@@ -133,55 +135,28 @@ impl BootClock for WallClock {
     }
 }
 
-/// Takes frames for one life of a node.
-struct Inside {
-    id: NodeId,
-    registry: Arc<Registry>,
-    log: Arc<Log>,
-    disk: SimDisk,
-    world: World,
-}
-
-impl Serve for Inside {
-    fn voice(&self) -> Voice {
-        let found = self.log.found();
-        Voice { node: self.id, log: found.log, incarnation: found.incarnation }
-    }
-
-    fn is_heard(&self, asked: &Bytes, answer: &Bytes) {
-        self.world.overseer.heard(&self.log, asked, answer);
-    }
-
-    fn serve(&self, by: Voice, frame: Bytes) -> BoxFuture<Option<Bytes>> {
-        let (registry, log, overseer) =
-            (self.registry.clone(), self.log.clone(), self.world.overseer.clone());
-        let decoded = Frame::decode(&frame).ok();
-        if let (Some(aim), Some(frame), false) = (self.world.aim, &decoded, self.world.net.is_calm()) {
-            aim.is_asked(&self.disk, &frame.message);
-        }
-        let asked = decoded.map(|frame| overseer::appends(&frame)).unwrap_or_default();
-        Box::pin(async move {
-            let last = |seat: &Seat| log.state(seat.group).ok().and_then(|state| state.last);
-            let before: Vec<_> = asked.iter().map(|(seat, _)| last(seat)).collect();
-            let answer = registry.serve(&by, frame.clone()).await;
-            for ((seat, append), before) in asked.iter().zip(before) {
-                overseer.answered(&log, (*seat, before), append, &answer);
-            }
-            Some(answer)
-        })
-    }
-}
-
 impl Node {
     /// A node that was never started.
     #[must_use]
     pub fn new(id: NodeId, world: World) -> Self {
         let disk = SimDisk::new(disk_seed(world.swarm.seed, id, 0));
         let catalog = MemoryCatalog::on(disk.clone());
-        let clock = WallClock::new(world.time);
-        let (generation, life, refused, knocks) = (1, 0, None, 0);
-        let state = State::Down;
-        Self { id, disk, clock, world, catalog, replaced: None, generation, life, refused, knocks, state }
+        let (clock, hardware) = (WallClock::new(world.time), Hardware::default());
+        let (generation, life, state) = (1, 0, State::Down);
+        Self {
+            id,
+            disk,
+            clock,
+            hardware,
+            world,
+            catalog,
+            replaced: None,
+            generation,
+            life,
+            refused: None,
+            knocks: 0,
+            state,
+        }
     }
 
     /// It, if it runs.
@@ -297,9 +272,10 @@ impl Node {
         world.diary.note(self.id, format_args!("starts life {life}"));
         if self.disk.is_down() {
             self.disk.restart();
+            self.hardware.set_faults(&self.disk, Faults::default());
         }
         let entropy = Arc::new(Seeded::new(disk_seed(world.swarm.seed, self.id, life)));
-        let sealer = keys::sealer(self.id, entropy.clone())?;
+        let sealer = keys::sealer(self.id, entropy.clone(), self.hardware.keys.clone())?;
         Ok(Outfit { node: self.id, disk: Arc::new(self.disk.clone()), entropy, sealer })
     }
 
@@ -337,7 +313,8 @@ impl Node {
             shredded: Arc::new(NobodyShredded),
         };
         let dice = Dice::new(world.swarm.seed, &format!("sync {} {life}", self.id));
-        let writer = spawn(write_log(log, dice, world.swarm.clone()));
+        let writing = write_log(log, dice, world.swarm.clone(), self.hardware.clone());
+        let writer = self.hardware.pause.enter(|| spawn(writing));
         let Here { machines, half_born, .. } = birth::find(&parts, replace)?;
         if let Some((group, _)) =
             half_born.first().filter(|(group, _)| life > 1 && self.replaced != Some(*group))
@@ -359,8 +336,17 @@ impl Node {
         Late::open(&self.world, own, parts.pool.clone(), parts.sealer.clone(), late_ms).map(Some)
     }
 
-    /// Lets consensus of all its groups run; those of `born` were never here before.
+    /// Lets consensus of all its groups run; those of `born` were never here before. All of it stands still with the node.
     pub(super) async fn run(
+        &mut self,
+        opened: Opened,
+        known: (&[GroupId], Arc<heard::Heard>),
+    ) -> raft::Result<()> {
+        let pause = self.hardware.pause.clone();
+        pause.within(self.run_here(opened, known)).await
+    }
+
+    async fn run_here(
         &mut self,
         opened: Opened,
         (born, heard): (&[GroupId], Arc<heard::Heard>),
@@ -386,12 +372,14 @@ impl Node {
             registry: registry.clone(),
             log: log.clone(),
             disk: self.disk.clone(),
+            pause: self.hardware.pause.clone(),
             world: world.clone(),
         };
         world.net.listen(self.id, life, Arc::new(inside));
         registry.all().iter().for_each(|receiver| receiver.group().run());
         let own = (self.clock.clone(), world.clone());
-        tasks.push(spawn(work(pool.clone(), ways.clone(), log.clone(), own)));
+        let machine = (pool.clone(), self.hardware.clone());
+        tasks.push(spawn(work(machine, ways.clone(), log.clone(), own)));
         tasks.push(spawn(ask(requests, ways.clone(), world.clone())));
         if let Some(late) = &late {
             tasks.push(spawn(late.clone().work(registry.clone())));
@@ -435,6 +423,7 @@ impl Node {
     pub fn crash(&mut self) {
         self.world.diary.note(self.id, "loses power");
         self.world.net.unplug(self.id);
+        self.hardware.pause.go_on();
         self.disk.crash();
         match std::mem::replace(&mut self.state, State::Down) {
             State::Running(running) => running.end(),

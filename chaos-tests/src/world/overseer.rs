@@ -17,8 +17,9 @@ use raft::machine::note::Note;
 use raft::machine::{AppliedEntry, Feed, Machine};
 use raft::net::envelope::Frame;
 use raft::net::message::Message;
+use raft::net::refusal::Refusal;
 use raft::net::replica_message::{Append, AppendReply, Heartbeat};
-use raft::types::{GroupId, LogId, ReplicaId};
+use raft::types::{GroupId, LogId, ReplicaId, Vote};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use xxhash_rust::xxh3::xxh3_64;
@@ -36,6 +37,11 @@ struct Notes {
     steps: u64,
     rests: u64,
     late_applied: u64,
+    strangers: u64,
+    leaders: BTreeMap<GroupId, Vote>,
+    /// How far the log of each replica was seen to be purged.
+    purged: BTreeMap<(GroupId, ReplicaId), u64>,
+    seen: BTreeMap<&'static str, u64>,
 }
 
 /// Sees everything. Clones are the same.
@@ -80,7 +86,7 @@ impl Overseer {
 
     /// What was seen, and how often.
     #[must_use]
-    pub fn counts(&self) -> [(&'static str, u64); 7] {
+    pub fn counts(&self) -> [(&'static str, u64); 8] {
         let notes = self.notes();
         [
             ("entries applied", notes.applied),
@@ -90,7 +96,19 @@ impl Overseer {
             ("steps of a gate", notes.steps),
             ("cuts of a delayed node", notes.rests),
             ("entries applied late", notes.late_applied),
+            ("frames of another generation", notes.strangers),
         ]
+    }
+
+    /// A rare branch was entered.
+    pub fn saw(&self, branch: &'static str) {
+        *self.notes().seen.entry(branch).or_default() += 1;
+    }
+
+    /// Rare branches, and how often each was entered.
+    #[must_use]
+    pub fn seen(&self) -> BTreeMap<&'static str, u64> {
+        self.notes().seen.clone()
     }
 
     fn group<T>(&self, group: GroupId, see: impl FnOnce(&mut GroupJudge) -> T) -> T {
@@ -204,10 +222,12 @@ impl Overseer {
             Some(AppendReply::Accepted)
                 if before.is_some_and(|before| before != FIRST && !stands(log, seat.group, before)) =>
             {
+                self.saw("tails that conflicted cut off");
                 self.notes().ledger.truncated(seat, matched(append));
             }
             // What did not fit the leader's log is gone before its entries come, and before anybody has an answer.
             Some(AppendReply::Conflict) | None if last.map(|id| id.index) < before.map(|id| id.index) => {
+                self.saw("tails that conflicted cut off");
                 self.notes().ledger.truncated(seat, last);
             }
             _ => {}
@@ -236,6 +256,18 @@ impl Overseer {
         }
     }
 
+    /// An answer refuses whoever is of another generation, or of another cluster: of those there are none here.
+    pub fn refused(&self, answer: &Bytes) {
+        match Frame::decode(answer).map(|answer| answer.message) {
+            Ok(Message::Refused(Refusal::OtherGeneration)) => self.notes().strangers += 1,
+            Ok(Message::Refused(Refusal::OtherCluster)) => {
+                let what = "a frame of this cluster was taken for one of another";
+                self.accuse(Violation::broken("disaster", what));
+            }
+            _ => {}
+        }
+    }
+
     /// A replica has ended for ever.
     pub fn closed(&self, seat: Seat) {
         self.notes().ledger.closed(seat);
@@ -243,8 +275,27 @@ impl Overseer {
 
     /// What every replica of a group holds now.
     pub fn step(&self, group: GroupId, states: &[ReplicaState]) {
+        states.iter().for_each(|state| self.progress(group, state));
         let verdict = self.group(group, |judge| judge.step(states));
         self.judged(verdict);
+    }
+
+    /// Whether somebody leads that did not, and whether a log is purged further.
+    fn progress(&self, group: GroupId, state: &ReplicaState) {
+        let (mut notes, purged) = (self.notes(), state.purged.map_or(0, |id| id.index));
+        let before = notes.purged.insert((group, state.replica), purged);
+        let is_purged = before.is_some_and(|before| before < purged);
+        let before = notes.leaders.get(&group).copied();
+        let is_new = state.is_leader && before.is_none_or(|before| before.term < state.vote.term);
+        if is_new {
+            notes.leaders.insert(group, state.vote);
+        }
+        let has_changed = is_new && before.is_some_and(|before| before.replica != state.vote.replica);
+        let seen =
+            [("logs purged", is_purged), ("elections", is_new), ("changes of the leader", has_changed)];
+        for (branch, _) in seen.into_iter().filter(|(_, is_seen)| *is_seen) {
+            *notes.seen.entry(branch).or_default() += 1;
+        }
     }
 
     /// A replica stands at an entry with a digest.

@@ -77,6 +77,9 @@ impl Node {
     pub fn start(&mut self) -> raft::Result<()> {
         let outfit = self.dress()?;
         let log = RecoveredLog::read(self.log_config(), outfit.log_parts())?;
+        if log.found().was_torn {
+            self.world.overseer.saw("torn tails cut off");
+        }
         let pool = self.open_pool(&outfit)?;
         let (disk, others): (Arc<dyn Disk>, _) =
             (outfit.disk.clone(), others(&self.world, self.id).collect());

@@ -15,6 +15,11 @@ impl Node {
     /// # Errors
     /// Of disk and log. `ReplicaUsed`: of `new`.
     pub async fn replace(&mut self, group: GroupId, new: ReplicaId) -> raft::Result<()> {
+        let pause = self.hardware.pause.clone();
+        pause.within(self.replace_here(group, new)).await
+    }
+
+    async fn replace_here(&mut self, group: GroupId, new: ReplicaId) -> raft::Result<()> {
         let State::Running(running) = &mut self.state else { return Ok(()) };
         let (log, parts, ways) = (running.log.clone(), running.parts.clone(), running.ways.clone());
         let old = log.state(group).ok().map(|state| state.replica).filter(|old| *old != new);

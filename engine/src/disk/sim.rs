@@ -109,14 +109,17 @@ impl World {
             return Err(failed("simulated I/O error"));
         }
         if let Some(capacity) = self.faults.capacity_bytes {
-            // What no name leads to takes no room, as on a disk whose handles are closed.
-            let named: BTreeSet<u64> = self.names.values().copied().collect();
-            let used: u64 = named.iter().map(|id| self.inodes[id].now.len() as u64).sum();
-            if growth > 0 && used + growth > capacity {
+            if growth > 0 && self.bytes_named() + growth > capacity {
                 return Err(io::Error::new(ErrorKind::StorageFull, "simulated full disk"));
             }
         }
         Ok(())
+    }
+
+    /// What no name leads to takes no room, as on a disk whose handles are closed.
+    fn bytes_named(&self) -> u64 {
+        let named: BTreeSet<u64> = self.names.values().copied().collect();
+        named.iter().map(|id| self.inodes[id].now.len() as u64).sum()
     }
 
     fn chance(&self, one_in: usize) -> bool {
@@ -331,6 +334,12 @@ impl SimDisk {
     #[must_use]
     pub fn bytes_held(&self) -> u64 {
         self.world().inodes.values().map(|inode| inode.now.len() as u64).sum()
+    }
+
+    /// Bytes of all files that have a name: what [`Faults::capacity_bytes`] counts.
+    #[must_use]
+    pub fn bytes_named(&self) -> u64 {
+        self.world().bytes_named()
     }
 
     /// Changes a file's bytes behind everybody's back, durably: bit rot, or somebody's hand.
