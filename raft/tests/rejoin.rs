@@ -66,6 +66,7 @@ fn log_files(node: &Node) -> Vec<(std::path::PathBuf, Vec<u8>)> {
 /// Ends one that waits: nothing of it may be left.
 fn give_up(node: &Node, waiting: Waiting) {
     node.unplug();
+    waiting.admission.end();
     waiting.pool.close();
 }
 
@@ -252,6 +253,33 @@ fn a_snapshot_that_was_cut_short_by_the_power_is_no_older_log() {
             }
         }
         assert!(installs > 0, "no power loss fell between the snapshot and the log that tells of it");
+    });
+}
+
+#[test]
+fn who_starts_counts_by_the_last_membership_in_its_log() {
+    perform(async {
+        let (mut nodes, running) = founded().await;
+        // The third is taken out: what is durable of the others' tablets is from before.
+        let leads = running[0].group(META);
+        let seen = leads.standing().membership.0;
+        leads.change(Change::SetVoters([1, 2].map(ReplicaId).into()), seen).await.unwrap();
+        let seen = leads.standing().membership.0;
+        leads.change(Change::Remove(ReplicaId(3)), seen).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let durable = leads.machine().durable().unwrap().membership;
+        assert!(durable.is_voter(ReplicaId(3)), "the tablet knows of it already");
+        for (one, node) in running.into_iter().zip(&nodes) {
+            one.crash(node).await;
+        }
+        // Of two voters both are needed; of three, one of the others would have done.
+        let first = nodes[0].seek_admission(&[2, 3], 1).unwrap();
+        let third = nodes[2].seek_admission(&[1, 2], 1).unwrap();
+        assert!(matches!(judged(&first).await, Verdict::Waits { .. }));
+        let second = nodes[1].seek_admission(&[1, 3], 1).unwrap();
+        assert_eq!(judged(&first).await, Verdict::Runs { replace: [].into() });
+        give_up(&nodes[1], second);
+        give_up(&nodes[2], third);
     });
 }
 

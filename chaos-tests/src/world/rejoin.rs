@@ -43,6 +43,7 @@ impl Waiting {
     /// Ends it: nothing was written.
     pub(super) fn close(self) {
         self.asks.abort();
+        self.admission.end();
         self.pool.close();
     }
 }

@@ -15,6 +15,7 @@ use crate::net::link::Lane;
 use crate::net::message::Message;
 use crate::net::refusal::Refusal;
 use crate::net::request::{Address, Requests};
+use crate::payload;
 use crate::planted::{self, Planted};
 use crate::types::{GroupId, LogId, Membership, ReplicaId};
 use bytes::Bytes;
@@ -53,7 +54,7 @@ pub struct Admission {
     log: Mutex<Option<RecoveredLog>>,
     claim: Claim,
     voice: Voice,
-    /// By group, who belongs to it, as far as the tablet here knows.
+    /// By group, who belongs to it, as far as its log and its tablet here know.
     memberships: BTreeMap<GroupId, Membership>,
     peers: BTreeSet<NodeId>,
     door: Door,
@@ -78,7 +79,12 @@ impl Admission {
                 // A replica that is only half born has promised nothing yet.
                 None => continue,
             };
-            let Note { applied, membership, .. } = note;
+            let Note { applied, mut membership, .. } = note;
+            // A replica is what the last membership in its log makes it, committed or not: the tablet may be far behind, and with all
+            // nodes down nobody would have a quorum.
+            if let Some(newest) = log.membership_behind(group, applied.map(|id| id.index)) {
+                membership = payload::decode_membership(&newest)?;
+            }
             let is_short =
                 applied.is_some_and(|applied| state.last.is_none_or(|last| last.index < applied.index));
             let here = GroupClaim {
@@ -216,6 +222,11 @@ impl Admission {
 
     fn answers(&self) -> MutexGuard<'_, BTreeMap<NodeId, Answer>> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives up: the folder of its log is free again, whoever may still hold this.
+    pub fn end(&self) {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Begins the log, if the node may go on, and says which groups' replicas here must be replaced.

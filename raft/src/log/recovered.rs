@@ -7,6 +7,7 @@ use super::{Log, LogConfig, LogParts, replay};
 use crate::error::Result;
 use crate::log::LogName;
 use crate::types::{GroupId, LogId, ReplicaId};
+use bytes::Bytes;
 use engine::disk::DirLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -82,6 +83,13 @@ impl RecoveredLog {
     pub fn groups(&self) -> BTreeMap<GroupId, GroupState> {
         let living = self.replayed.groups.iter().filter(|(_, log)| log.state().replica != ReplicaId(0));
         living.map(|(group, log)| (*group, *log.state())).collect()
+    }
+
+    /// The last entry of the group behind `index` that says who belongs to it, as its payload stands in the log.
+    #[must_use]
+    pub fn membership_behind(&self, group: GroupId, index: Option<u64>) -> Option<Bytes> {
+        let (at, payload) = self.replayed.memberships.get(&group)?.last_key_value()?;
+        (Some(*at) > index).then(|| payload.clone())
     }
 
     /// Goes on in a new segment that says so. From here on the log is further than it was: whoever must not start must not come here.

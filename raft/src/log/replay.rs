@@ -8,6 +8,7 @@ use super::tail::{Placed, Segment};
 use super::writer::{Contents, Resume, SegmentFile, io, list};
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::payload;
 use crate::types::GroupId;
 use bytes::Bytes;
 use engine::disk::{Disk, DiskFile, atomic};
@@ -27,6 +28,8 @@ pub(super) struct Replayed {
     pub(super) resume: Resume,
     /// Whether pieces of a write that was cut short were found, and cut off.
     pub(super) was_torn: bool,
+    /// By group and index, the entries that say who belongs to it.
+    pub(super) memberships: BTreeMap<GroupId, BTreeMap<u64, Bytes>>,
 }
 
 impl Replayed {
@@ -39,6 +42,7 @@ impl Replayed {
             log: None,
             resume: Resume { number: 0, position, link, states, contents, spares },
             was_torn: false,
+            memberships: BTreeMap::new(),
         }
     }
 }
@@ -226,6 +230,7 @@ fn take(replayed: &mut Replayed, header: &Header, placed: Placed, has_state: &mu
         }
         _ => {}
     }
+    note_membership(&mut replayed.memberships, &record);
     replayed.resume.states.apply(&record);
     let contents = replayed.resume.contents.entry(header.number).or_default();
     if let Record::Entry(group, entry) | Record::Moved(group, entry) = &record {
@@ -256,6 +261,26 @@ fn take(replayed: &mut Replayed, header: &Header, placed: Placed, has_state: &mu
         Record::Batch(_) | Record::State(_) => {
             Err(Damage::of(Nature::Malformed, "a record in the middle of a write that only opens one").into())
         }
+    }
+}
+
+/// Keeps the entries that say who belongs to a group, as long as they are in its log.
+fn note_membership(kept: &mut BTreeMap<GroupId, BTreeMap<u64, Bytes>>, record: &Record) {
+    match record {
+        Record::Entry(group, entry) | Record::Moved(group, entry) if entry.kind == payload::MEMBERSHIP => {
+            // A copy: what was read is as large as its segment.
+            let payload = Bytes::copy_from_slice(&entry.payload);
+            kept.entry(*group).or_default().insert(entry.log_id.index, payload);
+        }
+        Record::Truncate(group, after) => {
+            if let Some(kept) = kept.get_mut(group) {
+                kept.split_off(&after.map_or(0, |after| after.index.saturating_add(1)));
+            }
+        }
+        Record::Open(group, _) | Record::Close(group, _) => {
+            kept.remove(group);
+        }
+        _ => {}
     }
 }
 
