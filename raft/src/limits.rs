@@ -123,6 +123,8 @@ pub const SUSPEND_MS: u64 = 20;
 pub const RESTARTS_MAX: usize = 3;
 /// Milliseconds in which panics are counted together: ten minutes.
 pub const RESTARTS_WITHIN_MS: u64 = 600_000;
+/// Replicas that are built at once at a start: each reads and applies again what is committed, and more would only wait for the disk.
+pub const BUILDS_AT_ONCE: usize = 32;
 /// Milliseconds after which a part of a dead group that lives on is told.
 pub const TOKEN_LATE_MS: u64 = 60_000;
 

@@ -9,6 +9,11 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupId(pub u64);
 
+impl GroupId {
+    /// The group of all nodes.
+    pub const META: Self = Self(0);
+}
+
 /// One copy of a group. Never used again in its group, whatever becomes of it; 0 is nobody.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ReplicaId(pub u64);

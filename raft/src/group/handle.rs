@@ -4,6 +4,7 @@ use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::group::outcome::{NotApplied, NotNow};
 use crate::group::pressure::Load;
+use crate::group::restart::Death;
 use crate::group::settings::{Pace, assert_mandatory};
 use crate::limits;
 use crate::log::Log;
@@ -18,6 +19,7 @@ use crate::proposal::{Committed, Proposal};
 use crate::type_config::{self, Types};
 use crate::types::{GroupId, LogId, Membership, ReplicaId, Seat, Vote};
 use engine::work::stall::Pressure as Stall;
+use futures_util::FutureExt;
 use openraft::error::{ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::impls::ProgressResponder;
 use openraft::raft::ChangeMembershipRequest;
@@ -40,7 +42,8 @@ pub struct Group {
     log: Arc<Log>,
     machine: Arc<Machine>,
     peers: Peers,
-    token: Weak<()>,
+    /// Held by whatever of consensus holds the log, and the machine.
+    tokens: [Weak<()>; 2],
 }
 
 /// What a replica knows of its group, at one moment.
@@ -93,13 +96,14 @@ impl Group {
         let (id, replica) = (machine.group(), peers.replica());
         let config = pace.config()?;
         assert_mandatory(&config)?;
-        let token = Arc::new(());
-        let store = GroupStore::new(log.clone(), id, machine.clone()).with_token(token.clone());
-        let adapter = MachineAdapter::new(machine.clone()).with_token(token.clone());
-        let token = Arc::downgrade(&token);
+        let held = [Arc::new(()), Arc::new(())];
+        let tokens = [Arc::downgrade(&held[0]), Arc::downgrade(&held[1])];
+        let [of_log, of_machine] = held;
+        let store = GroupStore::new(log.clone(), id, machine.clone()).with_token(of_log);
+        let adapter = MachineAdapter::new(machine.clone()).with_token(of_machine);
         let built = Raft::build(replica, config, peers.clone(), store, adapter).await;
         let raft = built.map_err(|fatal| Error::Stopped { group: id, cause: fatal.to_string() })?;
-        Ok(Self { id, replica, pace, raft, log, machine, peers, token })
+        Ok(Self { id, replica, pace, raft, log, machine, peers, tokens })
     }
 
     /// The group.
@@ -126,6 +130,12 @@ impl Group {
         &self.machine
     }
 
+    /// The way to its peers.
+    #[must_use]
+    pub fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
     /// Begins to take part. It stands for no election before [`Group::allow_election`].
     pub fn run(&self) {
         self.raft.run();
@@ -148,18 +158,40 @@ impl Group {
         Error::Stopped { group: self.id, cause: fatal.to_string() }
     }
 
-    /// Whether consensus of it has panicked.
+    /// Of what it has died, if it has, and in which words. Whoever panics says nothing more: consensus tells of everything else itself.
     #[must_use]
-    pub fn has_panicked(&self) -> bool {
+    pub fn death(&self) -> Option<(Death, String)> {
         use openraft::async_runtime::watch::WatchReceiver;
-        matches!(self.raft.metrics().borrow_watched().running_state, Err(Fatal::Panicked))
+        if let Some(cause) = self.log.fenced() {
+            return Some((Death::Storage, cause));
+        }
+        if let Some(cause) = self.machine.panicked() {
+            return Some((Death::Panic, cause));
+        }
+        if let Some(cause) = self.machine.fenced() {
+            return Some((Death::Storage, cause));
+        }
+        let mut metrics = self.raft.metrics();
+        match metrics.borrow_watched().running_state.clone() {
+            Err(Fatal::Panicked) => return Some((Death::Panic, "consensus panicked".to_owned())),
+            Err(fatal) => return Some((Death::Storage, fatal.to_string())),
+            Ok(()) => {}
+        }
+        // Consensus that ends in order says so before it lets go of what it tells. Seen once, only an end is new.
+        for _ in 0..2 {
+            if metrics.changed().now_or_never().is_some_and(|new| new.is_err()) {
+                return Some((Death::Panic, "consensus panicked".to_owned()));
+            }
+        }
+        let is_applied = self.tokens[1].strong_count() > 0;
+        (!is_applied).then(|| (Death::Panic, "what applies its entries panicked".to_owned()))
     }
 
     /// How many parts of consensus hold the replica's log and machine still. Once it has ended and this is 0, nothing of it can
     /// write any more: only then may it be built again, or its files go.
     #[must_use]
     pub fn holders(&self) -> usize {
-        self.token.strong_count()
+        self.tokens.iter().map(Weak::strong_count).sum()
     }
 
     /// Last indexes of the snapshots that it is sending to peers.
@@ -373,6 +405,20 @@ impl Group {
     pub async fn purge(&self, upto: u64) -> Result<()> {
         self.raft.trigger().snapshot().await.map_err(|fatal| self.stopped(&fatal))?;
         self.raft.trigger().purge_log(upto).await.map_err(|fatal| self.stopped(&fatal))
+    }
+
+    /// Something that holds its log for as long as it is held, as a part of consensus that does not end would.
+    #[cfg(feature = "planted")]
+    #[must_use]
+    pub fn hold(&self) -> Option<Arc<()>> {
+        self.tokens[0].upgrade()
+    }
+
+    /// Makes consensus of it panic, as a bug in it would.
+    #[cfg(feature = "planted")]
+    pub async fn panic(&self) {
+        // It fails if it has stopped already.
+        let _ = self.raft.external_request(|_| panic!("a panic that was asked for")).await;
     }
 
     /// Ends it. Must run to its end: whoever drops this future half way makes the next call panic.

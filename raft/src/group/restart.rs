@@ -43,6 +43,42 @@ impl Restarts {
     }
 }
 
+/// What is left of an instance that goes down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remains {
+    /// How long it has been going down, in ms.
+    pub age_ms: u64,
+    /// Whether consensus has ended.
+    pub is_down: bool,
+    /// Parts of it that hold the replica's log or machine.
+    pub holders: usize,
+    /// Whether it was told that it is late.
+    pub is_told: bool,
+}
+
+/// What to do with it now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing yet: what lives of it may write still.
+    Wait,
+    /// The same, and a person should know.
+    TellLate,
+    /// It is gone: its files may be touched.
+    GoOn,
+}
+
+/// Whether its files may be touched: only if nothing of it can write any more, however long that takes.
+#[must_use]
+pub fn next(remains: &Remains) -> Next {
+    if remains.is_down && remains.holders == 0 {
+        Next::GoOn
+    } else if is_token_late(remains.age_ms) && !remains.is_told {
+        Next::TellLate
+    } else {
+        Next::Wait
+    }
+}
+
 /// Whether tokens of an instance that died `since_ms` ago are late: a finding; its files stay as they are.
 #[must_use]
 pub fn is_token_late(since_ms: u64) -> bool {
@@ -74,5 +110,23 @@ mod tests {
     fn no_storage_error_is_forgiven() {
         assert_eq!(Restarts::default().died(Death::Storage, 0), Verdict::Fence);
         assert!(!is_token_late(59_999) && is_token_late(60_000));
+    }
+
+    #[test]
+    fn nothing_is_touched_while_anything_lives_and_who_is_late_is_told_once() {
+        let late = limits::TOKEN_LATE_MS;
+        for (age_ms, is_down, holders, is_told, wanted) in [
+            (0, true, 0, false, Next::GoOn),
+            (late, true, 0, true, Next::GoOn),
+            (0, false, 0, false, Next::Wait),
+            (0, true, 1, false, Next::Wait),
+            (late - 1, true, 1, false, Next::Wait),
+            (late, true, 1, false, Next::TellLate),
+            (late, false, 0, false, Next::TellLate),
+            (late, true, 1, true, Next::Wait),
+            (u64::MAX, true, 1, true, Next::Wait),
+        ] {
+            assert_eq!(next(&Remains { age_ms, is_down, holders, is_told }), wanted, "{age_ms} {holders}");
+        }
     }
 }

@@ -117,6 +117,8 @@ pub struct Machine {
     note: Mutex<Note>,
     /// Why it refuses all work.
     fenced: Mutex<Option<String>>,
+    /// Of what applying an entry, or another work of consensus here, has panicked.
+    panicked: Mutex<Option<String>>,
     /// What the log was last told to be durable here.
     told: Mutex<Option<LogId>>,
     /// Whether its tablet came by a snapshot: for a planted bug alone.
@@ -152,6 +154,7 @@ impl Machine {
             tablet: RwLock::new(tablet),
             note: Mutex::new(note),
             fenced: Mutex::default(),
+            panicked: Mutex::default(),
             told: Mutex::default(),
             #[cfg(feature = "planted")]
             came: std::sync::atomic::AtomicBool::default(),
@@ -201,6 +204,33 @@ impl Machine {
         let cause = with_sources(error);
         tracing::error!(group = %self.group, cause, "a group is fenced");
         lock(&self.fenced).get_or_insert(cause);
+    }
+
+    /// Refuses all further work of this instance, whose consensus has ended, so that no call that is still under way here meets the one
+    /// that comes after it. Nothing is broken.
+    pub(crate) fn retire(&self, cause: &str) {
+        lock(&self.fenced).get_or_insert_with(|| cause.to_owned());
+    }
+
+    /// Of what it has panicked, if it has.
+    #[must_use]
+    pub fn panicked(&self) -> Option<String> {
+        lock(&self.panicked).clone()
+    }
+
+    /// It has panicked: whoever supervises the group is told of what.
+    pub(crate) fn has_panicked(&self, cause: &str) {
+        lock(&self.panicked).get_or_insert_with(|| cause.to_owned());
+    }
+
+    /// The machine of the same replica once more, from what its tablet holds: for the instance after one that has died.
+    ///
+    /// # Errors
+    /// As [`Machine::open`]; `NoSuchTablet`.
+    pub(crate) fn again(&self) -> Result<Arc<Self>> {
+        let tablet = crate::group::birth::tablet_of(&self.parts.pool, self.group)?;
+        let tablet = tablet.ok_or_else(|| engine::Error::NoSuchTablet(self.tablet().id()))?;
+        Self::open(self.group, tablet, self.parts.clone())
     }
 
     fn allows(&self) -> Result<()> {
