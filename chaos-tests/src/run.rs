@@ -195,7 +195,9 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
     report.simulated_ms = time.ms();
     report.operations = Operations::of(&history);
     report.sometimes.extend(world.overseer.counts());
-    report.sometimes.extend([("replicas replaced", nemesis.moved)]);
+    report
+        .sometimes
+        .extend([("replicas replaced", nemesis.moved), ("replicas built again", nemesis.rebuilt)]);
     Outcome { report, violation, timeline: world.diary.timeline(), history }
 }
 

@@ -9,6 +9,10 @@ pub const RECORD_BYTES_MAX: usize = 12 << 20;
 pub const GROUPS_MAX: usize = 65_536;
 /// Peers a record of marks can list.
 pub const MARKS_MAX: usize = 1_024;
+/// Milliseconds for which proposals pause at most before the lead is handed over: a client hardly sees it.
+pub const HANDOVER_PAUSE_MS: u64 = 200;
+/// Milliseconds for which they wait at most afterwards until somebody else leads, before they are told so.
+pub const HANDOVER_HOLD_MS: u64 = 500;
 /// Seats of a group: every one is asked or told of every entry.
 pub const MEMBERS_MAX: usize = 64;
 

@@ -7,9 +7,9 @@ use crate::check::raft::ReplicaState;
 use engine::tablet::pool::Pool;
 use raft::group::batcher::Batcher;
 use raft::group::registry::Registry;
+use raft::group::start::Ground;
+use raft::group::supervise::Supervisor;
 use raft::log::Log;
-use raft::machine::MachineParts;
-use raft::net::heartbeats::Heartbeats;
 use raft::type_config::spawn;
 use raft::types::GroupId;
 use std::collections::BTreeMap;
@@ -32,16 +32,9 @@ pub struct Running {
     pub(super) known: Mutex<Known>,
     pub(super) memory: Arc<Memory>,
     pub(super) tasks: Vec<JoinHandle<()>>,
-    pub(super) parts: MachineParts,
-    pub(super) ways: Ways,
-}
-
-/// What every replica of a node is built with.
-#[derive(Clone)]
-pub(super) struct Ways {
-    pub(super) heartbeats: Arc<Heartbeats>,
-    pub(super) registry: Arc<Registry>,
-    pub(super) late: Option<Arc<Late>>,
+    /// What its replicas stand on.
+    pub ground: Ground,
+    pub(super) supervisor: Supervisor,
 }
 
 /// What works for one replica.

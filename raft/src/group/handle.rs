@@ -2,7 +2,9 @@
 
 use crate::command::Command;
 use crate::error::{Error, Result};
+use crate::group::lifecycle::Stage;
 use crate::group::outcome::{NotApplied, NotNow};
+use crate::group::pause::Pause;
 use crate::group::pressure::Load;
 use crate::group::restart::Death;
 use crate::group::settings::{Pace, assert_mandatory};
@@ -42,6 +44,7 @@ pub struct Group {
     log: Arc<Log>,
     machine: Arc<Machine>,
     peers: Peers,
+    pause: Arc<Pause>,
     /// Held by whatever of consensus holds the log, and the machine.
     tokens: [Weak<()>; 2],
 }
@@ -103,7 +106,7 @@ impl Group {
         let adapter = MachineAdapter::new(machine.clone()).with_token(of_machine);
         let built = Raft::build(replica, config, peers.clone(), store, adapter).await;
         let raft = built.map_err(|fatal| Error::Stopped { group: id, cause: fatal.to_string() })?;
-        Ok(Self { id, replica, pace, raft, log, machine, peers, tokens })
+        Ok(Self { id, replica, pace, raft, log, machine, peers, pause: Arc::default(), tokens })
     }
 
     /// The group.
@@ -134,6 +137,24 @@ impl Group {
     #[must_use]
     pub fn peers(&self) -> &Peers {
         &self.peers
+    }
+
+    /// Where its proposals can be held up for a moment.
+    #[must_use]
+    pub fn pause(&self) -> &Arc<Pause> {
+        &self.pause
+    }
+
+    /// The last entry of its log.
+    #[must_use]
+    pub fn last(&self) -> Option<LogId> {
+        self.log.state(self.id).ok()?.last
+    }
+
+    /// Where it stands in its life.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        self.machine.life().stage()
     }
 
     /// Begins to take part. It stands for no election before [`Group::allow_election`].
@@ -287,6 +308,7 @@ impl Group {
             // Whoever applied it would have to stop.
             return Err(NotApplied::Refused { rule: damage.to_string() });
         }
+        let _under_way = self.pause.begin();
         let leader_id = type_config::raft_vote(under).leader_id;
         let (responder, _, heard) = ProgressResponder::new();
         let write = self.raft.write(proposal).responder(responder).with_leader(leader_id);
@@ -310,6 +332,7 @@ impl Group {
     /// # Errors
     /// See [`NotNow`].
     pub async fn linearize(&self, lease_ms: Option<u64>, wait_ms: u64) -> Result<LogId, NotNow> {
+        self.is_read()?;
         let is_stale = planted::is(Planted::StaleLease) && lease_ms.is_some();
         if (planted::is(Planted::ReadWithoutQuorum) || is_stale) && self.standing().is_leader {
             return Ok(self.machine.applied().applied.unwrap_or_default());
@@ -332,8 +355,9 @@ impl Group {
     /// Waits until `read`, which the leader named, is applied here.
     ///
     /// # Errors
-    /// `RetryLater`: not within `wait_ms`. `Stopped`.
+    /// `RetryLater`: not within `wait_ms`. `NotServing`. `Stopped`.
     pub async fn await_read(&self, read: LogId, wait_ms: u64) -> Result<(), NotNow> {
+        self.is_read()?;
         let read = ReadLogId::from_log_id(type_config::raft_log_id(read));
         self.await_applied(Linearizer::new(self.replica, read, None), wait_ms).await
     }
@@ -352,6 +376,12 @@ impl Group {
         })
     }
 
+    /// Whether it is read at this stage of its life.
+    fn is_read(&self) -> Result<(), NotNow> {
+        let stage = self.stage();
+        if stage.allows_reads() { Ok(()) } else { Err(NotNow::NotServing { stage }) }
+    }
+
     async fn await_applied(&self, linearizer: Linearizer<Types>, wait_ms: u64) -> Result<(), NotNow> {
         let wait = Some(Duration::from_millis(wait_ms));
         match linearizer.try_await_ready(&self.raft, wait).await {
@@ -362,7 +392,7 @@ impl Group {
     }
 
     /// Takes one step from the membership that `seen` said to another. Refused if it is not the last any more. To hand over the lead is
-    /// no change: see [`Group::transfer`].
+    /// no change: see [`super::handover`].
     ///
     /// # Errors
     /// See [`NotApplied`].
@@ -390,11 +420,11 @@ impl Group {
         }
     }
 
-    /// Hands the lead to `to`, who must be a voter that is here, caught up and alive: consensus checks nothing.
+    /// Asks `to` to lead. Consensus checks nothing, so [`super::handover`] does first.
     ///
     /// # Errors
     /// `Stopped`.
-    pub async fn transfer(&self, to: ReplicaId) -> Result<()> {
+    pub(super) async fn transfer(&self, to: ReplicaId) -> Result<()> {
         self.raft.trigger().transfer_leader(to).await.map_err(|fatal| self.stopped(&fatal))
     }
 
@@ -412,6 +442,13 @@ impl Group {
     #[must_use]
     pub fn hold(&self) -> Option<Arc<()>> {
         self.tokens[0].upgrade()
+    }
+
+    /// The same for its machine.
+    #[cfg(feature = "planted")]
+    #[must_use]
+    pub fn machine_token(&self) -> Option<Arc<()>> {
+        self.tokens[1].upgrade()
     }
 
     /// Makes consensus of it panic, as a bug in it would.

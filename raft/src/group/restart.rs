@@ -11,6 +11,8 @@ pub enum Death {
     Panic,
     /// Its storage gave an error.
     Storage,
+    /// It handed over the lead, and nobody leads long after: what consensus waits for does not come.
+    Leaderless,
 }
 
 /// What to do.
@@ -79,6 +81,41 @@ pub fn next(remains: &Remains) -> Next {
     }
 }
 
+/// A leader that has handed over, while nobody is known to lead in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandedOver {
+    /// In which term it led.
+    pub term: u64,
+    /// When, in ms of the monotonic clock.
+    pub at_ms: u64,
+}
+
+/// What becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Succession {
+    /// A later term has a leader: it is over.
+    Over,
+    /// None yet.
+    Open,
+    /// None for twice the longest election timeout: build the group again.
+    Stuck,
+}
+
+impl HandedOver {
+    /// What became of it, if the replica has heard of `leader_term` as the last that has a leader, at `now_ms`; `election_max_ms` is the
+    /// longest election timeout.
+    #[must_use]
+    pub fn look(&self, leader_term: Option<u64>, now_ms: u64, election_max_ms: u64) -> Succession {
+        if leader_term > Some(self.term) {
+            Succession::Over
+        } else if now_ms.saturating_sub(self.at_ms) >= election_max_ms.saturating_mul(2) {
+            Succession::Stuck
+        } else {
+            Succession::Open
+        }
+    }
+}
+
 /// Whether tokens of an instance that died `since_ms` ago are late: a finding; its files stay as they are.
 #[must_use]
 pub fn is_token_late(since_ms: u64) -> bool {
@@ -103,6 +140,23 @@ mod tests {
             (2_000_000, Verdict::Rebuild),
         ] {
             assert_eq!(restarts.died(Death::Panic, now_ms), wanted, "{now_ms}");
+        }
+    }
+
+    #[test]
+    fn a_lead_that_went_nowhere_is_stuck_after_twice_the_longest_timeout() {
+        let handed = HandedOver { term: 7, at_ms: 1_000 };
+        for (leader, now_ms, wanted) in [
+            (None, 1_000, Succession::Open),
+            (Some(7), 4_599, Succession::Open),
+            (None, 4_599, Succession::Open),
+            (None, 4_600, Succession::Stuck),
+            // It says that it leads still, and takes nothing.
+            (Some(7), 4_600, Succession::Stuck),
+            (Some(8), 1_001, Succession::Over),
+            (Some(8), 9_999, Succession::Over),
+        ] {
+            assert_eq!(handed.look(leader, now_ms, 1_800), wanted, "{leader:?} {now_ms}");
         }
     }
 

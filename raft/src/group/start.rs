@@ -72,8 +72,15 @@ impl Ground {
         Ok(Arc::new(Receiver::new(Arc::new(built), guard, self.clock.clone(), delayed)))
     }
 
-    /// Builds all of them, the group of all nodes first: others may need what is in it. Then they are wired, then they run.
+    /// Builds all of them, then wires all, then lets all run.
     pub async fn start(&self, wanted: Vec<Wanted>) -> Started {
+        let started = self.build_all(wanted).await;
+        self.run(&started);
+        started
+    }
+
+    /// Builds all of them, the group of all nodes first: others may need what is in it. [`Ground::run`] goes on.
+    pub async fn build_all(&self, wanted: Vec<Wanted>) -> Started {
         let mut started = Started { receivers: BTreeMap::new(), failed: BTreeMap::new() };
         let (first, others): (Vec<_>, Vec<_>) =
             wanted.into_iter().partition(|one| one.machine.group() == GroupId::META);
@@ -90,8 +97,12 @@ impl Ground {
                 }
             }
         }
+        started
+    }
+
+    /// Wires those that were built, then lets them run.
+    pub fn run(&self, started: &Started) {
         started.receivers.values().for_each(|one| drop(self.registry.add(one.clone())));
         started.receivers.values().for_each(|one| one.group().run());
-        started
     }
 }

@@ -187,7 +187,7 @@ fn a_group_born_from_a_cut_has_its_rows_and_nothing_behind_it() {
         assert!(offline.parts.pool.tables_present().len() <= files.len() + 1, "files were copied");
         offline.machines.insert(NEW, machine);
         // The old one is still there, until it is ended.
-        birth::end(GROUP, &offline.log, &offline.parts.pool).await.unwrap();
+        birth::end((GROUP, ReplicaId(1)), &offline.log, &offline.parts.pool).await.unwrap();
         offline.machines.remove(&GROUP);
         let one = nodes[0].run(offline, 2).await.unwrap();
         let answer = one.put(NEW, 20, b"after").await;
@@ -233,7 +233,7 @@ fn wherever_a_birth_from_a_cut_falls_it_is_finished_when_it_is_asked_again() {
             }
             assert_eq!(offline.parts.pool.tablets().len(), 2, "one of each group");
             drop(old);
-            birth::end(GROUP, &offline.log, &offline.parts.pool).await.unwrap();
+            birth::end((GROUP, ReplicaId(1)), &offline.log, &offline.parts.pool).await.unwrap();
             let one = node.run(offline, 2).await.unwrap();
             one.put(NEW, 20, b"after").await;
             (0..10).for_each(|key| assert!(one.get(NEW, key).is_some(), "{key} after a fall at {at}"));
