@@ -4,11 +4,12 @@ use super::memory::Memory;
 use super::node::Opened;
 use super::running::Running;
 use engine::ids::NodeId;
+use raft::group::birth::membership;
 use raft::group::rejoin::{Answer, Claim, GroupClaim, GroupWord, Verdict, Voters, judge};
 use raft::log::Log;
 use raft::machine::Machine;
 use raft::planted::{self, Planted};
-use raft::types::{GroupId, LogId, ReplicaId, Seat};
+use raft::types::{GroupId, LogId, Membership, ReplicaId, Seat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -45,6 +46,12 @@ pub fn claim(node: NodeId, opened: &Opened, came: impl Fn(GroupId) -> Option<Log
     })
 }
 
+/// Who belongs to a group as the log has it: what is durable of the machine may be from before its replica was a voter, and with all nodes
+/// down nobody would ever have a quorum.
+fn belongs(log: &Log, machine: &Machine) -> Membership {
+    membership(log, machine).unwrap_or_else(|_| machine.applied().membership)
+}
+
 /// What a node that runs, or that waits itself, answers about another: by its log it knows its own replicas, by its machines who
 /// belongs to each group.
 #[must_use]
@@ -60,7 +67,7 @@ pub fn answer(
             running.and_then(|running| running.registry.get(*group)).map(|one| one.group().standing());
         let membership = match &standing {
             Some(standing) => standing.membership.1.clone(),
-            None => machine.applied().membership,
+            None => belongs(log, machine),
         };
         let of = |(replica, seat): (&ReplicaId, &Seat)| (seat.node == about).then_some(*replica);
         let replica = membership.seats.iter().find_map(of).unwrap_or_default();
@@ -93,7 +100,7 @@ pub fn verdict(
         return Verdict::Runs { replace: [].into() };
     }
     let voters = |(group, machine): (&GroupId, &Arc<Machine>)| {
-        let membership = machine.applied().membership;
+        let membership = belongs(&opened.parts.log, machine);
         let all: BTreeSet<_> = membership.voters.iter().flatten().collect();
         let replica = claim.groups.get(group).map(|here| here.replica);
         (*group, (all.len(), replica.is_some_and(|replica| all.contains(&replica))))

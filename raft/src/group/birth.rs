@@ -6,9 +6,11 @@
 use super::life::Life;
 use super::lifecycle::Event;
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::log::Log;
 use crate::machine::note::Note;
 use crate::machine::{Machine, MachineParts, engine_index, fresh_tablet_id, read_note};
+use crate::payload;
 use crate::types::{GroupId, LogId, Membership, ReplicaId, Vote};
 use engine::ids::{LogIndex, TabletId};
 use engine::key::KeyRange;
@@ -128,6 +130,26 @@ pub fn tablets(pool: &Pool) -> Result<BTreeMap<GroupId, Arc<Tablet>>> {
     }
     behind.into_iter().try_for_each(|id| pool.drop_tablet(id))?;
     Ok(found)
+}
+
+/// Who belongs to the group of a replica, as far as it has heard: the last membership in its log, or that of what it has durably applied. A
+/// replica counts as what the last one makes it, committed or not; its machine may be far behind.
+///
+/// # Errors
+/// `Damaged`: an entry. As [`Log::entries`].
+pub fn membership(log: &Log, machine: &Machine) -> Result<Membership> {
+    let (first, end) = log.bounds(machine.group())?;
+    let note = machine.applied();
+    let mut newest = note.membership;
+    let mut next = first.max(note.applied.map_or(0, |applied| applied.index + 1));
+    while next < end {
+        let entries = log.entries(machine.group(), next, end, limits::READ_BYTES_MAX)?;
+        next += entries.len().max(1) as u64;
+        if let Some(last) = entries.iter().rfind(|entry| entry.kind == payload::MEMBERSHIP) {
+            newest = payload::decode_membership(&last.payload)?;
+        }
+    }
+    Ok(newest)
 }
 
 /// What a start finds.
