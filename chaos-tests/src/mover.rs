@@ -6,6 +6,7 @@ use crate::nemesis::Nemesis;
 use crate::world::node::Node;
 use crate::world::running::Running;
 use engine::ids::NodeId;
+use raft::group::ending::Removed;
 use raft::group::handle::Standing;
 use raft::membership::reconcile::Reconciler;
 use raft::types::{GroupId, ReplicaId, Role, Seat};
@@ -80,7 +81,7 @@ impl Nemesis {
             }
             Stage::Local => {
                 moving.reconciler = None;
-                self.replace(&moving).await;
+                self.replace(&moving, leader).await;
             }
             stage @ (Stage::Out | Stage::In) => {
                 let wanted = self.wanted(&moving, &standing, stage);
@@ -142,7 +143,7 @@ impl Nemesis {
         }
         let words = {
             let nodes = self.stage.nodes.borrow();
-            let said = |running: &Running| running.ways.words.of(moving.group, self.world.time.ms());
+            let said = |running: &Running| running.words.of(moving.group, self.world.time.ms());
             nodes[leader].running().map(said).unwrap_or_default()
         };
         let Some((_, _, reconciler)) = &mut moving.reconciler else { return };
@@ -154,14 +155,22 @@ impl Nemesis {
         }
     }
 
-    async fn replace(&mut self, moving: &Move) {
-        let Move { group, at, new, .. } = *moving;
+    async fn replace(&mut self, moving: &Move, leader: usize) {
+        let Move { group, at, old, new, .. } = *moving;
+        let asked = {
+            let nodes = self.stage.nodes.borrow();
+            nodes[leader].running().and_then(|running| running.registry.get(group))
+        };
+        let removed = match asked {
+            Some(receiver) => Removed::ask(receiver.group(), old, STEP_MS).await.ok(),
+            None => None,
+        };
         let id = NodeId(at as u64 + 1);
         // It is taken out meanwhile: others see a node that is not there.
         let mut node =
             std::mem::replace(&mut self.stage.nodes.borrow_mut()[at], Node::new(id, self.world.clone()));
         node.replaced = Some(group);
-        let replaced = node.replace(group, new).await;
+        let replaced = node.replace(group, (old, new), removed).await;
         let is_down = node.failed().is_some();
         self.stage.nodes.borrow_mut()[at] = node;
         if let Err(error) = replaced

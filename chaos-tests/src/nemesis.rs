@@ -13,7 +13,9 @@ use engine::disk::SimDisk;
 use engine::disk::sim::Faults;
 use engine::ids::NodeId;
 use engine::tablet::pool::Pool;
+use raft::group::handover::{Word, hand_over};
 use raft::net::inbound::Receiver;
+use raft::type_config::spawn;
 use raft::types::GroupId;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -61,6 +63,8 @@ pub struct Nemesis {
     pub(crate) moving: Option<Move>,
     /// How many have.
     pub(crate) moved: u64,
+    /// How many were built again.
+    pub(crate) rebuilt: u64,
 }
 
 impl Nemesis {
@@ -81,6 +85,7 @@ impl Nemesis {
             image: None,
             moving: None,
             moved: 0,
+            rebuilt: 0,
         }
     }
 
@@ -112,6 +117,7 @@ impl Nemesis {
     /// Does what is due, starts again what has failed, and lets those in that wait for the word of others.
     pub async fn tend(&mut self) {
         self.mend(self.world.time.ms()).await;
+        self.rebuilt += self.stage.nodes.borrow_mut().iter_mut().map(Node::supervise).sum::<u64>();
         self.revive();
         let count = self.stage.nodes.borrow().len();
         for at in 0..count {
@@ -351,7 +357,7 @@ impl Nemesis {
                 self.stage.nodes.borrow()[at].clock.set_off(far);
                 self.later(Due::Clock(at), 500, 5_000);
             }
-            Fault::Transfer => return self.transfer(at, other).await,
+            Fault::Transfer => return self.transfer(at, other),
             Fault::Snapshot | Fault::Purge => return self.purge(at).await,
             // One disk a run: a majority must be left.
             Fault::Rot | Fault::OldDisk if !self.may_touch_a_disk(at) => return false,
@@ -360,6 +366,7 @@ impl Nemesis {
                 return self.rot(at);
             }
             Fault::OldDisk => self.keep_image(at, 1_000, 6_000),
+            Fault::Panic => return self.panic(at).await,
             Fault::Membership => return self.begin_move(at),
         }
         true
@@ -381,19 +388,32 @@ impl Nemesis {
         GroupId(1 + self.dice.below(u64::from(self.world.swarm.groups)))
     }
 
-    async fn transfer(&mut self, at: usize, other: usize) -> bool {
+    /// Consensus of one replica panics.
+    async fn panic(&mut self, at: usize) -> bool {
+        let group = self.group();
+        let receiver = {
+            let nodes = self.stage.nodes.borrow();
+            nodes[at].running().and_then(|running| running.registry.get(group))
+        };
+        let Some(receiver) = receiver else { return false };
+        receiver.group().panic().await;
+        true
+    }
+
+    fn transfer(&mut self, at: usize, other: usize) -> bool {
         if other >= self.world.swarm.nodes as usize {
             return false;
         }
         let group = self.group();
         let Some((receiver, _)) = self.receiver(at, group) else { return false };
-        // Consensus asks nothing of who is to lead: that it is a voter is for us to see.
         let membership = receiver.group().standing().membership.1;
         let heir = membership.seats.iter().find(|(_, seat)| seat.node == NodeId(other as u64 + 1));
-        match heir.filter(|(id, _)| membership.is_voter(**id)) {
-            Some((id, _)) => receiver.group().transfer(*id).await.is_ok(),
-            None => false,
-        }
+        let Some((heir, _)) = heir.filter(|_| receiver.group().leads()) else { return false };
+        let (heir, group) = (*heir, receiver.group().clone());
+        let word = Word { is_clock_agreed: true, is_guard_open: true };
+        // Proposals pause meanwhile, and nobody else does.
+        spawn(async move { drop(hand_over(&group, heir, word).await) });
+        true
     }
 
     /// Makes all durable that is applied, and purges as far as that goes.

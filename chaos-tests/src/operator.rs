@@ -12,6 +12,7 @@ use engine::Stamp;
 use engine::ids::NodeId;
 use raft::delay::Limit;
 use raft::delay::receive::GateStamp;
+use raft::group::handover::{Word, hand_over};
 use raft::group::registry::Registry;
 use raft::membership::step::Change;
 use raft::types::{GroupId, ReplicaId, Role, Seat as GroupSeat};
@@ -190,10 +191,8 @@ impl Operator {
                 Change::SetVoters(voters)
             }
             (_, true) => {
-                let matched = standing.matched.get(&own).copied().flatten();
-                if matched.map(|id| id.index) == standing.last_index {
-                    let _ = receiver.group().transfer(own).await;
-                }
+                let word = Word { is_clock_agreed: true, is_guard_open: true };
+                let _ = hand_over(receiver.group(), own, word).await;
                 return false;
             }
         };

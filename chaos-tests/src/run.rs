@@ -206,7 +206,9 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
     report.sometimes.extend(world.net.counts());
     let missed = stage.nodes.borrow().iter().map(|node| node.hardware.keys.missed()).sum();
     report.sometimes.extend([("keys missed", missed)]);
-    report.sometimes.extend([("replicas replaced", nemesis.moved)]);
+    report
+        .sometimes
+        .extend([("replicas replaced", nemesis.moved), ("replicas built again", nemesis.rebuilt)]);
     Outcome { report, violation, timeline: world.diary.timeline(), history }
 }
 

@@ -55,10 +55,12 @@ pub enum Fault {
     Snapshot,
     /// The log is purged as far as it may be.
     Purge,
+    /// Consensus of one replica panics.
+    Panic,
 }
 
 /// All of them, in the order of their names above.
-pub const FAULTS: [Fault; 20] = [
+pub const FAULTS: [Fault; 21] = [
     Fault::Crash,
     Fault::Pause,
     Fault::Cut,
@@ -79,6 +81,7 @@ pub const FAULTS: [Fault; 20] = [
     Fault::Transfer,
     Fault::Snapshot,
     Fault::Purge,
+    Fault::Panic,
 ];
 
 /// The configuration of one run. Sizes are so small that everything that happens to a cluster happens every few seconds.
@@ -198,6 +201,8 @@ impl Swarm {
         let reorder_permille = if order.is_lucky(400) { order.within(&(1..=100)) as u32 } else { 0 };
         let late = &mut Dice::new(seed, "late");
         let late_ms = late.is_lucky(400).then(|| late.within(&(1_000..=6_000)));
+        let panics = &mut Dice::new(seed, "panics");
+        let panics = panics.is_lucky(500).then(|| (Fault::Panic, 1 << panics.below(3)));
         Self {
             seed,
             nodes: dice.within(&(3..=5)) as u32,
@@ -217,14 +222,16 @@ impl Swarm {
             think_ms: dice.scaled(1, 100),
             patience_ms: dice.scaled(200, 4_000),
             fault_every_ms: dice.scaled(200, 8_000),
-            faults: Self::mix(dice),
+            faults: Self::mix(dice).into_iter().chain(panics).collect(),
         }
     }
 
     /// Some kinds not at all, and of the others some often. At least one kind happens.
     fn mix(dice: &mut Dice) -> BTreeMap<Fault, u32> {
         let mut mix = BTreeMap::new();
-        for fault in FAULTS.into_iter().filter(|_| dice.is_lucky(500)).collect::<Vec<_>>() {
+        // Panics are drawn from dice of their own: they came later, and the runs of old seeds should stay what they were.
+        let mixed = FAULTS.into_iter().filter(|fault| *fault != Fault::Panic);
+        for fault in mixed.filter(|_| dice.is_lucky(500)).collect::<Vec<_>>() {
             mix.insert(fault, 1 << dice.below(4));
         }
         if mix.is_empty() {

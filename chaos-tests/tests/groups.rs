@@ -21,7 +21,7 @@ use raft::group::handle::Group;
 use raft::group::outcome::NotApplied;
 use raft::group::restart::{Death, Verdict};
 use raft::group::settings::Pace;
-use raft::group::supervise::Supervisor;
+use raft::group::supervise::{Supervisor, Told};
 use raft::membership::reconcile::{Reconciler, Stepped};
 use raft::membership::step::Rest;
 use raft::proposal::Reply;
@@ -111,12 +111,13 @@ fn a_command_that_panics_fences_its_group_and_no_other() {
         let mut fenced = 0;
         for node in &nodes {
             let registry = &node.running().unwrap().registry;
-            let dead = Supervisor::default().look(registry, 5_000);
+            let ground = node.running().unwrap().ground.clone();
+            let told = Supervisor::new(ground).look(5_000);
             assert!(registry.get(GroupId(2)).is_some());
             // Without a quorum that lives, the last one is never told that the command is committed.
-            let [dead] = &dead[..] else { continue };
+            let [Told::Died(dead)] = &told[..] else { continue };
             fenced += 1;
-            assert_eq!(dead.receiver.group().id(), GroupId(1));
+            assert_eq!(dead.group, GroupId(1));
             assert!(dead.cause.contains("panicked"), "{}", dead.cause);
             // What a command does it does again: no restart would help.
             assert_eq!((dead.death, dead.verdict), (Death::Storage, Verdict::Fence));
@@ -135,7 +136,7 @@ async fn reconcile(nodes: &[Node], wanted: &BTreeMap<ReplicaId, Seat>) -> Vec<St
         tokio::time::sleep(Duration::from_millis(200)).await;
         let mut is_settled = false;
         for (one, node) in all.iter_mut().zip(nodes) {
-            let words = &node.running().unwrap().ways.words;
+            let words = &node.running().unwrap().words;
             let words = words.of(GroupId(1), node.clock.true_ms());
             match one.step(wanted, &words, round * 200).await {
                 Stepped::NotHere | Stepped::Rested(Rest::CatchingUp(_)) | Stepped::Failed(_) => {}

@@ -17,6 +17,10 @@ pub const CLAIM_GROUPS_MAX: usize = GROUPS_MAX;
 pub const WORD_MS_MAX: u64 = 5_000;
 /// Between two times that a node that starts asks those of its peers who have not answered, in milliseconds.
 pub const CLAIM_AGAIN_MS: u64 = 250;
+/// Milliseconds for which proposals pause at most before the lead is handed over: a client hardly sees it.
+pub const HANDOVER_PAUSE_MS: u64 = 200;
+/// Milliseconds for which they wait at most afterwards until somebody else leads, before they are told so.
+pub const HANDOVER_HOLD_MS: u64 = 500;
 /// Seats of a group: every one is asked or told of every entry.
 pub const MEMBERS_MAX: usize = 64;
 
@@ -131,6 +135,8 @@ pub const SUSPEND_MS: u64 = 20;
 pub const RESTARTS_MAX: usize = 3;
 /// Milliseconds in which panics are counted together: ten minutes.
 pub const RESTARTS_WITHIN_MS: u64 = 600_000;
+/// Replicas that are built at once at a start: each reads and applies again what is committed, and more would only wait for the disk.
+pub const BUILDS_AT_ONCE: usize = 32;
 /// Milliseconds after which a part of a dead group that lives on is told.
 pub const TOKEN_LATE_MS: u64 = 60_000;
 

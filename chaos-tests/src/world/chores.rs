@@ -3,13 +3,13 @@
 use super::clock::WallClock;
 use super::hardware::Hardware;
 use super::node::World;
-use super::running::Ways;
 use crate::seed::{Dice, Swarm};
 use engine::clock::Clock;
 use engine::tablet::pool::Pool;
 use raft::group::batcher::Batcher;
 use raft::group::closing::{self, Now};
 use raft::group::handle::Group;
+use raft::group::registry::Registry;
 use raft::group::upkeep::Upkeep;
 use raft::log::Log;
 use raft::log::purge::{Needs, Worth};
@@ -43,11 +43,10 @@ const fn worth(entries: u64) -> Worth {
 /// Background work of the engine, elections, purging, and what peers were heard to have.
 pub async fn work(
     (pool, hardware): (Arc<Pool>, Hardware),
-    ways: Ways,
+    (registry, words): (Arc<Registry>, Arc<Words>),
     log: Arc<Log>,
     (clock, world): (Arc<WallClock>, World),
 ) {
-    let Ways { registry, words, .. } = ways;
     let upkeep = Upkeep::new(worth(world.swarm.purge_entries));
     let mut round = 0_u64;
     loop {
@@ -78,10 +77,10 @@ fn needs(receiver: &Receiver, words: &Words, now_ms: u64) -> Needs {
 }
 
 /// Asks the others for the word of their replicas.
-pub async fn ask(requests: Arc<Requests>, ways: Ways, world: World) {
+pub async fn ask(requests: Arc<Requests>, (registry, words): (Arc<Registry>, Arc<Words>), world: World) {
     loop {
         tokio::time::sleep(Duration::from_millis(ASK_MS)).await;
-        ways.words.ask(&requests, &ways.registry, world.time.ms()).await;
+        words.ask(&requests, &registry, world.time.ms()).await;
     }
 }
 

@@ -5,14 +5,12 @@ use super::node::World;
 use engine::Stamp;
 use engine::clock::Clock;
 use engine::ids::NodeId;
-use engine::sealed::Sealer;
-use engine::tablet::pool::Pool;
 use raft::delay::receive::{Delayed, GateStamp};
 use raft::delay::{CatalogGate, GroupProgress, Keeper, SafeNow, Step};
 use raft::group::registry::Registry;
 use raft::limits::CLOCK_PART_MS_MAX;
 use raft::log::Log;
-use raft::machine::Machine;
+use raft::machine::{Machine, MachineParts};
 use raft::types::GroupId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,6 +59,7 @@ pub struct Late {
     clock: Arc<WallClock>,
     world: World,
     node: NodeId,
+    log: Arc<Log>,
 }
 
 impl Late {
@@ -71,13 +70,19 @@ impl Late {
     pub fn open(
         world: &World,
         (node, clock): (NodeId, Arc<WallClock>),
-        pool: Arc<Pool>,
-        sealer: Arc<Sealer>,
+        parts: &MachineParts,
         late_ms: u64,
     ) -> raft::Result<Arc<Self>> {
-        let store = Arc::new(CatalogGate::new(pool, sealer, node));
+        let store = Arc::new(CatalogGate::new(parts.pool.clone(), parts.sealer.clone(), node));
         let keeper = Keeper::open(store, Stamp::new(clock.now_ms(), 0), late_ms)?;
-        let own = Self { keeper, safe: Mutex::default(), clock, world: world.clone(), node };
+        let own = Self {
+            keeper,
+            safe: Mutex::default(),
+            clock,
+            world: world.clone(),
+            node,
+            log: parts.log.clone(),
+        };
         own.world.overseer.gate_recovered(node, own.keeper.stamp(), late_ms);
         Ok(Arc::new(own))
     }
@@ -101,7 +106,9 @@ impl Late {
             let note = receiver.group().machine().applied();
             Some((receiver.group().id(), receiver.delayed()?.progress(&note)))
         };
-        registry.all().into_iter().filter_map(of).collect()
+        // Of a replica that is being built again nothing is known: the gate waits for it too.
+        let all = self.log.groups().into_keys().map(|group| (group, GroupProgress::default()));
+        all.chain(registry.all().into_iter().filter_map(of)).collect()
     }
 
     fn safe_now_ms(&self) -> Option<u64> {

@@ -14,3 +14,4 @@ pub mod overseer;
 pub mod rejoin;
 pub mod replace;
 pub mod running;
+pub mod supervise;

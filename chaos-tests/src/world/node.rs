@@ -11,7 +11,7 @@ use super::net::{Net, disk_seed};
 use super::operations::Meaning;
 use super::overseer::{Overseer, Watcher};
 use super::rejoin::Waiting;
-use super::running::{Hosted, Running, Ways};
+use super::running::{Hosted, Running};
 use crate::aim::Aim;
 use crate::check::Violation;
 use crate::seed::{Dice, Swarm};
@@ -26,8 +26,10 @@ use raft::group::batcher::Batcher;
 use raft::group::birth::{self, Here};
 use raft::group::handle::Group;
 use raft::group::registry::Registry;
+use raft::group::restart::Death;
 use raft::group::settings::Pace;
-use raft::group::start_guard::StartGuard;
+use raft::group::start::{Ground, Wanted};
+use raft::group::supervise::Supervisor;
 use raft::log::{Log, LogConfig, LogParts};
 use raft::machine::{Machine, MachineParts, NobodyShredded};
 use raft::net::door::Door;
@@ -35,8 +37,8 @@ use raft::net::envelope::cluster_tag;
 use raft::net::heard;
 use raft::net::heartbeats::Heartbeats;
 use raft::net::inbound::Receiver;
-use raft::net::outbound::Peers;
 use raft::net::request::Requests;
+use raft::net::words::Words;
 use raft::time::BootClock;
 use raft::type_config::spawn;
 use raft::types::GroupId;
@@ -333,7 +335,7 @@ impl Node {
             return Ok(None);
         };
         let own = (self.id, self.clock.clone());
-        Late::open(&self.world, own, parts.pool.clone(), parts.sealer.clone(), late_ms).map(Some)
+        Late::open(&self.world, own, parts, late_ms).map(Some)
     }
 
     /// Lets consensus of all its groups run; those of `born` were never here before. All of it stands still with the node.
@@ -361,12 +363,18 @@ impl Node {
         let plug = world.net.plug(self.id, life);
         let requests = Requests::new(plug, heard, tag, world.pace.election_min_ms);
         let heartbeats = Heartbeats::new(requests.clone(), log.clone());
-        let words = Arc::default();
-        let ways = Ways { heartbeats, words, registry: registry.clone(), late: late.clone() };
-        let mut replicas = BTreeMap::new();
-        for (group, machine) in machines {
-            replicas.insert(group, self.seat(&ways, &parts, machine, born.contains(&group)).await?);
+        let words: Arc<Words> = Arc::default();
+        let (clock, pace): (Arc<dyn BootClock>, _) = (self.clock.clone(), world.pace);
+        let ground = Ground { registry: registry.clone(), heartbeats, parts, clock, pace };
+        let wanted =
+            |(group, machine)| self.wanted(late.as_ref(), &ground.parts, machine, born.contains(&group));
+        let wanted = machines.into_iter().map(wanted).collect::<raft::Result<Vec<_>>>()?;
+        let mut started = beside_engine(&pool, ground.build_all(wanted)).await;
+        if let Some((_, error)) = started.failed.pop_first() {
+            return Err(error);
         }
+        let hosted = started.receivers.iter().map(|(group, one)| (*group, self.host(&ground.parts, one)));
+        let replicas = hosted.collect();
         let inside = Inside {
             id: self.id,
             registry: registry.clone(),
@@ -376,47 +384,45 @@ impl Node {
             world: world.clone(),
         };
         world.net.listen(self.id, life, Arc::new(inside));
-        registry.all().iter().for_each(|receiver| receiver.group().run());
-        let own = (self.clock.clone(), world.clone());
+        ground.run(&started);
+        let (own, said) = ((self.clock.clone(), world.clone()), (registry.clone(), words.clone()));
         let machine = (pool.clone(), self.hardware.clone());
-        tasks.push(spawn(work(machine, ways.clone(), log.clone(), own)));
-        tasks.push(spawn(ask(requests, ways.clone(), world.clone())));
+        tasks.push(spawn(work(machine, said.clone(), log.clone(), own)));
+        tasks.push(spawn(ask(requests, said, world.clone())));
         if let Some(late) = &late {
             tasks.push(spawn(late.clone().work(registry.clone())));
         }
-        let known = Mutex::default();
-        let running = Running { log, pool, registry, replicas, late, life, known, tasks, parts, ways };
+        let (known, supervisor) = (Mutex::default(), Supervisor::new(ground.clone()));
+        let running =
+            Running { log, pool, registry, replicas, late, life, known, tasks, ground, supervisor, words };
         self.state = State::Running(Box::new(running));
         Ok(())
     }
 
-    /// Seats a replica of one group, behind its start guard unless it was born just now. Its consensus does not run yet.
-    pub(super) async fn seat(
+    /// What is wanted of one replica. It stands behind its start guard unless it was born just now.
+    pub(super) fn wanted(
         &self,
-        ways: &Ways,
+        late: Option<&Arc<Late>>,
         parts: &MachineParts,
         machine: Arc<Machine>,
         is_born: bool,
-    ) -> raft::Result<Hosted> {
-        let (Ways { heartbeats, registry, late, .. }, log) = (ways, &parts.log);
-        let (ids, pace) = ((machine.group(), log.state(machine.group())?.replica), self.world.pace);
-        self.world.overseer.recovered(log, &machine, ids.1);
-        let peers = Peers::new(heartbeats.clone(), ids);
-        let delayed = late.as_ref().map(|late| late.replica(log, &machine)).transpose()?;
-        let now = self.clock.boot_ms();
-        let build = Group::build(log.clone(), machine, peers, pace);
-        let built = Arc::new(beside_engine(&parts.pool, build).await?);
-        let guard = if is_born { StartGuard::born() } else { StartGuard::built(now, pace.election_max_ms) };
-        let clock: Arc<dyn BootClock> = self.clock.clone();
-        registry.add(Arc::new(Receiver::new(built.clone(), guard, clock, delayed)));
-        let (sealer, entropy) = (parts.sealer.clone(), parts.entropy.clone());
-        let batcher = Batcher::new(built.clone(), sealer, entropy, self.clock.clone());
+    ) -> raft::Result<Wanted> {
+        let log = &parts.log;
+        self.world.overseer.recovered(log, &machine, log.state(machine.group())?.replica);
+        let delayed = late.map(|late| late.replica(log, &machine)).transpose()?;
+        Ok(Wanted { machine, delayed, is_born })
+    }
+
+    /// Lets work for a replica what works beside consensus.
+    pub(super) fn host(&self, parts: &MachineParts, receiver: &Receiver) -> Hosted {
+        let (sealer, entropy, log) = (parts.sealer.clone(), parts.entropy.clone(), parts.log.clone());
+        let batcher = Batcher::new(receiver.group().clone(), sealer, entropy, self.clock.clone());
         let (own, works) = ((self.clock.clone(), self.world.clone()), batcher.clone());
         let tasks = vec![
-            spawn(close(built, batcher.clone(), log.clone(), own.0, own.1)),
+            spawn(close(receiver.group().clone(), batcher.clone(), log, own.0, own.1)),
             spawn(async move { works.run().await }),
         ];
-        Ok(Hosted { batcher, tasks })
+        Hosted { batcher, tasks }
     }
 
     /// Cuts its power: what was not synced may be lost.
@@ -443,7 +449,9 @@ impl Node {
             return Some("the power went".to_owned());
         }
         let fenced = running.and_then(|running| running.log.fenced());
-        let stopped = |group: &Group| group.standing().stopped.or_else(|| group.machine().fenced());
-        fenced.or_else(|| running?.registry.all().iter().find_map(|one| stopped(one.group())))
+        let broken = |group: &Group| group.death().filter(|(death, _)| *death == Death::Storage);
+        fenced.or_else(|| running?.supervisor.fenced().values().next().cloned()).or_else(|| {
+            running?.registry.all().iter().find_map(|one| broken(one.group())).map(|(_, cause)| cause)
+        })
     }
 }

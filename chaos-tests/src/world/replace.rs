@@ -1,55 +1,69 @@
 //! A replica of a node gives way to another one on the same node: the old one ends for ever, the new one knows nobody and waits to be
 //! filled.
 
+use super::chores::beside_engine;
 use super::node::{Node, State};
-use crate::check::ledger::Seat;
 use engine::key::KeyRange;
 use raft::group::birth::{self, Birth};
+use raft::group::ending::Removed;
 use raft::types::{GroupId, ReplicaId};
-use tokio::task::JoinHandle;
 
 impl Node {
-    /// Lets `new` take the place of the replica of `group`, whom no membership names any more. Done again after a crash, it finishes what
-    /// it began. That an id is never used again is tried on the way.
+    /// Lets `new` take the place of `old`, once `removed` says that no membership names that one any more. Called again it goes on, also after
+    /// a crash. That an id is never used again is tried on the way.
     ///
     /// # Errors
     /// Of disk and log. `ReplicaUsed`: of `new`.
-    pub async fn replace(&mut self, group: GroupId, new: ReplicaId) -> raft::Result<()> {
+    pub async fn replace(
+        &mut self,
+        group: GroupId,
+        ids: (ReplicaId, ReplicaId),
+        removed: Option<Removed>,
+    ) -> raft::Result<()> {
         let pause = self.hardware.pause.clone();
-        pause.within(self.replace_here(group, new)).await
+        pause.within(self.replace_here(group, ids, removed)).await
     }
 
-    async fn replace_here(&mut self, group: GroupId, new: ReplicaId) -> raft::Result<()> {
+    async fn replace_here(
+        &mut self,
+        group: GroupId,
+        (old, new): (ReplicaId, ReplicaId),
+        removed: Option<Removed>,
+    ) -> raft::Result<()> {
         let State::Running(running) = &mut self.state else { return Ok(()) };
-        let (log, parts, ways) = (running.log.clone(), running.parts.clone(), running.ways.clone());
-        let old = log.state(group).ok().map(|state| state.replica).filter(|old| *old != new);
-        if let Some(old) = old {
-            if let Some(hosted) = running.replicas.remove(&group) {
-                hosted.tasks.iter().for_each(JoinHandle::abort);
+        let (log, ground, late) = (running.log.clone(), running.ground.clone(), running.late.clone());
+        let here = log.state(group).ok().map(|state| state.replica);
+        if here == Some(old) {
+            if let Some(removed) = removed {
+                if let Some(hosted) = running.replicas.remove(&group) {
+                    hosted.end();
+                }
+                running.supervisor.end(removed, self.world.time.ms());
             }
-            if let Some(receiver) = running.registry.remove(group) {
-                receiver.group().shutdown().await;
-            }
-            birth::end(group, &log, &running.pool).await?;
-            self.world.overseer.closed(Seat { group, replica: old });
-            self.world.diary.note(self.id, format_args!("{old} of {group} has ended"));
+            return Ok(());
         }
+        let is_down = running.supervisor.is_busy(group) || running.supervisor.fenced().contains_key(&group);
+        if is_down || running.registry.get(group).is_some() {
+            return Ok(());
+        }
+        let parts = &ground.parts;
         let birth = |replica| Birth { group, replica, range: KeyRange::all(), founders: None };
-        if let Some(old) = old
+        if here.is_none()
             && let Ok(machine) = birth::bear(&birth(old), parts.clone()).await
         {
             self.world.overseer.recovered(&log, &machine, old);
         }
         let machine = birth::bear(&birth(new), parts.clone()).await?;
         self.world.diary.note(self.id, format_args!("{new} of {group} is born"));
-        let hosted = self.seat(&ways, &parts, machine, true).await?;
-        ways.registry.all().iter().for_each(|one| {
-            if one.group().id() == group {
-                one.group().run();
-            }
-        });
+        let wanted = self.wanted(late.as_ref(), parts, machine, true)?;
+        let started = beside_engine(&parts.pool, ground.start(vec![wanted])).await;
+        if let Some((_, error)) = started.failed.into_iter().next() {
+            return Err(error);
+        }
+        let hosted = started.receivers.values().map(|receiver| (group, self.host(parts, receiver)));
+        let hosted: Vec<_> = hosted.collect();
         if let State::Running(running) = &mut self.state {
-            running.replicas.insert(group, hosted);
+            running.replicas.extend(hosted);
         }
         Ok(())
     }

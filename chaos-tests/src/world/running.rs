@@ -6,9 +6,9 @@ use crate::check::raft::ReplicaState;
 use engine::tablet::pool::Pool;
 use raft::group::batcher::Batcher;
 use raft::group::registry::Registry;
+use raft::group::start::Ground;
+use raft::group::supervise::Supervisor;
 use raft::log::Log;
-use raft::machine::MachineParts;
-use raft::net::heartbeats::Heartbeats;
 use raft::net::words::Words;
 use raft::type_config::spawn;
 use raft::types::GroupId;
@@ -31,19 +31,11 @@ pub struct Running {
     pub(super) life: u64,
     pub(super) known: Mutex<Known>,
     pub(super) tasks: Vec<JoinHandle<()>>,
-    pub(super) parts: MachineParts,
-    /// What its replicas are built with.
-    pub ways: Ways,
-}
-
-/// What every replica of a node is built with.
-#[derive(Clone)]
-pub struct Ways {
-    pub(super) heartbeats: Arc<Heartbeats>,
+    /// What its replicas stand on.
+    pub ground: Ground,
+    pub(super) supervisor: Supervisor,
     /// What replicas elsewhere said of themselves.
     pub words: Arc<Words>,
-    pub(super) registry: Arc<Registry>,
-    pub(super) late: Option<Arc<Late>>,
 }
 
 /// What works for one replica.

@@ -60,6 +60,20 @@ impl Delayed {
         Ok(own)
     }
 
+    /// The same replica once more, whose machine stands where `note` says: for the instance after one that has died. What a person has
+    /// decided of it stands.
+    ///
+    /// # Errors
+    /// `NoSuchGroup`.
+    pub(crate) fn again(&self, note: &Note) -> Result<Self> {
+        let again = Self::new(self.log.clone(), self.group, note, self.gate.clone())?;
+        again.is_accepted.store(self.is_accepted.load(Ordering::SeqCst), Ordering::SeqCst);
+        if self.is_lifted() {
+            again.lift();
+        }
+        Ok(again)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -140,7 +140,7 @@ impl Batcher {
                 Some(sent) = under_way.next() => Self::answer(sent),
                 () = self.gathered(patience), if is_room => {}
             }
-            while under_way.len() < limits::ENTRIES_IN_FLIGHT {
+            while under_way.len() < limits::ENTRIES_IN_FLIGHT && self.group.pause().is_open() {
                 let Some(batch) = self.take() else { break };
                 under_way.push(self.send(batch));
             }
@@ -162,6 +162,7 @@ impl Batcher {
             }
             bell.await;
         }
+        self.group.pause().opened().await;
         if patience_ms > 0 {
             tokio::time::sleep(Duration::from_millis(patience_ms)).await;
         }
@@ -224,6 +225,7 @@ impl Batcher {
         let (proposal, beat_ms) = (Proposal(command.encode()), self.group.pace().heartbeat_ms);
         let mut waited_ms = 0;
         loop {
+            self.group.pause().opened().await;
             match self.group.propose(proposal.clone(), under).await {
                 // A fresh leader, or one that has not heard its quorum for a moment: the next heartbeats tell.
                 Err(NotApplied::RetryLater { after_ms: 0 }) if waited_ms < 2 * beat_ms => {

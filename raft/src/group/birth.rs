@@ -3,6 +3,8 @@
 //! A group is not begun by an election of nobody: every founder is born as if a snapshot had come, with entry (1, 0, 1) applied, which
 //! nobody made, and the membership in it. So whoever joins later always gets a snapshot. A founder has granted no lease.
 
+use super::life::Life;
+use super::lifecycle::Event;
 use crate::error::{Error, Result};
 use crate::log::{GroupState, Log};
 use crate::machine::note::Note;
@@ -38,10 +40,12 @@ pub struct Birth {
 /// `ReplicaUsed`, `ReplicaLives`: another replica lives or has lived here. Disk, catalog.
 pub async fn bear(birth: &Birth, parts: MachineParts) -> Result<Arc<Machine>> {
     let Birth { group, replica, range, founders } = birth;
+    let life = Life::created(*group);
     let lives = parts.log.state(*group).ok().filter(|state| state.replica == *replica);
     if lives.is_none() {
         durably(|done| parts.log.open_replica(*group, *replica, done)).await?;
     }
+    life.may_happen(Event::Opened);
     if founders.is_some() && lives.is_none_or(|state| state.last.is_none()) {
         parts.log.purge(*group, FIRST)?;
     }
@@ -66,15 +70,21 @@ pub async fn bear(birth: &Birth, parts: MachineParts) -> Result<Arc<Machine>> {
             parts.pool.create(&wanted)?.pop().ok_or(engine::Error::NoSuchTablet(id))?
         }
     };
-    Machine::open(*group, tablet, parts)
+    Machine::open_in(life, *group, tablet, parts)
 }
 
-/// The end of a replica: its id is never used again, then its files go. Consensus of it must be down, and nobody use its machine.
+/// The end of a replica: its id is never used again, then its files go. Nothing of it may run any more: where consensus has run,
+/// [`super::supervise::Supervisor::end`] sees to that. Done again after a crash, or when the catalog failed, it finishes what it began.
 ///
 /// # Errors
-/// `NoSuchGroup`; disk, catalog.
-pub async fn end(group: GroupId, log: &Log, pool: &Pool) -> Result<()> {
-    durably(|done| log.close_replica(group, done)).await?;
+/// Disk, catalog. `ReplicaLives`: another replica of the group does.
+pub async fn end((group, replica): (GroupId, ReplicaId), log: &Log, pool: &Pool) -> Result<()> {
+    match log.state(group).map(|state| state.replica) {
+        Ok(lives) if lives == replica => durably(|done| log.close_replica(group, done)).await?,
+        Ok(lives) => return Err(Error::ReplicaLives { group, replica: lives }),
+        Err(Error::NoSuchGroup(_)) => {}
+        Err(error) => return Err(error),
+    }
     match tablet_of(pool, group)? {
         Some(tablet) => Ok(pool.drop_tablet(tablet.id())?),
         None => Ok(()),

@@ -2,8 +2,11 @@
 
 use crate::command::Command;
 use crate::error::{Error, Result};
+use crate::group::lifecycle::Stage;
 use crate::group::outcome::{NotApplied, NotNow};
+use crate::group::pause::Pause;
 use crate::group::pressure::Load;
+use crate::group::restart::Death;
 use crate::group::settings::{Pace, assert_mandatory};
 use crate::limits;
 use crate::log::Log;
@@ -18,6 +21,7 @@ use crate::proposal::{Committed, Proposal};
 use crate::type_config::{self, Types};
 use crate::types::{GroupId, LogId, Membership, ReplicaId, Seat, Vote};
 use engine::work::stall::Pressure as Stall;
+use futures_util::FutureExt;
 use openraft::error::{ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::impls::ProgressResponder;
 use openraft::raft::ChangeMembershipRequest;
@@ -40,7 +44,9 @@ pub struct Group {
     log: Arc<Log>,
     machine: Arc<Machine>,
     peers: Peers,
-    token: Weak<()>,
+    pause: Arc<Pause>,
+    /// Held by whatever of consensus holds the log, and the machine.
+    tokens: [Weak<()>; 2],
 }
 
 /// What a replica knows of its group, at one moment.
@@ -93,13 +99,14 @@ impl Group {
         let (id, replica) = (machine.group(), peers.replica());
         let config = pace.config()?;
         assert_mandatory(&config)?;
-        let token = Arc::new(());
-        let store = GroupStore::new(log.clone(), id, machine.clone()).with_token(token.clone());
-        let adapter = MachineAdapter::new(machine.clone()).with_token(token.clone());
-        let token = Arc::downgrade(&token);
+        let held = [Arc::new(()), Arc::new(())];
+        let tokens = [Arc::downgrade(&held[0]), Arc::downgrade(&held[1])];
+        let [of_log, of_machine] = held;
+        let store = GroupStore::new(log.clone(), id, machine.clone()).with_token(of_log);
+        let adapter = MachineAdapter::new(machine.clone()).with_token(of_machine);
         let built = Raft::build(replica, config, peers.clone(), store, adapter).await;
         let raft = built.map_err(|fatal| Error::Stopped { group: id, cause: fatal.to_string() })?;
-        Ok(Self { id, replica, pace, raft, log, machine, peers, token })
+        Ok(Self { id, replica, pace, raft, log, machine, peers, pause: Arc::default(), tokens })
     }
 
     /// The group.
@@ -126,6 +133,30 @@ impl Group {
         &self.machine
     }
 
+    /// The way to its peers.
+    #[must_use]
+    pub fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// Where its proposals can be held up for a moment.
+    #[must_use]
+    pub fn pause(&self) -> &Arc<Pause> {
+        &self.pause
+    }
+
+    /// The last entry of its log.
+    #[must_use]
+    pub fn last(&self) -> Option<LogId> {
+        self.log.state(self.id).ok()?.last
+    }
+
+    /// Where it stands in its life.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        self.machine.life().stage()
+    }
+
     /// Begins to take part. It stands for no election before [`Group::allow_election`].
     pub fn run(&self) {
         self.raft.run();
@@ -148,18 +179,40 @@ impl Group {
         Error::Stopped { group: self.id, cause: fatal.to_string() }
     }
 
-    /// Whether consensus of it has panicked.
+    /// Of what it has died, if it has, and in which words. Whoever panics says nothing more: consensus tells of everything else itself.
     #[must_use]
-    pub fn has_panicked(&self) -> bool {
+    pub fn death(&self) -> Option<(Death, String)> {
         use openraft::async_runtime::watch::WatchReceiver;
-        matches!(self.raft.metrics().borrow_watched().running_state, Err(Fatal::Panicked))
+        if let Some(cause) = self.log.fenced() {
+            return Some((Death::Storage, cause));
+        }
+        if let Some(cause) = self.machine.panicked() {
+            return Some((Death::Panic, cause));
+        }
+        if let Some(cause) = self.machine.fenced() {
+            return Some((Death::Storage, cause));
+        }
+        let mut metrics = self.raft.metrics();
+        match metrics.borrow_watched().running_state.clone() {
+            Err(Fatal::Panicked) => return Some((Death::Panic, "consensus panicked".to_owned())),
+            Err(fatal) => return Some((Death::Storage, fatal.to_string())),
+            Ok(()) => {}
+        }
+        // Consensus that ends in order says so before it lets go of what it tells. Seen once, only an end is new.
+        for _ in 0..2 {
+            if metrics.changed().now_or_never().is_some_and(|new| new.is_err()) {
+                return Some((Death::Panic, "consensus panicked".to_owned()));
+            }
+        }
+        let is_applied = self.tokens[1].strong_count() > 0;
+        (!is_applied).then(|| (Death::Panic, "what applies its entries panicked".to_owned()))
     }
 
     /// How many parts of consensus hold the replica's log and machine still. Once it has ended and this is 0, nothing of it can
     /// write any more: only then may it be built again, or its files go.
     #[must_use]
     pub fn holders(&self) -> usize {
-        self.token.strong_count()
+        self.tokens.iter().map(Weak::strong_count).sum()
     }
 
     /// Last indexes of the snapshots that it is sending to peers.
@@ -261,6 +314,7 @@ impl Group {
             // Whoever applied it would have to stop.
             return Err(NotApplied::Refused { rule: damage.to_string() });
         }
+        let _under_way = self.pause.begin();
         let leader_id = type_config::raft_vote(under).leader_id;
         let (responder, _, heard) = ProgressResponder::new();
         let write = self.raft.write(proposal).responder(responder).with_leader(leader_id);
@@ -284,6 +338,7 @@ impl Group {
     /// # Errors
     /// See [`NotNow`].
     pub async fn linearize(&self, lease_ms: Option<u64>, wait_ms: u64) -> Result<LogId, NotNow> {
+        self.is_read()?;
         let is_stale = planted::is(Planted::StaleLease) && lease_ms.is_some();
         if (planted::is(Planted::ReadWithoutQuorum) || is_stale) && self.standing().is_leader {
             return Ok(self.machine.applied().applied.unwrap_or_default());
@@ -306,8 +361,9 @@ impl Group {
     /// Waits until `read`, which the leader named, is applied here.
     ///
     /// # Errors
-    /// `RetryLater`: not within `wait_ms`. `Stopped`.
+    /// `RetryLater`: not within `wait_ms`. `NotServing`. `Stopped`.
     pub async fn await_read(&self, read: LogId, wait_ms: u64) -> Result<(), NotNow> {
+        self.is_read()?;
         let read = ReadLogId::from_log_id(type_config::raft_log_id(read));
         self.await_applied(Linearizer::new(self.replica, read, None), wait_ms).await
     }
@@ -326,6 +382,12 @@ impl Group {
         })
     }
 
+    /// Whether it is read at this stage of its life.
+    fn is_read(&self) -> Result<(), NotNow> {
+        let stage = self.stage();
+        if stage.allows_reads() { Ok(()) } else { Err(NotNow::NotServing { stage }) }
+    }
+
     async fn await_applied(&self, linearizer: Linearizer<Types>, wait_ms: u64) -> Result<(), NotNow> {
         let wait = Some(Duration::from_millis(wait_ms));
         match linearizer.try_await_ready(&self.raft, wait).await {
@@ -336,7 +398,7 @@ impl Group {
     }
 
     /// Takes one step from the membership that `seen` said to another. Refused if it is not the last any more. To hand over the lead is
-    /// no change: see [`Group::transfer`].
+    /// no change: see [`super::handover`].
     ///
     /// # Errors
     /// See [`NotApplied`].
@@ -364,11 +426,11 @@ impl Group {
         }
     }
 
-    /// Hands the lead to `to`, who must be a voter that is here, caught up and alive: consensus checks nothing.
+    /// Asks `to` to lead. Consensus checks nothing, so [`super::handover`] does first.
     ///
     /// # Errors
     /// `Stopped`.
-    pub async fn transfer(&self, to: ReplicaId) -> Result<()> {
+    pub(super) async fn transfer(&self, to: ReplicaId) -> Result<()> {
         self.raft.trigger().transfer_leader(to).await.map_err(|fatal| self.stopped(&fatal))
     }
 
@@ -379,6 +441,27 @@ impl Group {
     pub async fn purge(&self, upto: u64) -> Result<()> {
         self.raft.trigger().snapshot().await.map_err(|fatal| self.stopped(&fatal))?;
         self.raft.trigger().purge_log(upto).await.map_err(|fatal| self.stopped(&fatal))
+    }
+
+    /// Something that holds its log for as long as it is held, as a part of consensus that does not end would.
+    #[cfg(feature = "planted")]
+    #[must_use]
+    pub fn hold(&self) -> Option<Arc<()>> {
+        self.tokens[0].upgrade()
+    }
+
+    /// The same for its machine.
+    #[cfg(feature = "planted")]
+    #[must_use]
+    pub fn machine_token(&self) -> Option<Arc<()>> {
+        self.tokens[1].upgrade()
+    }
+
+    /// Makes consensus of it panic, as a bug in it would.
+    #[cfg(feature = "planted")]
+    pub async fn panic(&self) {
+        // It fails if it has stopped already.
+        let _ = self.raft.external_request(|_| panic!("a panic that was asked for")).await;
     }
 
     /// Ends it. Must run to its end: whoever drops this future half way makes the next call panic.

@@ -1,5 +1,6 @@
 //! Pure: why a proposal was not applied, or a read not answered, and what the caller should do.
 
+use super::lifecycle::Stage;
 use crate::types::{ReplicaId, Seat};
 
 /// Why a proposal was not applied.
@@ -59,6 +60,12 @@ pub enum NotNow {
     RetryLater {
         /// When, in milliseconds.
         after_ms: u64,
+    },
+    /// The replica is not read at this stage of its life: another one is.
+    #[error("the replica is {stage}, and not read")]
+    NotServing {
+        /// Where it stands.
+        stage: Stage,
     },
     /// The replica has stopped.
     #[error("the replica has stopped: {cause}")]

@@ -6,11 +6,13 @@ use crate::error::Error;
 use crate::limits::APPLY_ENTRIES;
 use crate::planted::{self, Planted};
 use crate::type_config::{self, RaftLogId, StoredMembership, Types};
+use futures_util::FutureExt;
 use futures_util::stream::{Stream, StreamExt};
 use openraft::alias::{SnapshotMetaOf, SnapshotOf};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 /// The machine of one group, as consensus wants it. Clones are the same.
@@ -42,19 +44,19 @@ impl MachineAdapter {
         self.machine.fence(&error);
         failed(error)
     }
-}
 
-impl RaftStateMachine<Types> for MachineAdapter {
-    type SnapshotData = Parcel;
-    type SnapshotBuilder = Self;
-
-    async fn applied_state(&mut self) -> io::Result<(Option<RaftLogId>, StoredMembership)> {
-        let note = self.machine.applied();
-        let members = snapshot::stored_membership(&note).map_err(|damage| failed(damage.into()))?;
-        Ok((note.applied.map(type_config::raft_log_id), members))
+    /// Does `work`. If it panics, consensus is told that it has failed, or it would wait for ever; the machine keeps of what.
+    async fn heard<T>(&self, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
+            let cause = format!("the machine panicked: {text}");
+            self.machine.has_panicked(&cause);
+            Err(io::Error::other(cause))
+        })
     }
 
-    async fn apply<S>(&mut self, entries: S) -> io::Result<()>
+    async fn run<S>(&self, entries: S) -> io::Result<()>
     where
         S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
     {
@@ -87,19 +89,44 @@ impl RaftStateMachine<Types> for MachineAdapter {
         Ok(())
     }
 
+    async fn newest(&self) -> io::Result<SnapshotOf<Types, Parcel>> {
+        snapshot::of(self.machine.checkpoint().map_err(failed)?).map_err(failed)
+    }
+}
+
+impl RaftStateMachine<Types> for MachineAdapter {
+    type SnapshotData = Parcel;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<RaftLogId>, StoredMembership)> {
+        let note = self.machine.applied();
+        let members = snapshot::stored_membership(&note).map_err(|damage| failed(damage.into()))?;
+        Ok((note.applied.map(type_config::raft_log_id), members))
+    }
+
+    async fn apply<S>(&mut self, entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
+    {
+        self.heard(self.run(entries)).await
+    }
+
     async fn get_snapshot_builder(&mut self) -> Self {
         self.clone()
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<Types>, parcel: Parcel) -> io::Result<()> {
         let last = meta.last_log_id.as_ref().map(type_config::log_id);
-        self.machine.install(last, parcel).map_err(|error| self.broken(error))
+        self.heard(async { self.machine.install(last, parcel).map_err(|error| self.broken(error)) }).await
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<Types, Parcel>>> {
-        let parcel = self.machine.checkpoint().map_err(failed)?;
-        let has_any = parcel.note().applied.is_some();
-        if has_any { snapshot::of(parcel).map(Some).map_err(failed) } else { Ok(None) }
+        let newest = self.heard(async {
+            let parcel = self.machine.checkpoint().map_err(failed)?;
+            let has_any = parcel.note().applied.is_some();
+            if has_any { snapshot::of(parcel).map(Some).map_err(failed) } else { Ok(None) }
+        });
+        newest.await
     }
 }
 
@@ -107,6 +134,6 @@ impl RaftSnapshotBuilder<Types> for MachineAdapter {
     type SnapshotData = Parcel;
 
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, Parcel>> {
-        snapshot::of(self.machine.checkpoint().map_err(failed)?).map_err(failed)
+        self.heard(self.newest()).await
     }
 }

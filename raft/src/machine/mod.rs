@@ -17,6 +17,8 @@ pub mod spool;
 pub mod stamping;
 
 use crate::error::{Error, Result};
+use crate::group::life::Life;
+use crate::group::lifecycle::Event;
 use crate::log::Log;
 use crate::log::store::Watch;
 use crate::planted::{self, Planted};
@@ -117,6 +119,9 @@ pub struct Machine {
     note: Mutex<Note>,
     /// Why it refuses all work.
     fenced: Mutex<Option<String>>,
+    /// Of what applying an entry, or another work of consensus here, has panicked.
+    panicked: Mutex<Option<String>>,
+    life: Arc<Life>,
     /// What the log was last told to be durable here.
     told: Mutex<Option<LogId>>,
     /// Whether its tablet came by a snapshot: for a planted bug alone.
@@ -140,7 +145,23 @@ impl Machine {
     /// # Errors
     /// `Damaged`: the note cannot be read. `WrongGroup`: it is of another group.
     pub fn open(group: GroupId, tablet: Arc<Tablet>, parts: MachineParts) -> Result<Arc<Self>> {
+        let life = Life::created(group);
+        life.may_happen(Event::Opened);
+        Self::open_in(life, group, tablet, parts)
+    }
+
+    /// The same for a replica whose birth is durable, at this place of its life.
+    pub(crate) fn open_in(
+        life: Arc<Life>,
+        group: GroupId,
+        tablet: Arc<Tablet>,
+        parts: MachineParts,
+    ) -> Result<Arc<Self>> {
         let note = read_note(group, &tablet.applied().note)?;
+        if note.applied.is_some() {
+            // Whoever has anything has been filled: a joiner begins with a snapshot, which holds all up to its last entry.
+            life.may_happen(Event::Filled);
+        }
         let spool = Spool::new(parts.disk.clone(), parts.spool.join(group.to_string()));
         // What a start finds in the log is durable; of what comes later the log says when it is.
         let found = parts.log.state(group)?.last.map_or(LogIndex(0), |last| engine_index(last.index));
@@ -152,6 +173,8 @@ impl Machine {
             tablet: RwLock::new(tablet),
             note: Mutex::new(note),
             fenced: Mutex::default(),
+            panicked: Mutex::default(),
+            life,
             told: Mutex::default(),
             #[cfg(feature = "planted")]
             came: std::sync::atomic::AtomicBool::default(),
@@ -184,6 +207,12 @@ impl Machine {
         read_note(self.group, &self.tablet().durable().note)
     }
 
+    /// Its replica's life.
+    #[must_use]
+    pub fn life(&self) -> &Arc<Life> {
+        &self.life
+    }
+
     /// Where snapshots arrive.
     #[must_use]
     pub fn spool(&self) -> &Spool {
@@ -201,6 +230,34 @@ impl Machine {
         let cause = with_sources(error);
         tracing::error!(group = %self.group, cause, "a group is fenced");
         lock(&self.fenced).get_or_insert(cause);
+        self.life.may_happen(Event::Broke);
+    }
+
+    /// Refuses all further work of this instance, whose consensus has ended, so that no call that is still under way here meets the one
+    /// that comes after it. Nothing is broken.
+    pub(crate) fn retire(&self, cause: &str) {
+        lock(&self.fenced).get_or_insert_with(|| cause.to_owned());
+    }
+
+    /// Of what it has panicked, if it has.
+    #[must_use]
+    pub fn panicked(&self) -> Option<String> {
+        lock(&self.panicked).clone()
+    }
+
+    /// It has panicked: whoever supervises the group is told of what.
+    pub(crate) fn has_panicked(&self, cause: &str) {
+        lock(&self.panicked).get_or_insert_with(|| cause.to_owned());
+    }
+
+    /// The machine of the same replica once more, from what its tablet holds: for the instance after one that has died.
+    ///
+    /// # Errors
+    /// As [`Machine::open`]; `NoSuchTablet`.
+    pub(crate) fn again(&self) -> Result<Arc<Self>> {
+        let tablet = crate::group::birth::tablet_of(&self.parts.pool, self.group)?;
+        let tablet = tablet.ok_or_else(|| engine::Error::NoSuchTablet(self.tablet().id()))?;
+        Self::open_in(self.life.clone(), self.group, tablet, self.parts.clone())
     }
 
     fn allows(&self) -> Result<()> {
@@ -311,6 +368,7 @@ impl Machine {
             self.parts.pool.drop_tablet(old.id())?;
         }
         self.note_durable()?;
+        self.life.may_happen(Event::Filled);
         self.spool.installed()
     }
 

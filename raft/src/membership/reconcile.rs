@@ -3,8 +3,9 @@
 
 use super::catch_up::{CatchUp, Nearness};
 use super::step::{Change, Known, Picture, Rest, step};
-use super::transfer::{Heir, NotHeir, may_lead};
+use super::transfer::NotHeir;
 use crate::group::handle::{Group, Standing};
+use crate::group::handover::{self, NotHandedOver, hand_over};
 use crate::group::outcome::NotApplied;
 use crate::types::{LogId, ReplicaId, Seat};
 use engine::Stamp;
@@ -85,7 +86,7 @@ impl Reconciler {
         };
         match step(&picture) {
             Err(rest) => Stepped::Rested(rest),
-            Ok(Change::HandOver(to)) => self.hand_over(to, &standing, &known, words).await,
+            Ok(Change::HandOver(to)) => self.hand_over(to, words).await,
             Ok(change) => match self.group.change(change.clone(), *at).await {
                 Ok(log_id) => Stepped::Changed(change, log_id),
                 Err(error) => Stepped::Failed(error),
@@ -112,42 +113,23 @@ impl Reconciler {
             let age_ms = |word: &Word| applied.ms().saturating_sub(word.applied.ms());
             let nearness = Nearness { unmatched, applied_age_ms: words.get(&replica).map(age_ms) };
             let is_caught_up = self.catching_up.entry(replica).or_default().observe(nearness, now_ms);
-            let is_live = self.is_live(standing, replica);
+            let is_live = handover::is_live(&self.group, standing, replica);
             known.insert(replica, Known { is_live, is_caught_up, is_lifted: word.is_lifted });
         }
         known
     }
 
-    fn is_live(&self, standing: &Standing, replica: ReplicaId) -> bool {
-        let heard = standing.heard_ms.get(&replica).copied().flatten();
-        replica == self.group.replica()
-            || heard.is_some_and(|age_ms| age_ms <= self.group.pace().election_min_ms)
-    }
-
-    async fn hand_over(
-        &self,
-        to: ReplicaId,
-        standing: &Standing,
-        known: &BTreeMap<ReplicaId, Known>,
-        words: &BTreeMap<ReplicaId, Word>,
-    ) -> Stepped {
-        let word = words.get(&to).copied().unwrap_or_default();
-        let matched = standing.matched.get(&to).copied().flatten();
-        let heir = Heir {
-            is_live: known.get(&to).is_some_and(|known| known.is_live),
-            matched,
-            is_clock_agreed: word.is_clock_agreed,
-            is_guard_open: word.is_guard_open,
-        };
-        // The last entry's own id is not told: an heir that has matched its index has matched it, for it was this leader's own.
-        let last = matched.filter(|id| Some(id.index) == standing.last_index);
-        let last = last.or(standing.last_index.map(|index| LogId { index, ..LogId::default() }));
-        match may_lead(&standing.membership.1, self.group.replica(), to, &heir, last) {
-            Err(reason) => Stepped::NoHeir(reason),
-            Ok(()) => match self.group.transfer(to).await {
-                Ok(()) => Stepped::HandedOver(to),
-                Err(error) => Stepped::Failed(NotApplied::Unknown { cause: error.to_string() }),
-            },
+    async fn hand_over(&self, to: ReplicaId, words: &BTreeMap<ReplicaId, Word>) -> Stepped {
+        let Word { is_clock_agreed, is_guard_open, .. } = words.get(&to).copied().unwrap_or_default();
+        match hand_over(&self.group, to, handover::Word { is_clock_agreed, is_guard_open }).await {
+            Ok(()) => Stepped::HandedOver(to),
+            Err(NotHandedOver::NotLeader) => Stepped::NotHere,
+            Err(NotHandedOver::NoHeir(reason)) => Stepped::NoHeir(reason),
+            Err(error @ NotHandedOver::Busy) => {
+                tracing::debug!(%to, %error, "the lead stays");
+                Stepped::Failed(NotApplied::RetryLater { after_ms: self.group.pace().heartbeat_ms })
+            }
+            Err(NotHandedOver::Stopped { cause }) => Stepped::Failed(NotApplied::Unknown { cause }),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::snapshot_message::{PieceReply, SnapshotDone, SnapshotOffer, SnapshotP
 use crate::delay::receive::Delayed;
 use crate::error::Result;
 use crate::group::handle::Group;
+use crate::group::lifecycle::{Event, Stage};
 use crate::group::outcome::NotNow;
 use crate::group::start_guard::{Ballot, StartGuard};
 use crate::machine::note::Note;
@@ -102,6 +103,9 @@ impl Receiver {
 
     /// Whether it may have a say in who leads. A delayed one may not, before its clamp is lifted and its seat another.
     fn may_vote(&self) -> bool {
+        if !self.group.stage().takes_part() {
+            return false;
+        }
         let Some(delayed) = &self.delayed else { return true };
         let (_, membership) = self.group.standing().membership;
         let seat = membership.seats.get(&self.group.replica());
@@ -136,6 +140,9 @@ impl Receiver {
 
     /// Answers a message.
     pub async fn receive(&self, message: Message) -> Message {
+        if !self.group.stage().stores() {
+            return Message::Refused(Refusal::Stopped);
+        }
         let answer = match message {
             Message::Vote(request) => self.vote(&request).await,
             Message::Append(append) => self.append(append).await,
@@ -216,6 +223,7 @@ impl Receiver {
                 self.group.machine().fence(&error);
                 Refusal::Stopped
             })?;
+            self.is_mended(delayed);
         }
         Ok(Message::AppendReply(reply))
     }
@@ -248,8 +256,15 @@ impl Receiver {
                 ReadIndexReply::NotLeader(leader.map(|(replica, _)| replica))
             }
             Err(NotNow::RetryLater { after_ms }) => ReadIndexReply::RetryLater(after_ms),
-            Err(NotNow::Stopped { .. }) => return Err(Refusal::Stopped),
+            Err(NotNow::NotServing { .. } | NotNow::Stopped { .. }) => return Err(Refusal::Stopped),
         }))
+    }
+
+    /// A replica that was parked is not any more, if nothing keeps it from what comes.
+    fn is_mended(&self, delayed: &Delayed) {
+        if self.group.stage() == Stage::Parked && !delayed.is_parked() {
+            self.group.machine().life().may_happen(Event::Mended);
+        }
     }
 
     fn own_vote(&self) -> Vote {
@@ -261,6 +276,7 @@ impl Receiver {
             && !delayed.takes(offer.stamp).map_err(refused)?
         {
             // What it holds lies behind the gate: not a byte of it.
+            self.group.machine().life().may_happen(Event::Outlived);
             return Err(Refusal::Parked);
         }
         let own = self.own_vote();
@@ -333,6 +349,7 @@ impl Receiver {
         let answer = answer.map_err(|_| Refusal::Stopped)?;
         if let (Some(delayed), Some(last)) = (&self.delayed, offer.last) {
             delayed.installed(last, offer.stamp).map_err(refused)?;
+            self.is_mended(delayed);
         }
         Ok(Message::SnapshotDone(SnapshotDone { vote: type_config::vote(&answer.vote) }))
     }

@@ -22,24 +22,25 @@ use raft::group::admission::{Admission, Whereabouts};
 use raft::group::batcher::{Answer, Batcher};
 use raft::group::birth::{self, Birth};
 use raft::group::handle::Group;
+use raft::group::outcome::NotApplied;
 use raft::group::registry::Registry;
 use raft::group::settings::Pace;
-use raft::group::start_guard::StartGuard;
+use raft::group::start::{Ground, Wanted};
 use raft::log::{Log, LogConfig, LogParts, RecoveredLog};
 use raft::machine::operations::{Operations, Rows};
-use raft::machine::{Machine, MachineParts, NoFeed, NobodyShredded};
+use raft::machine::{AppliedEntry, Feed, Machine, MachineParts, NobodyShredded};
 use raft::net::door::Door;
 use raft::net::envelope::cluster_tag;
 use raft::net::heard::{Heard, Voice};
 use raft::net::heartbeats::Heartbeats;
 use raft::net::inbound::Receiver;
-use raft::net::outbound::Peers;
 use raft::net::request::Requests;
 use raft::seal::Unsealed;
 use raft::time::BootClock;
 use raft::types::{GroupId, Membership, ReplicaId, Role, Seat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -78,6 +79,25 @@ impl Operations for Put {
     }
 }
 
+/// Panics once where an entry is applied, when it is laid: a bug outside of what a command means. Clones are the same.
+#[derive(Clone, Default)]
+pub struct Mine(Arc<AtomicU64>);
+
+impl Mine {
+    /// The next entry of a group that is applied here is too much.
+    pub fn lay(&self, group: GroupId) {
+        self.0.store(group.0, Ordering::SeqCst);
+    }
+}
+
+impl Feed for Mine {
+    fn applied(&self, group: GroupId, _: &AppliedEntry<'_>) {
+        if self.0.compare_exchange(group.0, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            panic!("a mine");
+        }
+    }
+}
+
 /// One node, through its lives.
 pub struct Node {
     pub id: NodeId,
@@ -85,6 +105,8 @@ pub struct Node {
     catalog: MemoryCatalog,
     hub: Hub,
     clock: Arc<TestClock>,
+    /// Panics when it is laid.
+    pub mine: Mine,
     starts: u64,
 }
 
@@ -122,12 +144,14 @@ pub struct Running {
     pub offline: Offline,
     pub registry: Arc<Registry>,
     pub batchers: BTreeMap<GroupId, Arc<Batcher>>,
-    pub peers: BTreeMap<GroupId, Peers>,
     pub requests: Arc<Requests>,
+    /// What its replicas stand on.
+    pub ground: Ground,
     /// The gate of a node that is delayed.
     pub keeper: Option<Arc<Keeper>>,
     hub: Hub,
     node: NodeId,
+    clock: Arc<TestClock>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -136,7 +160,7 @@ impl Node {
         let disk = SimDisk::new(id);
         let catalog = MemoryCatalog::on(disk.clone());
         let clock = Arc::new(TestClock(Instant::now()));
-        Self { id: NodeId(id), disk, catalog, hub: hub.clone(), clock, starts: 0 }
+        Self { id: NodeId(id), disk, catalog, hub: hub.clone(), clock, mine: Mine::default(), starts: 0 }
     }
 
     /// An empty disk in the place of the one there was.
@@ -154,7 +178,8 @@ impl Node {
     pub fn twin(&self, seed: u64) -> Self {
         let disk = self.disk.clone_disk(seed);
         let (catalog, clock) = (self.catalog.deep_clone(Some(disk.clone())), self.clock.clone());
-        Self { id: self.id, disk, catalog, hub: self.hub.clone(), clock, starts: self.starts + seed * 1_000 }
+        let (starts, mine) = (self.starts + seed * 1_000, Mine::default());
+        Self { id: self.id, disk, catalog, hub: self.hub.clone(), clock, mine, starts }
     }
 
     /// From now on it cannot be reached.
@@ -247,7 +272,7 @@ impl Node {
             entropy: entropy.clone(),
             log: log.clone(),
             operations: Arc::new(Put),
-            feed: Arc::new(NoFeed),
+            feed: Arc::new(self.mine.clone()),
             shredded: Arc::new(NobodyShredded),
         };
         let birth::Here { machines, outdated, .. } = birth::find(&parts, replace)?;
@@ -279,27 +304,26 @@ impl Node {
         let heartbeats = Heartbeats::new(requests.clone(), offline.log.clone());
         let door = Door::new(CLUSTER, generation, offline.heard.clone());
         let registry = Arc::new(Registry::new(door, offline.log.clone()));
-        let (mut batchers, mut all, mut tasks) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        let (parts, clock) = (offline.parts.clone(), self.clock.clone());
+        let ground = Ground { registry: registry.clone(), heartbeats, parts, clock, pace };
+        let mut wanted = Vec::new();
         for (group, machine) in &offline.machines {
-            let replica = offline.log.state(*group)?.replica;
-            let peers = Peers::new(heartbeats.clone(), (*group, replica));
-            all.insert(*group, peers.clone());
             let (log, note) = (&offline.log, machine.applied());
             let delayed = |gate: &Arc<Keeper>| Delayed::new(log.clone(), *group, &note, gate.clone());
             let delayed = keeper.as_ref().map(delayed).transpose()?.map(Arc::new);
-            let built = Group::build(log.clone(), machine.clone(), peers, pace).await?;
-            let (built, clock) = (Arc::new(built), self.clock.clone());
-            let guard = StartGuard::built(clock.boot_ms(), pace.election_max_ms);
-            registry.add(Arc::new(Receiver::new(built.clone(), guard, clock.clone(), delayed)));
-            let batcher = Batcher::new(built.clone(), offline.sealer.clone(), offline.entropy.clone(), clock);
-            batchers.insert(*group, batcher.clone());
-            tasks.push(tokio::spawn(async move { batcher.run().await }));
-            built.run();
+            wanted.push(Wanted { machine: machine.clone(), delayed, is_born: false });
         }
+        let started = ground.start(wanted).await;
+        if let Some((_, error)) = started.failed.into_iter().next() {
+            return Err(error);
+        }
+        let tasks = vec![tokio::spawn(tick(registry.clone()))];
         self.hub.listen(self.id, Listener::Runs(voice, registry.clone()));
-        tasks.push(tokio::spawn(tick(registry.clone())));
-        let (hub, node) = (self.hub.clone(), self.id);
-        Ok(Running { offline, registry, batchers, peers: all, requests, keeper, hub, node, tasks })
+        let (hub, node, clock, batchers) = (self.hub.clone(), self.id, self.clock.clone(), BTreeMap::new());
+        let mut running =
+            Running { offline, registry, batchers, requests, ground, keeper, hub, node, clock, tasks };
+        started.receivers.values().for_each(|receiver| running.gather(receiver));
+        Ok(running)
     }
 
     fn requests(&self, voice: Voice, generation: u64, heard: Arc<Heard>) -> Arc<Requests> {
@@ -339,8 +363,36 @@ impl Offline {
 }
 
 impl Running {
+    /// Gathers commands for a replica that has just begun to run, and for none before it.
+    pub fn gather(&mut self, receiver: &Receiver) {
+        let (sealer, entropy) = (self.offline.sealer.clone(), self.offline.entropy.clone());
+        let batcher = Batcher::new(receiver.group().clone(), sealer, entropy, self.clock.clone());
+        if let Some(old) = self.batchers.insert(receiver.group().id(), batcher.clone()) {
+            old.close();
+        }
+        self.tasks.push(tokio::spawn(async move { batcher.run().await }));
+    }
+
     pub fn group(&self, group: GroupId) -> Arc<Group> {
         self.registry.get(group).unwrap().group().clone()
+    }
+
+    /// Proposes a command once, under a number of its own.
+    pub async fn submit(&self, group: GroupId, number: u64, body: Vec<u8>) -> Result<Answer, NotApplied> {
+        let (session, counts, valid_until) = ([0; 16], Counts::default(), Stamp::MAX);
+        let body = body.into();
+        let command = Unsealed { tenant: TENANT, session, number, valid_until, counts, body };
+        self.batchers[&group].submit(command).await
+    }
+
+    /// From now on its log writes nothing.
+    pub fn stop_writing(&self) {
+        self.offline.writer.abort();
+    }
+
+    /// It writes again.
+    pub fn go_on_writing(&mut self) {
+        self.offline.writer = tokio::spawn(write(self.offline.log.clone()));
     }
 
     /// Sets a row through this node, which must come to lead.

@@ -83,7 +83,7 @@ fn whoever_lives_is_born_again_as_it_is() {
     run(async {
         tokio::select! {
             biased;
-            ended = birth::end(GROUP, &log, &node.parts.pool) => ended.unwrap(),
+            ended = birth::end((GROUP, ReplicaId(1)), &log, &node.parts.pool) => ended.unwrap(),
             () = async { loop { log.step(); tokio::task::yield_now().await; } } => unreachable!(),
         }
     });

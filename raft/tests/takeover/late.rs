@@ -93,7 +93,7 @@ fn when_the_others_are_gone_it_is_sent_to_just_before_the_mistake_and_a_group_be
         let cut = Cut { group: NEW, replica: ReplicaId(1), node: NodeId(4), seen };
         let machine = bear_from_cut(&old, &cut, offline.parts.clone()).await.unwrap();
         offline.machines.insert(NEW, machine);
-        birth::end(GROUP, &offline.log, &offline.parts.pool).await.unwrap();
+        birth::end((GROUP, ReplicaId(4)), &offline.log, &offline.parts.pool).await.unwrap();
         drop(old);
         let one = nodes[3].run_with(offline, 2, None).await.unwrap();
         let after = one.put(NEW, 20, b"after").await;

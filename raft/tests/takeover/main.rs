@@ -35,7 +35,7 @@ async fn survive(offline: &Offline, wanted: &Survivor) -> raft::Result<LogId> {
 /// Whether `asks` is answered by the replica on `node`.
 async fn is_heard(asks: &Running, replica: u64, node: u64) -> Result<(), String> {
     let read = Message::ReadIndex(raft::net::replica_message::ReadIndex {});
-    asks.peers[&GROUP].ask(ReplicaId(replica), seat(node), read).await.map(|_| ())
+    asks.group(GROUP).peers().ask(ReplicaId(replica), seat(node), read).await.map(|_| ())
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn a_group_born_from_a_cut_has_its_rows_and_nothing_behind_it() {
         assert!(offline.parts.pool.tables_present().len() <= files.len() + 1, "files were copied");
         offline.machines.insert(NEW, machine);
         // The old one is still there, until it is ended.
-        birth::end(GROUP, &offline.log, &offline.parts.pool).await.unwrap();
+        birth::end((GROUP, ReplicaId(1)), &offline.log, &offline.parts.pool).await.unwrap();
         offline.machines.remove(&GROUP);
         let one = nodes[0].run(offline, 2).await.unwrap();
         let answer = one.put(NEW, 20, b"after").await;
@@ -233,7 +233,7 @@ fn wherever_a_birth_from_a_cut_falls_it_is_finished_when_it_is_asked_again() {
             }
             assert_eq!(offline.parts.pool.tablets().len(), 2, "one of each group");
             drop(old);
-            birth::end(GROUP, &offline.log, &offline.parts.pool).await.unwrap();
+            birth::end((GROUP, ReplicaId(1)), &offline.log, &offline.parts.pool).await.unwrap();
             let one = node.run(offline, 2).await.unwrap();
             one.put(NEW, 20, b"after").await;
             (0..10).for_each(|key| assert!(one.get(NEW, key).is_some(), "{key} after a fall at {at}"));

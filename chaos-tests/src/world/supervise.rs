@@ -1,0 +1,69 @@
+//! What the supervisor of a node does in a run: a replica whose consensus panics is built again while the node goes on.
+
+use super::node::{Node, State};
+use super::running::Hosted;
+use crate::check::Violation;
+use crate::check::ledger::Seat;
+use raft::group::restart::Verdict;
+use raft::group::supervise::Told;
+use raft::types::GroupId;
+use tokio::task::JoinHandle;
+
+impl Hosted {
+    /// Ends what works for a replica that is down: whoever waits for it does not hear whether it was applied.
+    pub(super) fn end(&self) {
+        self.batcher.close();
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Node {
+    /// Looks whether a replica has died, and lets those that are built again work. Says of how many.
+    pub fn supervise(&mut self) -> u64 {
+        let State::Running(running) = &mut self.state else { return 0 };
+        let (told, mut rebuilt) = (running.supervisor.look(self.world.time.ms()), Vec::new());
+        for one in told {
+            match one {
+                Told::Died(dead) => {
+                    let verdict =
+                        if dead.verdict == Verdict::Rebuild { "is built again" } else { "stays down" };
+                    let what = format_args!("{} of {} {verdict}: {}", dead.replica, dead.group, dead.cause);
+                    self.world.diary.note(self.id, what);
+                    if let Some(hosted) = running.replicas.remove(&dead.group) {
+                        hosted.end();
+                    }
+                }
+                Told::Late { group, holders } => {
+                    let what = format!("{holders} parts of a dead replica of {group} do not end");
+                    self.world.overseer.accuse(Violation::broken("supervise", what));
+                }
+                Told::Rebuilt(receiver) => rebuilt.push(receiver),
+                Told::Gone { group, replica } => {
+                    self.world.overseer.closed(Seat { group, replica });
+                    self.world.diary.note(self.id, format_args!("{replica} of {group} has ended"));
+                }
+                // Only a disk that fails keeps it from that, and then the node is started again.
+                Told::NotEnded { .. } => {}
+            }
+        }
+        let count = rebuilt.len() as u64;
+        for receiver in rebuilt {
+            let group: GroupId = receiver.group().id();
+            self.world.diary.note(self.id, format_args!("{group} runs again"));
+            let State::Running(running) = &self.state else { continue };
+            let parts = running.ground.parts.clone();
+            if let (Some(late), Some(delayed)) = (&running.late, receiver.delayed())
+                && late.keeper.may_lift().is_ok()
+            {
+                // It was down when the others' were lifted.
+                delayed.lift();
+            }
+            self.world.overseer.recovered(&parts.log, receiver.group().machine(), receiver.group().replica());
+            let hosted = self.host(&parts, &receiver);
+            if let State::Running(running) = &mut self.state {
+                running.replicas.insert(group, hosted);
+            }
+        }
+        count
+    }
+}

@@ -1,0 +1,88 @@
+//! Hands over the lead of a group, to a replica that [`crate::membership::transfer`] lets lead. Proposals pause meanwhile: the heir must have
+//! matched the last entry, and would run after it for ever.
+
+use super::handle::{Group, Standing};
+use crate::limits;
+use crate::membership::transfer::{Heir, NotHeir, may_lead};
+use crate::types::ReplicaId;
+use std::time::Duration;
+
+/// Between two looks at how far the heir is, in milliseconds.
+const LOOK_MS: u64 = 5;
+
+/// What the heir says of itself: its leader cannot know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Word {
+    /// Whether its clock agrees with its peers.
+    pub is_clock_agreed: bool,
+    /// Whether its start guard is open.
+    pub is_guard_open: bool,
+}
+
+/// Why the lead was not handed over. Proposals go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotHandedOver {
+    /// This replica does not lead.
+    #[error("this replica does not lead")]
+    NotLeader,
+    /// The other one may not lead now.
+    #[error(transparent)]
+    NoHeir(#[from] NotHeir),
+    /// What was proposed before is not applied in time.
+    #[error("what was proposed before is not applied")]
+    Busy,
+    /// This replica has stopped.
+    #[error("this replica has stopped: {cause}")]
+    Stopped {
+        /// Why.
+        cause: String,
+    },
+}
+
+/// Whether `replica` was heard within the shortest election timeout.
+#[must_use]
+pub fn is_live(group: &Group, standing: &Standing, replica: ReplicaId) -> bool {
+    let heard = standing.heard_ms.get(&replica).copied().flatten();
+    replica == group.replica() || heard.is_some_and(|age_ms| age_ms <= group.pace().election_min_ms)
+}
+
+/// Asks `to` to lead, if it may. Proposals pause for [`limits::HANDOVER_PAUSE_MS`] at most before, until it has them all, and for
+/// [`limits::HANDOVER_HOLD_MS`] at most behind it, until this replica leads no more; then they are told who does. Dropped half way, they go on.
+///
+/// # Errors
+/// See [`NotHandedOver`]: nothing was asked of anybody.
+pub async fn hand_over(group: &Group, to: ReplicaId, word: Word) -> Result<(), NotHandedOver> {
+    let held = group.pause().hold();
+    let mut waited_ms = 0;
+    while let Err(reason) = is_ready(group, to, word) {
+        let may_wait = matches!(reason, NotHandedOver::Busy | NotHandedOver::NoHeir(NotHeir::Behind { .. }));
+        if !may_wait || waited_ms >= limits::HANDOVER_PAUSE_MS {
+            return Err(reason);
+        }
+        tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+        waited_ms += LOOK_MS;
+    }
+    group.transfer(to).await.map_err(|error| NotHandedOver::Stopped { cause: error.to_string() })?;
+    let mut waited_ms = 0;
+    while group.leads() && waited_ms < limits::HANDOVER_HOLD_MS {
+        tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+        waited_ms += LOOK_MS;
+    }
+    drop(held);
+    Ok(())
+}
+
+fn is_ready(group: &Group, to: ReplicaId, word: Word) -> Result<(), NotHandedOver> {
+    let standing = group.standing();
+    if !standing.is_leader {
+        return Err(NotHandedOver::NotLeader);
+    }
+    let heir = Heir {
+        is_live: is_live(group, &standing, to),
+        matched: standing.matched.get(&to).copied().flatten(),
+        is_clock_agreed: word.is_clock_agreed,
+        is_guard_open: word.is_guard_open,
+    };
+    may_lead(&standing.membership.1, group.replica(), to, &heir, group.last())?;
+    if group.pause().is_quiet() { Ok(()) } else { Err(NotHandedOver::Busy) }
+}
