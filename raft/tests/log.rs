@@ -49,6 +49,30 @@ fn a_marker_of_what_is_committed_rides_behind_its_entry_and_asks_for_no_sync() {
 }
 
 #[test]
+fn what_waits_to_be_written_is_not_stored() {
+    let rig = Rig::new(4);
+    let log = opened(&rig, 1);
+    let group = GroupId(1);
+    assert_eq!(log.stored(group).unwrap(), None);
+    log.append(group, vec![entry(group, 1, 0), entry(group, 1, 1)], nobody()).unwrap();
+    assert_eq!((log.bounds(group).unwrap(), log.stored(group).unwrap()), ((0, 2), None));
+    log.step();
+    log.append(group, vec![entry(group, 1, 2)], nobody()).unwrap();
+    assert_eq!(log.stored(group).unwrap(), Some(1), "the third can still be lost");
+    log.step();
+    assert_eq!(log.stored(group).unwrap(), Some(2));
+    log.purge(group, id(1, 2)).unwrap();
+    assert_eq!(log.stored(group).unwrap(), Some(2), "what is gone from the head was stored");
+    // Another leader's entry takes the place of one that was stored.
+    log.append(group, vec![entry(group, 1, 3), entry(group, 1, 4)], nobody()).unwrap();
+    log.step();
+    log.truncate_after(group, Some(id(1, 3))).unwrap();
+    log.append(group, vec![entry(group, 2, 4)], nobody()).unwrap();
+    assert_eq!(log.stored(group).unwrap(), Some(3));
+    assert!(log.stored(GroupId(9)).is_err());
+}
+
+#[test]
 fn segments_go_when_nothing_lives_in_them_and_are_written_over() {
     let mut rig = Rig::new(3);
     rig.config.segments_kept = usize::MAX;

@@ -108,10 +108,11 @@ impl World {
         if self.faults.fail_writes {
             return Err(failed("simulated I/O error"));
         }
-        if let Some(capacity) = self.faults.capacity_bytes {
-            if growth > 0 && self.bytes_named() + growth > capacity {
-                return Err(io::Error::new(ErrorKind::StorageFull, "simulated full disk"));
-            }
+        if let Some(capacity) = self.faults.capacity_bytes
+            && growth > 0
+            && self.bytes_named() + growth > capacity
+        {
+            return Err(io::Error::new(ErrorKind::StorageFull, "simulated full disk"));
         }
         Ok(())
     }
