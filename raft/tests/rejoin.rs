@@ -209,7 +209,7 @@ fn an_older_catalog_costs_its_replicas_and_not_the_node() {
             }
         }
         let parts = three.offline.parts.clone();
-        birth::end(META, &parts.log, &parts.pool).await.unwrap();
+        birth::end((META, ReplicaId(3)), &parts.log, &parts.pool).await.unwrap();
         let born = Birth { group: META, ..birth(4, 0) };
         let machine = birth::bear(&born, parts).await.unwrap();
         three.offline.machines.insert(META, machine);

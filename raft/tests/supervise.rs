@@ -89,7 +89,9 @@ async fn vote(running: &Running) -> Message {
     let (from, to, message) = (ReplicaId(2), ReplicaId(1), Message::Vote(request));
     let frame =
         Frame { tag: cluster_tag(CLUSTER, 1), group: GROUP, from, to, sequence: 1, durable: 0, message };
-    Frame::decode(&running.registry.serve(frame.encode()).await).unwrap().message
+    Frame::decode(&running.registry.serve(&raft::net::heard::Voice::default(), frame.encode()).await)
+        .unwrap()
+        .message
 }
 
 #[test]

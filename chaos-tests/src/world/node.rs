@@ -373,7 +373,7 @@ impl Node {
         if let Some((_, error)) = started.failed.pop_first() {
             return Err(error);
         }
-        let hosted = started.receivers.iter().map(|(group, one)| (*group, self.host(&ground.parts, one)));
+        let hosted = started.receivers.iter().map(|(group, one)| (*group, self.seat(&ground.parts, one)));
         let replicas = hosted.collect();
         let inside = Inside {
             id: self.id,
@@ -414,7 +414,7 @@ impl Node {
     }
 
     /// Lets work for a replica what works beside consensus.
-    pub(super) fn host(&self, parts: &MachineParts, receiver: &Receiver) -> Hosted {
+    pub(super) fn seat(&self, parts: &MachineParts, receiver: &Receiver) -> Hosted {
         let (sealer, entropy, log) = (parts.sealer.clone(), parts.entropy.clone(), parts.log.clone());
         let batcher = Batcher::new(receiver.group().clone(), sealer, entropy, self.clock.clone());
         let (own, works) = ((self.clock.clone(), self.world.clone()), batcher.clone());

@@ -59,7 +59,7 @@ impl Node {
                 delayed.lift();
             }
             self.world.overseer.recovered(&parts.log, receiver.group().machine(), receiver.group().replica());
-            let hosted = self.host(&parts, &receiver);
+            let hosted = self.seat(&parts, &receiver);
             if let State::Running(running) = &mut self.state {
                 running.replicas.insert(group, hosted);
             }

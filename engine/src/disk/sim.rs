@@ -108,13 +108,9 @@ impl World {
         if self.faults.fail_writes {
             return Err(failed("simulated I/O error"));
         }
-        if let Some(capacity) = self.faults.capacity_bytes
-            && growth > 0
-            && self.bytes_named() + growth > capacity
-        {
-            return Err(io::Error::new(ErrorKind::StorageFull, "simulated full disk"));
-        }
-        Ok(())
+        let is_over = |capacity| growth > 0 && self.bytes_named() + growth > capacity;
+        let is_full = self.faults.capacity_bytes.is_some_and(is_over);
+        if is_full { Err(io::Error::new(ErrorKind::StorageFull, "simulated full disk")) } else { Ok(()) }
     }
 
     /// What no name leads to takes no room, as on a disk whose handles are closed.

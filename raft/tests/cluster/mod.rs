@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 mod hub;
+mod mine;
 
 use crate::rig::sealer_of;
 use bytes::Bytes;
@@ -28,7 +29,7 @@ use raft::group::settings::Pace;
 use raft::group::start::{Ground, Wanted};
 use raft::log::{Log, LogConfig, LogParts, RecoveredLog};
 use raft::machine::operations::{Operations, Rows};
-use raft::machine::{AppliedEntry, Feed, Machine, MachineParts, NobodyShredded};
+use raft::machine::{Machine, MachineParts, NobodyShredded};
 use raft::net::door::Door;
 use raft::net::envelope::cluster_tag;
 use raft::net::heard::{Heard, Voice};
@@ -40,7 +41,6 @@ use raft::time::BootClock;
 use raft::types::{GroupId, Membership, ReplicaId, Role, Seat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -48,6 +48,7 @@ use tokio::time::Instant;
 pub use crate::rig::TENANT;
 pub use hub::Hub;
 use hub::{Line, Listener};
+pub use mine::Mine;
 pub const CLUSTER: ClusterId = ClusterId([0xd1; 16]);
 pub const COLLECTION: CollectionId = CollectionId(1);
 /// The group of all nodes.
@@ -76,25 +77,6 @@ impl Operations for Put {
     fn evaluate(&self, tenant: TenantId, body: &[u8], rows: &mut Rows<'_>) -> raft::Result<Bytes> {
         rows.put(tenant, COLLECTION, &body[..1], &body[1..], 0)?;
         Ok(Bytes::new())
-    }
-}
-
-/// Panics once where an entry is applied, when it is laid: a bug outside of what a command means. Clones are the same.
-#[derive(Clone, Default)]
-pub struct Mine(Arc<AtomicU64>);
-
-impl Mine {
-    /// The next entry of a group that is applied here is too much.
-    pub fn lay(&self, group: GroupId) {
-        self.0.store(group.0, Ordering::SeqCst);
-    }
-}
-
-impl Feed for Mine {
-    fn applied(&self, group: GroupId, _: &AppliedEntry<'_>) {
-        if self.0.compare_exchange(group.0, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
-            panic!("a mine");
-        }
     }
 }
 
