@@ -23,6 +23,7 @@ pub mod check;
 pub mod disaster;
 pub mod history;
 pub mod limits;
+mod looks;
 pub mod mover;
 pub mod nemesis;
 pub mod operator;

@@ -397,6 +397,7 @@ impl Nemesis {
             {
                 let nodes = self.stage.nodes.borrow();
                 nodes[at].clock.set_off(0);
+                nodes[at].clock.node().set_asleep(false);
                 if !nodes[at].disk.is_down() {
                     nodes[at].disk.set_faults(Faults::default());
                 }

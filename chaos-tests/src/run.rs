@@ -148,6 +148,8 @@ async fn found(world: &World) -> Rc<Stage> {
         swarm: swarm.clone(),
         hints: RefCell::default(),
         pins: RefCell::default(),
+        proofs: RefCell::default(),
+        looks: RefCell::default(),
     })
 }
 
@@ -189,12 +191,15 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
         disaster::strike(seed, &world, &stage, nemesis.lost).await;
         report.sometimes("one node survived");
     }
+    let clocks_ms = stage.nodes.borrow().iter().map(|node| node.clock.worst_ms()).max();
+    world.overseer.looked(&stage.looks.borrow(), clocks_ms.unwrap_or(0));
     let history = stage.history.borrow().clone();
     let violation = world.overseer.violation().or_else(|| judge(&history).err());
     report.trace_hash = world.diary.hash();
     report.simulated_ms = time.ms();
     report.operations = Operations::of(&history);
     report.sometimes.extend(world.overseer.counts());
+    report.sometimes.extend(stage.proofs.borrow().clone());
     report.sometimes.extend([("replicas replaced", nemesis.moved)]);
     Outcome { report, violation, timeline: world.diary.timeline(), history }
 }

@@ -1,6 +1,7 @@
 //! What clients do in a run: they write, compare and set, append, move money, and read; each asks one thing after the other, and tries
 //! again under the same request number as long as its patience lasts.
 
+use crate::check::past::Look;
 use crate::history::{Action, Answer, ClientId, History, Key, Outcome};
 use crate::seed::{Dice, Swarm};
 use crate::world::keys::TENANTS;
@@ -11,6 +12,7 @@ use engine::clock::Clock;
 use raft::command::Counts;
 use raft::group::outcome::{NotApplied, NotNow};
 use raft::proposal::Reply;
+use raft::read::door::{Asked, Proof};
 use raft::seal::Unsealed;
 use raft::types::GroupId;
 use std::cell::RefCell;
@@ -29,6 +31,9 @@ pub const LIST_KEYS: u64 = 1_000_000;
 /// As above.
 pub const ACCOUNT_KEYS: u64 = 2_000_000;
 
+/// Of a thousand requests so many are of the past.
+const LOOKS_PERMILLE: u32 = 150;
+
 /// What clients and faults share: the nodes, and what clients were told.
 pub struct Stage {
     /// All nodes.
@@ -43,6 +48,28 @@ pub struct Stage {
     pub hints: RefCell<BTreeMap<GroupId, usize>>,
     /// Whom two of the clients ask.
     pub pins: RefCell<Pins>,
+    /// Reads, by what they were proved with or why they were not answered.
+    pub proofs: RefCell<BTreeMap<&'static str, u64>>,
+    /// What replicas answered of the past.
+    pub looks: RefCell<Vec<Look>>,
+}
+
+impl Stage {
+    /// A read was answered.
+    pub fn granted(&self, proof: Proof) {
+        let by = match proof {
+            Proof::Lease => "reads by a lease",
+            Proof::Round => "reads by a round",
+            Proof::Leader(_) => "reads at followers",
+            Proof::Closed(_) => "reads of the past",
+        };
+        self.counts(by);
+    }
+
+    /// Something has happened that is to happen sometimes.
+    pub fn counts(&self, branch: &'static str) {
+        *self.proofs.borrow_mut().entry(branch).or_default() += 1;
+    }
 }
 
 /// Whom two clients ask, whoever leads; they are silent while it is nobody.
@@ -148,6 +175,10 @@ impl Client {
             if self.role != Part::Any && self.pin(&stage).is_none() {
                 continue;
             }
+            if self.role == Part::Any && self.dice.is_lucky(LOOKS_PERMILLE) {
+                self.look_back(&stage).await;
+                continue;
+            }
             let action = self.choose(&stage.swarm);
             self.ask(&stage, action).await;
         }
@@ -193,6 +224,15 @@ impl Client {
         }
     }
 
+    /// A node to read at: any replica can answer.
+    fn reader(&mut self, stage: &Stage, group: GroupId) -> usize {
+        let count = stage.nodes.borrow().len() as u64;
+        match self.pin(stage) {
+            None if self.dice.is_lucky(400) => usize::try_from(self.dice.below(count)).unwrap_or(0),
+            _ => self.node(stage, group),
+        }
+    }
+
     async fn write(&mut self, stage: &Rc<Stage>, action: &Action) -> Outcome {
         let (key, what) = match *action {
             Action::Write { key, value } => (key, Do::Write(key.0, value)),
@@ -218,7 +258,7 @@ impl Client {
             let at = self.node(stage, group);
             let batcher = {
                 let nodes = stage.nodes.borrow();
-                nodes[at].running().and_then(|running| running.batcher(group))
+                nodes[at].awake().and_then(|running| running.batcher(group))
             };
             let Some(batcher) = batcher else {
                 self.pause(stage, group, None).await;
@@ -265,31 +305,26 @@ impl Client {
             _ => (bank_group(), (0..ACCOUNTS_COUNT).map(|n| Key(ACCOUNT_KEYS + n)).collect()),
         };
         loop {
-            let at = self.node(stage, group);
+            let at = self.reader(stage, group);
             let found = {
                 let nodes = stage.nodes.borrow();
-                nodes[at].running().and_then(|running| running.registry.get(group))
+                nodes[at].awake().and_then(|running| running.registry.get(group))
             };
             let Some(receiver) = found else {
                 self.pause(stage, group, None).await;
                 continue;
             };
-            let pace = receiver.group().pace();
-            let has_lease = self.role == Part::Reader || self.dice.is_lucky(500);
-            let lease = has_lease.then_some(pace.election_max_ms * 8 / 10);
-            match receiver.group().linearize(lease, pace.election_max_ms).await {
-                Ok(_) => {}
-                Err(NotNow::NotLeader { leader }) => {
-                    self.pause(stage, group, leader.map(|(_, seat)| seat.node.0)).await;
+            let wait_ms = receiver.group().pace().election_max_ms;
+            let view = match receiver.door().linearizable(Asked { wall_ms: 0, wait_ms }).await {
+                Ok(granted) => {
+                    stage.granted(granted.proof);
+                    granted.view
+                }
+                Err(not_now) => {
+                    self.pause(stage, group, elsewhere(&not_now)).await;
                     continue;
                 }
-                Err(_) => {
-                    self.pause(stage, group, None).await;
-                    continue;
-                }
-            }
-            let tablet = receiver.group().machine().tablet();
-            let Ok(view) = tablet.view(0) else { continue };
+            };
             let (collection, tenant) = match action {
                 Action::Read { .. } => (REGISTERS, TENANTS[0]),
                 Action::ReadList { .. } => (LISTS, TENANTS[0]),
@@ -315,6 +350,15 @@ impl Client {
                 ),
             });
         }
+    }
+}
+
+/// The node that a replica that cannot answer names.
+fn elsewhere(not_now: &NotNow) -> Option<u64> {
+    match not_now {
+        NotNow::NotLeader { leader } => leader.map(|(_, seat)| seat.node.0),
+        NotNow::Elsewhere { better } => better.map(|node| node.0),
+        _ => None,
     }
 }
 

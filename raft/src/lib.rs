@@ -17,6 +17,8 @@ pub mod log;
 pub mod machine;
 pub mod membership;
 pub mod net;
+#[cfg(feature = "sim")]
+pub mod node_time;
 pub mod payload;
 pub mod planted;
 pub mod proposal;

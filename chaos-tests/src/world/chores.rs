@@ -87,7 +87,7 @@ pub async fn close(
     let tick_ms = if world.swarm.late_ms.is_some() { 1_000 } else { 5_000 };
     loop {
         tokio::time::sleep(Duration::from_millis(tick_ms / 4)).await;
-        let now = Now { wall_ms: clock.now_ms(), is_agreed: world.heard.agrees(&clock), tick_ms };
+        let now = Now { wall_ms: clock.now_ms(), is_agreed: clock.is_agreed(), tick_ms };
         let closing = closing::close_if_due(&group, &batcher, &log, now);
         let _ = tokio::time::timeout(Duration::from_millis(tick_ms), closing).await;
     }

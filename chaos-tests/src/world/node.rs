@@ -39,8 +39,12 @@ use raft::time::BootClock;
 use raft::type_config::spawn;
 use raft::types::GroupId;
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 use tokio::task::JoinHandle;
+
+/// The monotonic clock of a node goes on by so many milliseconds in a second.
+const RATES_PERMILLE: RangeInclusive<u64> = 900..=1_100;
 
 /// What all nodes of a run share.
 #[derive(Clone)]
@@ -119,18 +123,13 @@ impl Opened {
     }
 }
 
-impl BootClock for WallClock {
-    fn boot_ms(&self) -> u64 {
-        self.true_ms()
-    }
-}
-
 /// Takes frames for one life of a node.
 struct Door {
     registry: Arc<Registry>,
     log: Arc<Log>,
     memory: Arc<Memory>,
     disk: SimDisk,
+    clock: Arc<WallClock>,
     world: World,
 }
 
@@ -156,7 +155,7 @@ impl Serve for Door {
             aim.is_asked(&self.disk, &frame.message);
         }
         let asked = decoded.map(|frame| overseer::appends(&frame)).unwrap_or_default();
-        Box::pin(async move {
+        Box::pin(self.clock.node().scope(async move {
             let last = |seat: &Seat| log.state(seat.group).ok().and_then(|state| state.last);
             let before: Vec<_> = asked.iter().map(|(seat, _)| last(seat)).collect();
             let answer = registry.serve(frame.clone()).await;
@@ -164,7 +163,7 @@ impl Serve for Door {
                 overseer.answered(&log, (*seat, before), append, &answer);
             }
             Some(answer)
-        })
+        }))
     }
 }
 
@@ -174,7 +173,9 @@ impl Node {
     pub fn new(id: NodeId, world: World) -> Self {
         let disk = SimDisk::new(disk_seed(world.swarm.seed, id, 0));
         let catalog = MemoryCatalog::on(disk.clone());
-        let clock = WallClock::new(world.time);
+        let permille = Dice::new(world.swarm.seed, &format!("clock {id}")).within(&RATES_PERMILLE);
+        let permille = u32::try_from(permille).unwrap_or(1_000);
+        let clock = WallClock::new(world.time, world.heard.clocks(), permille);
         Self { id, disk, clock, world, catalog, replaced: None, generation: 1, life: 0, state: State::Down }
     }
 
@@ -185,6 +186,12 @@ impl Node {
             State::Running(running) => Some(running),
             _ => None,
         }
+    }
+
+    /// It, if it runs and its machine does not sleep: clients are answered by no other.
+    #[must_use]
+    pub fn awake(&self) -> Option<&Running> {
+        self.running().filter(|_| !self.clock.node().is_asleep())
     }
 
     /// Why it is lost for the rest of the run, if it is.
@@ -399,8 +406,13 @@ impl Node {
         Late::open(&self.world, own, parts.pool.clone(), parts.sealer.clone(), late_ms).map(Some)
     }
 
-    /// Lets consensus of all its groups run; those of `born` were never here before.
+    /// Lets consensus of all its groups run, by the clock of the node; those of `born` were never here before.
     async fn run(&mut self, opened: Opened, born: &[GroupId]) -> raft::Result<()> {
+        let clock = self.clock.clone();
+        clock.node().scope(self.run_here(opened, born)).await
+    }
+
+    async fn run_here(&mut self, opened: Opened, born: &[GroupId]) -> raft::Result<()> {
         let Opened { parts, machines, memory, writer } = opened;
         let (world, life, log, pool) = (&self.world, self.life, parts.log.clone(), parts.pool.clone());
         let late = self.late(&parts)?;
@@ -419,6 +431,7 @@ impl Node {
             log: log.clone(),
             memory: memory.clone(),
             disk: self.disk.clone(),
+            clock: self.clock.clone(),
             world: world.clone(),
         };
         world.net.listen(self.id, life, Arc::new(door));
@@ -471,6 +484,7 @@ impl Node {
         }
         self.world.diary.note(self.id, "loses power");
         self.world.net.unplug(self.id);
+        self.clock.node().set_asleep(false);
         self.disk.crash();
         match std::mem::replace(&mut self.state, State::Down) {
             State::Running(running) => running.end(),

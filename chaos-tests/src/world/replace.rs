@@ -37,12 +37,12 @@ impl Node {
         }
         let machine = birth::bear(&birth(new), parts.clone()).await?;
         self.world.diary.note(self.id, format_args!("{new} of {group} is born"));
-        let hosted = self.seat(&ways, &parts, machine, true).await?;
-        ways.registry.all().iter().for_each(|one| {
-            if one.group().id() == group {
-                one.group().run();
-            }
-        });
+        let seated = async {
+            let hosted = self.seat(&ways, &parts, machine, true).await?;
+            ways.registry.get(group).iter().for_each(|one| one.group().run());
+            Ok::<_, raft::Error>(hosted)
+        };
+        let hosted = self.clock.node().scope(seated).await?;
         if let State::Running(running) = &mut self.state {
             running.replicas.insert(group, hosted);
         }

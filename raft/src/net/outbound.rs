@@ -4,6 +4,7 @@ use super::envelope::Frame;
 use super::heartbeats::Heartbeats;
 use super::link::{DATA_LANES, Lane, PeerLink};
 use super::message::Message;
+use super::no_answer::NoAnswer;
 use super::replica_message::{
     Append, AppendReply, Heartbeat, Transfer, TransferReply, VoteReply, VoteRequest,
 };
@@ -117,7 +118,7 @@ impl Peers {
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn ask(&self, to: ReplicaId, seat: Seat, message: Message) -> Result<Message, String> {
+    pub async fn ask(&self, to: ReplicaId, seat: Seat, message: Message) -> Result<Message, NoAnswer> {
         let peer = Peer {
             ground: self.ground.clone(),
             node: seat.node,
@@ -164,20 +165,21 @@ fn unreachable(cause: impl ToString) -> Unreachable<Types> {
 
 impl Peer {
     /// One request and its answer, within the deadline.
-    async fn call(&self, message: Message) -> Result<Message, String> {
+    async fn call(&self, message: Message) -> Result<Message, NoAnswer> {
         let Ground { link, log, tag, group, replica, deadline_ms, sequence, .. } = &*self.ground;
         let sequence = sequence.fetch_add(1, Ordering::Relaxed);
         let (from, durable) = (*replica, log.durable());
         let frame = Frame { tag: *tag, group: *group, from, to: self.to, sequence, durable, message };
         let answer = link.call(self.node, self.lane, frame.encode());
         let answer = tokio::time::timeout(Duration::from_millis(*deadline_ms), answer).await;
-        let answer = answer.map_err(|_| format!("{} did not answer in time", self.node))?;
-        let frame = Frame::decode(&answer.map_err(|error| error.to_string())?)
-            .map_err(|damage| damage.to_string())?;
+        let late = |_| NoAnswer::lost(format_args!("{} did not answer in time", self.node));
+        let frame = Frame::decode(&answer.map_err(late)?.map_err(NoAnswer::lost)?).map_err(NoAnswer::lost)?;
         let is_ours = (frame.tag, frame.group, frame.from, frame.to) == (*tag, *group, self.to, *replica);
         match frame.message {
-            Message::Refused(refusal) => Err(format!("{} refuses: {refusal}", self.node)),
-            _ if !is_ours || frame.sequence != sequence => Err("the answer to something else".to_owned()),
+            Message::Refused(refusal) => Err(NoAnswer::Refused { node: self.node, refusal }),
+            _ if !is_ours || frame.sequence != sequence => {
+                Err(NoAnswer::lost("the answer to something else"))
+            }
             message => Ok(message),
         }
     }

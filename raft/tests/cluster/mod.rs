@@ -33,7 +33,8 @@ use raft::net::outbound::Peers;
 use raft::seal::Unsealed;
 use raft::time::BootClock;
 use raft::types::{GroupId, Membership, ReplicaId, Role, Seat};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -47,7 +48,23 @@ pub const GROUP: GroupId = GroupId(3);
 pub const EPOCH_MS: u64 = 1_750_000_000_000;
 
 /// Time of the runtime, which stands still while anything is to be done.
-pub struct TestClock(Instant);
+pub struct TestClock {
+    began: Instant,
+    /// The machine has slept for so long: all clocks know but the monotonic one.
+    pub slept_ms: AtomicU64,
+    /// No peer agrees with the wall clock.
+    pub is_lonely: AtomicBool,
+}
+
+impl TestClock {
+    fn begin() -> Arc<Self> {
+        Arc::new(Self {
+            began: Instant::now(),
+            slept_ms: AtomicU64::new(0),
+            is_lonely: AtomicBool::new(false),
+        })
+    }
+}
 
 impl Clock for TestClock {
     fn now_ms(&self) -> u64 {
@@ -57,7 +74,15 @@ impl Clock for TestClock {
 
 impl BootClock for TestClock {
     fn boot_ms(&self) -> u64 {
-        u64::try_from(self.0.elapsed().as_millis()).unwrap()
+        self.monotonic_ms() + self.slept_ms.load(Ordering::SeqCst)
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap()
+    }
+
+    fn agreed_ms(&self) -> Option<u64> {
+        (!self.is_lonely.load(Ordering::SeqCst)).then(|| self.now_ms())
     }
 }
 
@@ -73,7 +98,11 @@ impl Operations for Put {
 
 /// Who listens where, and what does not get through. Clones are the same.
 #[derive(Clone, Default)]
-pub struct Hub(Arc<Mutex<BTreeMap<NodeId, Arc<Registry>>>>, Arc<Mutex<Option<Holds>>>);
+pub struct Hub(
+    Arc<Mutex<BTreeMap<NodeId, Arc<Registry>>>>,
+    Arc<Mutex<Option<Holds>>>,
+    Arc<Mutex<BTreeSet<NodeId>>>,
+);
 
 /// Whether nothing comes from a lane.
 type Holds = fn(Lane) -> bool;
@@ -84,15 +113,22 @@ impl Hub {
         *self.1.lock().unwrap() = Some(holds);
     }
 
+    /// From now on these hear nothing, and who asks them nothing either.
+    pub fn deafen(&self, nodes: impl IntoIterator<Item = NodeId>) {
+        self.2.lock().unwrap().extend(nodes);
+    }
+
     /// From now on all come again.
     pub fn release(&self) {
         *self.1.lock().unwrap() = None;
+        self.2.lock().unwrap().clear();
     }
 }
 
 impl PeerLink for Hub {
     fn call(&self, to: NodeId, lane: Lane, frame: Bytes) -> BoxFuture<Result<Bytes, Unreachable>> {
-        if self.1.lock().unwrap().is_some_and(|holds| holds(lane)) {
+        let is_deaf = self.2.lock().unwrap().contains(&to);
+        if is_deaf || self.1.lock().unwrap().is_some_and(|holds| holds(lane)) {
             return Box::pin(std::future::pending());
         }
         let registry = self.0.lock().unwrap().get(&to).cloned();
@@ -112,7 +148,7 @@ pub struct Node {
     pub disk: SimDisk,
     catalog: MemoryCatalog,
     hub: Hub,
-    clock: Arc<TestClock>,
+    pub clock: Arc<TestClock>,
     starts: u64,
 }
 
@@ -143,7 +179,7 @@ impl Node {
     pub fn new(id: u64, hub: &Hub) -> Self {
         let disk = SimDisk::new(id);
         let catalog = MemoryCatalog::on(disk.clone());
-        let clock = Arc::new(TestClock(Instant::now()));
+        let clock = TestClock::begin();
         Self { id: NodeId(id), disk, catalog, hub: hub.clone(), clock, starts: 0 }
     }
 
