@@ -8,6 +8,7 @@ use engine::disk::{Disk, SimDisk};
 use raft::log::record::{ALIGN_BYTES, HEAD_BYTES, MAGIC};
 use raft::log::segment::{FileName, HEADER_BYTES};
 use raft::net::message::Message;
+use raft::types::GroupId;
 use std::path::Path;
 
 /// What a run aims at.
@@ -18,6 +19,8 @@ pub enum Aim {
     /// A node that does not hear the leader would vote for one that does. That one restarts and stands for election, within the lease it
     /// has granted, while clients still read at the leader.
     LeaseAcrossRestart,
+    /// The machine of a leader sleeps until another leads, and is asked as soon as it wakes.
+    LeaderSleeps,
     /// What a node that was away needs rots in the leader's log meanwhile.
     RotWhereItIsRead,
     /// A leader that was cut off with entries of its own loses power soon after it has heard of its successor.
@@ -54,7 +57,7 @@ impl Aim {
         swarm.late_ms = None;
         (swarm.loss_permille, swarm.duplicate_permille, swarm.reorder_permille) = (0, 0, 0);
         match self {
-            Self::LeaseAcrossRestart => {
+            Self::LeaseAcrossRestart | Self::LeaderSleeps => {
                 (swarm.nodes, swarm.groups) = (3, 1);
                 (swarm.delay_ms, swarm.sync_ms) = (0..=2, 1..=2);
             }
@@ -120,6 +123,7 @@ impl Nemesis {
         let wait_ms = match aim {
             Aim::LeaderIsBack => self.leader_is_back(),
             Aim::LeaseAcrossRestart => self.lease_across_restart().await,
+            Aim::LeaderSleeps => self.leader_sleeps(),
             Aim::RotWhereItIsRead => self.rot_where_it_is_read(),
             Aim::LeaderWasCutOff => self.leader_was_cut_off(),
             Aim::Away | Aim::AwayThenCrash => self.away(),
@@ -180,6 +184,51 @@ impl Nemesis {
                 1_500
             }
         }
+    }
+
+    fn leader_sleeps(&mut self) -> u64 {
+        match self.turn(3) {
+            0 => {
+                let group = self.group();
+                let Some(leader) = self.leader(group) else {
+                    self.progress.stage = 0;
+                    return 100;
+                };
+                self.progress.one = leader;
+                self.stage.pins.borrow_mut().reader = Some(leader);
+                let others = (0..self.world.swarm.nodes as usize).filter(|other| *other != leader);
+                others.for_each(|other| self.cut_pair(leader, other));
+                self.sleeps(leader, true);
+                1_500 + self.dice.below(1_000)
+            }
+            1 => {
+                // It wakes before any peer is heard: its connections are gone.
+                self.stage.pins.borrow_mut().writer = self.leader_but(self.progress.one);
+                self.sleeps(self.progress.one, false);
+                300
+            }
+            _ => {
+                self.world.net.heal();
+                *self.stage.pins.borrow_mut() = crate::workload::Pins::default();
+                1_500
+            }
+        }
+    }
+
+    /// Who leads the first group, but for one who may not know that it does not any more.
+    fn leader_but(&self, not: usize) -> Option<usize> {
+        let nodes = self.stage.nodes.borrow();
+        (0..nodes.len()).filter(|at| *at != not).find(|at| {
+            let receiver = nodes[*at].running().and_then(|running| running.registry.get(GroupId(1)));
+            receiver.is_some_and(|receiver| receiver.group().leads())
+        })
+    }
+
+    /// The machine of a node sleeps, or wakes.
+    fn sleeps(&self, at: usize, is_asleep: bool) {
+        let does = if is_asleep { "sleeps" } else { "wakes" };
+        self.world.diary.note("nemesis", format_args!("n-{} {does}", at + 1));
+        self.stage.nodes.borrow()[at].clock.node().set_asleep(is_asleep);
     }
 
     fn rot_where_it_is_read(&mut self) -> u64 {

@@ -450,6 +450,7 @@ impl Nemesis {
             {
                 let nodes = self.stage.nodes.borrow();
                 nodes[at].clock.set_off(0);
+                nodes[at].clock.node().set_asleep(false);
                 nodes[at].hardware.mend(&nodes[at].disk);
             }
             self.start(at).await;

@@ -52,7 +52,7 @@ pub enum Planted {
     ReuseReplica,
     /// A delayed replica is told one entry more than its gate lets through.
     GateEarly,
-    /// A lease has no end while its leader hears of no other. (Consensus itself grants none longer than that of the votes.)
+    /// A lease outlives the sleep of its leader's machine. (Consensus itself grants none longer, by its clock, than that of the votes.)
     StaleLease,
     /// What came by a snapshot has no replies kept.
     SnapshotForgetsReplies,

@@ -43,8 +43,12 @@ use raft::time::BootClock;
 use raft::type_config::spawn;
 use raft::types::GroupId;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 use tokio::task::JoinHandle;
+
+/// The monotonic clock of a node goes on by so many milliseconds in a second.
+const RATES_PERMILLE: RangeInclusive<u64> = 900..=1_100;
 
 /// What all nodes of a run share.
 #[derive(Clone)]
@@ -131,34 +135,18 @@ impl Opened {
     }
 }
 
-impl BootClock for WallClock {
-    fn boot_ms(&self) -> u64 {
-        self.true_ms()
-    }
-}
-
 impl Node {
     /// A node that was never started.
     #[must_use]
     pub fn new(id: NodeId, world: World) -> Self {
         let disk = SimDisk::new(disk_seed(world.swarm.seed, id, 0));
         let catalog = MemoryCatalog::on(disk.clone());
-        let (clock, hardware) = (WallClock::new(world.time), Hardware::default());
-        let (generation, life, state) = (1, 0, State::Down);
-        Self {
-            id,
-            disk,
-            clock,
-            hardware,
-            world,
-            catalog,
-            replaced: None,
-            generation,
-            life,
-            refused: None,
-            knocks: 0,
-            state,
-        }
+        let permille = Dice::new(world.swarm.seed, &format!("clock {id}")).within(&RATES_PERMILLE);
+        let permille = u32::try_from(permille).unwrap_or(1_000);
+        let clock = WallClock::new(world.time, world.heard.clocks(), permille);
+        let (hardware, state) = (Hardware::default(), State::Down);
+        let (replaced, refused, generation, life, knocks) = (None, None, 1, 0, 0);
+        Self { id, disk, clock, hardware, world, catalog, replaced, generation, life, refused, knocks, state }
     }
 
     /// It, if it runs.
@@ -168,6 +156,12 @@ impl Node {
             State::Running(running) => Some(running),
             _ => None,
         }
+    }
+
+    /// It, if it runs and its machine does not sleep: clients are answered by no other.
+    #[must_use]
+    pub fn awake(&self) -> Option<&Running> {
+        self.running().filter(|_| !self.clock.node().is_asleep())
     }
 
     /// Why it is lost for the rest of the run, if it is.
@@ -338,14 +332,15 @@ impl Node {
         Late::open(&self.world, own, parts, late_ms).map(Some)
     }
 
-    /// Lets consensus of all its groups run; those of `born` were never here before. All of it stands still with the node.
+    /// Lets consensus of all its groups run, by the clock of the node; those of `born` were never here before. All of it stands still with
+    /// the node.
     pub(super) async fn run(
         &mut self,
         opened: Opened,
         known: (&[GroupId], Arc<heard::Heard>),
     ) -> raft::Result<()> {
-        let pause = self.hardware.pause.clone();
-        pause.within(self.run_here(opened, known)).await
+        let (pause, clock) = (self.hardware.pause.clone(), self.clock.clone());
+        pause.within(clock.node().scope(self.run_here(opened, known))).await
     }
 
     async fn run_here(
@@ -381,6 +376,7 @@ impl Node {
             log: log.clone(),
             disk: self.disk.clone(),
             pause: self.hardware.pause.clone(),
+            clock: self.clock.clone(),
             world: world.clone(),
         };
         world.net.listen(self.id, life, Arc::new(inside));
@@ -430,6 +426,7 @@ impl Node {
         self.world.diary.note(self.id, "loses power");
         self.world.net.unplug(self.id);
         self.hardware.pause.go_on();
+        self.clock.node().set_asleep(false);
         self.disk.crash();
         match std::mem::replace(&mut self.state, State::Down) {
             State::Running(running) => running.end(),

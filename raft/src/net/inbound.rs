@@ -18,6 +18,7 @@ use crate::machine::note::Note;
 use crate::machine::snapshot::{Parcel, of};
 use crate::membership::reconcile::Word;
 use crate::planted::{self, Planted};
+use crate::read::door::Door;
 use crate::time::BootClock;
 use crate::type_config::{self, RaftEntryOf, Types};
 use crate::types::{Role, Vote};
@@ -35,6 +36,7 @@ pub struct Receiver {
     clock: Arc<dyn BootClock>,
     /// Of a delayed replica: what it may be told.
     delayed: Option<Arc<Delayed>>,
+    door: Door,
     inflow: Inflow,
     incoming: Mutex<Incoming>,
 }
@@ -55,13 +57,20 @@ impl Receiver {
         clock: Arc<dyn BootClock>,
         delayed: Option<Arc<Delayed>>,
     ) -> Self {
-        Self { group, guard, clock, delayed, inflow: Inflow::default(), incoming: Mutex::default() }
+        let door = Door::new(group.clone(), clock.clone(), delayed.clone());
+        Self { group, guard, clock, delayed, door, inflow: Inflow::default(), incoming: Mutex::default() }
     }
 
     /// The replica.
     #[must_use]
     pub fn group(&self) -> &Arc<Group> {
         &self.group
+    }
+
+    /// Where reads of the replica come in.
+    #[must_use]
+    pub fn door(&self) -> &Door {
+        &self.door
     }
 
     fn incoming(&self) -> MutexGuard<'_, Incoming> {
@@ -249,14 +258,15 @@ impl Receiver {
     }
 
     async fn read_index(&self) -> Result<Message, Refusal> {
-        let wait_ms = self.group.pace().election_max_ms;
-        Ok(Message::ReadIndexReply(match self.group.read_index(None, wait_ms).await {
-            Ok(read) => ReadIndexReply::Read(read),
+        // Whoever asks waits for the least election time: a quorum that has not answered in half of it is told as none.
+        let wait_ms = self.group.pace().election_min_ms / 2;
+        Ok(Message::ReadIndexReply(match self.door.read_index(wait_ms).await {
+            Ok((read, _)) => ReadIndexReply::Read(read),
             Err(NotNow::NotLeader { leader }) => {
                 ReadIndexReply::NotLeader(leader.map(|(replica, _)| replica))
             }
             Err(NotNow::RetryLater { after_ms }) => ReadIndexReply::RetryLater(after_ms),
-            Err(NotNow::NotServing { .. } | NotNow::Stopped { .. }) => return Err(Refusal::Stopped),
+            Err(_) => return Err(Refusal::Stopped),
         }))
     }
 

@@ -3,6 +3,7 @@
 use super::heartbeats::Heartbeats;
 use super::link::{DATA_LANES, Lane};
 use super::message::Message;
+use super::no_answer::NoAnswer;
 use super::replica_message::{
     Append, AppendReply, Heartbeat, Transfer, TransferReply, VoteReply, VoteRequest,
 };
@@ -112,7 +113,7 @@ impl Peers {
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn ask(&self, to: ReplicaId, seat: Seat, message: Message) -> Result<Message, String> {
+    pub async fn ask(&self, to: ReplicaId, seat: Seat, message: Message) -> Result<Message, NoAnswer> {
         let peer = Peer {
             ground: self.ground.clone(),
             node: seat.node,
@@ -159,7 +160,7 @@ fn unreachable(cause: impl ToString) -> Unreachable<Types> {
 
 impl Peer {
     /// One request and its answer, within the deadline.
-    async fn call(&self, message: Message) -> Result<Message, String> {
+    async fn call(&self, message: Message) -> Result<Message, NoAnswer> {
         let Ground { requests, log, group, replica, .. } = &*self.ground;
         let address = Address { group: *group, from: *replica, to: self.to };
         requests.call(self.node, self.lane, address, (log.durable(), message)).await

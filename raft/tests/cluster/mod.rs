@@ -41,6 +41,7 @@ use raft::time::BootClock;
 use raft::types::{GroupId, Membership, ReplicaId, Role, Seat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -56,7 +57,23 @@ pub const GROUP: GroupId = GroupId(3);
 pub const EPOCH_MS: u64 = 1_750_000_000_000;
 
 /// Time of the runtime, which stands still while anything is to be done.
-pub struct TestClock(Instant);
+pub struct TestClock {
+    began: Instant,
+    /// The machine has slept for so long: all clocks know but the monotonic one.
+    pub slept_ms: AtomicU64,
+    /// No peer agrees with the wall clock.
+    pub is_lonely: AtomicBool,
+}
+
+impl TestClock {
+    fn begin() -> Arc<Self> {
+        Arc::new(Self {
+            began: Instant::now(),
+            slept_ms: AtomicU64::new(0),
+            is_lonely: AtomicBool::new(false),
+        })
+    }
+}
 
 impl Clock for TestClock {
     fn now_ms(&self) -> u64 {
@@ -66,7 +83,15 @@ impl Clock for TestClock {
 
 impl BootClock for TestClock {
     fn boot_ms(&self) -> u64 {
-        u64::try_from(self.0.elapsed().as_millis()).unwrap()
+        self.monotonic_ms() + self.slept_ms.load(Ordering::SeqCst)
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap()
+    }
+
+    fn agreed_ms(&self) -> Option<u64> {
+        (!self.is_lonely.load(Ordering::SeqCst)).then(|| self.now_ms())
     }
 }
 
@@ -86,7 +111,7 @@ pub struct Node {
     pub disk: SimDisk,
     catalog: MemoryCatalog,
     hub: Hub,
-    clock: Arc<TestClock>,
+    pub clock: Arc<TestClock>,
     /// Panics when it is laid.
     pub mine: Mine,
     starts: u64,
@@ -141,7 +166,7 @@ impl Node {
     pub fn new(id: u64, hub: &Hub) -> Self {
         let disk = SimDisk::new(id);
         let catalog = MemoryCatalog::on(disk.clone());
-        let clock = Arc::new(TestClock(Instant::now()));
+        let clock = TestClock::begin();
         Self { id: NodeId(id), disk, catalog, hub: hub.clone(), clock, mine: Mine::default(), starts: 0 }
     }
 
