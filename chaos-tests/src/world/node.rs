@@ -23,10 +23,8 @@ use engine::ids::NodeId;
 use engine::tablet::pool::{Parts, Pool, PoolConfig};
 use raft::group::batcher::Batcher;
 use raft::group::birth::{self, Here};
-use raft::group::handle::Group;
 use raft::group::registry::Registry;
 use raft::group::rejoin::{Answer, Claim, Verdict};
-use raft::group::restart::Death;
 use raft::group::settings::Pace;
 use raft::group::start::{Ground, Wanted};
 use raft::group::supervise::Supervisor;
@@ -419,7 +417,7 @@ impl Node {
         if let Some((_, error)) = started.failed.pop_first() {
             return Err(error);
         }
-        let hosted = started.receivers.iter().map(|(group, one)| (*group, self.host(&ground.parts, one)));
+        let hosted = started.receivers.iter().map(|(group, one)| (*group, self.equip(&ground.parts, one)));
         let replicas = hosted.collect();
         let door = Door {
             registry: registry.clone(),
@@ -457,7 +455,7 @@ impl Node {
     }
 
     /// Lets work for a replica what works beside consensus.
-    pub(super) fn host(&self, parts: &MachineParts, receiver: &Receiver) -> Hosted {
+    pub(super) fn equip(&self, parts: &MachineParts, receiver: &Receiver) -> Hosted {
         let (sealer, entropy, log) = (parts.sealer.clone(), parts.entropy.clone(), parts.log.clone());
         let batcher = Batcher::new(receiver.group().clone(), sealer, entropy, self.clock.clone());
         let (own, works) = ((self.clock.clone(), self.world.clone()), batcher.clone());
@@ -481,22 +479,5 @@ impl Node {
             State::Waiting(opened, _) => opened.close(),
             State::Down | State::Refused(_) => {}
         }
-    }
-
-    /// Why it must be started again, if it must: its power has gone, its log is fenced, or consensus of a group has stopped.
-    #[must_use]
-    pub fn failed(&self) -> Option<String> {
-        if matches!(self.state, State::Down | State::Refused(_)) {
-            return None;
-        }
-        let running = self.running();
-        if self.disk.is_down() {
-            return Some("the power went".to_owned());
-        }
-        let fenced = running.and_then(|running| running.log.fenced());
-        let broken = |group: &Group| group.death().filter(|(death, _)| *death == Death::Storage);
-        fenced.or_else(|| running?.supervisor.fenced().values().next().cloned()).or_else(|| {
-            running?.registry.all().iter().find_map(|one| broken(one.group())).map(|(_, cause)| cause)
-        })
     }
 }

@@ -50,7 +50,7 @@ impl Node {
         if let Some((_, error)) = started.failed.into_iter().next() {
             return Err(error);
         }
-        let hosted = started.receivers.values().map(|receiver| (group, self.host(parts, receiver)));
+        let hosted = started.receivers.values().map(|receiver| (group, self.equip(parts, receiver)));
         let hosted: Vec<_> = hosted.collect();
         if let State::Running(running) = &mut self.state {
             running.replicas.extend(hosted);
