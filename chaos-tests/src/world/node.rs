@@ -24,9 +24,7 @@ use engine::sealed::Sealer;
 use engine::tablet::pool::{Parts, Pool, PoolConfig};
 use raft::group::batcher::Batcher;
 use raft::group::birth::{self, Here};
-use raft::group::handle::Group;
 use raft::group::registry::Registry;
-use raft::group::restart::Death;
 use raft::group::settings::Pace;
 use raft::group::start::{Ground, Wanted};
 use raft::group::supervise::Supervisor;
@@ -433,22 +431,5 @@ impl Node {
             State::Waiting(waiting, _) => waiting.close(),
             State::Down => {}
         }
-    }
-
-    /// Why it must be started again, if it must: its power has gone, its log is fenced, or consensus of a group has stopped.
-    #[must_use]
-    pub fn failed(&self) -> Option<String> {
-        if matches!(self.state, State::Down) {
-            return None;
-        }
-        let running = self.running();
-        if self.disk.is_down() {
-            return Some("the power went".to_owned());
-        }
-        let fenced = running.and_then(|running| running.log.fenced());
-        let broken = |group: &Group| group.death().filter(|(death, _)| *death == Death::Storage);
-        fenced.or_else(|| running?.supervisor.fenced().values().next().cloned()).or_else(|| {
-            running?.registry.all().iter().find_map(|one| broken(one.group())).map(|(_, cause)| cause)
-        })
     }
 }
