@@ -8,7 +8,6 @@ use crate::world::clock::EPOCH_MS;
 use crate::world::node::{Node, World};
 use crate::world::overseer::Overseer;
 use engine::Stamp;
-use engine::ids::NodeId;
 use raft::group::takeover::{self, Survivor};
 use raft::types::GroupId;
 use std::rc::Rc;
@@ -24,7 +23,7 @@ const CLIENTS: u64 = 4;
 /// Whether the run of this seed ends so.
 #[must_use]
 pub fn is_due(world: &World) -> bool {
-    world.swarm.late_ms.is_none() && Dice::new(world.swarm.seed, "disaster").is_lucky(250)
+    world.swarm.late_ms.is_none() && Dice::new(world.swarm.seed, "disaster").is_lucky(450)
 }
 
 /// Lets it happen, once all replicas stand at the same. What was acknowledged before must be there after. The node at `tampered` is
@@ -84,24 +83,14 @@ async fn survive(world: &World, stage: &Rc<Stage>, at: usize) -> raft::Result<()
     started
 }
 
-/// Those that were lost come back as they were. They may lead one another: that is judged apart.
+/// Those that were lost come back as they were, and ask nobody. They may lead one another: that is judged apart.
 async fn come_back(mut lost: Vec<Node>, world: &World) -> Vec<Node> {
     let old = Overseer::new(world.diary.clone());
-    let broken = |id: NodeId, error: &raft::Error| {
-        world.overseer.accuse(Violation::broken("disaster", format!("{id} comes back: {error}")));
-    };
     for node in &mut lost {
         node.fork(1, old.clone());
-        if let Err(error) = node.start() {
-            broken(node.id, &error);
-        }
-    }
-    for at in 0..lost.len() {
-        let id = lost[at].id;
-        let answers = lost.iter().filter(|node| node.id != id);
-        let answers = answers.filter_map(|node| Some((node.id, node.answer(id)?))).collect();
-        if let Err(error) = lost[at].enter(&answers).await {
-            broken(id, &error);
+        if let Err(error) = node.start_alone().await {
+            let what = format!("{} comes back: {error}", node.id);
+            world.overseer.accuse(Violation::broken("disaster", what));
         }
     }
     lost
