@@ -297,36 +297,13 @@ impl Nemesis {
                     self.later(Due::Start(at), 50, 3_000);
                 }
             }
-            Fault::Cut => {
-                for a in 0..=at {
-                    (at + 1..nodes).for_each(|b| self.cut_pair(a, b));
-                }
-                self.later(Due::Heal, 200, 5_000);
-            }
-            Fault::CutOneWay => {
-                let (from, to) = (NodeId(at as u64 + 1), NodeId(other as u64 + 1));
-                self.world.net.cut(from, to);
-                self.later(Due::Heal, 200, 5_000);
-            }
-            Fault::CutPair => {
-                self.cut_pair(at, other);
-                self.later(Due::Heal, 200, 5_000);
-            }
-            Fault::Flap => self.later(Due::Flap(at, other, 7), 0, 50),
-            Fault::HalfOpen if at == other => return false,
-            Fault::HalfOpen => {
-                self.world.net.half_open(NodeId(at as u64 + 1), NodeId(other as u64 + 1));
-                self.later(Due::Heal, 200, 5_000);
-            }
-            Fault::Still => {
-                let ms = 200 + self.dice.below(4_000);
-                self.world.net.stand_still(NodeId(at as u64 + 1), NodeId(other as u64 + 1), ms);
-            }
-            Fault::Slow => {
-                let ms = 20 + self.dice.below(300);
-                self.world.net.slow(ms);
-                self.later(Due::Heal, 200, 3_000);
-            }
+            Fault::Cut
+            | Fault::CutOneWay
+            | Fault::CutPair
+            | Fault::Flap
+            | Fault::HalfOpen
+            | Fault::Still
+            | Fault::Slow => return self.break_links(fault, at, other),
             Fault::FailedSync => {
                 let faults = Faults { fail_syncs: true, ..Faults::default() };
                 let nodes = self.stage.nodes.borrow();
@@ -357,6 +334,40 @@ impl Nemesis {
             Fault::OldDisk => self.keep_image(at, 1_000, 6_000),
             Fault::Membership => return self.begin_move(at),
         }
+        true
+    }
+
+    /// Breaks what is between nodes. False if this kind cannot be between these two.
+    fn break_links(&mut self, fault: Fault, at: usize, other: usize) -> bool {
+        let (from, to) = (NodeId(at as u64 + 1), NodeId(other as u64 + 1));
+        match fault {
+            Fault::Cut => {
+                let nodes = self.stage.nodes.borrow().len();
+                for a in 0..=at {
+                    (at + 1..nodes).for_each(|b| self.cut_pair(a, b));
+                }
+            }
+            Fault::CutOneWay => self.world.net.cut(from, to),
+            Fault::CutPair => self.cut_pair(at, other),
+            Fault::Flap => {
+                self.later(Due::Flap(at, other, 7), 0, 50);
+                return true;
+            }
+            Fault::HalfOpen if at != other => self.world.net.half_open(from, to),
+            Fault::Still => {
+                let ms = 200 + self.dice.below(4_000);
+                self.world.net.stand_still(from, to, ms);
+                return true;
+            }
+            Fault::Slow => {
+                let ms = 20 + self.dice.below(300);
+                self.world.net.slow(ms);
+                self.later(Due::Heal, 200, 3_000);
+                return true;
+            }
+            _ => return false,
+        }
+        self.later(Due::Heal, 200, 5_000);
         true
     }
 
