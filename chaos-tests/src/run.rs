@@ -289,9 +289,6 @@ fn look(stage: &Stage, world: &World) {
         for node in nodes.iter() {
             let receiver = node.running().and_then(|running| running.registry.get(group));
             if let Some(receiver) = receiver {
-                if receiver.group().standing().membership.1.is_joint() {
-                    world.overseer.saw("joint memberships");
-                }
                 world.overseer.digest(group, receiver.group().replica(), receiver.group().machine());
             }
         }

@@ -71,7 +71,7 @@ impl Node {
     /// Why it must be started again, if it must: its power has gone, its log is fenced, or consensus of a group has stopped.
     #[must_use]
     pub fn failed(&self) -> Option<String> {
-        if matches!(self.state, State::Down | State::Refused(_)) {
+        if matches!(self.state, State::Down) {
             return None;
         }
         let running = self.running();

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+mod clock;
 mod hub;
 mod mine;
 
@@ -37,16 +38,14 @@ use raft::net::heartbeats::Heartbeats;
 use raft::net::inbound::Receiver;
 use raft::net::request::Requests;
 use raft::seal::Unsealed;
-use raft::time::BootClock;
 use raft::types::{GroupId, Membership, ReplicaId, Role, Seat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 pub use crate::rig::TENANT;
+pub use clock::TestClock;
 pub use hub::Hub;
 use hub::{Line, Listener};
 pub use mine::Mine;
@@ -55,45 +54,6 @@ pub const COLLECTION: CollectionId = CollectionId(1);
 /// The group of all nodes.
 pub const GROUP: GroupId = GroupId(3);
 pub const EPOCH_MS: u64 = 1_750_000_000_000;
-
-/// Time of the runtime, which stands still while anything is to be done.
-pub struct TestClock {
-    began: Instant,
-    /// The machine has slept for so long: all clocks know but the monotonic one.
-    pub slept_ms: AtomicU64,
-    /// No peer agrees with the wall clock.
-    pub is_lonely: AtomicBool,
-}
-
-impl TestClock {
-    fn begin() -> Arc<Self> {
-        Arc::new(Self {
-            began: Instant::now(),
-            slept_ms: AtomicU64::new(0),
-            is_lonely: AtomicBool::new(false),
-        })
-    }
-}
-
-impl Clock for TestClock {
-    fn now_ms(&self) -> u64 {
-        EPOCH_MS + self.boot_ms()
-    }
-}
-
-impl BootClock for TestClock {
-    fn boot_ms(&self) -> u64 {
-        self.monotonic_ms() + self.slept_ms.load(Ordering::SeqCst)
-    }
-
-    fn monotonic_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap()
-    }
-
-    fn agreed_ms(&self) -> Option<u64> {
-        (!self.is_lonely.load(Ordering::SeqCst)).then(|| self.now_ms())
-    }
-}
 
 /// A command is a key of one byte, and its value.
 struct Put;
