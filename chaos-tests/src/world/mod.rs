@@ -13,3 +13,4 @@ pub mod overseer;
 pub mod rejoin;
 pub mod replace;
 pub mod running;
+pub mod sizes;

@@ -11,6 +11,7 @@ use super::operations::Meaning;
 use super::overseer::{self, Overseer, Watcher};
 use super::rejoin;
 use super::running::{Hosted, Running, Ways};
+use super::sizes;
 use crate::aim::Aim;
 use crate::check::Violation;
 use crate::check::ledger::Seat;
@@ -20,7 +21,7 @@ use engine::catalog::MemoryCatalog;
 use engine::disk::SimDisk;
 use engine::entropy::Seeded;
 use engine::ids::NodeId;
-use engine::tablet::pool::{Parts, Pool, PoolConfig};
+use engine::tablet::pool::{Parts, Pool};
 use raft::group::batcher::Batcher;
 use raft::group::birth::{self, Here};
 use raft::group::handle::Group;
@@ -28,7 +29,7 @@ use raft::group::registry::Registry;
 use raft::group::rejoin::{Answer, Claim, Verdict};
 use raft::group::settings::Pace;
 use raft::group::start_guard::StartGuard;
-use raft::log::{Log, LogConfig, LogParts};
+use raft::log::{Log, LogParts};
 use raft::machine::{Machine, MachineParts, NobodyShredded};
 use raft::net::envelope::{Frame, cluster_tag};
 use raft::net::heartbeats::Heartbeats;
@@ -246,31 +247,6 @@ impl Node {
         self.world.swarm.late_ms.filter(|_| self.id.0 > u64::from(self.world.swarm.nodes))
     }
 
-    fn log_config(&self) -> LogConfig {
-        let segment_bytes = self.world.swarm.segment_bytes.max(256 << 10);
-        LogConfig {
-            segment_bytes,
-            write_bytes: 64 << 10,
-            cache_bytes: 16 << 10,
-            segments_kept: 3,
-            entry_bytes_max: 100 << 10,
-            groups_max: 16,
-            peers_max: 16,
-            ..LogConfig::new("/log")
-        }
-    }
-
-    fn pool_config(&self) -> PoolConfig {
-        let memtable = usize::try_from(self.world.swarm.memtable_bytes).unwrap_or(64 << 10).max(4 << 10);
-        PoolConfig {
-            threads: 0,
-            memtable_bytes: (memtable * 16).max(256 << 10),
-            memtable_bytes_per_tablet: memtable,
-            cache_bytes: 1 << 20,
-            ..PoolConfig::new("/pool")
-        }
-    }
-
     /// Begins its first life, in which the replicas are born.
     ///
     /// # Errors
@@ -361,7 +337,7 @@ impl Node {
         let sealer = keys::sealer(self.id, entropy.clone())?;
         let parts =
             LogParts { disk: disk.clone(), sealer: sealer.clone(), entropy: entropy.clone(), node: self.id };
-        let log = Log::open(self.log_config(), parts)?;
+        let log = Log::open(sizes::log(&self.world.swarm), parts)?;
         let parts = Parts {
             disk: disk.clone(),
             catalog: self.catalog.opener(),
@@ -369,7 +345,7 @@ impl Node {
             clock: self.clock.clone(),
             node: self.id,
         };
-        let pool = Pool::open(self.pool_config(), parts)?;
+        let pool = Pool::open(sizes::pool(&self.world.swarm), parts)?;
         let overseer = world.overseer.clone();
         let parts = MachineParts {
             pool,

@@ -3,6 +3,7 @@
 
 pub mod batcher;
 pub mod birth;
+pub mod clock_guard;
 pub mod closer;
 pub mod closing;
 pub mod handle;
