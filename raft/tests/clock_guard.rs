@@ -1,5 +1,7 @@
 //! A leader whose wall clock is wrong: who stores what it stamps refuses it, and it leads no more.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod cluster;
 mod rig;
 
