@@ -34,6 +34,14 @@ impl BootClock for System {
         self.boot_ms()
     }
 
+    fn wall_ms(&self) -> u64 {
+        self.now_ms()
+    }
+
+    fn is_disputed(&self) -> bool {
+        false
+    }
+
     fn agreed_ms(&self) -> Option<u64> {
         Some(self.now_ms())
     }

@@ -1,6 +1,7 @@
 //! Schedules that aim at one kind of bug, because a plain mix of faults comes upon it only by luck: what must happen shortly one after
 //! the other is made to. Each goes round and round as long as faults last; what can be survived once only is done once.
 
+use crate::check::Violation;
 use crate::nemesis::{Due, Nemesis};
 use crate::seed::Swarm;
 use engine::disk::sim::Faults;
@@ -21,6 +22,8 @@ pub enum Aim {
     LeaseAcrossRestart,
     /// The machine of a leader sleeps until another leads, and is asked as soon as it wakes.
     LeaderSleeps,
+    /// The wall clock of a leader goes a second ahead: it must give way.
+    LeaderAhead,
     /// What a node that was away needs rots in the leader's log meanwhile.
     RotWhereItIsRead,
     /// A leader that was cut off with entries of its own loses power soon after it has heard of its successor.
@@ -78,7 +81,7 @@ impl Aim {
                 (swarm.nodes, swarm.groups, swarm.patience_ms) = (3, 1, 2_000);
                 (swarm.delay_ms, swarm.sync_ms) = (0..=2, 1..=2);
             }
-            Self::LeaderIsBack | Self::LeaderWasCutOff | Self::OlderDisk => {}
+            Self::LeaderIsBack | Self::LeaderAhead | Self::LeaderWasCutOff | Self::OlderDisk => {}
         }
     }
 
@@ -124,6 +127,7 @@ impl Nemesis {
             Aim::LeaderIsBack => self.leader_is_back(),
             Aim::LeaseAcrossRestart => self.lease_across_restart().await,
             Aim::LeaderSleeps => self.leader_sleeps(),
+            Aim::LeaderAhead => self.leader_ahead(),
             Aim::RotWhereItIsRead => self.rot_where_it_is_read(),
             Aim::LeaderWasCutOff => self.leader_was_cut_off(),
             Aim::Away | Aim::AwayThenCrash => self.away(),
@@ -212,6 +216,29 @@ impl Nemesis {
                 *self.stage.pins.borrow_mut() = crate::workload::Pins::default();
                 1_500
             }
+        }
+    }
+
+    fn leader_ahead(&mut self) -> u64 {
+        let group = GroupId(1);
+        let Some(leader) = self.leader(group) else { return 100 };
+        match self.turn(3) {
+            0 => {
+                self.progress.one = leader;
+                self.stage.nodes.borrow()[leader].clock.set_off(1_000);
+                4_000
+            }
+            1 if leader == self.progress.one => {
+                let what = format!("n-{} leads {group}, a second ahead of all others", leader + 1);
+                self.world.overseer.accuse(Violation::broken("liveness", what));
+                0
+            }
+            1 => {
+                self.stage.counts("leaders ahead that gave way");
+                self.stage.nodes.borrow()[self.progress.one].clock.set_off(0);
+                1_000
+            }
+            _ => 500,
         }
     }
 

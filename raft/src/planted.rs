@@ -56,10 +56,16 @@ pub enum Planted {
     StaleLease,
     /// What came by a snapshot has no replies kept.
     SnapshotForgetsReplies,
+    /// A bounded read is answered, however old what is applied here is.
+    BoundedWithoutProof,
+    /// A read as of a stamp is answered before the stamp is closed.
+    PastBeforeClosed,
+    /// A leader leads on, whatever peers say of its wall clock.
+    LeadByWrongClock,
 }
 
 /// Every one of them.
-pub const ALL: [Planted; 26] = [
+pub const ALL: [Planted; 29] = [
     Planted::AcknowledgeBeforeSync,
     Planted::ForgetVote,
     Planted::ForgetTruncation,
@@ -86,6 +92,9 @@ pub const ALL: [Planted; 26] = [
     Planted::GateEarly,
     Planted::StaleLease,
     Planted::SnapshotForgetsReplies,
+    Planted::BoundedWithoutProof,
+    Planted::PastBeforeClosed,
+    Planted::LeadByWrongClock,
 ];
 
 #[cfg(feature = "planted")]

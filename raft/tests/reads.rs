@@ -1,5 +1,7 @@
 //! Reads of replicas at work: who answers which, with what for a proof, and what the others are told.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod cluster;
 mod rig;
 

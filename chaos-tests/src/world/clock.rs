@@ -113,6 +113,14 @@ impl BootClock for WallClock {
         self.node.monotonic_ms()
     }
 
+    fn wall_ms(&self) -> u64 {
+        self.now_ms()
+    }
+
+    fn is_disputed(&self) -> bool {
+        !self.is_agreed()
+    }
+
     fn agreed_ms(&self) -> Option<u64> {
         self.is_agreed().then(|| self.now_ms())
     }

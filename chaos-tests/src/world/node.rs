@@ -12,6 +12,7 @@ use super::operations::Meaning;
 use super::overseer::{Overseer, Watcher};
 use super::rejoin::Waiting;
 use super::running::{Hosted, Running};
+use super::sizes;
 use crate::aim::Aim;
 use crate::check::Violation;
 use crate::seed::{Dice, Swarm};
@@ -21,14 +22,14 @@ use engine::disk::sim::Faults;
 use engine::entropy::Seeded;
 use engine::ids::NodeId;
 use engine::sealed::Sealer;
-use engine::tablet::pool::{Parts, Pool, PoolConfig};
+use engine::tablet::pool::{Parts, Pool};
 use raft::group::batcher::Batcher;
 use raft::group::birth::{self, Here};
 use raft::group::registry::Registry;
 use raft::group::settings::Pace;
 use raft::group::start::{Ground, Wanted};
 use raft::group::supervise::Supervisor;
-use raft::log::{Log, LogConfig, LogParts};
+use raft::log::{Log, LogParts};
 use raft::machine::{Machine, MachineParts, NobodyShredded};
 use raft::net::door::Door;
 use raft::net::envelope::cluster_tag;
@@ -194,31 +195,6 @@ impl Node {
         self.world.swarm.late_ms.filter(|_| self.id.0 > u64::from(self.world.swarm.nodes))
     }
 
-    pub(super) fn log_config(&self) -> LogConfig {
-        let segment_bytes = self.world.swarm.segment_bytes.max(256 << 10);
-        LogConfig {
-            segment_bytes,
-            write_bytes: 64 << 10,
-            cache_bytes: 16 << 10,
-            segments_kept: 3,
-            entry_bytes_max: 100 << 10,
-            groups_max: 16,
-            peers_max: 16,
-            ..LogConfig::new("/log")
-        }
-    }
-
-    fn pool_config(&self) -> PoolConfig {
-        let memtable = usize::try_from(self.world.swarm.memtable_bytes).unwrap_or(64 << 10).max(4 << 10);
-        PoolConfig {
-            threads: 0,
-            memtable_bytes: (memtable * 16).max(256 << 10),
-            memtable_bytes_per_tablet: memtable,
-            cache_bytes: 1 << 20,
-            ..PoolConfig::new("/pool")
-        }
-    }
-
     /// Begins its first life, in which the replicas are born.
     ///
     /// # Errors
@@ -254,7 +230,7 @@ impl Node {
     /// What keeps it from starting.
     pub fn open(&mut self) -> raft::Result<Opened> {
         let outfit = self.dress()?;
-        let log = Log::open(self.log_config(), outfit.log_parts())?;
+        let log = Log::open(sizes::log(&self.world.swarm), outfit.log_parts())?;
         let pool = self.open_pool(&outfit)?;
         self.equip(outfit, log, pool, &BTreeSet::new())
     }
@@ -281,7 +257,7 @@ impl Node {
             clock: self.clock.clone(),
             node: self.id,
         };
-        Ok(Pool::open(self.pool_config(), parts)?)
+        Ok(Pool::open(sizes::pool(&self.world.swarm), parts)?)
     }
 
     /// The machines over a log that was begun, but for those of the groups in `replace`.

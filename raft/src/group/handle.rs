@@ -2,6 +2,7 @@
 
 use crate::command::Command;
 use crate::error::{Error, Result};
+use crate::group::clock_guard::is_refused;
 use crate::group::lifecycle::Stage;
 use crate::group::outcome::{NotApplied, NotNow};
 use crate::group::pause::Pause;
@@ -16,6 +17,7 @@ use crate::machine::Machine;
 use crate::machine::adapter::MachineAdapter;
 use crate::membership::step::Change;
 use crate::net::outbound::Peers;
+use crate::planted::{self, Planted};
 use crate::proposal::{Committed, Proposal};
 use crate::type_config::{self, OwnClock, Types};
 use crate::types::{GroupId, LogId, Membership, ReplicaId, Seat, Vote};
@@ -27,6 +29,7 @@ use openraft::raft::ChangeMembershipRequest;
 use openraft::raft::linearizable_read::{Linearizer, ReadLogId};
 use openraft::{ChangeMembers, LinearizerOption, Precondition, Raft, alias};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -47,6 +50,10 @@ pub struct Group {
     tokens: [Weak<()>; 2],
     /// What consensus goes by.
     clock: OwnClock,
+    /// Whether its wall clock is such that it must not lead.
+    is_unfit: AtomicBool,
+    /// Whether so many have refused what it stamped that it must not lead on, in its leadership of now.
+    is_refused: AtomicBool,
 }
 
 /// What a replica knows of its group, at one moment.
@@ -106,8 +113,20 @@ impl Group {
         let adapter = MachineAdapter::new(machine.clone()).with_token(of_machine);
         let built = Raft::build(replica, config, peers.clone(), store, adapter).await;
         let raft = built.map_err(|fatal| Error::Stopped { group: id, cause: fatal.to_string() })?;
-        let (pause, clock) = (Arc::default(), OwnClock::here());
-        Ok(Self { id, replica, pace, raft, log, machine, peers, pause, tokens, clock })
+        Ok(Self {
+            id,
+            replica,
+            pace,
+            raft,
+            log,
+            machine,
+            peers,
+            pause: Arc::default(),
+            tokens,
+            clock: OwnClock::here(),
+            is_unfit: AtomicBool::default(),
+            is_refused: AtomicBool::default(),
+        })
     }
 
     /// The group.
@@ -166,6 +185,36 @@ impl Group {
     /// From now on it may stand for election: the lease it may have granted before it was built has ended.
     pub fn allow_election(&self) {
         self.raft.runtime_config().elect(true);
+    }
+
+    /// Whether its wall clock is such that it must not lead: it takes no proposals, and others may elect one of them.
+    #[must_use]
+    pub fn is_unfit(&self) -> bool {
+        self.is_unfit.load(Ordering::SeqCst)
+    }
+
+    /// Peers say, or not, that its wall clock is wrong; and those that refuse what it has stamped are counted. One that must not lead
+    /// falls silent, and stands for no election. Cheap: call it at every tick.
+    pub fn judge_clock(&self, is_disputed: bool) {
+        let leads = self.leads();
+        if !leads {
+            self.peers.forget_refusals();
+        }
+        let refused = self.peers.ahead_of();
+        // What was refused is taken a little later, when that time has come: that makes the clock no better.
+        let is_refused = leads
+            && (self.is_refused.load(Ordering::SeqCst)
+                || !refused.is_empty() && is_refused(&self.standing().membership.1, &refused));
+        self.is_refused.store(is_refused, Ordering::SeqCst);
+        let is_unfit = (is_disputed || is_refused) && !planted::is(Planted::LeadByWrongClock);
+        if self.is_unfit.swap(is_unfit, Ordering::SeqCst) == is_unfit {
+            return;
+        }
+        if is_unfit {
+            tracing::warn!(group = %self.id, is_disputed, is_refused, leads, "a wall clock is wrong: its replica leads no more");
+            self.raft.runtime_config().elect(false);
+        }
+        self.raft.runtime_config().heartbeat(!is_unfit);
     }
 
     /// Stands for election at once.

@@ -10,6 +10,7 @@ use super::replica_message::{
 use super::snapshot_message::{PieceReply, SnapshotDone, SnapshotOffer, SnapshotPiece, SnapshotWants};
 use crate::delay::receive::Delayed;
 use crate::error::Result;
+use crate::group::clock_guard::is_ahead;
 use crate::group::handle::Group;
 use crate::group::lifecycle::{Event, Stage};
 use crate::group::outcome::NotNow;
@@ -77,11 +78,12 @@ impl Receiver {
         self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets it stand for election once its guard has opened. Cheap: call it at every tick.
+    /// Lets it stand for election once its guard has opened, and not while its wall clock is wrong. Cheap: call it at every tick.
     pub fn tick(&self) {
+        self.group.judge_clock(self.clock.is_disputed());
         let is_open =
             planted::is(Planted::OpenStartGuard) || self.guard.allows_elections(self.clock.boot_ms());
-        if self.may_vote() && is_open {
+        if self.may_vote() && is_open && !self.group.is_unfit() {
             self.group.allow_election();
         }
     }
@@ -197,6 +199,9 @@ impl Receiver {
         if against_committed(self.group.committed(), ids) {
             tracing::error!(group = %self.group.id(), "a leader has other entries than are committed here");
             return Err(Refusal::Malformed);
+        }
+        if is_ahead(&entries, commit, self.clock.wall_ms()) {
+            return Err(Refusal::Ahead);
         }
         if !entries.is_empty() && !self.inflow.has_room(&self.group) {
             return Err(Refusal::Overloaded);

@@ -3,6 +3,7 @@
 
 use super::bounded::Freshness;
 use crate::limits;
+use crate::planted::{self, Planted};
 use crate::types::Role;
 use engine::Stamp;
 use engine::ids::NodeId;
@@ -40,7 +41,7 @@ pub fn as_of(fresh: &Freshness, is_leader: bool, at: Stamp, waited_ms: u64) -> A
     }
     // What is closed stays so, whatever time it is.
     let Some(closed) = fresh.closed else { return elsewhere };
-    if closed >= at {
+    if closed >= at || planted::is(Planted::PastBeforeClosed) {
         return Answer::Serve;
     }
     let Some(now_ms) = fresh.now_ms else { return elsewhere };

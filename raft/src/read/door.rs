@@ -136,6 +136,10 @@ impl Door {
         if planted::is(Planted::ReadWithoutQuorum) && self.group.leads() {
             return Ok((self.group.machine().applied().applied.unwrap_or_default(), Proof::Lease));
         }
+        if self.group.is_unfit() {
+            // A round would be a sign of life, of a leader that must fall silent.
+            return Err(NotNow::RetryLater { after_ms: self.group.pace().election_max_ms });
+        }
         let age_ms = self.lease.lock().unwrap_or_else(PoisonError::into_inner).age_ms(clocks(&*self.clock));
         if age_ms.is_some() {
             match self.group.read_index(age_ms, 0).await {

@@ -12,23 +12,25 @@ pub struct TestClock {
     began: Instant,
     /// The machine has slept for so long: all clocks know but the monotonic one.
     pub slept_ms: AtomicU64,
+    /// The wall clock is ahead by so much.
+    pub ahead_ms: AtomicU64,
     /// No peer agrees with the wall clock.
     pub is_lonely: AtomicBool,
+    /// Peers say that the wall clock is wrong.
+    pub is_disputed: AtomicBool,
 }
 
 impl TestClock {
     pub fn begin() -> Arc<Self> {
-        Arc::new(Self {
-            began: Instant::now(),
-            slept_ms: AtomicU64::new(0),
-            is_lonely: AtomicBool::new(false),
-        })
+        let (slept_ms, ahead_ms) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (is_lonely, is_disputed) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { began: Instant::now(), slept_ms, ahead_ms, is_lonely, is_disputed })
     }
 }
 
 impl Clock for TestClock {
     fn now_ms(&self) -> u64 {
-        EPOCH_MS + self.boot_ms()
+        EPOCH_MS + self.boot_ms() + self.ahead_ms.load(Ordering::SeqCst)
     }
 }
 
@@ -39,6 +41,14 @@ impl BootClock for TestClock {
 
     fn monotonic_ms(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap()
+    }
+
+    fn wall_ms(&self) -> u64 {
+        self.now_ms()
+    }
+
+    fn is_disputed(&self) -> bool {
+        self.is_disputed.load(Ordering::SeqCst)
     }
 
     fn agreed_ms(&self) -> Option<u64> {
