@@ -29,6 +29,22 @@ impl BootClock for System {
         static START: OnceLock<Stopwatch> = OnceLock::new();
         (START.get_or_init(Stopwatch::start).seconds() * 1e3) as u64
     }
+
+    fn monotonic_ms(&self) -> u64 {
+        self.boot_ms()
+    }
+
+    fn wall_ms(&self) -> u64 {
+        self.now_ms()
+    }
+
+    fn is_disputed(&self) -> bool {
+        false
+    }
+
+    fn agreed_ms(&self) -> Option<u64> {
+        Some(self.now_ms())
+    }
 }
 
 /// Processor seconds of the thread that asks, user and system: what else the machine does is not in it.

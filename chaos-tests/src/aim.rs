@@ -1,6 +1,7 @@
 //! Schedules that aim at one kind of bug, because a plain mix of faults comes upon it only by luck: what must happen shortly one after
 //! the other is made to. Each goes round and round as long as faults last; what can be survived once only is done once.
 
+use crate::check::Violation;
 use crate::nemesis::{Due, Nemesis};
 use crate::seed::Swarm;
 use engine::disk::sim::Faults;
@@ -8,6 +9,7 @@ use engine::disk::{Disk, SimDisk};
 use raft::log::record::{ALIGN_BYTES, HEAD_BYTES, MAGIC};
 use raft::log::segment::{FileName, HEADER_BYTES};
 use raft::net::message::Message;
+use raft::types::GroupId;
 use std::path::Path;
 
 /// What a run aims at.
@@ -18,6 +20,10 @@ pub enum Aim {
     /// A node that does not hear the leader would vote for one that does. That one restarts and stands for election, within the lease it
     /// has granted, while clients still read at the leader.
     LeaseAcrossRestart,
+    /// The machine of a leader sleeps until another leads, and is asked as soon as it wakes.
+    LeaderSleeps,
+    /// The wall clock of a leader goes a second ahead: it must give way.
+    LeaderAhead,
     /// What a node that was away needs rots in the leader's log meanwhile.
     RotWhereItIsRead,
     /// A leader that was cut off with entries of its own loses power soon after it has heard of its successor.
@@ -54,7 +60,7 @@ impl Aim {
         swarm.late_ms = None;
         (swarm.loss_permille, swarm.duplicate_permille, swarm.reorder_permille) = (0, 0, 0);
         match self {
-            Self::LeaseAcrossRestart => {
+            Self::LeaseAcrossRestart | Self::LeaderSleeps => {
                 (swarm.nodes, swarm.groups) = (3, 1);
                 (swarm.delay_ms, swarm.sync_ms) = (0..=2, 1..=2);
             }
@@ -75,7 +81,7 @@ impl Aim {
                 (swarm.nodes, swarm.groups, swarm.patience_ms) = (3, 1, 2_000);
                 (swarm.delay_ms, swarm.sync_ms) = (0..=2, 1..=2);
             }
-            Self::LeaderIsBack | Self::LeaderWasCutOff | Self::OlderDisk => {}
+            Self::LeaderIsBack | Self::LeaderAhead | Self::LeaderWasCutOff | Self::OlderDisk => {}
         }
     }
 
@@ -120,6 +126,8 @@ impl Nemesis {
         let wait_ms = match aim {
             Aim::LeaderIsBack => self.leader_is_back(),
             Aim::LeaseAcrossRestart => self.lease_across_restart().await,
+            Aim::LeaderSleeps => self.leader_sleeps(),
+            Aim::LeaderAhead => self.leader_ahead(),
             Aim::RotWhereItIsRead => self.rot_where_it_is_read(),
             Aim::LeaderWasCutOff => self.leader_was_cut_off(),
             Aim::Away | Aim::AwayThenCrash => self.away(),
@@ -180,6 +188,74 @@ impl Nemesis {
                 1_500
             }
         }
+    }
+
+    fn leader_sleeps(&mut self) -> u64 {
+        match self.turn(3) {
+            0 => {
+                let group = self.group();
+                let Some(leader) = self.leader(group) else {
+                    self.progress.stage = 0;
+                    return 100;
+                };
+                self.progress.one = leader;
+                self.stage.pins.borrow_mut().reader = Some(leader);
+                let others = (0..self.world.swarm.nodes as usize).filter(|other| *other != leader);
+                others.for_each(|other| self.cut_pair(leader, other));
+                self.sleeps(leader, true);
+                1_500 + self.dice.below(1_000)
+            }
+            1 => {
+                // It wakes before any peer is heard: its connections are gone.
+                self.stage.pins.borrow_mut().writer = self.leader_but(self.progress.one);
+                self.sleeps(self.progress.one, false);
+                300
+            }
+            _ => {
+                self.world.net.heal();
+                *self.stage.pins.borrow_mut() = crate::workload::Pins::default();
+                1_500
+            }
+        }
+    }
+
+    fn leader_ahead(&mut self) -> u64 {
+        let group = GroupId(1);
+        let Some(leader) = self.leader(group) else { return 100 };
+        match self.turn(3) {
+            0 => {
+                self.progress.one = leader;
+                self.stage.nodes.borrow()[leader].clock.set_off(1_000);
+                4_000
+            }
+            1 if leader == self.progress.one => {
+                let what = format!("n-{} leads {group}, a second ahead of all others", leader + 1);
+                self.world.overseer.accuse(Violation::broken("liveness", what));
+                0
+            }
+            1 => {
+                self.stage.counts("leaders ahead that gave way");
+                self.stage.nodes.borrow()[self.progress.one].clock.set_off(0);
+                1_000
+            }
+            _ => 500,
+        }
+    }
+
+    /// Who leads the first group, but for one who may not know that it does not any more.
+    fn leader_but(&self, not: usize) -> Option<usize> {
+        let nodes = self.stage.nodes.borrow();
+        (0..nodes.len()).filter(|at| *at != not).find(|at| {
+            let receiver = nodes[*at].running().and_then(|running| running.registry.get(GroupId(1)));
+            receiver.is_some_and(|receiver| receiver.group().leads())
+        })
+    }
+
+    /// The machine of a node sleeps, or wakes.
+    fn sleeps(&self, at: usize, is_asleep: bool) {
+        let does = if is_asleep { "sleeps" } else { "wakes" };
+        self.world.diary.note("nemesis", format_args!("n-{} {does}", at + 1));
+        self.stage.nodes.borrow()[at].clock.node().set_asleep(is_asleep);
     }
 
     fn rot_where_it_is_read(&mut self) -> u64 {

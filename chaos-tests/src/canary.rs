@@ -15,9 +15,12 @@ fn schedule(bug: Planted) -> Schedule {
         }
         Planted::ForgetTruncation => (&[], 0, Some(Aim::LeaderWasCutOff)),
         Planted::RestoreLeader => (&[], 0, Some(Aim::LeaderIsBack)),
-        Planted::OpenStartGuard | Planted::ReadWithoutQuorum | Planted::StaleLease => {
-            (&[], 0, Some(Aim::LeaseAcrossRestart))
+        Planted::OpenStartGuard | Planted::ReadWithoutQuorum => (&[], 0, Some(Aim::LeaseAcrossRestart)),
+        Planted::BoundedWithoutProof | Planted::PastBeforeClosed => {
+            (&[(Crash, 2), (Cut, 2), (Slow, 1), (Transfer, 1)], 700, None)
         }
+        Planted::LeadByWrongClock => (&[], 0, Some(Aim::LeaderAhead)),
+        Planted::StaleLease => (&[], 0, Some(Aim::LeaderSleeps)),
         Planted::SnapshotClaimsMore | Planted::SnapshotForgetsDigest | Planted::DropSnapshotFile => {
             (&[(Purge, 6), (Snapshot, 2)], 400, Some(Aim::Away))
         }

@@ -8,15 +8,11 @@ use crate::world::clock::EPOCH_MS;
 use crate::world::node::{Node, World};
 use crate::world::overseer::Overseer;
 use engine::Stamp;
-use engine::ids::NodeId;
 use raft::group::takeover::{self, Survivor};
 use raft::types::GroupId;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How often those that come back look whether they may go on, and how long they wait between, in milliseconds.
-const ENTER_TRIES: u32 = 20;
-const ENTER_MS: u64 = 100;
 /// How long clients work after it, in milliseconds.
 const AFTER_MS: u64 = 6_000;
 /// How long all disks need for what was acknowledged, in milliseconds.
@@ -27,7 +23,7 @@ const CLIENTS: u64 = 4;
 /// Whether the run of this seed ends so.
 #[must_use]
 pub fn is_due(world: &World) -> bool {
-    world.swarm.late_ms.is_none() && Dice::new(world.swarm.seed, "disaster").is_lucky(250)
+    world.swarm.late_ms.is_none() && Dice::new(world.swarm.seed, "disaster").is_lucky(450)
 }
 
 /// Lets it happen, once all replicas stand at the same. What was acknowledged before must be there after. The node at `tampered` is
@@ -87,24 +83,14 @@ async fn survive(world: &World, stage: &Rc<Stage>, at: usize) -> raft::Result<()
     started
 }
 
-/// Those that were lost come back as they were. They may lead one another: that is judged apart.
+/// Those that were lost come back as they were, and ask nobody. They may lead one another: that is judged apart.
 async fn come_back(mut lost: Vec<Node>, world: &World) -> Vec<Node> {
     let old = Overseer::new(world.diary.clone());
-    let broken = |id: NodeId, error: &raft::Error| {
-        world.overseer.accuse(Violation::broken("disaster", format!("{id} comes back: {error}")));
-    };
     for node in &mut lost {
         node.fork(1, old.clone());
-        if let Err(error) = node.start() {
-            broken(node.id, &error);
-        }
-    }
-    for _ in 0..ENTER_TRIES {
-        tokio::time::sleep(Duration::from_millis(ENTER_MS)).await;
-        for node in &mut lost {
-            if let Err(error) = node.enter().await {
-                broken(node.id, &error);
-            }
+        if let Err(error) = node.start_alone().await {
+            let what = format!("{} comes back: {error}", node.id);
+            world.overseer.accuse(Violation::broken("disaster", what));
         }
     }
     lost

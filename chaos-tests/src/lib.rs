@@ -25,6 +25,7 @@ pub mod disaster;
 pub mod finals;
 pub mod history;
 pub mod limits;
+mod looks;
 pub mod mishap;
 pub mod mover;
 pub mod nemesis;

@@ -8,7 +8,8 @@ use crate::world::running::Running;
 use engine::ids::NodeId;
 use raft::group::ending::Removed;
 use raft::group::handle::Standing;
-use raft::membership::reconcile::Reconciler;
+use raft::membership::reconcile::{Reconciler, Stepped};
+use raft::membership::step::Change;
 use raft::types::{GroupId, ReplicaId, Role, Seat};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -151,6 +152,9 @@ impl Nemesis {
         // What has begun goes on, though nobody waits for it.
         let stepped = tokio::time::timeout(Duration::from_millis(STEP_MS), step).await;
         if let Ok(stepped) = stepped {
+            if let Stepped::Changed(Change::SetVoters(_) | Change::Finish(_), _) = &stepped {
+                self.world.overseer.saw("joint memberships");
+            }
             self.world.diary.note("mover", format_args!("{stepped:?}"));
         }
     }

@@ -314,7 +314,7 @@ impl Nemesis {
             | Fault::Flap
             | Fault::HalfOpen
             | Fault::Still
-            | Fault::Slow => return self.inject_into_the_net(fault, (at, other)),
+            | Fault::Slow => return self.break_links(fault, at, other),
             Fault::FailedSync => {
                 let faults = Faults { fail_syncs: true, ..Faults::default() };
                 let nodes = self.stage.nodes.borrow();
@@ -349,12 +349,12 @@ impl Nemesis {
         true
     }
 
-    /// Breaks something between nodes. False if this kind cannot be now.
-    fn inject_into_the_net(&mut self, fault: Fault, (at, other): (usize, usize)) -> bool {
-        let nodes = self.stage.nodes.borrow().len();
+    /// Breaks what is between nodes. False if this kind cannot be between these two.
+    fn break_links(&mut self, fault: Fault, at: usize, other: usize) -> bool {
         let (from, to) = (NodeId(at as u64 + 1), NodeId(other as u64 + 1));
         match fault {
             Fault::Cut => {
+                let nodes = self.stage.nodes.borrow().len();
                 for a in 0..=at {
                     (at + 1..nodes).for_each(|b| self.cut_pair(a, b));
                 }
@@ -365,8 +365,7 @@ impl Nemesis {
                 self.later(Due::Flap(at, other, 7), 0, 50);
                 return true;
             }
-            Fault::HalfOpen if at == other => return false,
-            Fault::HalfOpen => self.world.net.half_open(from, to),
+            Fault::HalfOpen if at != other => self.world.net.half_open(from, to),
             Fault::Still => {
                 let ms = 200 + self.dice.below(4_000);
                 self.world.net.stand_still(from, to, ms);
@@ -450,6 +449,7 @@ impl Nemesis {
             {
                 let nodes = self.stage.nodes.borrow();
                 nodes[at].clock.set_off(0);
+                nodes[at].clock.node().set_asleep(false);
                 nodes[at].hardware.mend(&nodes[at].disk);
             }
             self.start(at).await;

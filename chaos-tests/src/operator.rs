@@ -196,8 +196,12 @@ impl Operator {
                 return false;
             }
         };
+        let sets_voters = matches!(change, Change::SetVoters(_));
         let changed = receiver.group().change(change, seen);
-        let _ = tokio::time::timeout(Duration::from_secs(2), changed).await;
+        let changed = tokio::time::timeout(Duration::from_secs(2), changed).await;
+        if sets_voters && matches!(changed, Ok(Ok(_))) {
+            self.world.overseer.saw("joint memberships");
+        }
         false
     }
 }

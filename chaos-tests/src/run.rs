@@ -69,6 +69,8 @@ pub struct Outcome {
 /// If the run does.
 #[must_use]
 pub fn run(seed: Seed, plan: &Plan) -> Outcome {
+    static QUIET: std::sync::Once = std::sync::Once::new();
+    QUIET.call_once(hush_what_was_asked_for);
     let plan = plan.clone();
     let run = move || {
         raft::planted::plant(plan.planted);
@@ -83,6 +85,17 @@ pub fn run(seed: Seed, plan: &Plan) -> Outcome {
     };
     let thread = std::thread::Builder::new().name(format!("seed {}", seed.0)).spawn(run);
     thread.expect("a thread").join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// A panic that the nemesis asked for is told in the diary, and nowhere else.
+fn hush_what_was_asked_for() {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let is_asked = panic.payload().downcast_ref::<&str>() == Some(&"a panic that was asked for");
+        if !is_asked {
+            told(panic);
+        }
+    }));
 }
 
 /// The birth of every group, for one node.
@@ -151,6 +164,8 @@ async fn found(world: &World) -> Rc<Stage> {
         pins: RefCell::default(),
         oracle: RefCell::default(),
         overseer: world.overseer.clone(),
+        proofs: RefCell::default(),
+        looks: RefCell::default(),
     })
 }
 
@@ -196,6 +211,8 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
         finals::look(&stage, &world);
         report.sometimes("one node survived");
     }
+    let clocks_ms = stage.nodes.borrow().iter().map(|node| node.clock.worst_ms()).max();
+    world.overseer.looked(&stage.looks.borrow(), clocks_ms.unwrap_or(0));
     let history = stage.history.borrow().clone();
     let violation = world.overseer.violation().or_else(|| judge(&history).err());
     report.trace_hash = world.diary.hash();
@@ -204,6 +221,7 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
     report.sometimes.extend(world.overseer.counts());
     report.sometimes.extend(world.overseer.seen());
     report.sometimes.extend(world.net.counts());
+    report.sometimes.extend(stage.proofs.borrow().clone());
     let missed = stage.nodes.borrow().iter().map(|node| node.hardware.keys.missed()).sum();
     report.sometimes.extend([("keys missed", missed)]);
     report
@@ -271,9 +289,6 @@ fn look(stage: &Stage, world: &World) {
         for node in nodes.iter() {
             let receiver = node.running().and_then(|running| running.registry.get(group));
             if let Some(receiver) = receiver {
-                if receiver.group().standing().membership.1.is_joint() {
-                    world.overseer.saw("joint memberships");
-                }
                 world.overseer.digest(group, receiver.group().replica(), receiver.group().machine());
             }
         }

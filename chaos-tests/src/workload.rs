@@ -2,6 +2,7 @@
 //! again under the same request number as long as its patience lasts.
 
 use crate::check::durable::Oracle;
+use crate::check::past::Look;
 use crate::history::{Action, Answer, ClientId, History, Key, Outcome};
 use crate::seed::{Dice, Swarm};
 use crate::world::keys::TENANTS;
@@ -15,6 +16,7 @@ use raft::group::batcher::Answer as Acknowledged;
 use raft::group::outcome::{NotApplied, NotNow};
 use raft::net::inbound::Receiver;
 use raft::proposal::Reply;
+use raft::read::door::{Asked, Proof};
 use raft::seal::Unsealed;
 use raft::types::GroupId;
 use std::cell::RefCell;
@@ -32,6 +34,9 @@ const LIST_REQUESTS: u64 = 100;
 pub const LIST_KEYS: u64 = 1_000_000;
 /// As above.
 pub const ACCOUNT_KEYS: u64 = 2_000_000;
+
+/// Of a thousand requests so many are of the past.
+const LOOKS_PERMILLE: u32 = 150;
 
 /// What clients and faults share: the nodes, and what clients were told.
 pub struct Stage {
@@ -51,6 +56,28 @@ pub struct Stage {
     pub oracle: RefCell<Oracle>,
     /// Who hears of what is wrong, and of what is rare.
     pub overseer: Overseer,
+    /// Reads, by what they were proved with or why they were not answered.
+    pub proofs: RefCell<BTreeMap<&'static str, u64>>,
+    /// What replicas answered of the past.
+    pub looks: RefCell<Vec<Look>>,
+}
+
+impl Stage {
+    /// A read was answered.
+    pub fn granted(&self, proof: Proof) {
+        let by = match proof {
+            Proof::Lease => "reads by a lease",
+            Proof::Round => "reads by a round",
+            Proof::Leader(_) => "reads at followers",
+            Proof::Closed(_) => "reads of the past",
+        };
+        self.counts(by);
+    }
+
+    /// Something has happened that is to happen sometimes.
+    pub fn counts(&self, branch: &'static str) {
+        *self.proofs.borrow_mut().entry(branch).or_default() += 1;
+    }
 }
 
 /// Whom two clients ask, whoever leads; they are silent while it is nobody.
@@ -156,6 +183,10 @@ impl Client {
             if self.role != Part::Any && self.pin(&stage).is_none() {
                 continue;
             }
+            if self.role == Part::Any && self.dice.is_lucky(LOOKS_PERMILLE) {
+                self.look_back(&stage).await;
+                continue;
+            }
             let action = self.choose(&stage.swarm);
             self.ask(&stage, action).await;
         }
@@ -206,6 +237,15 @@ impl Client {
         }
     }
 
+    /// A node to read at: any replica can answer.
+    fn reader(&mut self, stage: &Stage, group: GroupId) -> usize {
+        let count = stage.nodes.borrow().len() as u64;
+        match self.pin(stage) {
+            None if self.dice.is_lucky(400) => usize::try_from(self.dice.below(count)).unwrap_or(0),
+            _ => self.node(stage, group),
+        }
+    }
+
     async fn write(&mut self, stage: &Rc<Stage>, action: &Action) -> Outcome {
         let (key, what) = match *action {
             Action::Write { key, value } => (key, Do::Write(key.0, value)),
@@ -231,7 +271,7 @@ impl Client {
             let at = self.node(stage, group);
             let found = {
                 let nodes = stage.nodes.borrow();
-                let batcher = nodes[at].running().and_then(|running| running.batcher(group));
+                let batcher = nodes[at].awake().and_then(|running| running.batcher(group));
                 batcher.map(|batcher| (batcher, nodes[at].hardware.pause.clone()))
             };
             let Some((batcher, node)) = found else {
@@ -281,43 +321,36 @@ impl Client {
             _ => (bank_group(), (0..ACCOUNTS_COUNT).map(|n| Key(ACCOUNT_KEYS + n)).collect()),
         };
         loop {
-            let at = self.node(stage, group);
+            let at = self.reader(stage, group);
             let found = {
                 let nodes = stage.nodes.borrow();
-                let receiver = nodes[at].running().and_then(|running| running.registry.get(group));
+                let receiver = nodes[at].awake().and_then(|running| running.registry.get(group));
                 receiver.map(|receiver| (receiver, nodes[at].hardware.pause.clone()))
             };
             let Some((receiver, node)) = found else {
                 self.pause(stage, group, None).await;
                 continue;
             };
-            let pace = receiver.group().pace();
-            let has_lease = self.role == Part::Reader || self.dice.is_lucky(500);
-            let lease = has_lease.then_some(pace.election_max_ms * 8 / 10);
             // A node that stands still does so between the lease and the rows as well.
-            let answer = node.within(answer(&receiver, lease, action, &keys)).await;
-            match answer {
+            match node.within(answer(stage, &receiver, action, &keys)).await {
                 Ok(outcome) => return outcome,
-                Err(NotNow::NotLeader { leader }) => {
-                    self.pause(stage, group, leader.map(|(_, seat)| seat.node.0)).await;
-                }
-                Err(_) => self.pause(stage, group, None).await,
+                Err(not_now) => self.pause(stage, group, elsewhere(&not_now)).await,
             }
         }
     }
 }
 
-/// What a node answers to a read, if it leads.
+/// What a replica answers to a read, if it can.
 async fn answer(
+    stage: &Stage,
     receiver: &Receiver,
-    lease_ms: Option<u64>,
     action: &Action,
     keys: &[Key],
 ) -> Result<Outcome, NotNow> {
-    receiver.group().linearize(lease_ms, receiver.group().pace().election_max_ms).await?;
-    let Ok(view) = receiver.group().machine().tablet().view(0) else {
-        return Err(NotNow::RetryLater { after_ms: 0 });
-    };
+    let wait_ms = receiver.group().pace().election_max_ms;
+    let granted = receiver.door().linearizable(Asked { wall_ms: 0, wait_ms }).await?;
+    stage.granted(granted.proof);
+    let view = granted.view;
     let collection = match action {
         Action::Read { .. } => REGISTERS,
         Action::ReadList { .. } => LISTS,
@@ -349,6 +382,15 @@ fn set(action: &Action) -> Option<(Key, Option<u64>)> {
     match *action {
         Action::Write { key, value } => Some((key, value)),
         Action::Cas { key, new, .. } => Some((key, new)),
+        _ => None,
+    }
+}
+
+/// The node that a replica that cannot answer names.
+fn elsewhere(not_now: &NotNow) -> Option<u64> {
+    match not_now {
+        NotNow::NotLeader { leader } => leader.map(|(_, seat)| seat.node.0),
+        NotNow::Elsewhere { better } => better.map(|node| node.0),
         _ => None,
     }
 }

@@ -18,6 +18,8 @@ pub mod machine;
 pub mod membership;
 pub mod net;
 #[cfg(feature = "sim")]
+pub mod node_time;
+#[cfg(feature = "sim")]
 pub mod pause;
 pub mod payload;
 pub mod planted;

@@ -52,14 +52,20 @@ pub enum Planted {
     ReuseReplica,
     /// A delayed replica is told one entry more than its gate lets through.
     GateEarly,
-    /// A lease has no end while its leader hears of no other. (Consensus itself grants none longer than that of the votes.)
+    /// A lease outlives the sleep of its leader's machine. (Consensus itself grants none longer, by its clock, than that of the votes.)
     StaleLease,
     /// What came by a snapshot has no replies kept.
     SnapshotForgetsReplies,
+    /// A bounded read is answered, however old what is applied here is.
+    BoundedWithoutProof,
+    /// A read as of a stamp is answered before the stamp is closed.
+    PastBeforeClosed,
+    /// A leader leads on, whatever peers say of its wall clock.
+    LeadByWrongClock,
 }
 
 /// Every one of them.
-pub const ALL: [Planted; 26] = [
+pub const ALL: [Planted; 29] = [
     Planted::AcknowledgeBeforeSync,
     Planted::ForgetVote,
     Planted::ForgetTruncation,
@@ -86,6 +92,9 @@ pub const ALL: [Planted; 26] = [
     Planted::GateEarly,
     Planted::StaleLease,
     Planted::SnapshotForgetsReplies,
+    Planted::BoundedWithoutProof,
+    Planted::PastBeforeClosed,
+    Planted::LeadByWrongClock,
 ];
 
 #[cfg(feature = "planted")]

@@ -12,7 +12,7 @@ use openraft::{EntryPayload, alias};
 #[cfg(feature = "sim")]
 type Seeded = openraft_rt::deterministic_rng::DeterministicRng<openraft::TokioRuntime>;
 #[cfg(feature = "sim")]
-type Runtime = crate::pause::Pausable<Seeded>;
+type Runtime = crate::pause::Pausable<crate::node_time::NodeTime>;
 #[cfg(not(feature = "sim"))]
 type Runtime = openraft::TokioRuntime;
 
@@ -31,6 +31,29 @@ pub(crate) type RaftVote = alias::VoteOf<Types>;
 pub(crate) type RaftEntryOf = alias::EntryOf<Types>;
 pub(crate) type RaftMembership = openraft::Membership<ReplicaId, Seat>;
 pub(crate) type StoredMembership = alias::StoredMembershipOf<Types>;
+
+#[cfg(feature = "sim")]
+pub(crate) use crate::node_time::OwnClock;
+
+/// The clock that consensus goes by: there is one.
+#[cfg(not(feature = "sim"))]
+#[derive(Clone)]
+pub(crate) struct OwnClock;
+
+#[cfg(not(feature = "sim"))]
+impl OwnClock {
+    /// That of whoever asks.
+    pub(crate) fn here() -> Self {
+        Self
+    }
+
+    /// What it shows.
+    #[expect(clippy::unused_self, reason = "in a simulation each node has its own")]
+    pub(crate) fn now(&self) -> alias::InstantOf<Types> {
+        use openraft::type_config::TypeConfigExt as _;
+        Types::now()
+    }
+}
 
 /// Our log id.
 pub(crate) fn log_id(id: &RaftLogId) -> LogId {

@@ -166,7 +166,7 @@ fn a_replica_is_read_when_it_is_filled_and_votes_while_it_takes_part() {
         let (hub, _nodes, running, _) = founded(3).await;
         leader(&running.iter().collect::<Vec<_>>()).await;
         let leads = first_leads(&running);
-        let read = leads.linearize(None, 500).await.unwrap();
+        let read = leads.read_index(None, 500).await.unwrap();
         let mut node = Node::new(4, &hub);
         let mut offline = node.open().unwrap();
         let machine = bear(&Birth { founders: None, ..birth(4, 0) }, offline.parts.clone()).await.unwrap();

@@ -178,7 +178,7 @@ fn proposals_pause_and_go_on_and_each_is_answered() {
         assert!(applied > 100 && away > 50, "{applied} {away}");
         // Whatever was said to be applied is there, and nothing else.
         running[1].until("the second leads", |one| one.group(GROUP).leads()).await;
-        running[1].group(GROUP).linearize(None, 2_000).await.unwrap();
+        running[1].group(GROUP).read_index(None, 2_000).await.unwrap();
         for n in 100..256 {
             let is_there = answers.iter().any(|(m, answer)| m % 256 == n && answer.is_ok());
             assert_eq!(running[1].get(GROUP, n as u8).is_some(), is_there, "{n}");

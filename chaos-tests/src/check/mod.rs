@@ -8,6 +8,7 @@ pub mod digest;
 pub mod durable;
 pub mod ledger;
 pub mod linearizable;
+pub mod past;
 pub mod raft;
 pub mod ranges;
 
@@ -26,7 +27,7 @@ pub struct Property {
 }
 
 /// All of them, one a file. Each has a row in `docs/testing.md`.
-pub const PROPERTIES: [Property; 9] = [
+pub const PROPERTIES: [Property; 10] = [
     Property {
         judge: "append",
         promise: "every list is one list: no element lost, twice, or out of order, and no answer older than an earlier one",
@@ -61,6 +62,11 @@ pub const PROPERTIES: [Property; 9] = [
         judge: "linearizable",
         promise: "one order of all requests, each between its question and its answer, explains every answer about a register",
         page: "docs/testing.md",
+    },
+    Property {
+        judge: "past",
+        promise: "a read as of a stamp finds what was there, and a bounded one is no older than it may be, at any replica",
+        page: "docs/protocols/reads.md",
     },
     Property {
         judge: "raft",

@@ -57,7 +57,7 @@ pub async fn work(
             // It fails with a log or a group that has stopped, which the overseer of both sees.
             let _ = upkeep.look(&receiver, needs, world.time.ms()).await;
         }
-        registry.set_clock_agreed(world.heard.agrees(&clock));
+        registry.set_clock_agreed(clock.is_agreed());
         if round.is_multiple_of(5) {
             let _ = registry.heard().note_in(&log);
         }
@@ -113,7 +113,7 @@ pub async fn close(
     let tick_ms = if world.swarm.late_ms.is_some() { 1_000 } else { 5_000 };
     loop {
         tokio::time::sleep(Duration::from_millis(tick_ms / 4)).await;
-        let now = Now { wall_ms: clock.now_ms(), is_agreed: world.heard.agrees(&clock), tick_ms };
+        let now = Now { wall_ms: clock.now_ms(), is_agreed: clock.is_agreed(), tick_ms };
         let closing = closing::close_if_due(&group, &batcher, &log, now);
         let _ = tokio::time::timeout(Duration::from_millis(tick_ms), closing).await;
     }

@@ -1,5 +1,6 @@
 //! Where frames come in at a node: what is asked goes to its replicas, and what was promised with the answer is noted.
 
+use super::clock::WallClock;
 use super::net::Serve;
 use super::node::World;
 use super::overseer;
@@ -22,6 +23,7 @@ pub(super) struct Inside {
     pub(super) log: Arc<Log>,
     pub(super) disk: SimDisk,
     pub(super) pause: Pause,
+    pub(super) clock: Arc<WallClock>,
     pub(super) world: World,
 }
 
@@ -44,7 +46,7 @@ impl Serve for Inside {
         }
         let asked = decoded.map(|frame| overseer::appends(&frame)).unwrap_or_default();
         // Who stands still takes nothing: what comes waits at its door.
-        Box::pin(self.pause.within(async move {
+        Box::pin(self.pause.within(self.clock.node().scope(async move {
             let last = |seat: &Seat| log.state(seat.group).ok().and_then(|state| state.last);
             let before: Vec<_> = asked.iter().map(|(seat, _)| last(seat)).collect();
             let answer = registry.serve(&by, frame.clone()).await;
@@ -53,6 +55,6 @@ impl Serve for Inside {
                 overseer.answered(&log, (*seat, before), append, &answer);
             }
             Some(answer)
-        }))
+        })))
     }
 }

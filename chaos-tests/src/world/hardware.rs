@@ -42,7 +42,8 @@ impl Hardware {
 
     /// Lets `disk` take so many bytes more, whatever is started on it, until there is room again.
     pub fn fill(&self, disk: &SimDisk, more_bytes: u64) {
-        self.room_bytes.store((disk.bytes_named() + more_bytes).max(1), Ordering::SeqCst);
+        let bytes: u64 = disk.files().values().map(|file| file.len() as u64).sum();
+        self.room_bytes.store((bytes + more_bytes).max(1), Ordering::SeqCst);
         self.set_faults(disk, Faults::default());
     }
 

@@ -1,6 +1,6 @@
 //! What a delayed node has beside what every node has: its gate, and what time it surely is. And what all nodes know of clocks.
 
-use super::clock::WallClock;
+use super::clock::{Clocks, WallClock};
 use super::node::World;
 use engine::Stamp;
 use engine::clock::Clock;
@@ -8,9 +8,9 @@ use engine::ids::NodeId;
 use raft::delay::receive::{Delayed, GateStamp};
 use raft::delay::{CatalogGate, GroupProgress, Keeper, SafeNow, Step};
 use raft::group::registry::Registry;
-use raft::limits::CLOCK_PART_MS_MAX;
 use raft::log::Log;
 use raft::machine::{Machine, MachineParts};
+use raft::time::BootClock;
 use raft::types::GroupId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +26,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The clocks of the voters. Clones are the same.
 #[derive(Clone, Default)]
 pub struct Heard {
-    clocks: Arc<Mutex<BTreeMap<NodeId, Arc<WallClock>>>>,
+    clocks: Clocks,
 }
 
 impl Heard {
@@ -35,13 +35,10 @@ impl Heard {
         lock(&self.clocks).insert(node, clock);
     }
 
-    /// Whether a clock is where the median of the voters' is.
+    /// The clocks of the voters: whom every node asks.
     #[must_use]
-    pub fn agrees(&self, clock: &WallClock) -> bool {
-        let mut off: Vec<i64> = lock(&self.clocks).values().map(|clock| clock.off_ms()).collect();
-        off.sort_unstable();
-        let median = off.get(off.len() / 2).copied().unwrap_or(0);
-        clock.off_ms().abs_diff(median) <= CLOCK_PART_MS_MAX
+    pub fn clocks(&self) -> &Clocks {
+        &self.clocks
     }
 
     /// How many of the voters' clocks are wrong.
@@ -112,9 +109,9 @@ impl Late {
     }
 
     fn safe_now_ms(&self) -> Option<u64> {
-        let (wall_ms, boot_ms) = (self.clock.now_ms(), self.clock.true_ms());
+        let (wall_ms, boot_ms) = (self.clock.now_ms(), self.clock.boot_ms());
         let mut safe = lock(&self.safe);
-        match self.world.heard.agrees(&self.clock) {
+        match self.clock.is_agreed() {
             true => safe.agree(wall_ms, boot_ms),
             false => safe.disagree(),
         }

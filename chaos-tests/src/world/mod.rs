@@ -14,4 +14,5 @@ pub mod overseer;
 pub mod rejoin;
 pub mod replace;
 pub mod running;
+pub mod sizes;
 pub mod supervise;

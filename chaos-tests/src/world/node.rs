@@ -12,6 +12,7 @@ use super::operations::Meaning;
 use super::overseer::{Overseer, Watcher};
 use super::rejoin::Waiting;
 use super::running::{Hosted, Running};
+use super::sizes;
 use crate::aim::Aim;
 use crate::check::Violation;
 use crate::seed::{Dice, Swarm};
@@ -21,16 +22,14 @@ use engine::disk::sim::Faults;
 use engine::entropy::Seeded;
 use engine::ids::NodeId;
 use engine::sealed::Sealer;
-use engine::tablet::pool::{Parts, Pool, PoolConfig};
+use engine::tablet::pool::{Parts, Pool};
 use raft::group::batcher::Batcher;
 use raft::group::birth::{self, Here};
-use raft::group::handle::Group;
 use raft::group::registry::Registry;
-use raft::group::restart::Death;
 use raft::group::settings::Pace;
 use raft::group::start::{Ground, Wanted};
 use raft::group::supervise::Supervisor;
-use raft::log::{Log, LogConfig, LogParts};
+use raft::log::{Log, LogParts};
 use raft::machine::{Machine, MachineParts, NobodyShredded};
 use raft::net::door::Door;
 use raft::net::envelope::cluster_tag;
@@ -43,8 +42,12 @@ use raft::time::BootClock;
 use raft::type_config::spawn;
 use raft::types::GroupId;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 use tokio::task::JoinHandle;
+
+/// The monotonic clock of a node goes on by so many milliseconds in a second.
+const RATES_PERMILLE: RangeInclusive<u64> = 900..=1_100;
 
 /// What all nodes of a run share.
 #[derive(Clone)]
@@ -131,34 +134,18 @@ impl Opened {
     }
 }
 
-impl BootClock for WallClock {
-    fn boot_ms(&self) -> u64 {
-        self.true_ms()
-    }
-}
-
 impl Node {
     /// A node that was never started.
     #[must_use]
     pub fn new(id: NodeId, world: World) -> Self {
         let disk = SimDisk::new(disk_seed(world.swarm.seed, id, 0));
         let catalog = MemoryCatalog::on(disk.clone());
-        let (clock, hardware) = (WallClock::new(world.time), Hardware::default());
-        let (generation, life, state) = (1, 0, State::Down);
-        Self {
-            id,
-            disk,
-            clock,
-            hardware,
-            world,
-            catalog,
-            replaced: None,
-            generation,
-            life,
-            refused: None,
-            knocks: 0,
-            state,
-        }
+        let permille = Dice::new(world.swarm.seed, &format!("clock {id}")).within(&RATES_PERMILLE);
+        let permille = u32::try_from(permille).unwrap_or(1_000);
+        let clock = WallClock::new(world.time, world.heard.clocks(), permille);
+        let (hardware, state) = (Hardware::default(), State::Down);
+        let (replaced, refused, generation, life, knocks) = (None, None, 1, 0, 0);
+        Self { id, disk, clock, hardware, world, catalog, replaced, generation, life, refused, knocks, state }
     }
 
     /// It, if it runs.
@@ -168,6 +155,12 @@ impl Node {
             State::Running(running) => Some(running),
             _ => None,
         }
+    }
+
+    /// It, if it runs and its machine does not sleep: clients are answered by no other.
+    #[must_use]
+    pub fn awake(&self) -> Option<&Running> {
+        self.running().filter(|_| !self.clock.node().is_asleep())
     }
 
     /// Why it is lost for the rest of the run, if it is.
@@ -200,31 +193,6 @@ impl Node {
     /// By how many milliseconds it is delayed, if it is.
     fn late_ms(&self) -> Option<u64> {
         self.world.swarm.late_ms.filter(|_| self.id.0 > u64::from(self.world.swarm.nodes))
-    }
-
-    pub(super) fn log_config(&self) -> LogConfig {
-        let segment_bytes = self.world.swarm.segment_bytes.max(256 << 10);
-        LogConfig {
-            segment_bytes,
-            write_bytes: 64 << 10,
-            cache_bytes: 16 << 10,
-            segments_kept: 3,
-            entry_bytes_max: 100 << 10,
-            groups_max: 16,
-            peers_max: 16,
-            ..LogConfig::new("/log")
-        }
-    }
-
-    fn pool_config(&self) -> PoolConfig {
-        let memtable = usize::try_from(self.world.swarm.memtable_bytes).unwrap_or(64 << 10).max(4 << 10);
-        PoolConfig {
-            threads: 0,
-            memtable_bytes: (memtable * 16).max(256 << 10),
-            memtable_bytes_per_tablet: memtable,
-            cache_bytes: 1 << 20,
-            ..PoolConfig::new("/pool")
-        }
     }
 
     /// Begins its first life, in which the replicas are born.
@@ -262,7 +230,7 @@ impl Node {
     /// What keeps it from starting.
     pub fn open(&mut self) -> raft::Result<Opened> {
         let outfit = self.dress()?;
-        let log = Log::open(self.log_config(), outfit.log_parts())?;
+        let log = Log::open(sizes::log(&self.world.swarm), outfit.log_parts())?;
         let pool = self.open_pool(&outfit)?;
         self.equip(outfit, log, pool, &BTreeSet::new())
     }
@@ -289,7 +257,7 @@ impl Node {
             clock: self.clock.clone(),
             node: self.id,
         };
-        Ok(Pool::open(self.pool_config(), parts)?)
+        Ok(Pool::open(sizes::pool(&self.world.swarm), parts)?)
     }
 
     /// The machines over a log that was begun, but for those of the groups in `replace`.
@@ -338,14 +306,15 @@ impl Node {
         Late::open(&self.world, own, parts, late_ms).map(Some)
     }
 
-    /// Lets consensus of all its groups run; those of `born` were never here before. All of it stands still with the node.
+    /// Lets consensus of all its groups run, by the clock of the node; those of `born` were never here before. All of it stands still with
+    /// the node.
     pub(super) async fn run(
         &mut self,
         opened: Opened,
         known: (&[GroupId], Arc<heard::Heard>),
     ) -> raft::Result<()> {
-        let pause = self.hardware.pause.clone();
-        pause.within(self.run_here(opened, known)).await
+        let (pause, clock) = (self.hardware.pause.clone(), self.clock.clone());
+        pause.within(clock.node().scope(self.run_here(opened, known))).await
     }
 
     async fn run_here(
@@ -381,6 +350,7 @@ impl Node {
             log: log.clone(),
             disk: self.disk.clone(),
             pause: self.hardware.pause.clone(),
+            clock: self.clock.clone(),
             world: world.clone(),
         };
         world.net.listen(self.id, life, Arc::new(inside));
@@ -430,28 +400,12 @@ impl Node {
         self.world.diary.note(self.id, "loses power");
         self.world.net.unplug(self.id);
         self.hardware.pause.go_on();
+        self.clock.node().set_asleep(false);
         self.disk.crash();
         match std::mem::replace(&mut self.state, State::Down) {
             State::Running(running) => running.end(),
             State::Waiting(waiting, _) => waiting.close(),
             State::Down => {}
         }
-    }
-
-    /// Why it must be started again, if it must: its power has gone, its log is fenced, or consensus of a group has stopped.
-    #[must_use]
-    pub fn failed(&self) -> Option<String> {
-        if matches!(self.state, State::Down) {
-            return None;
-        }
-        let running = self.running();
-        if self.disk.is_down() {
-            return Some("the power went".to_owned());
-        }
-        let fenced = running.and_then(|running| running.log.fenced());
-        let broken = |group: &Group| group.death().filter(|(death, _)| *death == Death::Storage);
-        fenced.or_else(|| running?.supervisor.fenced().values().next().cloned()).or_else(|| {
-            running?.registry.all().iter().find_map(|one| broken(one.group())).map(|(_, cause)| cause)
-        })
     }
 }

@@ -2,13 +2,18 @@
 
 use super::clock::EPOCH_MS;
 use super::diary::Diary;
+use super::operations::{REGISTERS, number};
 use crate::check::Violation;
 use crate::check::delayed::{DelayedNode, Wish};
 use crate::check::digest::Digests;
 use crate::check::ledger::{Ledger, Promise, Recovered, Seat};
+use crate::check::past::{Look, Versions};
 use crate::check::raft::{GroupJudge, Logged, ReplicaState, Terms};
+use crate::history::Key;
 use bytes::Bytes;
 use engine::ids::NodeId;
+use engine::key;
+use engine::tablet::batch::{Batch, Op};
 use engine::{Kind, Stamp};
 use raft::group::birth::FIRST;
 use raft::limits::CLOCK_PART_MS_MAX;
@@ -29,6 +34,7 @@ struct Notes {
     ledger: Ledger,
     groups: BTreeMap<GroupId, GroupJudge>,
     digests: Digests,
+    versions: Versions,
     violation: Option<Violation>,
     /// The judge of the delayed node, as long as there is one.
     late: Option<(NodeId, DelayedNode)>,
@@ -268,6 +274,34 @@ impl Overseer {
         }
     }
 
+    /// Judges what replicas answered of the past. Clocks were wrong by at most `clocks_ms`.
+    pub fn looked(&self, looks: &[Look], clocks_ms: u64) {
+        let verdict = {
+            let notes = self.notes();
+            looks.iter().try_for_each(|look| notes.versions.judge(look, clocks_ms))
+        };
+        self.judged(verdict);
+    }
+
+    /// Which versions of registers an entry made.
+    fn wrote(&self, batch: &Batch) {
+        let now_ms = self.diary.now_ms();
+        let mut notes = self.notes();
+        for op in batch.ops() {
+            let (version, value) = match op {
+                Op::Put { version, value, .. } => (version, number(value)),
+                Op::Delete { version } => (version, None),
+                Op::DeleteRange { .. } => continue,
+            };
+            let (row, stamp) = key::split(version);
+            if let Ok((_, REGISTERS, row)) = key::decode_row(row)
+                && let Some(key) = number(&row)
+            {
+                notes.versions.applied(Key(key), stamp, value, now_ms);
+            }
+        }
+    }
+
     /// A replica has ended for ever.
     pub fn closed(&self, seat: Seat) {
         self.notes().ledger.closed(seat);
@@ -391,6 +425,7 @@ impl Feed for Watcher {
         let verdict =
             self.overseer.group(group, |judge| judge.applied(self.replica(group), entry.log_id, hash));
         self.overseer.judged(verdict);
+        self.overseer.wrote(entry.batch);
         self.overseer.late_applied(self.node, group, entry.log_id, entry.last);
     }
 

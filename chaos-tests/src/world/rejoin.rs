@@ -3,6 +3,7 @@
 use super::keys::CLUSTER;
 use super::net::Serve;
 use super::node::{Node, State, World};
+use super::sizes;
 use crate::check::Violation;
 use bytes::Bytes;
 use engine::disk::Disk;
@@ -77,7 +78,7 @@ impl Node {
     /// What keeps it from starting.
     pub fn start(&mut self) -> raft::Result<()> {
         let outfit = self.dress()?;
-        let log = RecoveredLog::read(self.log_config(), outfit.log_parts())?;
+        let log = RecoveredLog::read(sizes::log(&self.world.swarm), outfit.log_parts())?;
         if log.found().was_torn {
             self.world.overseer.saw("torn tails cut off");
         }

@@ -56,12 +56,16 @@ impl Node {
         let machine = birth::bear(&birth(new), parts.clone()).await?;
         self.world.diary.note(self.id, format_args!("{new} of {group} is born"));
         let wanted = self.wanted(late.as_ref(), parts, machine, true)?;
-        let started = beside_engine(&parts.pool, ground.start(vec![wanted])).await;
-        if let Some((_, error)) = started.failed.into_iter().next() {
-            return Err(error);
-        }
-        let hosted = started.receivers.values().map(|receiver| (group, self.seat(parts, receiver)));
-        let hosted: Vec<_> = hosted.collect();
+        let seated = async {
+            let started = beside_engine(&parts.pool, ground.start(vec![wanted])).await;
+            match started.failed.into_iter().next() {
+                Some((_, error)) => Err(error),
+                None => Ok((started.receivers.values())
+                    .map(|receiver| (group, self.seat(parts, receiver)))
+                    .collect::<Vec<_>>()),
+            }
+        };
+        let hosted = self.clock.node().scope(seated).await?;
         if let State::Running(running) = &mut self.state {
             running.replicas.extend(hosted);
         }

@@ -4,7 +4,8 @@ use super::node::{Node, State};
 use super::running::Hosted;
 use crate::check::Violation;
 use crate::check::ledger::Seat;
-use raft::group::restart::Verdict;
+use raft::group::handle::Group;
+use raft::group::restart::{Death, Verdict};
 use raft::group::supervise::Told;
 use raft::types::GroupId;
 use tokio::task::JoinHandle;
@@ -65,5 +66,22 @@ impl Node {
             }
         }
         count
+    }
+
+    /// Why it must be started again, if it must: its power has gone, its log is fenced, or consensus of a group has stopped.
+    #[must_use]
+    pub fn failed(&self) -> Option<String> {
+        if matches!(self.state, State::Down) {
+            return None;
+        }
+        let running = self.running();
+        if self.disk.is_down() {
+            return Some("the power went".to_owned());
+        }
+        let fenced = running.and_then(|running| running.log.fenced());
+        let broken = |group: &Group| group.death().filter(|(death, _)| *death == Death::Storage);
+        fenced.or_else(|| running?.supervisor.fenced().values().next().cloned()).or_else(|| {
+            running?.registry.all().iter().find_map(|one| broken(one.group())).map(|(_, cause)| cause)
+        })
     }
 }

@@ -333,12 +333,6 @@ impl SimDisk {
         self.world().inodes.values().map(|inode| inode.now.len() as u64).sum()
     }
 
-    /// Bytes of all files that have a name: what [`Faults::capacity_bytes`] counts.
-    #[must_use]
-    pub fn bytes_named(&self) -> u64 {
-        self.world().bytes_named()
-    }
-
     /// Changes a file's bytes behind everybody's back, durably: bit rot, or somebody's hand.
     ///
     /// # Errors

@@ -185,7 +185,7 @@ impl Admission {
                     self.answers().insert(node, answer);
                 }
                 Ok(_) => tracing::warn!(%node, "an answer that answers no claim"),
-                Err(cause) => tracing::debug!(%node, cause, "no answer to a claim"),
+                Err(cause) => tracing::debug!(%node, %cause, "no answer to a claim"),
             }
         }
         self.verdict()

@@ -207,6 +207,9 @@ impl Batcher {
 
     fn leadership(&self) -> Result<Vote, NotApplied> {
         let standing = self.group.standing();
+        if standing.is_leader && self.group.is_unfit() {
+            return Err(NotApplied::RetryLater { after_ms: self.group.pace().election_max_ms });
+        }
         if standing.is_leader {
             return Ok(standing.vote);
         }

@@ -47,3 +47,18 @@ pub async fn close_if_due(
         None => Ok(None),
     }
 }
+
+/// Closes the time up to `upto`, which must lie behind this replica's wall clock, if it leads and an entry of its own term is applied.
+/// Waits until that is applied here. True if it is closed then.
+///
+/// # Errors
+/// See [`NotApplied`].
+pub async fn close_upto(group: &Group, batcher: &Batcher, upto: Stamp) -> Result<bool, NotApplied> {
+    let standing = group.standing();
+    let leadership = (standing.vote.term, standing.vote.replica);
+    let is_settled = standing.applied.is_some_and(|id| (id.term, id.replica) == leadership);
+    if !standing.is_leader || !is_settled {
+        return Ok(false);
+    }
+    batcher.close_time(upto).await.map(|_| true)
+}

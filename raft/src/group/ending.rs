@@ -32,7 +32,8 @@ impl Removed {
     /// # Errors
     /// See [`NotRemoved`].
     pub async fn ask(leader: &Group, replica: ReplicaId, wait_ms: u64) -> Result<Self, NotRemoved> {
-        leader.linearize(None, wait_ms).await?;
+        let read = leader.read_index(None, wait_ms).await?;
+        leader.await_read(read, wait_ms).await?;
         has_left(&leader.standing(), replica)?;
         Ok(Self { group: leader.id(), replica })
     }

@@ -2,6 +2,7 @@
 
 use crate::command::Command;
 use crate::error::{Error, Result};
+use crate::group::clock_guard::is_refused;
 use crate::group::lifecycle::Stage;
 use crate::group::outcome::{NotApplied, NotNow};
 use crate::group::pause::Pause;
@@ -18,7 +19,7 @@ use crate::membership::step::Change;
 use crate::net::outbound::Peers;
 use crate::planted::{self, Planted};
 use crate::proposal::{Committed, Proposal};
-use crate::type_config::{self, Types};
+use crate::type_config::{self, OwnClock, Types};
 use crate::types::{GroupId, LogId, Membership, ReplicaId, Seat, Vote};
 use engine::work::stall::Pressure as Stall;
 use futures_util::FutureExt;
@@ -26,9 +27,9 @@ use openraft::error::{ClientWriteError, Fatal, ForwardToLeader, LinearizableRead
 use openraft::impls::ProgressResponder;
 use openraft::raft::ChangeMembershipRequest;
 use openraft::raft::linearizable_read::{Linearizer, ReadLogId};
-use openraft::type_config::TypeConfigExt as _;
 use openraft::{ChangeMembers, LinearizerOption, Precondition, Raft, alias};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -47,6 +48,12 @@ pub struct Group {
     pause: Arc<Pause>,
     /// Held by whatever of consensus holds the log, and the machine.
     tokens: [Weak<()>; 2],
+    /// What consensus goes by.
+    clock: OwnClock,
+    /// Whether its wall clock is such that it must not lead.
+    is_unfit: AtomicBool,
+    /// Whether so many have refused what it stamped that it must not lead on, in its leadership of now.
+    is_refused: AtomicBool,
 }
 
 /// What a replica knows of its group, at one moment.
@@ -106,7 +113,20 @@ impl Group {
         let adapter = MachineAdapter::new(machine.clone()).with_token(of_machine);
         let built = Raft::build(replica, config, peers.clone(), store, adapter).await;
         let raft = built.map_err(|fatal| Error::Stopped { group: id, cause: fatal.to_string() })?;
-        Ok(Self { id, replica, pace, raft, log, machine, peers, pause: Arc::default(), tokens })
+        Ok(Self {
+            id,
+            replica,
+            pace,
+            raft,
+            log,
+            machine,
+            peers,
+            pause: Arc::default(),
+            tokens,
+            clock: OwnClock::here(),
+            is_unfit: AtomicBool::default(),
+            is_refused: AtomicBool::default(),
+        })
     }
 
     /// The group.
@@ -165,6 +185,36 @@ impl Group {
     /// From now on it may stand for election: the lease it may have granted before it was built has ended.
     pub fn allow_election(&self) {
         self.raft.runtime_config().elect(true);
+    }
+
+    /// Whether its wall clock is such that it must not lead: it takes no proposals, and others may elect one of them.
+    #[must_use]
+    pub fn is_unfit(&self) -> bool {
+        self.is_unfit.load(Ordering::SeqCst)
+    }
+
+    /// Peers say, or not, that its wall clock is wrong; and those that refuse what it has stamped are counted. One that must not lead
+    /// falls silent, and stands for no election. Cheap: call it at every tick.
+    pub fn judge_clock(&self, is_disputed: bool) {
+        let leads = self.leads();
+        if !leads {
+            self.peers.forget_refusals();
+        }
+        let refused = self.peers.ahead_of();
+        // What was refused is taken a little later, when that time has come: that makes the clock no better.
+        let is_refused = leads
+            && (self.is_refused.load(Ordering::SeqCst)
+                || !refused.is_empty() && is_refused(&self.standing().membership.1, &refused));
+        self.is_refused.store(is_refused, Ordering::SeqCst);
+        let is_unfit = (is_disputed || is_refused) && !planted::is(Planted::LeadByWrongClock);
+        if self.is_unfit.swap(is_unfit, Ordering::SeqCst) == is_unfit {
+            return;
+        }
+        if is_unfit {
+            tracing::warn!(group = %self.id, is_disputed, is_refused, leads, "a wall clock is wrong: its replica leads no more");
+            self.raft.runtime_config().elect(false);
+        }
+        self.raft.runtime_config().heartbeat(!is_unfit);
     }
 
     /// Stands for election at once.
@@ -284,8 +334,9 @@ impl Group {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let log_id = |id: &Option<type_config::RaftLogId>| id.as_ref().map(type_config::log_id);
         let matched = metrics.replication.iter().flatten().map(|(replica, id)| (*replica, log_id(id)));
-        let age =
-            |at: &Option<_>| at.as_ref().map(|at: &alias::SerdeInstantOf<Types>| millis(Types::now() - **at));
+        let age = |at: &Option<_>| {
+            at.as_ref().map(|at: &alias::SerdeInstantOf<Types>| millis(self.clock.now() - **at))
+        };
         let heard = metrics.heartbeat.iter().flatten().map(|(replica, at)| (*replica, age(at)));
         let membership = &metrics.membership_config;
         Standing {
@@ -332,30 +383,25 @@ impl Group {
         }
     }
 
-    /// Waits until this replica may answer a read that sees every write acknowledged before: it leads, a quorum has said so within
-    /// the guarded lease or says so now, and all that was committed is applied. Waits at most `wait_ms`.
+    /// The entry that must be applied, here or at a follower, for a read to see every write acknowledged before. This replica leads, and
+    /// a quorum has said so at most `age_ms` ago, or is asked now and says so within `wait_ms`. `None` takes no earlier answer.
     ///
     /// # Errors
-    /// See [`NotNow`].
-    pub async fn linearize(&self, lease_ms: Option<u64>, wait_ms: u64) -> Result<LogId, NotNow> {
+    /// See [`NotNow`]; `RetryLater`: no quorum has.
+    pub async fn read_index(&self, age_ms: Option<u64>, wait_ms: u64) -> Result<LogId, NotNow> {
         self.is_read()?;
-        let is_stale = planted::is(Planted::StaleLease) && lease_ms.is_some();
-        if (planted::is(Planted::ReadWithoutQuorum) || is_stale) && self.standing().is_leader {
-            return Ok(self.machine.applied().applied.unwrap_or_default());
+        let age = Duration::from_millis(age_ms.unwrap_or(0));
+        let option = LinearizerOption::new(Some(age), true).with_wait_timeout(Duration::from_millis(wait_ms));
+        match self.raft.get_read_linearizer(option).await {
+            Ok(linearizer) => Ok(type_config::log_id(linearizer.read_log_id().log_id())),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+                Err(NotNow::NotLeader { leader: leader(&forward) })
+            }
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
+                Err(NotNow::RetryLater { after_ms: self.pace.heartbeat_ms })
+            }
+            Err(RaftError::Fatal(fatal)) => Err(NotNow::Stopped { cause: fatal.to_string() }),
         }
-        let linearizer = self.linearizer(lease_ms, wait_ms).await?;
-        let read = type_config::log_id(linearizer.read_log_id().log_id());
-        self.await_applied(linearizer, wait_ms).await?;
-        Ok(read)
-    }
-
-    /// The entry that a follower must have applied to answer such a read; asked of the leader.
-    ///
-    /// # Errors
-    /// See [`NotNow`].
-    pub async fn read_index(&self, lease_ms: Option<u64>, wait_ms: u64) -> Result<LogId, NotNow> {
-        let linearizer = self.linearizer(lease_ms, wait_ms).await?;
-        Ok(type_config::log_id(linearizer.read_log_id().log_id()))
     }
 
     /// Waits until `read`, which the leader named, is applied here.
@@ -365,36 +411,18 @@ impl Group {
     pub async fn await_read(&self, read: LogId, wait_ms: u64) -> Result<(), NotNow> {
         self.is_read()?;
         let read = ReadLogId::from_log_id(type_config::raft_log_id(read));
-        self.await_applied(Linearizer::new(self.replica, read, None), wait_ms).await
-    }
-
-    async fn linearizer(&self, lease_ms: Option<u64>, wait_ms: u64) -> Result<Linearizer<Types>, NotNow> {
-        let age = Duration::from_millis(lease_ms.unwrap_or(0));
-        let option = LinearizerOption::new(Some(age), true).with_wait_timeout(Duration::from_millis(wait_ms));
-        self.raft.get_read_linearizer(option).await.map_err(|error| match error {
-            RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)) => {
-                NotNow::NotLeader { leader: leader(&forward) }
-            }
-            RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) => {
-                NotNow::RetryLater { after_ms: self.pace.heartbeat_ms }
-            }
-            RaftError::Fatal(fatal) => NotNow::Stopped { cause: fatal.to_string() },
-        })
-    }
-
-    /// Whether it is read at this stage of its life.
-    fn is_read(&self) -> Result<(), NotNow> {
-        let stage = self.stage();
-        if stage.allows_reads() { Ok(()) } else { Err(NotNow::NotServing { stage }) }
-    }
-
-    async fn await_applied(&self, linearizer: Linearizer<Types>, wait_ms: u64) -> Result<(), NotNow> {
-        let wait = Some(Duration::from_millis(wait_ms));
-        match linearizer.try_await_ready(&self.raft, wait).await {
+        let linearizer = Linearizer::new(self.replica, read, None);
+        match linearizer.try_await_ready(&self.raft, Some(Duration::from_millis(wait_ms))).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(NotNow::RetryLater { after_ms: self.pace.heartbeat_ms }),
             Err(fatal) => Err(NotNow::Stopped { cause: fatal.to_string() }),
         }
+    }
+
+    /// Whether it is read at this stage of its life.
+    pub(crate) fn is_read(&self) -> Result<(), NotNow> {
+        let stage = self.stage();
+        if stage.allows_reads() { Ok(()) } else { Err(NotNow::NotServing { stage }) }
     }
 
     /// Takes one step from the membership that `seen` said to another. Refused if it is not the last any more. To hand over the lead is

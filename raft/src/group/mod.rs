@@ -4,6 +4,7 @@
 pub mod admission;
 pub mod batcher;
 pub mod birth;
+pub mod clock_guard;
 pub mod closer;
 pub mod closing;
 pub mod down;

@@ -1,7 +1,9 @@
 //! Pure: why a proposal was not applied, or a read not answered, and what the caller should do.
 
 use super::lifecycle::Stage;
+use crate::net::refusal::Refusal;
 use crate::types::{ReplicaId, Seat};
+use engine::ids::NodeId;
 
 /// Why a proposal was not applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +68,32 @@ pub enum NotNow {
     NotServing {
         /// Where it stands.
         stage: Stage,
+    },
+    /// The leader was asked, and did not look at it: what is wrong there says the refusal.
+    #[error("the leader {replica} refuses: {refusal}", replica = leader.0)]
+    LeaderRefuses {
+        /// Who leads.
+        leader: (ReplicaId, Seat),
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The leader was asked, and did not answer in time. It may lead no more.
+    #[error("the leader {replica} does not answer", replica = leader.0)]
+    LeaderSilent {
+        /// Who was thought to lead.
+        leader: (ReplicaId, Seat),
+    },
+    /// This replica cannot prove that its answer would be right: it is behind, late on purpose, or not sure what time it is.
+    #[error("this replica cannot answer; ask another node")]
+    Elsewhere {
+        /// One that is thought to be able to.
+        better: Option<NodeId>,
+    },
+    /// What is asked for lies so far in the future that it is a mistake. The same again would not be answered.
+    #[error("the stamp lies {ahead_ms} ms in the future")]
+    TooFarAhead {
+        /// How far, in milliseconds.
+        ahead_ms: u64,
     },
     /// The replica has stopped.
     #[error("the replica has stopped: {cause}")]

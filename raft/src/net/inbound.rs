@@ -10,6 +10,7 @@ use super::replica_message::{
 use super::snapshot_message::{PieceReply, SnapshotDone, SnapshotOffer, SnapshotPiece, SnapshotWants};
 use crate::delay::receive::Delayed;
 use crate::error::Result;
+use crate::group::clock_guard::is_ahead;
 use crate::group::handle::Group;
 use crate::group::lifecycle::{Event, Stage};
 use crate::group::outcome::NotNow;
@@ -18,6 +19,7 @@ use crate::machine::note::Note;
 use crate::machine::snapshot::{Parcel, of};
 use crate::membership::reconcile::Word;
 use crate::planted::{self, Planted};
+use crate::read::door::Door;
 use crate::time::BootClock;
 use crate::type_config::{self, RaftEntryOf, Types};
 use crate::types::{Role, Vote};
@@ -35,6 +37,7 @@ pub struct Receiver {
     clock: Arc<dyn BootClock>,
     /// Of a delayed replica: what it may be told.
     delayed: Option<Arc<Delayed>>,
+    door: Door,
     inflow: Inflow,
     incoming: Mutex<Incoming>,
 }
@@ -55,7 +58,8 @@ impl Receiver {
         clock: Arc<dyn BootClock>,
         delayed: Option<Arc<Delayed>>,
     ) -> Self {
-        Self { group, guard, clock, delayed, inflow: Inflow::default(), incoming: Mutex::default() }
+        let door = Door::new(group.clone(), clock.clone(), delayed.clone());
+        Self { group, guard, clock, delayed, door, inflow: Inflow::default(), incoming: Mutex::default() }
     }
 
     /// The replica.
@@ -64,15 +68,22 @@ impl Receiver {
         &self.group
     }
 
+    /// Where reads of the replica come in.
+    #[must_use]
+    pub fn door(&self) -> &Door {
+        &self.door
+    }
+
     fn incoming(&self) -> MutexGuard<'_, Incoming> {
         self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets it stand for election once its guard has opened. Cheap: call it at every tick.
+    /// Lets it stand for election once its guard has opened, and not while its wall clock is wrong. Cheap: call it at every tick.
     pub fn tick(&self) {
+        self.group.judge_clock(self.clock.is_disputed());
         let is_open =
             planted::is(Planted::OpenStartGuard) || self.guard.allows_elections(self.clock.boot_ms());
-        if self.may_vote() && is_open {
+        if self.may_vote() && is_open && !self.group.is_unfit() {
             self.group.allow_election();
         }
     }
@@ -189,6 +200,9 @@ impl Receiver {
             tracing::error!(group = %self.group.id(), "a leader has other entries than are committed here");
             return Err(Refusal::Malformed);
         }
+        if is_ahead(&entries, commit, self.clock.wall_ms()) {
+            return Err(Refusal::Ahead);
+        }
         if !entries.is_empty() && !self.inflow.has_room(&self.group) {
             return Err(Refusal::Overloaded);
         }
@@ -249,14 +263,15 @@ impl Receiver {
     }
 
     async fn read_index(&self) -> Result<Message, Refusal> {
-        let wait_ms = self.group.pace().election_max_ms;
-        Ok(Message::ReadIndexReply(match self.group.read_index(None, wait_ms).await {
-            Ok(read) => ReadIndexReply::Read(read),
+        // Whoever asks waits for the least election time: a quorum that has not answered in half of it is told as none.
+        let wait_ms = self.group.pace().election_min_ms / 2;
+        Ok(Message::ReadIndexReply(match self.door.read_index(wait_ms).await {
+            Ok((read, _)) => ReadIndexReply::Read(read),
             Err(NotNow::NotLeader { leader }) => {
                 ReadIndexReply::NotLeader(leader.map(|(replica, _)| replica))
             }
             Err(NotNow::RetryLater { after_ms }) => ReadIndexReply::RetryLater(after_ms),
-            Err(NotNow::NotServing { .. } | NotNow::Stopped { .. }) => return Err(Refusal::Stopped),
+            Err(_) => return Err(Refusal::Stopped),
         }))
     }
 

@@ -12,6 +12,7 @@ pub mod inbound;
 pub mod inflow;
 pub mod link;
 pub mod message;
+pub mod no_answer;
 pub mod outbound;
 pub mod refusal;
 pub mod replica_message;

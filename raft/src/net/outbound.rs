@@ -3,6 +3,8 @@
 use super::heartbeats::Heartbeats;
 use super::link::{DATA_LANES, Lane};
 use super::message::Message;
+use super::no_answer::NoAnswer;
+use super::refusal::Refusal;
 use super::replica_message::{
     Append, AppendReply, Heartbeat, Transfer, TransferReply, VoteReply, VoteRequest,
 };
@@ -26,7 +28,7 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
 };
 use openraft::raft::{TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -49,9 +51,15 @@ struct Ground {
     heartbeats: Arc<Heartbeats>,
     /// Last indexes of the snapshots that are on their way, by number: one that was given up may still read when the next begins.
     sending: Mutex<BTreeMap<u64, u64>>,
+    /// Who has refused the last entries as stamped ahead of its clock.
+    ahead_of: Mutex<BTreeSet<ReplicaId>>,
 }
 
 impl Ground {
+    fn ahead_of(&self) -> MutexGuard<'_, BTreeSet<ReplicaId>> {
+        self.ahead_of.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn sending(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
         self.sending.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,8 +99,9 @@ impl Peers {
     /// The way of `replica` of `group`, beside those of other groups that share `heartbeats`.
     #[must_use]
     pub fn new(heartbeats: Arc<Heartbeats>, (group, replica): (GroupId, ReplicaId)) -> Self {
-        let ((requests, log), snapshot, sending) = (heartbeats.ways(), AtomicU64::new(0), Mutex::default());
-        let ground = Ground { requests, log, group, replica, snapshot, heartbeats, sending };
+        let ((requests, log), snapshot) = (heartbeats.ways(), AtomicU64::new(0));
+        let (sending, ahead_of) = (Mutex::default(), Mutex::default());
+        let ground = Ground { requests, log, group, replica, snapshot, heartbeats, sending, ahead_of };
         Self { ground: Arc::new(ground) }
     }
 
@@ -108,11 +117,22 @@ impl Peers {
         self.ground.sending().values().copied().collect()
     }
 
+    /// Who has refused the last entries that it was sent as stamped ahead of its clock.
+    #[must_use]
+    pub fn ahead_of(&self) -> BTreeSet<ReplicaId> {
+        self.ground.ahead_of().clone()
+    }
+
+    /// What was refused before counts no more.
+    pub fn forget_refusals(&self) {
+        self.ground.ahead_of().clear();
+    }
+
     /// Asks a peer something, and waits for its answer.
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn ask(&self, to: ReplicaId, seat: Seat, message: Message) -> Result<Message, String> {
+    pub async fn ask(&self, to: ReplicaId, seat: Seat, message: Message) -> Result<Message, NoAnswer> {
         let peer = Peer {
             ground: self.ground.clone(),
             node: seat.node,
@@ -159,7 +179,7 @@ fn unreachable(cause: impl ToString) -> Unreachable<Types> {
 
 impl Peer {
     /// One request and its answer, within the deadline.
-    async fn call(&self, message: Message) -> Result<Message, String> {
+    async fn call(&self, message: Message) -> Result<Message, NoAnswer> {
         let Ground { requests, log, group, replica, .. } = &*self.ground;
         let address = Address { group: *group, from: *replica, to: self.to };
         requests.call(self.node, self.lane, address, (log.durable(), message)).await
@@ -181,8 +201,15 @@ impl Peer {
         let (vote, last) = (append.vote, append.entries.last().map(|entry| entry.log_id));
         match self.call(Message::Append(append)).await {
             Ok(Message::AppendReply(reply)) => {
+                if last.is_some() {
+                    self.ground.ahead_of().remove(&self.to);
+                }
                 self.keep_in_mind(vote, last, reply);
                 Ok(reply)
+            }
+            Err(refused @ NoAnswer::Refused { refusal: Refusal::Ahead, .. }) => {
+                self.ground.ahead_of().insert(self.to);
+                Err(unreachable(refused).into())
             }
             Ok(_) => Err(unreachable("an answer that answers no append").into()),
             Err(cause) => Err(unreachable(cause).into()),

@@ -26,11 +26,13 @@ pub enum Refusal {
     Malformed = 8,
     /// The replica has failed, or is shut down.
     Stopped = 9,
+    /// The entries are stamped ahead of the peer's clock.
+    Ahead = 10,
 }
 
 impl Refusal {
     /// Every one there is.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::OtherCluster,
         Self::OtherGeneration,
         Self::NoSuchGroup,
@@ -40,6 +42,7 @@ impl Refusal {
         Self::Overloaded,
         Self::Malformed,
         Self::Stopped,
+        Self::Ahead,
     ];
 
     /// Its number.
@@ -73,6 +76,7 @@ impl fmt::Display for Refusal {
             Self::Overloaded => "too much waits at the peer; try again later, and send less",
             Self::Malformed => "the peer cannot read what was sent; compare the builds of both nodes",
             Self::Stopped => "the replica has stopped; look at its node",
+            Self::Ahead => "the stamps are ahead of the peer's clock; set the clock right that is wrong",
         })
     }
 }
@@ -85,9 +89,9 @@ mod tests {
     fn numbers_of_refusals_come_back_and_each_says_what_to_do() {
         for number in 0..=u8::MAX {
             let refusal = Refusal::from_number(number);
-            assert_eq!(refusal.is_some(), (1..=9).contains(&number));
+            assert_eq!(refusal.is_some(), (1..=10).contains(&number));
             assert!(refusal.is_none_or(|known| known.number() == number && known.to_string().contains("; ")));
         }
-        assert_eq!(Refusal::read(10), Err(malformed("an unknown refusal")));
+        assert_eq!(Refusal::read(11), Err(malformed("an unknown refusal")));
     }
 }

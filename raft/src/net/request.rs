@@ -4,6 +4,7 @@ use super::envelope::Frame;
 use super::heard::Heard;
 use super::link::{Lane, PeerLink};
 use super::message::Message;
+use super::no_answer::NoAnswer;
 use crate::types::{GroupId, ReplicaId};
 use engine::ids::NodeId;
 use std::sync::Arc;
@@ -48,29 +49,31 @@ impl Requests {
     /// answers is, is kept in mind before the answer counts.
     ///
     /// # Errors
-    /// Why there is no answer, in words: not in time, not to be reached, refused, or to something else.
+    /// Why there is no answer: refused by name, or lost.
     pub async fn call(
         &self,
         to: NodeId,
         lane: Lane,
         address: Address,
         (durable, message): (u64, Message),
-    ) -> Result<Message, String> {
+    ) -> Result<Message, NoAnswer> {
         let (tag, sequence) = (self.tag, self.sequence.fetch_add(1, Ordering::Relaxed));
         let Address { group, from, to: replica } = address;
         let frame = Frame { tag, group, from, to: replica, sequence, durable, message };
         let answer = self.link.call(to, lane, frame.encode());
         let answer = tokio::time::timeout(Duration::from_millis(self.deadline_ms), answer).await;
-        let said = answer.map_err(|_| format!("{to} did not answer in time"))?;
-        let said = said.map_err(|error| error.to_string())?;
-        let frame = Frame::decode(&said.frame).map_err(|damage| damage.to_string())?;
+        let late = |_| NoAnswer::lost(format_args!("{to} did not answer in time"));
+        let said = answer.map_err(late)?.map_err(NoAnswer::lost)?;
+        let frame = Frame::decode(&said.frame).map_err(NoAnswer::lost)?;
         if frame.tag == tag && !frame.message.proves_nothing() {
             self.heard.hears(&said.by, frame.durable);
         }
         let is_ours = (frame.tag, frame.group, frame.from, frame.to) == (tag, group, replica, from);
         match frame.message {
-            Message::Refused(refusal) => Err(format!("{to} refuses: {refusal}")),
-            _ if !is_ours || frame.sequence != sequence => Err("the answer to something else".to_owned()),
+            Message::Refused(refusal) => Err(NoAnswer::Refused { node: to, refusal }),
+            _ if !is_ours || frame.sequence != sequence => {
+                Err(NoAnswer::lost("the answer to something else"))
+            }
             message => Ok(message),
         }
     }

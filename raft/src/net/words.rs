@@ -46,7 +46,7 @@ impl Words {
                 match requests.call(node, Lane::Control, Address::default(), (durable, of)).await {
                     Ok(Message::Words(words)) => self.hear(some, &words, now_ms),
                     Ok(_) => tracing::warn!(%node, "an answer that says nothing of its replicas"),
-                    Err(cause) => tracing::debug!(%node, cause, "no word of its replicas"),
+                    Err(cause) => tracing::debug!(%node, %cause, "no word of its replicas"),
                 }
             }
         };

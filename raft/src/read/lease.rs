@@ -5,6 +5,7 @@
 //! recent may be hours old, so the lease is off until one of them would have ended.
 
 use crate::limits;
+use crate::planted::{self, Planted};
 
 /// The two clocks of a machine, ms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,17 +33,16 @@ impl Lease {
         Self { election_max_ms, ahead_ms: ahead(clocks), off_until_ms: 0 }
     }
 
-    /// Whether a read may be answered at `clocks`, if the requests that a quorum answered last were sent at `acknowledged_ms` of the
-    /// monotonic clock. `None`: no quorum has answered yet. If not, the read must ask a quorum.
-    pub fn allows(&mut self, clocks: Clocks, acknowledged_ms: Option<u64>) -> bool {
-        if ahead(clocks).abs_diff(self.ahead_ms) > u128::from(limits::SUSPEND_MS) {
+    /// How long ago, ms of the monotonic clock, the requests may have been sent that a quorum answered last, for a read to be answered at
+    /// `clocks` without asking anybody. `None`: the lease is off, and the read must ask a quorum.
+    pub fn age_ms(&mut self, clocks: Clocks) -> Option<u64> {
+        let parted = ahead(clocks).abs_diff(self.ahead_ms) > u128::from(limits::SUSPEND_MS);
+        if parted && !planted::is(Planted::StaleLease) {
             self.ahead_ms = ahead(clocks);
             self.off_until_ms = clocks.monotonic_ms.saturating_add(self.election_max_ms);
         }
-        let age_ms = acknowledged_ms.and_then(|sent_ms| clocks.monotonic_ms.checked_sub(sent_ms));
-        let bound = u128::from(self.election_max_ms) * u128::from(limits::LEASE_PERCENT);
-        let is_recent = age_ms.is_some_and(|age_ms| u128::from(age_ms) * 100 < bound);
-        is_recent && clocks.monotonic_ms >= self.off_until_ms
+        let age = u128::from(self.election_max_ms) * u128::from(limits::LEASE_PERCENT) / 100;
+        (clocks.monotonic_ms >= self.off_until_ms).then(|| u64::try_from(age).unwrap_or(u64::MAX))
     }
 }
 
@@ -59,17 +59,12 @@ mod tests {
     }
 
     #[test]
-    fn recent_is_less_than_four_fifths() {
-        let mut lease = Lease::new(1_800, at(10_000, 50_000));
-        for (now_ms, acknowledged_ms, wanted) in [
-            (10_000, None, false),
-            (10_000, Some(10_000), true),
-            (11_439, Some(10_000), true),
-            (11_440, Some(10_000), false),
-            (10_000, Some(10_001), false), // not yet: not this clock
-        ] {
-            assert_eq!(lease.allows(at(now_ms, now_ms + 40_000), acknowledged_ms), wanted, "{now_ms}");
+    fn an_answer_counts_for_four_fifths_of_the_longest_election() {
+        for (election_max_ms, wanted) in [(1_800, 1_440), (600, 480), (5_000, 4_000), (1, 0), (0, 0)] {
+            let mut lease = Lease::new(election_max_ms, at(10_000, 50_000));
+            assert_eq!(lease.age_ms(at(10_000, 50_000)), Some(wanted));
         }
+        assert!(Lease::new(u64::MAX, at(0, 0)).age_ms(at(0, 0)).is_some());
     }
 
     #[test]
@@ -78,8 +73,15 @@ mod tests {
             let mut lease = Lease::new(1_800, at(10_000, 9_000_000));
             let boot = |now_ms: u64| (now_ms + 8_990_000).checked_add_signed(parted).unwrap();
             for (now_ms, off) in [(10_100, is_off), (11_899, is_off), (11_900, false)] {
-                assert_eq!(!lease.allows(at(now_ms, boot(now_ms)), Some(now_ms)), off, "{parted} {now_ms}");
+                assert_eq!(lease.age_ms(at(now_ms, boot(now_ms))).is_none(), off, "{parted} {now_ms}");
             }
         }
+    }
+
+    #[test]
+    fn many_short_suspensions_add_up() {
+        let mut lease = Lease::new(1_800, at(0, 0));
+        let is_off: Vec<bool> = (1..=3).map(|n| lease.age_ms(at(n, n + 9 * n)).is_none()).collect();
+        assert_eq!(is_off, [false, false, true]);
     }
 }

@@ -1,4 +1,6 @@
-//! May a read be answered here and now? Of a leader from its lease, of any replica that can prove how fresh it is.
+//! May a read be answered here and now? [`door::Door`] is where all reads of a replica come in; the rest are its rules.
 
+pub mod as_of;
 pub mod bounded;
+pub mod door;
 pub mod lease;

@@ -6,13 +6,17 @@ use raft::group::admission::Admission;
 use raft::group::registry::Registry;
 use raft::net::heard::Voice;
 use raft::net::link::{BoxFuture, Lane, PeerLink, Said, Unreachable};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Who listens where, and what does not get through. Clones are the same.
 #[derive(Clone, Default)]
-pub struct Hub(Arc<Mutex<BTreeMap<NodeId, Listener>>>, Arc<Mutex<Option<Holds>>>);
+pub struct Hub(
+    Arc<Mutex<BTreeMap<NodeId, Listener>>>,
+    Arc<Mutex<Option<Holds>>>,
+    Arc<Mutex<BTreeSet<NodeId>>>,
+);
 
 /// Who takes frames at a node, and what speaks in its answers.
 #[derive(Clone)]
@@ -30,9 +34,15 @@ impl Hub {
         *self.1.lock().unwrap() = Some(holds);
     }
 
+    /// From now on these hear nothing, and who asks them nothing either.
+    pub fn deafen(&self, nodes: impl IntoIterator<Item = NodeId>) {
+        self.2.lock().unwrap().extend(nodes);
+    }
+
     /// From now on all come again.
     pub fn release(&self) {
         *self.1.lock().unwrap() = None;
+        self.2.lock().unwrap().clear();
     }
 
     pub fn listen(&self, node: NodeId, listener: Listener) {
@@ -50,7 +60,8 @@ pub struct Line(pub Hub, pub Voice);
 impl PeerLink for Line {
     fn call(&self, to: NodeId, lane: Lane, frame: Bytes) -> BoxFuture<Result<Said, Unreachable>> {
         let Self(hub, voice) = self;
-        if hub.1.lock().unwrap().is_some_and(|holds| holds(lane)) {
+        let is_deaf = hub.2.lock().unwrap().contains(&to);
+        if is_deaf || hub.1.lock().unwrap().is_some_and(|holds| holds(lane)) {
             return Box::pin(std::future::pending());
         }
         let (listener, voice) = (hub.0.lock().unwrap().get(&to).cloned(), *voice);

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+mod clock;
 mod hub;
 mod mine;
 
@@ -37,15 +38,14 @@ use raft::net::heartbeats::Heartbeats;
 use raft::net::inbound::Receiver;
 use raft::net::request::Requests;
 use raft::seal::Unsealed;
-use raft::time::BootClock;
 use raft::types::{GroupId, Membership, ReplicaId, Role, Seat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 pub use crate::rig::TENANT;
+pub use clock::TestClock;
 pub use hub::Hub;
 use hub::{Line, Listener};
 pub use mine::Mine;
@@ -54,21 +54,6 @@ pub const COLLECTION: CollectionId = CollectionId(1);
 /// The group of all nodes.
 pub const GROUP: GroupId = GroupId(3);
 pub const EPOCH_MS: u64 = 1_750_000_000_000;
-
-/// Time of the runtime, which stands still while anything is to be done.
-pub struct TestClock(Instant);
-
-impl Clock for TestClock {
-    fn now_ms(&self) -> u64 {
-        EPOCH_MS + self.boot_ms()
-    }
-}
-
-impl BootClock for TestClock {
-    fn boot_ms(&self) -> u64 {
-        u64::try_from(self.0.elapsed().as_millis()).unwrap()
-    }
-}
 
 /// A command is a key of one byte, and its value.
 struct Put;
@@ -86,7 +71,7 @@ pub struct Node {
     pub disk: SimDisk,
     catalog: MemoryCatalog,
     hub: Hub,
-    clock: Arc<TestClock>,
+    pub clock: Arc<TestClock>,
     /// Panics when it is laid.
     pub mine: Mine,
     starts: u64,
@@ -141,7 +126,7 @@ impl Node {
     pub fn new(id: u64, hub: &Hub) -> Self {
         let disk = SimDisk::new(id);
         let catalog = MemoryCatalog::on(disk.clone());
-        let clock = Arc::new(TestClock(Instant::now()));
+        let clock = TestClock::begin();
         Self { id: NodeId(id), disk, catalog, hub: hub.clone(), clock, mine: Mine::default(), starts: 0 }
     }
 

@@ -35,7 +35,7 @@ async fn survive(offline: &Offline, wanted: &Survivor) -> raft::Result<LogId> {
 /// Whether `asks` is answered by the replica on `node`.
 async fn is_heard(asks: &Running, replica: u64, node: u64) -> Result<(), String> {
     let read = Message::ReadIndex(raft::net::replica_message::ReadIndex {});
-    asks.group(GROUP).peers().ask(ReplicaId(replica), seat(node), read).await.map(|_| ())
+    Ok(asks.group(GROUP).peers().ask(ReplicaId(replica), seat(node), read).await.map(|_| ())?)
 }
 
 #[test]

@@ -1,0 +1,293 @@
+//! Where all reads of one replica come in. Each kind is answered with what it has a proof for, or told why not, and whom to ask:
+//!
+//! * **linearizable**: sees every write that was acknowledged before it was asked. The leader answers from its lease, or asks a quorum;
+//!   another replica asks the leader from which entry on such a read sees all, and waits until it has applied that;
+//! * **bounded**: misses only what is younger than a bound;
+//! * **as of a stamp**: sees all up to it, and nothing behind.
+//!
+//! The protocol: `docs/protocols/reads.md`.
+
+use super::as_of;
+use super::bounded::{self, Freshness};
+use super::lease::{Clocks, Lease};
+use crate::delay::receive::Delayed;
+use crate::group::batcher::Batcher;
+use crate::group::closing::close_upto;
+use crate::group::handle::{Group, Standing};
+use crate::group::lifecycle::Stage;
+use crate::group::outcome::NotNow;
+use crate::limits;
+use crate::net::message::Message;
+use crate::net::no_answer::NoAnswer;
+use crate::net::replica_message::{ReadIndex, ReadIndexReply};
+use crate::planted::{self, Planted};
+use crate::time::BootClock;
+use crate::types::{LogId, ReplicaId, Role, Seat};
+use engine::Stamp;
+use engine::error::with_sources;
+use engine::ids::NodeId;
+use engine::tablet::view::{ScanCursor, View};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// The way in for reads of one replica.
+pub struct Door {
+    group: Arc<Group>,
+    clock: Arc<dyn BootClock>,
+    /// Of a delayed replica: what it may be told.
+    delayed: Option<Arc<Delayed>>,
+    lease: Mutex<Lease>,
+    /// Whether a read closes the time: the others wait for it.
+    is_closing: AtomicBool,
+}
+
+/// How a read is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The wall clock, in milliseconds since 1970: what has expired by then is not seen.
+    pub wall_ms: u64,
+    /// It waits for so many milliseconds at most.
+    pub wait_ms: u64,
+}
+
+/// Why an answer is right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A quorum has answered this leader so lately that it can have voted for no other.
+    Lease,
+    /// A quorum has answered this leader since the read was asked for.
+    Round,
+    /// What the leader named is applied here.
+    Leader(ReplicaId),
+    /// The closed stamp of what is applied here.
+    Closed(Stamp),
+}
+
+/// A read that may be answered.
+pub struct Granted {
+    /// What to read from.
+    pub view: View,
+    /// Why.
+    pub proof: Proof,
+}
+
+/// Only one read at a time closes the time; whichever way it ends, the next one may.
+struct Closing<'a>(&'a AtomicBool);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+/// How long a read has waited, by a clock that nobody sets.
+struct Waited<'a> {
+    clock: &'a dyn BootClock,
+    since_ms: u64,
+    wait_ms: u64,
+}
+
+impl Waited<'_> {
+    fn left_ms(&self) -> u64 {
+        self.wait_ms.saturating_sub(self.clock.monotonic_ms().saturating_sub(self.since_ms))
+    }
+
+    /// As a read that waits for one tick counts it: one that may wait for less only has waited for the rest already.
+    fn of_tick_ms(&self) -> u64 {
+        limits::TICK_MS.saturating_sub(self.left_ms())
+    }
+}
+
+impl Door {
+    /// The way to a replica. `clock` is that of its node.
+    #[must_use]
+    pub fn new(group: Arc<Group>, clock: Arc<dyn BootClock>, delayed: Option<Arc<Delayed>>) -> Self {
+        let lease = Mutex::new(Lease::new(group.pace().election_max_ms, clocks(&*clock)));
+        Self { group, clock, delayed, lease, is_closing: AtomicBool::new(false) }
+    }
+
+    /// A read that sees every write acknowledged before.
+    ///
+    /// # Errors
+    /// See [`NotNow`]. Never `TooFarAhead`.
+    pub async fn linearizable(&self, asked: Asked) -> Result<Granted, NotNow> {
+        let waited = self.begin(asked.wait_ms);
+        let standing = self.group.standing();
+        let fresh = self.freshness(&standing);
+        if fresh.role == Role::Delayed || !fresh.stage.allows_reads() {
+            return Err(NotNow::Elsewhere { better: fresh.better });
+        }
+        let (read, proof) = match standing.is_leader {
+            true => self.read_index(asked.wait_ms).await?,
+            false => self.ask_leader(&standing, &waited).await?,
+        };
+        self.group.await_read(read, waited.left_ms()).await?;
+        let view = self.group.machine().tablet().view(asked.wall_ms);
+        granted(view, proof)
+    }
+
+    /// From which entry on a read sees every write acknowledged before, and why, if this replica leads. The lease is asked first; without
+    /// it a round to the quorum, which reads that wait at once share.
+    ///
+    /// # Errors
+    /// `NotLeader`. `RetryLater`: no quorum has answered within `wait_ms`. `Stopped`.
+    pub async fn read_index(&self, wait_ms: u64) -> Result<(LogId, Proof), NotNow> {
+        if planted::is(Planted::ReadWithoutQuorum) && self.group.leads() {
+            return Ok((self.group.machine().applied().applied.unwrap_or_default(), Proof::Lease));
+        }
+        if self.group.is_unfit() {
+            // A round would be a sign of life, of a leader that must fall silent.
+            return Err(NotNow::RetryLater { after_ms: self.group.pace().election_max_ms });
+        }
+        let age_ms = self.lease.lock().unwrap_or_else(PoisonError::into_inner).age_ms(clocks(&*self.clock));
+        if age_ms.is_some() {
+            match self.group.read_index(age_ms, 0).await {
+                Ok(read) => return Ok((read, Proof::Lease)),
+                // No quorum has answered so lately.
+                Err(NotNow::RetryLater { .. }) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        self.group.read_index(None, wait_ms).await.map(|read| (read, Proof::Round))
+    }
+
+    async fn ask_leader(&self, standing: &Standing, waited: &Waited<'_>) -> Result<(LogId, Proof), NotNow> {
+        let Some((leader, seat)) = leader_of(standing).filter(|(leader, _)| *leader != self.group.replica())
+        else {
+            return Err(NotNow::NotLeader { leader: None });
+        };
+        let asked = self.group.peers().ask(leader, seat, Message::ReadIndex(ReadIndex {}));
+        // Whoever waits for what was lost waits no longer than it wanted to.
+        match tokio::time::timeout(Duration::from_millis(waited.left_ms()), asked).await {
+            Ok(Ok(Message::ReadIndexReply(ReadIndexReply::Read(read)))) => Ok((read, Proof::Leader(leader))),
+            Ok(Ok(Message::ReadIndexReply(ReadIndexReply::NotLeader(other)))) => {
+                let seat = |other| Some((other, *standing.membership.1.seats.get(&other)?));
+                Err(NotNow::NotLeader { leader: other.and_then(seat) })
+            }
+            Ok(Ok(Message::ReadIndexReply(ReadIndexReply::RetryLater(after_ms)))) => {
+                Err(NotNow::RetryLater { after_ms })
+            }
+            Ok(Err(NoAnswer::Refused { refusal, .. })) => {
+                Err(NotNow::LeaderRefuses { leader: (leader, seat), refusal })
+            }
+            Ok(Ok(_) | Err(NoAnswer::Lost { .. })) | Err(_) => {
+                Err(NotNow::LeaderSilent { leader: (leader, seat) })
+            }
+        }
+    }
+
+    /// A read that misses nothing that is older than `bound_ms` milliseconds, by clocks that agree. It waits for one tick at most.
+    ///
+    /// # Errors
+    /// `Elsewhere`, `Stopped`.
+    pub async fn bounded(&self, bound_ms: u64, asked: Asked) -> Result<Granted, NotNow> {
+        let waited = self.begin(asked.wait_ms.min(limits::TICK_MS));
+        loop {
+            let fresh = self.freshness(&self.group.standing());
+            match bounded::bounded(&fresh, bound_ms, waited.of_tick_ms()) {
+                bounded::Answer::Serve => {
+                    let view = self.group.machine().tablet().view(asked.wall_ms);
+                    return granted(view, Proof::Closed(fresh.closed.unwrap_or_default()));
+                }
+                bounded::Answer::Wait { wait_ms } => self.pause(wait_ms).await,
+                bounded::Answer::Elsewhere(better) => return Err(NotNow::Elsewhere { better }),
+            }
+        }
+    }
+
+    /// A read of what was there at `at`. If that is not closed yet, it waits for one tick at most; a leader closes it, through `batcher`.
+    /// Whether history is kept for so long each tenant's read of the view tells.
+    ///
+    /// # Errors
+    /// `TooFarAhead`, `Elsewhere`, `Stopped`.
+    pub async fn as_of(&self, at: Stamp, wait_ms: u64, batcher: &Batcher) -> Result<Granted, NotNow> {
+        let waited = self.begin(wait_ms.min(limits::TICK_MS));
+        loop {
+            let standing = self.group.standing();
+            let fresh = self.freshness(&standing);
+            match as_of::as_of(&fresh, standing.is_leader, at, waited.of_tick_ms()) {
+                as_of::Answer::Serve => {
+                    return self.past(at, fresh.closed.unwrap_or_default());
+                }
+                as_of::Answer::Wait { wait_ms } => self.pause(wait_ms).await,
+                as_of::Answer::Close { upto } => self.close(upto, batcher, waited.left_ms()).await,
+                as_of::Answer::Elsewhere(better) => return Err(NotNow::Elsewhere { better }),
+                as_of::Answer::TooFarAhead { ahead_ms } => return Err(NotNow::TooFarAhead { ahead_ms }),
+            }
+        }
+    }
+
+    /// The view at `at`, which is closed. What was written last may be older: the view is of that then, at the time of `at`.
+    fn past(&self, at: Stamp, closed: Stamp) -> Result<Granted, NotNow> {
+        let tablet = self.group.machine().tablet();
+        let view = tablet.view(at.ms()).and_then(|newest| {
+            let cursor = ScanCursor { at: at.min(newest.at()), now_ms: at.ms(), after: Vec::new() };
+            tablet.view_of(&cursor)
+        });
+        granted(view, Proof::Closed(closed))
+    }
+
+    async fn close(&self, upto: Stamp, batcher: &Batcher, left_ms: u64) {
+        if self.is_closing.swap(true, Ordering::SeqCst) {
+            return self.pause(left_ms).await;
+        }
+        let _alone = Closing(&self.is_closing);
+        let closed =
+            tokio::time::timeout(Duration::from_millis(left_ms), close_upto(&self.group, batcher, upto));
+        // If it is not closed, be it that another leads now, the next look tells.
+        if !matches!(closed.await, Ok(Ok(true))) {
+            self.pause(left_ms).await;
+        }
+    }
+
+    /// Lets time pass until something may have changed.
+    async fn pause(&self, most_ms: u64) {
+        let ms = (self.group.pace().heartbeat_ms / 4).min(most_ms).max(1);
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+
+    fn begin(&self, wait_ms: u64) -> Waited<'_> {
+        Waited { clock: &*self.clock, since_ms: self.clock.monotonic_ms(), wait_ms }
+    }
+
+    /// What this replica can prove.
+    fn freshness(&self, standing: &Standing) -> Freshness {
+        let (own, note) = (self.group.replica(), self.group.machine().applied());
+        let role = standing.membership.1.seats.get(&own).map(|seat| seat.role);
+        let is_late = self.delayed.as_ref().is_some_and(|delayed| !delayed.is_lifted());
+        let stage = match role {
+            _ if self.group.machine().fenced().is_some() => Stage::Fenced,
+            _ if self.delayed.as_ref().is_some_and(|delayed| delayed.is_parked()) => Stage::Parked,
+            _ if note.applied.is_none() => Stage::Joining,
+            None => Stage::Leaving,
+            Some(_) => Stage::Serving,
+        };
+        let better = leader_of(standing).filter(|(leader, _)| *leader != own);
+        Freshness {
+            role: if is_late { Role::Delayed } else { role.unwrap_or_default() },
+            stage,
+            closed: note.applied.map(|_| note.last),
+            now_ms: self.clock.agreed_ms(),
+            better: better.map(|(_, seat): (ReplicaId, Seat)| -> NodeId { seat.node }),
+        }
+    }
+}
+
+/// Both clocks, the boot clock first: whatever passes between the two looks is no sleep.
+fn clocks(clock: &dyn BootClock) -> Clocks {
+    let boot_ms = clock.boot_ms();
+    Clocks { monotonic_ms: clock.monotonic_ms(), boot_ms }
+}
+
+fn leader_of(standing: &Standing) -> Option<(ReplicaId, Seat)> {
+    let leader = standing.leader?;
+    Some((leader, *standing.membership.1.seats.get(&leader)?))
+}
+
+fn granted(view: engine::Result<View>, proof: Proof) -> Result<Granted, NotNow> {
+    match view {
+        Ok(view) => Ok(Granted { view, proof }),
+        Err(error) => Err(NotNow::Stopped { cause: with_sources(&error) }),
+    }
+}
