@@ -10,6 +10,7 @@ use engine::Stamp;
 use engine::ids::NodeId;
 use engine::tablet::view::View;
 use raft::group::closing::close_upto;
+use raft::group::handover::{Word, hand_over};
 use raft::group::outcome::NotNow;
 use raft::group::settings::Pace;
 use raft::net::inbound::Receiver;
@@ -149,7 +150,8 @@ fn who_does_not_lead_names_who_does_to_a_peer_that_asks() {
         let leader = leads.group(GROUP).replica();
         let other = (1..=3).map(ReplicaId).find(|id| *id != leader && *id != follows.group(GROUP).replica());
         let other = other.unwrap();
-        let asks = follows.peers[&GROUP].clone();
+        let group = follows.group(GROUP);
+        let asks = group.peers();
         let ask = async |to: ReplicaId| {
             asks.ask(to, cluster::seat(to.0), Message::ReadIndex(ReadIndex {})).await.unwrap()
         };
@@ -264,7 +266,8 @@ fn who_leads_no_more_says_so() {
         let (_hub, _nodes, running, _) = founded(3).await;
         let (leads, follows) = two(&running).await;
         let door = receiver(leads);
-        leads.group(GROUP).transfer(follows.group(GROUP).replica()).await.unwrap();
+        let word = Word { is_clock_agreed: true, is_guard_open: true };
+        hand_over(&leads.group(GROUP), follows.group(GROUP).replica(), word).await.unwrap();
         // Until it hears the new one it may not answer, by whatever lease.
         let told = door.door().linearizable(ASKED).await.map(|granted| granted.proof);
         assert!(matches!(told, Err(NotNow::NotLeader { .. }) | Ok(Proof::Leader(_))), "{told:?}");

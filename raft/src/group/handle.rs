@@ -47,7 +47,7 @@ pub struct Group {
     peers: Peers,
     pause: Arc<Pause>,
     /// Held by whatever of consensus holds the log, and the machine.
-    tokens: [Weak<()>; 2],
+    pub(super) tokens: [Weak<()>; 2],
     /// What consensus goes by.
     clock: OwnClock,
     /// Whether its wall clock is such that it must not lead.
@@ -469,27 +469,6 @@ impl Group {
     pub async fn purge(&self, upto: u64) -> Result<()> {
         self.raft.trigger().snapshot().await.map_err(|fatal| self.stopped(&fatal))?;
         self.raft.trigger().purge_log(upto).await.map_err(|fatal| self.stopped(&fatal))
-    }
-
-    /// Something that holds its log for as long as it is held, as a part of consensus that does not end would.
-    #[cfg(feature = "planted")]
-    #[must_use]
-    pub fn hold(&self) -> Option<Arc<()>> {
-        self.tokens[0].upgrade()
-    }
-
-    /// The same for its machine.
-    #[cfg(feature = "planted")]
-    #[must_use]
-    pub fn machine_token(&self) -> Option<Arc<()>> {
-        self.tokens[1].upgrade()
-    }
-
-    /// Makes consensus of it panic, as a bug in it would.
-    #[cfg(feature = "planted")]
-    pub async fn panic(&self) {
-        // It fails if it has stopped already.
-        let _ = self.raft.external_request(|_| panic!("a panic that was asked for")).await;
     }
 
     /// Ends it. Must run to its end: whoever drops this future half way makes the next call panic.

@@ -19,6 +19,8 @@ pub mod pressure;
 pub mod registry;
 pub mod rejoin;
 pub mod restart;
+#[cfg(feature = "planted")]
+mod sabotage;
 pub mod settings;
 pub mod start;
 pub mod start_guard;
