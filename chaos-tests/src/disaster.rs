@@ -53,8 +53,7 @@ pub async fn strike(seed: Seed, world: &World, stage: &Rc<Stage>, tampered: Opti
     lost.retain(|node| here.iter().any(|at| node.id.0 == *at as u64 + 1));
     let forked = come_back(lost, world).await;
     *stage.is_over.borrow_mut() = false;
-    let client =
-        |n: u64| tokio::task::spawn_local(Client::new(ClientId(1_000 + n), &world.swarm).work(stage.clone()));
+    let client = |n: u64| Client::new(ClientId(1_000 + n), &world.swarm).begin(stage);
     let clients: Vec<_> = (1..=CLIENTS).map(client).collect();
     tokio::time::sleep(Duration::from_millis(AFTER_MS)).await;
     *stage.is_over.borrow_mut() = true;

@@ -258,10 +258,10 @@ async fn endow(stage: &Rc<Stage>) {
 
 fn clients(stage: &Rc<Stage>, plan: &Plan) -> Vec<tokio::task::JoinHandle<()>> {
     let swarm = &stage.swarm;
-    let client = |n: u64| tokio::task::spawn_local(Client::new(ClientId(n), swarm).work(stage.clone()));
+    let client = |n: u64| Client::new(ClientId(n), swarm).begin(stage);
     let pinned = |(n, role)| {
         let client = Client { role, ..Client::new(ClientId(n), swarm) };
-        tokio::task::spawn_local(client.work(stage.clone()))
+        client.begin(stage)
     };
     let roles = [(101, Part::Reader), (102, Part::Writer)];
     let mut tasks: Vec<_> = (1..=u64::from(swarm.clients)).map(client).collect();
@@ -319,11 +319,8 @@ fn standings(stage: &Stage) -> Vec<String> {
     let mut lines = Vec::new();
     for node in stage.nodes.borrow().iter() {
         let Some(running) = node.running() else {
-            lines.push(format!(
-                "{} does not run: {}",
-                node.id,
-                node.refused().unwrap_or("it is down, or waits")
-            ));
+            let why = node.refused().map(str::to_owned).or_else(|| node.waits());
+            lines.push(format!("{} does not run: {}", node.id, why.as_deref().unwrap_or("it is down")));
             continue;
         };
         if let Some(why) = node.failed() {

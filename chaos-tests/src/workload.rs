@@ -175,8 +175,15 @@ impl Client {
         }
     }
 
+    /// Begins to ask, in a task of its own, until the run is over.
+    pub fn begin(self, stage: &Rc<Stage>) -> tokio::task::JoinHandle<()> {
+        // What it asks of replicas may spawn tasks, which draw from dice of consensus as well.
+        let seed = stage.swarm.seed.0 ^ (self.id.0 << 40);
+        tokio::task::spawn_local(raft::type_config::scope(seed, self.work(stage.clone())))
+    }
+
     /// Asks until the run is over.
-    pub async fn work(mut self, stage: Rc<Stage>) {
+    async fn work(mut self, stage: Rc<Stage>) {
         while !*stage.is_over.borrow() {
             let think_ms = if self.role == Part::Any { stage.swarm.think_ms } else { 5 };
             tokio::time::sleep(Duration::from_millis(self.dice.below(think_ms + 1).max(1))).await;

@@ -15,7 +15,7 @@ pub const LOGS_OF_A_NODE_MAX: usize = 4;
 pub const CLAIM_GROUPS_MAX: usize = GROUPS_MAX;
 /// How long the word of a replica counts, in milliseconds: it is asked for once a second.
 pub const WORD_MS_MAX: u64 = 5_000;
-/// Between two times that a node that starts asks those of its peers who have not answered, in milliseconds.
+/// Between two times that a node that starts asks its peers, in milliseconds.
 pub const CLAIM_AGAIN_MS: u64 = 250;
 /// Milliseconds for which proposals pause at most before the lead is handed over: a client hardly sees it.
 pub const HANDOVER_PAUSE_MS: u64 = 200;

@@ -138,6 +138,15 @@ impl Node {
         Ok(Entered::Runs)
     }
 
+    /// What it waits for, if it waits for the word of peers.
+    #[must_use]
+    pub fn waits(&self) -> Option<String> {
+        match &self.state {
+            State::Waiting(waiting, _) => Some(waiting.admission.verdict().to_string()),
+            _ => None,
+        }
+    }
+
     /// It serves nobody for the rest of the run.
     pub fn refuse(&mut self, why: String) -> Entered {
         self.world.diary.note(self.id, format_args!("is refused: {why}"));

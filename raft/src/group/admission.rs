@@ -169,17 +169,15 @@ impl Admission {
         self.door.answer(&asked, self.claim.log_end, answer)
     }
 
-    /// Asks all peers once that have not answered yet, and judges by all that have. Whoever must wait asks again after
-    /// [`CLAIM_AGAIN_MS`]: see [`Admission::wait`].
+    /// Asks all peers once, and judges by what each has answered last: who has answered before may lead by now. Whoever must wait asks
+    /// again after [`CLAIM_AGAIN_MS`]: see [`Admission::wait`].
     pub async fn ask(&self, requests: &Requests) -> Verdict {
-        let answered: BTreeSet<NodeId> = self.answers().keys().copied().collect();
         let ask = async |node: NodeId| {
             let message = (self.claim.log_end, Message::Claim(self.claim.clone()));
             let answer = requests.call(node, Lane::Control, Address::default(), message).await;
             (node, answer)
         };
-        let open = self.peers.difference(&answered).copied();
-        for (node, answer) in join_all(open.map(ask)).await {
+        for (node, answer) in join_all(self.peers.iter().copied().map(ask)).await {
             match answer {
                 Ok(Message::ClaimAnswer(answer)) => {
                     self.answers().insert(node, answer);
