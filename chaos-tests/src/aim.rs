@@ -175,10 +175,10 @@ impl Nemesis {
                 // The third: of the three, 0 to 2, the sum is 3.
                 let voter = 3 - leader - self.progress.other;
                 self.cut_pair(leader, voter);
-                self.crash(voter);
+                // Its consensus is built again: a node that starts asks its peers first, which takes longer than any lease.
+                self.panic(voter, group).await;
                 // The one that was away longer has not what the other has: it is the one that restarted that can lead, with its vote.
                 self.stage.pins.borrow_mut().writer = Some(voter);
-                self.start(voter).await;
                 2_000
             }
             _ => {

@@ -102,7 +102,7 @@ impl Nemesis {
         if let Some(aim) = self.world.aim {
             self.pursue(aim).await;
         }
-        if now < self.next_ms {
+        if now < self.next_ms || self.is_anyone_judged() {
             return;
         }
         let every = self.world.swarm.fault_every_ms;
@@ -239,6 +239,11 @@ impl Nemesis {
         }
     }
 
+    /// Whether a node with an older disk waits for its verdict: who alone knows better must be able to say so.
+    fn is_anyone_judged(&self) -> bool {
+        self.lost.is_some_and(|at| self.stage.nodes.borrow()[at].waits().is_some())
+    }
+
     /// Whether all other nodes would answer this one if it started now.
     fn all_answer(&self, at: usize) -> bool {
         let nodes = self.stage.nodes.borrow();
@@ -343,7 +348,10 @@ impl Nemesis {
                 return self.rot(at);
             }
             Fault::OldDisk => self.keep_image(at, 1_000, 6_000),
-            Fault::Panic => return self.panic(at).await,
+            Fault::Panic => {
+                let group = self.group();
+                return self.panic(at, group).await;
+            }
             Fault::Membership => return self.begin_move(at),
         }
         true
@@ -400,8 +408,7 @@ impl Nemesis {
     }
 
     /// Consensus of one replica panics.
-    async fn panic(&mut self, at: usize) -> bool {
-        let group = self.group();
+    pub(crate) async fn panic(&mut self, at: usize, group: GroupId) -> bool {
         let receiver = {
             let nodes = self.stage.nodes.borrow();
             nodes[at].running().and_then(|running| running.registry.get(group))

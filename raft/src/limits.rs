@@ -15,6 +15,8 @@ pub const LOGS_OF_A_NODE_MAX: usize = 4;
 pub const CLAIM_GROUPS_MAX: usize = GROUPS_MAX;
 /// How long the word of a replica counts, in milliseconds: it is asked for once a second.
 pub const WORD_MS_MAX: u64 = 5_000;
+/// How often a node that starts asks a peer that does not answer, before it goes on without: that one alone may know what it forgot.
+pub const CLAIM_ROUNDS: u32 = 3;
 /// Between two times that a node that starts asks its peers, in milliseconds.
 pub const CLAIM_AGAIN_MS: u64 = 250;
 /// Milliseconds for which proposals pause at most before the lead is handed over: a client hardly sees it.

@@ -148,8 +148,12 @@ impl Net {
     /// Whether two nodes hear each other, but for what gets lost.
     #[must_use]
     pub fn is_linked(&self, a: NodeId, b: NodeId) -> bool {
-        let rules = self.rules();
-        !rules.cut.contains(&(a, b)) && !rules.cut.contains(&(b, a))
+        let (rules, now) = (self.rules(), Instant::now());
+        let passes = |way| {
+            let moves = rules.still.get(&way).is_none_or(|until| *until <= now);
+            moves && !rules.cut.contains(&way) && !rules.half_open.contains(&way)
+        };
+        passes((a, b)) && passes((b, a))
     }
 
     /// No frame is lost, doubled or overtaken any more.

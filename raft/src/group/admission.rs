@@ -4,7 +4,7 @@
 use super::birth;
 use super::rejoin::{Answer, Claim, GroupClaim, GroupWord, Verdict, Voters, judge};
 use crate::error::{Error, Result};
-use crate::limits::CLAIM_AGAIN_MS;
+use crate::limits::{CLAIM_AGAIN_MS, CLAIM_ROUNDS};
 use crate::log::{Log, RecoveredLog};
 use crate::machine::note::Note;
 use crate::machine::read_note;
@@ -27,6 +27,7 @@ use engine::tablet::pool::Pool;
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub struct Admission {
     peers: BTreeSet<NodeId>,
     door: Door,
     answers: Mutex<BTreeMap<NodeId, Answer>>,
+    /// How often all peers were asked.
+    rounds: AtomicU32,
 }
 
 impl Admission {
@@ -114,7 +117,16 @@ impl Admission {
         let seats = memberships.values().flat_map(|membership: &Membership| membership.seats.values());
         let peers = seats.map(|seat| seat.node).chain(at.others.iter().copied());
         let peers = peers.filter(|node| *node != at.node).collect();
-        Ok(Self { log, claim, voice, memberships, peers, door, answers: Mutex::default() })
+        Ok(Self {
+            log,
+            claim,
+            voice,
+            memberships,
+            peers,
+            door,
+            answers: Mutex::default(),
+            rounds: AtomicU32::new(0),
+        })
     }
 
     /// What it says of its disk.
@@ -186,6 +198,7 @@ impl Admission {
                 Err(cause) => tracing::debug!(%node, %cause, "no answer to a claim"),
             }
         }
+        self.rounds.fetch_add(1, Ordering::Relaxed);
         self.verdict()
     }
 
@@ -202,7 +215,8 @@ impl Admission {
         }
     }
 
-    /// What becomes of the node, by what was answered so far.
+    /// What becomes of the node, by what was answered so far. Without the word of every peer it may run only after it has asked
+    /// [`CLAIM_ROUNDS`] times.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         if planted::is(Planted::AcceptOlderDisk) {
@@ -215,7 +229,15 @@ impl Admission {
         };
         let groups: BTreeMap<_, _> = self.memberships.iter().map(voters).collect();
         let (meta, is_meta_voter) = groups.get(&GroupId::META).copied().unwrap_or_default();
-        judge(&self.claim, &self.answers(), &Voters { meta, is_meta_voter, groups })
+        let answers = self.answers();
+        let verdict = judge(&self.claim, &answers, &Voters { meta, is_meta_voter, groups });
+        let is_early = answers.len() < self.peers.len() && self.rounds.load(Ordering::Relaxed) < CLAIM_ROUNDS;
+        match verdict {
+            Verdict::Runs { .. } if is_early => {
+                Verdict::Waits { meta: (answers.len() + 1, self.peers.len() + 1), groups: BTreeSet::new() }
+            }
+            verdict => verdict,
+        }
     }
 
     fn answers(&self) -> MutexGuard<'_, BTreeMap<NodeId, Answer>> {

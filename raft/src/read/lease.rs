@@ -37,9 +37,12 @@ impl Lease {
     /// `clocks` without asking anybody. `None`: the lease is off, and the read must ask a quorum.
     pub fn age_ms(&mut self, clocks: Clocks) -> Option<u64> {
         let parted = ahead(clocks).abs_diff(self.ahead_ms) > u128::from(limits::SUSPEND_MS);
-        if parted && !planted::is(Planted::StaleLease) {
+        if parted {
             self.ahead_ms = ahead(clocks);
             self.off_until_ms = clocks.monotonic_ms.saturating_add(self.election_max_ms);
+        }
+        if planted::is(Planted::StaleLease) {
+            return Some(u64::from(u32::MAX));
         }
         let age = u128::from(self.election_max_ms) * u128::from(limits::LEASE_PERCENT) / 100;
         (clocks.monotonic_ms >= self.off_until_ms).then(|| u64::try_from(age).unwrap_or(u64::MAX))
