@@ -329,16 +329,18 @@ fn standings(stage: &Stage) -> Vec<String> {
         for receiver in running.registry.all() {
             let (group, now) = (receiver.group(), receiver.group().standing());
             let applied = group.machine().applied().applied.map_or(0, |id| id.index);
+            let dead = group.death().map_or(String::new(), |(_, cause)| format!(", dead: {cause}"));
             let role = if now.is_leader { "leads" } else { "follows" };
             let told =
                 receiver.delayed().map(|delayed| (delayed.proven(), delayed.told(), delayed.is_parked()));
             lines.push(format!(
-                "{} {} {} {role}, vote {:?}, last {:?}, applied {applied}, delayed {told:?}",
+                "{} {} {} {role}, vote {:?}, last {:?}, applied {applied}, {}, delayed {told:?}{dead}",
                 node.id,
                 group.id(),
                 group.replica(),
                 now.vote,
-                now.last_index
+                now.last_index,
+                group.stage(),
             ));
         }
     }

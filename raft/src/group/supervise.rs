@@ -5,7 +5,7 @@ use super::birth;
 use super::down::Down;
 use super::ending::Removed;
 use super::handle::Group;
-use super::lifecycle::Event;
+use super::lifecycle::{Event, Stage};
 use super::restart::{Death, HandedOver, Next, Restarts, Succession, Verdict, next};
 use super::start::{Ground, Wanted};
 use crate::delay::receive::Delayed;
@@ -267,6 +267,11 @@ impl Supervisor {
                 told.push(Told::Late { group, holders });
             }
             Next::GoOn => match (passing.then, &passing.down) {
+                (Then::Build, Some(down)) if down.group().stage() == Stage::Fenced => {
+                    // It broke after it had panicked: whoever came after it would be fenced, and nobody would hear of it.
+                    let cause = down.group().machine().fenced().unwrap_or_default();
+                    self.is_not_built(&mut passing, (Death::Storage, cause), now_ms, told);
+                }
                 (Then::Build, Some(down)) => passing.building = Some(self.build(down, &passing)),
                 (Then::End, _) => passing.ending = Some(self.close(group, passing.replica)),
                 (Then::Stay | Then::Build, _) => return None,
