@@ -137,7 +137,10 @@ impl Operator {
     /// Bounded by `until_ms`; what is not right by then is found by who looks whether all came to the same.
     pub async fn finish(&mut self, nemesis: &mut Nemesis, report: &mut Report, until_ms: u64) {
         let natural_ms = self.world.time.ms() + self.dice.below(12_000);
-        while self.world.time.ms() < natural_ms.min(until_ms) {
+        // Whoever starts late may still wait for the word of its peers.
+        while self.world.time.ms() < natural_ms.min(until_ms)
+            || (self.running().is_none() && self.world.time.ms() < until_ms)
+        {
             tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
             nemesis.tend().await;
             let Some((late, registry)) = self.running() else { continue };
