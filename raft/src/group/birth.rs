@@ -148,9 +148,11 @@ pub struct Here {
     pub outdated: Vec<(GroupId, ReplicaId)>,
 }
 
-/// Whether a replica has been more than born: its tablet was there once.
+/// Whether a replica has been more than born: its tablet was there once. A birth purges the log up to where it begins; whatever else
+/// purges has noted what is durable before.
 pub(super) fn has_lived(state: &GroupState, noted: u64) -> bool {
-    noted > 0 || state.last.is_some_and(|last| last.index > FIRST.index)
+    let born = state.purged.map_or(FIRST.index, |purged| purged.index);
+    noted > 0 || state.last.is_some_and(|last| last.index > born)
 }
 
 /// Finds what lives here. Tablets of replicas that are gone are dropped. `replace` are the groups of which the verdict at the start said

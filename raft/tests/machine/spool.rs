@@ -216,10 +216,11 @@ fn a_file_whose_bytes_are_wrong_is_refused_by_the_install_and_thrown_away() {
     world.disk.tamper(&dir.join("checkpoint.dpl"), |bytes| bytes[60] ^= 1).unwrap();
     assert_eq!(machine.install(parcel.note().applied, spooled).unwrap_err().kind(), engine::Kind::Damaged);
     assert!(is_empty());
-    // What comes right is taken, and leaves nothing in the spool.
+    // What comes right is taken, and leaves in the spool only the listing that says what came.
     let spooled = carry(&machine, &parcel, 1_000).unwrap();
     machine.install(parcel.note().applied, spooled).unwrap();
-    assert!(is_empty());
+    assert_eq!(world.disk.list(&dir).unwrap(), ["installed"]);
+    assert_eq!(machine.spool().listings(), [checkpoint.listing()]);
     assert_eq!((machine.applied(), rows(&machine, A)), (donated.applied(), rows(&donated, A)));
     run(machine.apply_command(id(1, 5), &entry(at(9), &[]))).unwrap();
 }
