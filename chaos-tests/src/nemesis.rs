@@ -32,6 +32,9 @@ const STOPS: [(&str, &str); 3] = [
     ("the power went", "power cut in the middle of an operation"),
 ];
 
+/// A word of what a replica says that has found damage in the log of its node.
+const DAMAGED: &str = "the log is damaged";
+
 /// What is due later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Due {
@@ -222,7 +225,9 @@ impl Nemesis {
 
     fn does_not_start(&mut self, at: usize, error: &raft::Error) {
         let mut nodes = self.stage.nodes.borrow_mut();
-        if self.lost == Some(at) && error.kind() == engine::Kind::Damaged {
+        // Bytes that rot while it starts are found by the replica that reads them, and that says so in its own words.
+        let is_damage = error.kind() == engine::Kind::Damaged || error.to_string().contains(DAMAGED);
+        if self.lost == Some(at) && is_damage {
             self.world.overseer.saw("nodes refused");
             nodes[at].refuse(error.to_string());
         } else if nodes[at].disk.is_down() || nodes[at].hardware.excuses(error.kind()) {
