@@ -229,6 +229,8 @@ impl Nemesis {
         let is_damage = error.kind() == engine::Kind::Damaged || error.to_string().contains(DAMAGED);
         if self.lost == Some(at) && is_damage {
             self.world.overseer.saw("nodes refused");
+            // Whatever of it had been started ends with its process.
+            nodes[at].crash();
             nodes[at].refuse(error.to_string());
         } else if nodes[at].disk.is_down() || nodes[at].hardware.excuses(error.kind()) {
             // The power went while it started, or it starts when there is room, or its keys are here.
