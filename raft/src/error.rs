@@ -107,7 +107,7 @@ pub enum Error {
         /// What does not hold.
         cause: String,
     },
-    /// Consensus of the group has stopped.
+    /// Consensus of the group has stopped, or this instance of it was let go.
     #[error("{group} has stopped here: {cause}")]
     Stopped {
         /// The group.

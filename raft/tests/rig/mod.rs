@@ -27,6 +27,11 @@ pub fn sealer() -> Arc<Sealer> {
 
 /// Those of any node.
 pub fn sealer_of(cluster: ClusterId, node: NodeId, entropy: Arc<Seeded>) -> Arc<Sealer> {
+    Arc::new(Sealer::new(cluster, keys_of(node), entropy).unwrap())
+}
+
+/// The keys that a node has.
+pub fn keys_of(node: NodeId) -> Arc<Keyring> {
     let keys = Keyring::new();
     let owned = [
         (Owner::Node(node), Purpose::Mac),
@@ -36,11 +41,14 @@ pub fn sealer_of(cluster: ClusterId, node: NodeId, entropy: Arc<Seeded>) -> Arc<
         (Owner::Tenant(TENANT), Purpose::Data),
         (Owner::Tenant(TENANT), Purpose::Log),
     ];
-    for (owner, purpose) in owned {
-        keys.insert(owner, purpose, KeyEpoch(1), SecretKey::new([0x5e; 32])).unwrap();
-        keys.activate(owner, purpose, KeyEpoch(1)).unwrap();
-    }
-    Arc::new(Sealer::new(cluster, Arc::new(keys), entropy).unwrap())
+    owned.into_iter().for_each(|(owner, purpose)| give(&keys, owner, purpose));
+    Arc::new(keys)
+}
+
+/// Brings a key.
+pub fn give(keys: &Keyring, owner: Owner, purpose: Purpose) {
+    keys.insert(owner, purpose, KeyEpoch(1), SecretKey::new([0x5e; 32])).unwrap();
+    keys.activate(owner, purpose, KeyEpoch(1)).unwrap();
 }
 
 /// One node's disk and what it opens its log with.
