@@ -10,8 +10,9 @@ use cluster::{Hub, Node, Running, Waiting, birth, perform};
 use engine::ids::NodeId;
 use raft::group::birth::{self, Birth};
 use raft::group::handle::Group;
-use raft::group::handover::{Word, hand_over};
+use raft::group::handover::hand_over;
 use raft::group::rejoin::{Finding, Verdict};
+use raft::group::word::Word;
 use raft::membership::step::Change;
 use raft::types::{GroupId, ReplicaId, Role, Seat};
 use std::time::Duration;
@@ -321,7 +322,7 @@ fn a_replica_that_knows_nobody_asks_again_until_the_one_it_was_told_of_leads() {
 
         change(&leads, Change::Add(ReplicaId(4), Seat { node: NodeId(4), role: Role::Learner })).await;
         change(&leads, Change::SetVoters([1, 2, 3].map(ReplicaId).into())).await;
-        let word = Word { is_clock_agreed: true, is_guard_open: true };
+        let word = Word { is_clock_agreed: true, is_guard_open: true, ..Word::default() };
         hand_over(&leads, ReplicaId(3), word).await.unwrap();
         running[2].until("it leads", |one| one.group(META).standing().is_leader).await;
         let verdict = tokio::time::timeout(Duration::from_secs(5), asks).await.expect("it waits for ever");

@@ -103,8 +103,8 @@ impl Reconciler {
     }
 
     async fn hand_over(&self, to: ReplicaId, words: &BTreeMap<ReplicaId, Word>) -> Stepped {
-        let Word { is_clock_agreed, is_guard_open, .. } = words.get(&to).copied().unwrap_or_default();
-        match hand_over(&self.group, to, handover::Word { is_clock_agreed, is_guard_open }).await {
+        let word = words.get(&to).copied().unwrap_or_default();
+        match hand_over(&self.group, to, word).await {
             Ok(()) => Stepped::HandedOver(to),
             Err(NotHandedOver::NotLeader) => Stepped::NotHere,
             Err(NotHandedOver::NoHeir(reason)) => Stepped::NoHeir(reason),
