@@ -216,6 +216,12 @@ impl Machine {
         &self.life
     }
 
+    /// Whether the keys of `tenant` are gone for good.
+    #[must_use]
+    pub fn is_shredded(&self, tenant: TenantId) -> bool {
+        self.parts.shredded.is_shredded(tenant)
+    }
+
     /// Where snapshots arrive.
     #[must_use]
     pub fn spool(&self) -> &Spool {

@@ -6,7 +6,7 @@ mod clock;
 mod hub;
 mod mine;
 
-use crate::rig::keys_of;
+use crate::rig::{Shreds, keys_of};
 use bytes::Bytes;
 use engine::Stamp;
 use engine::catalog::MemoryCatalog;
@@ -30,7 +30,7 @@ use raft::group::settings::Pace;
 use raft::group::start::{Ground, Wanted};
 use raft::log::{Log, LogConfig, LogParts, RecoveredLog};
 use raft::machine::operations::{Operations, Rows};
-use raft::machine::{Machine, MachineParts, NobodyShredded};
+use raft::machine::{Machine, MachineParts};
 use raft::net::door::Door;
 use raft::net::envelope::cluster_tag;
 use raft::net::heard::{Heard, Voice};
@@ -76,6 +76,8 @@ pub struct Node {
     pub mine: Mine,
     /// Its keys, through all its lives.
     pub keys: Arc<Keyring>,
+    /// Whose keys are gone for good.
+    pub shreds: Arc<Shreds>,
     starts: u64,
 }
 
@@ -130,7 +132,7 @@ impl Node {
         let catalog = MemoryCatalog::on(disk.clone());
         let clock = TestClock::begin();
         let (id, hub, mine) = (NodeId(id), hub.clone(), Mine::default());
-        Self { id, disk, catalog, hub, clock, mine, keys: keys_of(id), starts: 0 }
+        Self { id, disk, catalog, hub, clock, mine, keys: keys_of(id), shreds: Arc::default(), starts: 0 }
     }
 
     /// An empty disk in the place of the one there was.
@@ -149,8 +151,8 @@ impl Node {
         let disk = self.disk.clone_disk(seed);
         let (catalog, clock) = (self.catalog.deep_clone(Some(disk.clone())), self.clock.clone());
         let (starts, mine) = (self.starts + seed * 1_000, Mine::default());
-        let (hub, keys) = (self.hub.clone(), self.keys.clone());
-        Self { id: self.id, disk, catalog, hub, clock, mine, keys, starts }
+        let (hub, keys, shreds) = (self.hub.clone(), self.keys.clone(), self.shreds.clone());
+        Self { id: self.id, disk, catalog, hub, clock, mine, keys, shreds, starts }
     }
 
     /// From now on it cannot be reached.
@@ -244,7 +246,7 @@ impl Node {
             log: log.clone(),
             operations: Arc::new(Put),
             feed: Arc::new(self.mine.clone()),
-            shredded: Arc::new(NobodyShredded),
+            shredded: self.shreds.clone(),
         };
         let birth::Here { machines, outdated, .. } = birth::find(&parts, replace)?;
         let machines = machines.into_iter().map(|machine| (machine.group(), machine)).collect();
