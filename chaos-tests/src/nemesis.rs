@@ -13,7 +13,8 @@ use engine::disk::SimDisk;
 use engine::disk::sim::Faults;
 use engine::ids::NodeId;
 use engine::tablet::pool::Pool;
-use raft::group::handover::{Word, hand_over};
+use raft::group::handover::hand_over;
+use raft::group::word::Word;
 use raft::net::inbound::Receiver;
 use raft::type_config::spawn;
 use raft::types::GroupId;
@@ -435,7 +436,7 @@ impl Nemesis {
         let heir = membership.seats.iter().find(|(_, seat)| seat.node == NodeId(other as u64 + 1));
         let Some((heir, _)) = heir.filter(|_| receiver.group().leads()) else { return false };
         let (heir, group) = (*heir, receiver.group().clone());
-        let word = Word { is_clock_agreed: true, is_guard_open: true };
+        let word = Word { is_clock_agreed: true, is_guard_open: true, ..Word::default() };
         // Proposals pause meanwhile, and nobody else does.
         spawn(async move { drop(hand_over(&group, heir, word).await) });
         true

@@ -12,8 +12,9 @@ use engine::Stamp;
 use engine::ids::NodeId;
 use raft::delay::Limit;
 use raft::delay::receive::GateStamp;
-use raft::group::handover::{Word, hand_over};
+use raft::group::handover::hand_over;
 use raft::group::registry::Registry;
+use raft::group::word::Word;
 use raft::membership::step::Change;
 use raft::types::{GroupId, ReplicaId, Role, Seat as GroupSeat};
 use std::rc::Rc;
@@ -194,7 +195,7 @@ impl Operator {
                 Change::SetVoters(voters)
             }
             (_, true) => {
-                let word = Word { is_clock_agreed: true, is_guard_open: true };
+                let word = Word { is_clock_agreed: true, is_guard_open: true, ..Word::default() };
                 let _ = hand_over(receiver.group(), own, word).await;
                 return false;
             }

@@ -107,7 +107,7 @@ pub enum Error {
         /// What does not hold.
         cause: String,
     },
-    /// Consensus of the group has stopped.
+    /// Consensus of the group has stopped, or this instance of it was let go.
     #[error("{group} has stopped here: {cause}")]
     Stopped {
         /// The group.
@@ -206,6 +206,9 @@ pub enum Error {
         /// Position that is durable.
         durable: u64,
     },
+    /// Commands cannot be sealed.
+    #[error(transparent)]
+    NotSealed(#[from] crate::seal::NotSealed),
     /// A command asks for a row that its group does not hold.
     #[error("a row outside the range of the group; look up which group holds it")]
     OutsideRange,
@@ -236,6 +239,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Engine(error) => error.kind(),
+            Self::NotSealed(tenants) => tenants.kind(),
             Self::Fenced { .. } | Self::SegmentMissing { .. } | Self::Foreign { .. } => Kind::Stop,
             Self::GroupFenced { .. } | Self::OutOfOrder { .. } | Self::StampsEnded => Kind::Stop,
             Self::WrongGroup { .. } | Self::CatalogOlder { .. } | Self::NotAdmitted { .. } => Kind::Stop,

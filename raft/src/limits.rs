@@ -158,6 +158,8 @@ pub const SLOW_MS_MAX: u64 = 50;
 pub const RETRY_MS: u64 = 100;
 /// Milliseconds it is sent away for at most.
 pub const RETRY_MS_MAX: u64 = 5_000;
+/// Milliseconds after which a command may come again whose tenant's key is away: whoever brings keys is far.
+pub const KEY_RETRY_MS: u64 = 1_000;
 
 /// Entries a learner that has caught up may be behind: a second of a busy group.
 pub const CAUGHT_UP_ENTRIES: u64 = 1_000;

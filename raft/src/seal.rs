@@ -5,12 +5,13 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::types::GroupId;
 use bytes::Bytes;
-use engine::Stamp;
 use engine::entropy::Entropy;
 use engine::ids::{Purpose, TenantId};
 use engine::sealed::{EnvelopeKind, Sealer};
 use engine::table::owner_of;
+use engine::{Kind, Stamp};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A command that waits to be proposed.
 #[derive(Clone, PartialEq, Eq)]
@@ -29,8 +30,8 @@ pub struct Unsealed {
     pub body: Bytes,
 }
 
-impl std::fmt::Debug for Unsealed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Unsealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Unsealed({}, {} bytes)", self.tenant, self.body.len())
     }
 }
@@ -55,10 +56,39 @@ pub struct Times {
     pub meta_index: u64,
 }
 
+/// Tenants whose commands cannot be sealed, and why not. Those of all others in the entry can.
+#[derive(Debug)]
+pub struct NotSealed(pub BTreeMap<TenantId, engine::Error>);
+
+impl NotSealed {
+    fn first(&self) -> Option<(&TenantId, &engine::Error)> {
+        self.0.first_key_value()
+    }
+
+    /// What the caller should do.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.first().map_or(Kind::Invalid, |(_, error)| error.kind())
+    }
+}
+
+impl fmt::Display for NotSealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the commands of {} tenants cannot be sealed", self.0.len())?;
+        self.first().map_or(Ok(()), |(tenant, _)| write!(f, ", among them those of {tenant}"))
+    }
+}
+
+impl std::error::Error for NotSealed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.first().map(|(_, error)| error as _)
+    }
+}
+
 /// Makes one entry of commands, in their order.
 ///
 /// # Errors
-/// `TooLarge`: over `COMMANDS_MAX`, or over what an entry holds. `Key`: a tenant's key is missing or used up.
+/// `TooLarge`: over `COMMANDS_MAX`, or over what an entry holds. `NotSealed`: the keys of tenants are missing or used up.
 pub fn seal(
     sealer: &Sealer,
     entropy: &dyn Entropy,
@@ -95,13 +125,19 @@ pub fn seal(
     let Times { stamp, closed, meta_index } = times;
     let (rows, parts) = (rows.collect(), parts.collect());
     let mut command = Command { entry, stamp, closed, meta_index, rows, parts };
+    let mut unsealed = BTreeMap::new();
     for n in 0..command.parts.len() {
         let tenant = command.parts[n].tenant;
         let plain = join_bodies(by_tenant[&tenant].iter().map(|one| &one.body[..]));
         let name = command.name(group, tenant);
         let (owner, purpose) = (owner_of(tenant), Purpose::Log);
-        command.parts[n].sealed =
-            sealer.seal_envelope(owner, purpose, EnvelopeKind::LogBody, &name, &plain)?.into();
+        match sealer.seal_envelope(owner, purpose, EnvelopeKind::LogBody, &name, &plain) {
+            Ok(sealed) => command.parts[n].sealed = sealed.into(),
+            Err(error) => drop(unsealed.insert(tenant, error)),
+        }
+    }
+    if !unsealed.is_empty() {
+        return Err(NotSealed(unsealed).into());
     }
     let (got, max) = (command.encoded_bytes() as u64, limits::ENTRY_BYTES_MAX as u64);
     if got > max {

@@ -6,8 +6,9 @@ mod cluster;
 mod rig;
 
 use cluster::{GROUP, Node, Running, founded, leader, perform};
-use raft::group::handover::{Word, hand_over};
+use raft::group::handover::hand_over;
 use raft::group::outcome::NotApplied;
+use raft::group::word::Word;
 use raft::types::ReplicaId;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -83,7 +84,7 @@ fn a_leader_whose_clock_peers_dispute_gives_way_and_stands_for_none_until_they_a
         clock.is_disputed.store(false, Ordering::SeqCst);
         rest(100).await;
         assert!(!first.group(GROUP).is_unfit());
-        let word = Word { is_clock_agreed: true, is_guard_open: true };
+        let word = Word { is_clock_agreed: true, is_guard_open: true, ..Word::default() };
         hand_over(&next.group(GROUP), old, word).await.unwrap();
         first.until("it leads again", |one| one.group(GROUP).standing().is_leader).await;
         first.put(GROUP, 3, b"again").await;

@@ -11,10 +11,11 @@ use futures_util::future::join_all;
 use raft::command::Counts;
 use raft::group::birth::{Birth, bear};
 use raft::group::handle::Group;
-use raft::group::handover::{NotHandedOver, Word, hand_over};
+use raft::group::handover::{NotHandedOver, hand_over};
 use raft::group::outcome::NotApplied;
 use raft::group::restart::{Death, Verdict};
 use raft::group::supervise::{Supervisor, Told};
+use raft::group::word::Word;
 use raft::limits;
 use raft::membership::step::Change;
 use raft::membership::transfer::NotHeir;
@@ -24,7 +25,14 @@ use raft::types::{ReplicaId, Role, Seat};
 use std::sync::Arc;
 use std::time::Duration;
 
-const WORD: Word = Word { is_clock_agreed: true, is_guard_open: true };
+const WORD: Word = Word {
+    replica: ReplicaId(0),
+    applied: Stamp::ZERO,
+    stored: None,
+    is_clock_agreed: true,
+    is_guard_open: true,
+    is_lifted: false,
+};
 
 async fn pause(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;

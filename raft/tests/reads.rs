@@ -10,9 +10,10 @@ use engine::Stamp;
 use engine::ids::NodeId;
 use engine::tablet::view::View;
 use raft::group::closing::close_upto;
-use raft::group::handover::{Word, hand_over};
+use raft::group::handover::hand_over;
 use raft::group::outcome::NotNow;
 use raft::group::settings::Pace;
+use raft::group::word::Word;
 use raft::net::inbound::Receiver;
 use raft::net::message::Message;
 use raft::net::refusal::Refusal;
@@ -266,7 +267,7 @@ fn who_leads_no_more_says_so() {
         let (_hub, _nodes, running, _) = founded(3).await;
         let (leads, follows) = two(&running).await;
         let door = receiver(leads);
-        let word = Word { is_clock_agreed: true, is_guard_open: true };
+        let word = Word { is_clock_agreed: true, is_guard_open: true, ..Word::default() };
         hand_over(&leads.group(GROUP), follows.group(GROUP).replica(), word).await.unwrap();
         // Until it hears the new one it may not answer, by whatever lease.
         let told = door.door().linearizable(ASKED).await.map(|granted| granted.proof);

@@ -9,7 +9,10 @@ mod rig;
 use cluster::{Hub, Node, Running, Waiting, birth, perform};
 use engine::ids::NodeId;
 use raft::group::birth::{self, Birth};
+use raft::group::handle::Group;
+use raft::group::handover::hand_over;
 use raft::group::rejoin::{Finding, Verdict};
+use raft::group::word::Word;
 use raft::membership::step::Change;
 use raft::types::{GroupId, ReplicaId, Role, Seat};
 use std::time::Duration;
@@ -18,10 +21,14 @@ const META: GroupId = GroupId::META;
 
 /// Three nodes with the meta group, in which keys 0..5 are written.
 async fn founded() -> (Vec<Node>, Vec<Running>) {
-    let hub = Hub::default();
+    founded_on(&Hub::default()).await
+}
+
+/// The same on a network that others join.
+async fn founded_on(hub: &Hub) -> (Vec<Node>, Vec<Running>) {
     let (mut nodes, mut running) = (Vec::new(), Vec::new());
     for n in 1..=3 {
-        let mut node = Node::new(n, &hub);
+        let mut node = Node::new(n, hub);
         running.push(cluster::born(&mut node, Birth { group: META, ..birth(n, 3) }, 1).await);
         nodes.push(node);
     }
@@ -45,6 +52,19 @@ async fn write(running: &[Running], keys: std::ops::Range<u8>) {
         one.until("all of it", |one| one.get(META, keys.end - 1).is_some()).await;
     }
     tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+/// Makes a change of who belongs to the group, at the one that leads.
+async fn change(leads: &Group, change: Change) {
+    let seen = leads.standing().membership.0;
+    let refused = leads.change(change.clone(), seen).await.err();
+    assert_eq!(refused, None, "{change:?}");
+}
+
+/// Whether its own membership lets it vote.
+fn is_voter(one: &Running) -> bool {
+    let group = one.group(META);
+    group.standing().membership.1.is_voter(group.replica())
 }
 
 /// Makes all durable that is applied.
@@ -202,11 +222,7 @@ fn an_older_catalog_costs_its_replicas_and_not_the_node() {
             Change::Remove(ReplicaId(3)),
             Change::Add(ReplicaId(4), seat(Role::Learner)),
         ] {
-            let seen = leads.standing().membership.0;
-            match leads.change(change.clone(), seen).await {
-                Ok(_) => {}
-                Err(refused) => panic!("{change:?}: {refused:?}"),
-            }
+            self::change(&leads, change).await;
         }
         let parts = three.offline.parts.clone();
         birth::end((META, ReplicaId(3)), &parts.log, &parts.pool).await.unwrap();
@@ -262,10 +278,8 @@ fn who_starts_counts_by_the_last_membership_in_its_log() {
         let (mut nodes, running) = founded().await;
         // The third is taken out: what is durable of the others' tablets is from before.
         let leads = running[0].group(META);
-        let seen = leads.standing().membership.0;
-        leads.change(Change::SetVoters([1, 2].map(ReplicaId).into()), seen).await.unwrap();
-        let seen = leads.standing().membership.0;
-        leads.change(Change::Remove(ReplicaId(3)), seen).await.unwrap();
+        change(&leads, Change::SetVoters([1, 2].map(ReplicaId).into())).await;
+        change(&leads, Change::Remove(ReplicaId(3))).await;
         tokio::time::sleep(Duration::from_millis(300)).await;
         let durable = leads.machine().durable().unwrap().membership;
         assert!(durable.is_voter(ReplicaId(3)), "the tablet knows of it already");
@@ -280,6 +294,42 @@ fn who_starts_counts_by_the_last_membership_in_its_log() {
         assert_eq!(judged(&first).await, Verdict::Runs { replace: [].into() });
         give_up(&nodes[1], second);
         give_up(&nodes[2], third);
+    });
+}
+
+#[test]
+fn a_replica_that_knows_nobody_asks_again_until_the_one_it_was_told_of_leads() {
+    perform(async {
+        let hub = Hub::default();
+        let (_nodes, running) = founded_on(&hub).await;
+        let leads = running[0].group(META);
+        // The third has a seat and no vote: its word lets nobody in.
+        change(&leads, Change::SetVoters([1, 2].map(ReplicaId).into())).await;
+        running[2].until("it has no vote", |one| !is_voter(one)).await;
+        // A replica of which the power went when it was born: it knows nobody, and its node was told of the third alone.
+        let mut node = Node::new(4, &hub);
+        let offline = node.open().unwrap();
+        birth::bear(&Birth { group: META, ..birth(4, 0) }, offline.parts.clone()).await.unwrap();
+        offline.crash(&node);
+        let waiting = node.seek_admission(&[3], 1).unwrap();
+        assert_eq!(waiting.admission.claim().groups[&META].last, None);
+        let (admission, requests) = (waiting.admission.clone(), waiting.requests.clone());
+        let waits = Verdict::Waits { meta: (0, 1), groups: [META].into() };
+        assert_eq!(admission.ask(&requests).await, waits, "it was answered, by one that does not lead");
+        let asks = tokio::spawn(async move { admission.wait(&requests).await });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!asks.is_finished());
+
+        change(&leads, Change::Add(ReplicaId(4), Seat { node: NodeId(4), role: Role::Learner })).await;
+        change(&leads, Change::SetVoters([1, 2, 3].map(ReplicaId).into())).await;
+        let word = Word { is_clock_agreed: true, is_guard_open: true, ..Word::default() };
+        hand_over(&leads, ReplicaId(3), word).await.unwrap();
+        running[2].until("it leads", |one| one.group(META).standing().is_leader).await;
+        let verdict = tokio::time::timeout(Duration::from_secs(5), asks).await.expect("it waits for ever");
+        assert_eq!(verdict.unwrap(), Verdict::Runs { replace: [].into() });
+        let (four, outdated) = node.enter(waiting).await.unwrap();
+        assert_eq!(outdated, []);
+        four.until("it is filled", |four| four.get(META, 4).is_some()).await;
     });
 }
 

@@ -188,6 +188,8 @@ fn a_key_that_is_missing_is_told_as_one() {
     assert_eq!(error.kind(), Kind::Key, "{error}");
     let error = seal::seal(&without, &Seeded::new(1), G, TIMES, &commands()).err().unwrap();
     assert_eq!(error.kind(), Kind::Key, "{error}");
+    let Error::NotSealed(whose) = error else { panic!("{error}") };
+    assert_eq!(whose.0.keys().collect::<Vec<_>>(), [&TenantId(7)]);
 }
 
 #[test]

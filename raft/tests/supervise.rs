@@ -5,8 +5,10 @@
 mod cluster;
 mod rig;
 
-use cluster::{CLUSTER, GROUP, Hub, Node, Running, birth, leader, perform};
+use cluster::{CLUSTER, GROUP, Hub, Node, Running, TENANT, birth, leader, perform};
 use engine::disk::sim::Faults;
+use engine::ids::{KeyEpoch, Owner, Purpose};
+use raft::Error;
 use raft::group::birth::{Birth, bear};
 use raft::group::handle::Group;
 use raft::group::restart::{Death, Verdict};
@@ -67,6 +69,38 @@ async fn dead(supervisor: &mut Supervisor, now_ms: u64) -> Dead {
         Told::Died(dead) => dead,
         _ => panic!("something else"),
     }
+}
+
+/// All that is told in the next seconds.
+async fn all_told(supervisor: &mut Supervisor, now_ms: u64) -> Vec<Told> {
+    let mut told = Vec::new();
+    for _ in 0..300 {
+        pause(10).await;
+        told.extend(supervisor.look(now_ms));
+    }
+    told
+}
+
+/// The next is the last that is heard of the replica here: it broke, and stays down.
+async fn breaks(supervisor: &mut Supervisor, running: &Running, cause: &str) {
+    let died = dead(supervisor, 0).await;
+    assert_eq!((died.group, died.replica), (GROUP, ReplicaId(2)));
+    assert_eq!((died.death, died.verdict), (Death::Storage, Verdict::Fence));
+    assert!(died.cause.contains(cause), "{}", died.cause);
+    assert!(all_told(supervisor, 0).await.is_empty(), "told once");
+    assert_eq!(supervisor.fenced(), &[(GROUP, died.cause)].into());
+    assert!(running.registry.get(GROUP).is_none() && !supervisor.is_busy(GROUP));
+}
+
+/// The second of three nodes, whose replica of the group has panicked and is to be built again.
+async fn panicked() -> (Vec<Node>, Vec<Running>, Supervisor, Arc<Group>) {
+    let (nodes, running) = founded().await;
+    let (mut supervisor, group) = (Supervisor::new(running[1].ground.clone()), running[1].group(GROUP));
+    nodes[1].mine.lay(GROUP);
+    leader(&running.iter().collect::<Vec<_>>()).await.put(GROUP, 1, b"while it dies").await;
+    let died = dead(&mut supervisor, 0).await;
+    assert_eq!((died.death, died.verdict), (Death::Panic, Verdict::Rebuild));
+    (nodes, running, supervisor, group)
 }
 
 async fn rebuilt(supervisor: &mut Supervisor, now_ms: u64, running: &mut Running) {
@@ -135,6 +169,88 @@ fn what_panics_where_an_entry_is_applied_is_told_and_built_again_and_nothing_is_
         }
         let digest = |one: &Running| one.group(GROUP).machine().applied().digest.whole();
         running[0].until("they are level", |one| digest(one) == digest(&running[1])).await;
+    });
+}
+
+#[test]
+fn what_breaks_after_it_has_panicked_is_told_once_whenever_that_is() {
+    let broke = Error::StampsEnded;
+    perform(async {
+        let (_nodes, mut running, mut supervisor, old) = panicked().await;
+        // Nothing is built: that would wait for the log.
+        running[1].stop_writing();
+        old.machine().fence(&broke);
+        breaks(&mut supervisor, &running[1], &broke.to_string()).await;
+        running[1].go_on_writing();
+        let leads = leader_of(&running, OTHER).await;
+        running[leads].put(OTHER, 1, b"goes on").await;
+        running[1].until("the other goes on", |one| one.get(OTHER, 1).is_some()).await;
+    });
+    // While the next instance is built: it waits until the log has all that the old one put in.
+    perform(async {
+        let (_nodes, mut running, mut supervisor, old) = panicked().await;
+        running[1].stop_writing();
+        assert!(all_told(&mut supervisor, 0).await.is_empty() && supervisor.is_busy(GROUP));
+        assert_eq!(old.holders(), 0);
+        old.machine().fence(&broke);
+        assert!(all_told(&mut supervisor, 0).await.is_empty());
+        running[1].go_on_writing();
+        breaks(&mut supervisor, &running[1], &broke.to_string()).await;
+    });
+    // Somebody is at the old instance still when the next one runs.
+    perform(async {
+        let (_nodes, mut running, mut supervisor, old) = panicked().await;
+        rebuilt(&mut supervisor, 0, &mut running[1]).await;
+        old.machine().fence(&broke);
+        breaks(&mut supervisor, &running[1], "an earlier instance of it broke").await;
+    });
+}
+
+#[test]
+fn whose_log_breaks_after_it_has_panicked_is_told_once() {
+    perform(async {
+        let (nodes, running, mut supervisor, _) = panicked().await;
+        nodes[1].disk.set_faults(Faults { fail_syncs: true, ..Faults::default() });
+        let told = all_told(&mut supervisor, 0).await;
+        let told: Vec<_> = told
+            .iter()
+            .map(|told| match told {
+                Told::Died(dead) => (dead.group, dead.death, dead.verdict),
+                _ => panic!("not dead"),
+            })
+            .collect();
+        let fenced = |group| (group, Death::Storage, Verdict::Fence);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told.contains(&fenced(GROUP)) && told.contains(&fenced(OTHER)), "{told:?}");
+        let fenced = supervisor.fenced();
+        assert!(
+            [GROUP, OTHER].iter().all(|group| fenced[group].contains("simulated I/O error")),
+            "{fenced:?}"
+        );
+        assert!(running[1].registry.all().is_empty());
+    });
+}
+
+/// What it waits for breaks nothing when it is let go meanwhile.
+#[test]
+fn who_waits_for_a_key_when_it_is_let_go_is_built_again() {
+    perform(async {
+        let (nodes, mut running) = founded().await;
+        let mut supervisor = Supervisor::new(running[1].ground.clone());
+        let (key, group) = ((Owner::Tenant(TENANT), Purpose::Log), running[1].group(GROUP));
+        nodes[1].keys.forget(key.0, key.1, KeyEpoch(1));
+        leader(&running.iter().collect::<Vec<_>>()).await.put(GROUP, 1, b"without it").await;
+        running[1].until("it waits", |one| one.group(GROUP).standing().last_index >= Some(3)).await;
+        assert!(running[1].get(GROUP, 1).is_none());
+        supervisor.handed_over(&group, 0);
+        let late_ms = 2 * running[1].ground.pace.election_max_ms;
+        let died = dead(&mut supervisor, late_ms).await;
+        assert_eq!((died.death, died.verdict), (Death::Leaderless, Verdict::Rebuild));
+        assert!(all_told(&mut supervisor, late_ms).await.is_empty());
+        rig::give(&nodes[1].keys, key.0, key.1);
+        rebuilt(&mut supervisor, late_ms, &mut running[1]).await;
+        running[1].until("it follows", |one| has(one, GROUP, 2)).await;
+        assert!(all_told(&mut supervisor, late_ms).await.is_empty() && supervisor.fenced().is_empty());
     });
 }
 

@@ -42,8 +42,7 @@ impl Hardware {
 
     /// Lets `disk` take so many bytes more, whatever is started on it, until there is room again.
     pub fn fill(&self, disk: &SimDisk, more_bytes: u64) {
-        let bytes: u64 = disk.files().values().map(|file| file.len() as u64).sum();
-        self.room_bytes.store((bytes + more_bytes).max(1), Ordering::SeqCst);
+        self.room_bytes.store((disk.bytes_taken() + more_bytes).max(1), Ordering::SeqCst);
         self.set_faults(disk, Faults::default());
     }
 

@@ -15,6 +15,8 @@ pub(super) struct Inode {
     pub durable: Vec<u8>,
     /// Sectors written since the last sync: all in which the two may differ.
     pub dirty: BTreeSet<usize>,
+    /// Whole sectors below the end that were never written: they take no room.
+    pub holes: BTreeSet<usize>,
     /// A sync has failed: what it covered may never become durable.
     pub is_spoiled: bool,
     /// Held by every open file too.
@@ -32,13 +34,29 @@ impl Inode {
             self.now.resize(end, 0);
         }
         self.now[start..end].copy_from_slice(bytes);
+        for sector in start / SECTOR..end.div_ceil(SECTOR) {
+            self.holes.remove(&sector);
+        }
         self.dirty.extend(before.min(start) / SECTOR..=(end - 1) / SECTOR);
     }
 
-    /// Cuts it, or adds zeros.
+    /// Bytes of the disk that it takes.
+    pub fn room(&self) -> u64 {
+        (self.now.len() - self.holes.len() * SECTOR) as u64
+    }
+
+    /// How much more it takes once `start..end` is written.
+    pub fn growth(&self, start: usize, end: usize) -> u64 {
+        let filled = self.holes.range(start / SECTOR..end.div_ceil(SECTOR)).count() * SECTOR;
+        (end.saturating_sub(self.now.len()) + filled) as u64
+    }
+
+    /// Cuts it, or adds zeros: whole sectors of them take no room.
     pub fn set_len(&mut self, length: usize) {
         let before = self.now.len();
         self.now.resize(length, 0);
+        self.holes.split_off(&(length / SECTOR));
+        self.holes.extend(before.div_ceil(SECTOR)..length / SECTOR);
         if length > before {
             self.dirty.extend(before / SECTOR..=(length - 1) / SECTOR);
         }
@@ -52,6 +70,13 @@ impl Inode {
     /// Whether somebody has it open, or a crash has still to decide what of it is there.
     pub fn is_needed(&self) -> bool {
         Arc::strong_count(&self.holders) > 1 || !self.dirty.is_empty() || self.now.len() < self.durable.len()
+    }
+
+    /// What a crash leaves, if these are its bytes.
+    pub fn crashed(&mut self, after: Vec<u8>) -> Self {
+        let mut holes = std::mem::take(&mut self.holes);
+        holes.split_off(&(after.len() / SECTOR));
+        Self { now: after.clone(), durable: after, holes, ..Self::default() }
     }
 
     /// All of it is durable.
@@ -81,7 +106,9 @@ mod tests {
             for (n, (what, at, length)) in (1u8..).zip(steps) {
                 match what {
                     0 | 1 if length > 0 => {
+                        let wanted = inode.room() + inode.growth(at, at + length);
                         inode.write(&vec![n; length], at);
+                        prop_assert_eq!(inode.room(), wanted);
                         model.resize(model.len().max(at + length), 0);
                         model[at..at + length].fill(n);
                     }
@@ -95,6 +122,10 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(&inode.now, &model);
+                // What takes no room was never written.
+                prop_assert!(inode.holes.iter().all(|sector| (sector + 1) * SECTOR <= model.len()));
+                let zeros = |sector: &usize| model[sector * SECTOR..(sector + 1) * SECTOR] == [0; SECTOR];
+                prop_assert!(inode.holes.iter().all(zeros));
             }
             inode.sync();
             prop_assert_eq!(&inode.durable, &model);

@@ -34,7 +34,7 @@ pub struct Faults {
     pub fail_writes: bool,
     /// Every sync fails with an I/O error.
     pub fail_syncs: bool,
-    /// Bytes that all files together may have.
+    /// Bytes of room that all files together may take: holes take none.
     pub capacity_bytes: Option<u64>,
 }
 
@@ -116,7 +116,7 @@ impl World {
     /// What no name leads to takes no room, as on a disk whose handles are closed.
     fn bytes_named(&self) -> u64 {
         let named: BTreeSet<u64> = self.names.values().copied().collect();
-        named.iter().map(|id| self.inodes[id].now.len() as u64).sum()
+        named.iter().map(|id| self.inodes[id].room()).sum()
     }
 
     fn chance(&self, one_in: usize) -> bool {
@@ -145,7 +145,7 @@ impl World {
                 self.tear_sector(&mut after, &now, sector);
             }
             let inode = self.inodes.get_mut(&id).expect("an inode just listed");
-            *inode = Inode { now: after.clone(), durable: after, ..Inode::default() };
+            *inode = inode.crashed(after);
         }
         let kept = self.pick(self.pending.len() + 1);
         let changes: Vec<_> = std::mem::take(&mut self.pending).into_iter().take(kept).collect();
@@ -327,10 +327,16 @@ impl SimDisk {
         world.names.iter().map(|(path, id)| (path.clone(), world.inodes[id].now.clone())).collect()
     }
 
-    /// Bytes of all files there are, those without a name that somebody has open too.
+    /// Bytes of room that all files take, those without a name that somebody has open too.
     #[must_use]
     pub fn bytes_held(&self) -> u64 {
-        self.world().inodes.values().map(|inode| inode.now.len() as u64).sum()
+        self.world().inodes.values().map(Inode::room).sum()
+    }
+
+    /// Bytes of room that all files with a name take: what [`Faults::capacity_bytes`] bounds.
+    #[must_use]
+    pub fn bytes_taken(&self) -> u64 {
+        self.world().bytes_named()
     }
 
     /// Changes a file's bytes behind everybody's back, durably: bit rot, or somebody's hand.
@@ -342,6 +348,7 @@ impl SimDisk {
         let id = *world.names.get(path).ok_or_else(absent)?;
         let inode = world.inodes.get_mut(&id).ok_or_else(absent)?;
         change(&mut inode.now);
+        inode.holes.clear();
         inode.durable = inode.now.clone();
         Ok(())
     }
@@ -452,8 +459,8 @@ impl DiskFile for SimFile {
         let mut world = self.disk.world();
         let start = usize::try_from(offset).map_err(|_| failed("offset"))?;
         let end = start + bytes.len();
-        let before = world.live(self.life, self.inode)?.now.len();
-        let done = world.charge_write(end.saturating_sub(before) as u64);
+        let growth = world.live(self.life, self.inode)?.growth(start, end);
+        let done = world.charge_write(growth);
         // A write that fails has written a part.
         let written = if done.is_ok() { bytes.len() } else { world.pick(bytes.len() + 1) };
         let crashed = world.is_down;
@@ -485,8 +492,8 @@ impl DiskFile for SimFile {
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         let mut world = self.disk.world();
         let length = usize::try_from(bytes).map_err(|_| failed("length"))?;
-        let before = world.live(self.life, self.inode)?.now.len();
-        world.charge_write(length.saturating_sub(before) as u64)?;
+        world.live(self.life, self.inode)?;
+        world.charge_write(0)?;
         world.live(self.life, self.inode)?.set_len(length);
         Ok(())
     }

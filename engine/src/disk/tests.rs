@@ -120,6 +120,9 @@ fn faults_come_as_planned() {
     assert_eq!(file.write_all_at(&[1; 2_000], 0).unwrap_err().kind(), ErrorKind::StorageFull);
     file.set_len(0).unwrap();
     file.write_all_at(&[1; 1_000], 0).unwrap();
+    // A file may be longer than there is room for, until it is written.
+    file.set_len(10_000).unwrap();
+    assert_eq!(file.write_all_at(&[1; 10], 5_000).unwrap_err().kind(), ErrorKind::StorageFull);
     disk.set_faults(Faults { fail_syncs: true, ..Faults::default() });
     assert!(file.sync().is_err());
     disk.set_faults(Faults::default());

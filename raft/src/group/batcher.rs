@@ -1,12 +1,13 @@
 //! Commands that wait together become one entry: one sync, one round to the followers and one envelope a tenant for all of them.
 
+use crate::command::Command;
 use crate::error::Error;
 use crate::group::handle::Group;
 use crate::group::outcome::NotApplied;
 use crate::group::pressure::{Load, Pressure, pressure};
 use crate::limits;
 use crate::proposal::{Committed, Proposal, Reply};
-use crate::seal::{self, Times, Unsealed};
+use crate::seal::{self, NotSealed, Times, Unsealed};
 use crate::types::{LogId, Vote};
 use engine::Stamp;
 use engine::clock::Clock;
@@ -183,16 +184,43 @@ impl Batcher {
         (!batch.is_empty()).then_some(batch)
     }
 
-    async fn send(&self, batch: Vec<Waiting>) -> Sent {
-        let (commands, told): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.command, one.told)).unzip();
-        let outcome = self.propose(&commands).await;
-        Sent { told, outcome }
+    async fn send(&self, mut batch: Vec<Waiting>) -> Sent {
+        let outcome = match self.leadership() {
+            Ok(under) => match self.seal(&mut batch) {
+                Ok(command) => self.propose(&command, under).await,
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
+        Sent { told: batch.into_iter().map(|one| one.told).collect(), outcome }
     }
 
-    async fn propose(&self, commands: &[Unsealed]) -> Result<Committed, NotApplied> {
-        let under = self.leadership()?;
+    /// Seals what waits. Those of a tenant whose key is not here are told so alone, and are left out.
+    fn seal(&self, batch: &mut Vec<Waiting>) -> Result<Command, NotApplied> {
         let times = Times { stamp: Stamp::new(self.clock.now_ms(), 0), ..Times::default() };
-        self.seal_and_propose(times, commands, under).await
+        loop {
+            let commands: Vec<Unsealed> = batch.iter().map(|one| one.command.clone()).collect();
+            let causes = match self.sealed(times, &commands) {
+                Ok(command) => return Ok(command),
+                Err(Error::NotSealed(NotSealed(causes))) => causes,
+                Err(error) => return Err(NotApplied::Refused { rule: with_sources(&error) }),
+            };
+            for (tenant, cause) in causes {
+                tracing::warn!(group = %self.group.id(), %tenant, %cause, "commands cannot be sealed");
+                let error = NotApplied::not_sealed(&cause, self.group.machine().is_shredded(tenant));
+                for one in batch.extract_if(.., |one| one.command.tenant == tenant) {
+                    let _ = one.told.send(Err(error.clone()));
+                }
+            }
+            if batch.is_empty() {
+                // Nobody is left who would hear of it.
+                return Err(NotApplied::RetryLater { after_ms: limits::KEY_RETRY_MS });
+            }
+        }
+    }
+
+    fn sealed(&self, times: Times, commands: &[Unsealed]) -> crate::Result<Command> {
+        seal::seal(&self.sealer, &*self.entropy, self.group.id(), times, commands)
     }
 
     /// Closes the time up to `upto`, if this replica leads: an entry without commands.
@@ -202,7 +230,9 @@ impl Batcher {
     pub async fn close_time(&self, upto: Stamp) -> Result<Committed, NotApplied> {
         let under = self.leadership()?;
         let times = Times { stamp: upto, closed: upto, ..Times::default() };
-        self.seal_and_propose(times, &[], under).await
+        let command = self.sealed(times, &[]);
+        let command = command.map_err(|error| NotApplied::Refused { rule: with_sources(&error) })?;
+        self.propose(&command, under).await
     }
 
     fn leadership(&self) -> Result<Vote, NotApplied> {
@@ -217,14 +247,7 @@ impl Batcher {
         Err(NotApplied::NotLeader { leader: standing.leader.and_then(seat) })
     }
 
-    async fn seal_and_propose(
-        &self,
-        times: Times,
-        commands: &[Unsealed],
-        under: Vote,
-    ) -> Result<Committed, NotApplied> {
-        let sealed = seal::seal(&self.sealer, &*self.entropy, self.group.id(), times, commands);
-        let command = sealed.map_err(|error: Error| NotApplied::Refused { rule: with_sources(&error) })?;
+    async fn propose(&self, command: &Command, under: Vote) -> Result<Committed, NotApplied> {
         let (proposal, beat_ms) = (Proposal(command.encode()), self.group.pace().heartbeat_ms);
         let mut waited_ms = 0;
         loop {

@@ -242,6 +242,9 @@ impl Group {
         if let Some(cause) = self.machine.fenced() {
             return Some((Death::Storage, cause));
         }
+        if self.stage() == Stage::Fenced {
+            return Some((Death::Storage, "an earlier instance of it broke".to_owned()));
+        }
         let mut metrics = self.raft.metrics();
         match metrics.borrow_watched().running_state.clone() {
             Err(Fatal::Panicked) => return Some((Death::Panic, "consensus panicked".to_owned())),

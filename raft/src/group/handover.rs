@@ -2,6 +2,7 @@
 //! matched the last entry, and would run after it for ever.
 
 use super::handle::{Group, Standing};
+use super::word::Word;
 use crate::limits;
 use crate::membership::transfer::{Heir, NotHeir, may_lead};
 use crate::types::ReplicaId;
@@ -9,15 +10,6 @@ use std::time::Duration;
 
 /// Between two looks at how far the heir is, in milliseconds.
 const LOOK_MS: u64 = 5;
-
-/// What the heir says of itself: its leader cannot know.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Word {
-    /// Whether its clock agrees with its peers.
-    pub is_clock_agreed: bool,
-    /// Whether its start guard is open.
-    pub is_guard_open: bool,
-}
 
 /// Why the lead was not handed over. Proposals go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,8 +38,9 @@ pub fn is_live(group: &Group, standing: &Standing, replica: ReplicaId) -> bool {
     replica == group.replica() || heard.is_some_and(|age_ms| age_ms <= group.pace().election_min_ms)
 }
 
-/// Asks `to` to lead, if it may. Proposals pause for [`limits::HANDOVER_PAUSE_MS`] at most before, until it has them all, and for
-/// [`limits::HANDOVER_HOLD_MS`] at most behind it, until this replica leads no more; then they are told who does. Dropped half way, they go on.
+/// Asks `to` to lead, if it may; `word` is what it says of itself, for of its clock and its guard its leader cannot know. Proposals pause
+/// for [`limits::HANDOVER_PAUSE_MS`] at most before, until it has them all, and for [`limits::HANDOVER_HOLD_MS`] at most behind it, until
+/// this replica leads no more; then they are told who does. Dropped half way, they go on.
 ///
 /// # Errors
 /// See [`NotHandedOver`]: nothing was asked of anybody.

@@ -27,3 +27,4 @@ pub mod start_guard;
 pub mod supervise;
 pub mod takeover;
 pub mod upkeep;
+pub mod word;

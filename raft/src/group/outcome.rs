@@ -1,8 +1,11 @@
 //! Pure: why a proposal was not applied, or a read not answered, and what the caller should do.
 
 use super::lifecycle::Stage;
+use crate::limits;
 use crate::net::refusal::Refusal;
 use crate::types::{ReplicaId, Seat};
+use engine::Kind;
+use engine::error::with_sources;
 use engine::ids::NodeId;
 
 /// Why a proposal was not applied.
@@ -20,7 +23,8 @@ pub enum NotApplied {
         /// To whom.
         to: Option<(ReplicaId, Seat)>,
     },
-    /// It was not taken: the leader has not heard its quorum for too long, or too much waits. The same again later.
+    /// It was not taken: the leader has not heard its quorum for too long, too much waits, or the key of its tenant is not here now. The
+    /// same again later.
     #[error("retry in {after_ms} ms")]
     RetryLater {
         /// When, in milliseconds; 0 at the next heartbeat.
@@ -41,6 +45,19 @@ pub enum NotApplied {
 }
 
 impl NotApplied {
+    /// What is told of a command that cannot be sealed, because of `cause`. A key that is away comes back, unless its tenant
+    /// `is_shredded`.
+    #[must_use]
+    pub fn not_sealed(cause: &engine::Error, is_shredded: bool) -> Self {
+        match cause.kind() {
+            Kind::Key if is_shredded => {
+                Self::Refused { rule: "the keys of its tenant are gone for good".to_owned() }
+            }
+            Kind::Key | Kind::Unavailable => Self::RetryLater { after_ms: limits::KEY_RETRY_MS },
+            Kind::Invalid | Kind::Damaged | Kind::Stop => Self::Refused { rule: with_sources(cause) },
+        }
+    }
+
     /// Whether it certainly is not, and never will be, applied.
     #[must_use]
     pub fn is_certain(&self) -> bool {
@@ -101,4 +118,30 @@ pub enum NotNow {
         /// Why.
         cause: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::ids::{KeyEpoch, Owner, Purpose, TenantId};
+
+    #[test]
+    fn who_cannot_be_sealed_comes_again_unless_that_is_for_good() {
+        let (owner, purpose, epoch) = (Owner::Tenant(TenantId(7)), Purpose::Log, KeyEpoch(1));
+        let later = NotApplied::RetryLater { after_ms: limits::KEY_RETRY_MS };
+        let missing = || engine::Error::KeyMissing { owner, purpose, epoch };
+        for away in [
+            missing(),
+            engine::Error::KeyUsedUp { owner, purpose, epoch },
+            engine::Error::Catalog { verb: "unwrap a key", cause: "nobody answers".to_owned() },
+        ] {
+            assert_eq!(NotApplied::not_sealed(&away, false), later, "{away}");
+        }
+        let gone = NotApplied::Refused { rule: "the keys of its tenant are gone for good".to_owned() };
+        assert_eq!(NotApplied::not_sealed(&missing(), true), gone);
+        for broken in [engine::Error::Invalid("too much"), engine::Error::KnownAnswer("a cipher")] {
+            let refused = NotApplied::Refused { rule: broken.to_string() };
+            assert_eq!(NotApplied::not_sealed(&broken, false), refused);
+        }
+    }
 }

@@ -1,9 +1,9 @@
 //! The replicas of a node: whose frame is this?
 
 use crate::group::rejoin::{Answer, GroupWord};
+use crate::group::word::Word;
 use crate::limits::HEARTBEAT_ANSWER_MS;
 use crate::log::Log;
-use crate::membership::reconcile::Word;
 use crate::net::door::Door;
 use crate::net::fault::message_fault;
 use crate::net::heard::{Heard, Voice};

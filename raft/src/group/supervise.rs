@@ -228,21 +228,7 @@ impl Supervisor {
         told: &mut Vec<Told>,
     ) -> Option<Passing> {
         if let Some(building) = passing.building.take() {
-            match building.outcome() {
-                Outcome::Runs => passing.building = Some(building),
-                Outcome::Lost => self.is_not_built(&mut passing, lost(), now_ms, told),
-                // It was removed meanwhile: it never ran.
-                Outcome::Done(Ok(receiver)) if passing.then == Then::End => {
-                    let group = receiver.group().clone();
-                    passing.down = Some(Down::begin(group, "it was removed from its group", now_ms));
-                }
-                Outcome::Done(Ok(receiver)) => {
-                    told.push(Told::Rebuilt(self.seat(receiver)));
-                    return None;
-                }
-                Outcome::Done(Err(failed)) => self.is_not_built(&mut passing, failed, now_ms, told),
-            }
-            return Some(passing);
+            return self.go_on_building(passing, building, now_ms, told);
         }
         if let Some(ending) = passing.ending.take() {
             match ending.outcome() {
@@ -267,15 +253,46 @@ impl Supervisor {
                 told.push(Told::Late { group, holders });
             }
             Next::GoOn => match (passing.then, &passing.down) {
+                // It broke after it had panicked: whoever came after it would be fenced, and nobody would hear of it.
                 (Then::Build, Some(down)) if down.group().stage() == Stage::Fenced => {
-                    // It broke after it had panicked: whoever came after it would be fenced, and nobody would hear of it.
-                    let cause = down.group().machine().fenced().unwrap_or_default();
-                    self.is_not_built(&mut passing, (Death::Storage, cause), now_ms, told);
+                    let broken = broken(down);
+                    self.is_not_built(&mut passing, broken, now_ms, told);
                 }
                 (Then::Build, Some(down)) => passing.building = Some(self.build(down, &passing)),
                 (Then::End, _) => passing.ending = Some(self.close(group, passing.replica)),
                 (Then::Stay | Then::Build, _) => return None,
             },
+        }
+        Some(passing)
+    }
+
+    /// The same of one that is being built.
+    fn go_on_building(
+        &mut self,
+        mut passing: Passing,
+        building: Job<Built>,
+        now_ms: u64,
+        told: &mut Vec<Told>,
+    ) -> Option<Passing> {
+        match building.outcome() {
+            Outcome::Runs => passing.building = Some(building),
+            Outcome::Lost => self.is_not_built(&mut passing, lost(), now_ms, told),
+            Outcome::Done(Err(failed)) => self.is_not_built(&mut passing, failed, now_ms, told),
+            // It was removed meanwhile: it never ran.
+            Outcome::Done(Ok(receiver)) if passing.then == Then::End => {
+                let group = receiver.group().clone();
+                passing.down = Some(Down::begin(group, "it was removed from its group", now_ms));
+            }
+            // It broke meanwhile: somebody was still at the old instance. The new one never runs.
+            Outcome::Done(Ok(receiver)) if receiver.group().stage() == Stage::Fenced => {
+                let cause = passing.down.as_ref().map_or_else(lost, broken);
+                self.is_not_built(&mut passing, cause, now_ms, told);
+                passing.down = Some(Down::begin(receiver.group().clone(), "it is fenced", now_ms));
+            }
+            Outcome::Done(Ok(receiver)) => {
+                told.push(Told::Rebuilt(self.seat(receiver)));
+                return None;
+            }
         }
         Some(passing)
     }
@@ -356,6 +373,11 @@ impl<T: Send + 'static> Job<T> {
 
 fn lost() -> (Death, String) {
     (Death::Panic, "the build panicked".to_owned())
+}
+
+/// What broke in an instance that goes down.
+fn broken(down: &Down) -> (Death, String) {
+    (Death::Storage, down.group().machine().fenced().unwrap_or_default())
 }
 
 fn after(verdict: Verdict) -> Then {

@@ -117,8 +117,10 @@ pub struct Machine {
     spool: Spool,
     tablet: RwLock<Arc<Tablet>>,
     note: Mutex<Note>,
-    /// Why it refuses all work.
+    /// What has broken, so that it refuses all work.
     fenced: Mutex<Option<String>>,
+    /// Why this instance was let go, and refuses all work as well.
+    retired: Mutex<Option<String>>,
     /// Of what applying an entry, or another work of consensus here, has panicked.
     panicked: Mutex<Option<String>>,
     life: Arc<Life>,
@@ -173,6 +175,7 @@ impl Machine {
             tablet: RwLock::new(tablet),
             note: Mutex::new(note),
             fenced: Mutex::default(),
+            retired: Mutex::default(),
             panicked: Mutex::default(),
             life,
             told: Mutex::default(),
@@ -213,20 +216,35 @@ impl Machine {
         &self.life
     }
 
+    /// Whether the keys of `tenant` are gone for good.
+    #[must_use]
+    pub fn is_shredded(&self, tenant: TenantId) -> bool {
+        self.parts.shredded.is_shredded(tenant)
+    }
+
     /// Where snapshots arrive.
     #[must_use]
     pub fn spool(&self) -> &Spool {
         &self.spool
     }
 
-    /// Why it refuses all work, if it does.
+    /// What has broken, if anything has: it refuses all work.
     #[must_use]
     pub fn fenced(&self) -> Option<String> {
         lock(&self.fenced).clone()
     }
 
-    /// Refuses all further work of this group, and of no other.
+    /// Whether it refuses all work: it is fenced, or was let go.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.allows().is_err()
+    }
+
+    /// Refuses all further work of this group, and of no other. That an instance was let go breaks nothing, whoever meets it.
     pub fn fence(&self, error: &Error) {
+        if matches!(error, Error::Stopped { .. }) && lock(&self.retired).is_some() {
+            return;
+        }
         let cause = with_sources(error);
         tracing::error!(group = %self.group, cause, "a group is fenced");
         lock(&self.fenced).get_or_insert(cause);
@@ -236,7 +254,7 @@ impl Machine {
     /// Refuses all further work of this instance, whose consensus has ended, so that no call that is still under way here meets the one
     /// that comes after it. Nothing is broken.
     pub(crate) fn retire(&self, cause: &str) {
-        lock(&self.fenced).get_or_insert_with(|| cause.to_owned());
+        lock(&self.retired).get_or_insert_with(|| cause.to_owned());
     }
 
     /// Of what it has panicked, if it has.
@@ -261,10 +279,12 @@ impl Machine {
     }
 
     fn allows(&self) -> Result<()> {
-        match self.fenced() {
-            Some(cause) => Err(Error::GroupFenced { group: self.group, cause }),
-            None => Ok(()),
+        let group = self.group;
+        if let Some(cause) = self.fenced() {
+            return Err(Error::GroupFenced { group, cause });
         }
+        let retired = lock(&self.retired).clone();
+        retired.map_or(Ok(()), |cause| Err(Error::Stopped { group, cause }))
     }
 
     /// Tells the log what has become durable here since it was last told, for a start that compares both. Cheap if nothing has.

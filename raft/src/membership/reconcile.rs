@@ -7,27 +7,10 @@ use super::transfer::NotHeir;
 use crate::group::handle::{Group, Standing};
 use crate::group::handover::{self, NotHandedOver, hand_over};
 use crate::group::outcome::NotApplied;
+use crate::group::word::Word;
 use crate::types::{LogId, ReplicaId, Seat};
-use engine::Stamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// What a replica says of itself: consensus asks none of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Word {
-    /// Which replica.
-    pub replica: ReplicaId,
-    /// The last stamp given out by what it has applied.
-    pub applied: Stamp,
-    /// The last entry that is durable in its log.
-    pub stored: Option<LogId>,
-    /// Whether its clock agrees with its peers.
-    pub is_clock_agreed: bool,
-    /// Whether its start guard is open.
-    pub is_guard_open: bool,
-    /// Of a delayed one: whether its clamp is off and all that is proven is applied.
-    pub is_lifted: bool,
-}
 
 /// What a step came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,8 +103,8 @@ impl Reconciler {
     }
 
     async fn hand_over(&self, to: ReplicaId, words: &BTreeMap<ReplicaId, Word>) -> Stepped {
-        let Word { is_clock_agreed, is_guard_open, .. } = words.get(&to).copied().unwrap_or_default();
-        match hand_over(&self.group, to, handover::Word { is_clock_agreed, is_guard_open }).await {
+        let word = words.get(&to).copied().unwrap_or_default();
+        match hand_over(&self.group, to, word).await {
             Ok(()) => Stepped::HandedOver(to),
             Err(NotHandedOver::NotLeader) => Stepped::NotHere,
             Err(NotHandedOver::NoHeir(reason)) => Stepped::NoHeir(reason),

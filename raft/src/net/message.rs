@@ -13,8 +13,8 @@ use super::snapshot_message::{
 };
 use super::word_message::{append_groups, append_words, read_groups, read_words};
 use crate::group::rejoin::{Answer, Claim};
+use crate::group::word::Word;
 use crate::limits;
-use crate::membership::reconcile::Word;
 use crate::types::GroupId;
 use bytes::Bytes;
 use engine::error::Damage;

@@ -3,8 +3,8 @@
 
 use super::body::{Body, append_count, append_maybe_log_id, append_u64};
 use super::claim_message::rising;
+use crate::group::word::Word;
 use crate::limits::HEARTBEATS_MAX;
-use crate::membership::reconcile::Word;
 use crate::types::GroupId;
 use engine::Stamp;
 use engine::error::Damage;

@@ -257,7 +257,7 @@ impl Door {
         let role = standing.membership.1.seats.get(&own).map(|seat| seat.role);
         let is_late = self.delayed.as_ref().is_some_and(|delayed| !delayed.is_lifted());
         let stage = match role {
-            _ if self.group.machine().fenced().is_some() => Stage::Fenced,
+            _ if self.group.machine().is_over() => Stage::Fenced,
             _ if self.delayed.as_ref().is_some_and(|delayed| delayed.is_parked()) => Stage::Parked,
             _ if note.applied.is_none() => Stage::Joining,
             None => Stage::Leaving,

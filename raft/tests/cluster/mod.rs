@@ -6,7 +6,7 @@ mod clock;
 mod hub;
 mod mine;
 
-use crate::rig::sealer_of;
+use crate::rig::{Shreds, keys_of};
 use bytes::Bytes;
 use engine::Stamp;
 use engine::catalog::MemoryCatalog;
@@ -15,7 +15,7 @@ use engine::disk::SimDisk;
 use engine::entropy::Seeded;
 use engine::ids::{ClusterId, CollectionId, NodeId, TenantId};
 use engine::key::KeyRange;
-use engine::sealed::Sealer;
+use engine::sealed::{Keyring, Sealer};
 use engine::tablet::pool::{Parts, Pool, PoolConfig};
 use raft::command::Counts;
 use raft::delay::Keeper;
@@ -30,7 +30,7 @@ use raft::group::settings::Pace;
 use raft::group::start::{Ground, Wanted};
 use raft::log::{Log, LogConfig, LogParts, RecoveredLog};
 use raft::machine::operations::{Operations, Rows};
-use raft::machine::{Machine, MachineParts, NobodyShredded};
+use raft::machine::{Machine, MachineParts};
 use raft::net::door::Door;
 use raft::net::envelope::cluster_tag;
 use raft::net::heard::{Heard, Voice};
@@ -74,6 +74,10 @@ pub struct Node {
     pub clock: Arc<TestClock>,
     /// Panics when it is laid.
     pub mine: Mine,
+    /// Its keys, through all its lives.
+    pub keys: Arc<Keyring>,
+    /// Whose keys are gone for good.
+    pub shreds: Arc<Shreds>,
     starts: u64,
 }
 
@@ -127,7 +131,8 @@ impl Node {
         let disk = SimDisk::new(id);
         let catalog = MemoryCatalog::on(disk.clone());
         let clock = TestClock::begin();
-        Self { id: NodeId(id), disk, catalog, hub: hub.clone(), clock, mine: Mine::default(), starts: 0 }
+        let (id, hub, mine) = (NodeId(id), hub.clone(), Mine::default());
+        Self { id, disk, catalog, hub, clock, mine, keys: keys_of(id), shreds: Arc::default(), starts: 0 }
     }
 
     /// An empty disk in the place of the one there was.
@@ -146,7 +151,8 @@ impl Node {
         let disk = self.disk.clone_disk(seed);
         let (catalog, clock) = (self.catalog.deep_clone(Some(disk.clone())), self.clock.clone());
         let (starts, mine) = (self.starts + seed * 1_000, Mine::default());
-        Self { id: self.id, disk, catalog, hub: self.hub.clone(), clock, mine, starts }
+        let (hub, keys, shreds) = (self.hub.clone(), self.keys.clone(), self.shreds.clone());
+        Self { id: self.id, disk, catalog, hub, clock, mine, keys, shreds, starts }
     }
 
     /// From now on it cannot be reached.
@@ -198,7 +204,7 @@ impl Node {
             self.disk.restart();
         }
         let entropy = Arc::new(Seeded::new(self.id.0 << 32 | self.starts));
-        let sealer = sealer_of(CLUSTER, self.id, entropy.clone());
+        let sealer = Arc::new(Sealer::new(CLUSTER, self.keys.clone(), entropy.clone())?);
         let disk = Arc::new(self.disk.clone());
         let parts =
             LogParts { disk: disk.clone(), sealer: sealer.clone(), entropy: entropy.clone(), node: self.id };
@@ -240,7 +246,7 @@ impl Node {
             log: log.clone(),
             operations: Arc::new(Put),
             feed: Arc::new(self.mine.clone()),
-            shredded: Arc::new(NobodyShredded),
+            shredded: self.shreds.clone(),
         };
         let birth::Here { machines, outdated, .. } = birth::find(&parts, replace)?;
         let machines = machines.into_iter().map(|machine| (machine.group(), machine)).collect();

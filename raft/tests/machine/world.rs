@@ -1,15 +1,16 @@
 //! A node with a log, a pool and the machine of one group, all on one simulated disk; and commands that mean something.
 
 use crate::rig::{CLUSTER, NODE, id};
+pub use crate::rig::{Shreds, give};
 use bytes::Bytes;
 use engine::Stamp;
 use engine::catalog::MemoryCatalog;
 use engine::clock::ManualClock;
 use engine::disk::SimDisk;
 use engine::entropy::Seeded;
-use engine::ids::{CollectionId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
+use engine::ids::{CollectionId, NodeId, Owner, Purpose, TenantId};
 use engine::key::KeyRange;
-use engine::sealed::{Keyring, Sealer, SecretKey};
+use engine::sealed::{Keyring, Sealer};
 use engine::tablet::pool::{Parts, Pool, PoolConfig};
 use engine::wire::{Reader, append_bytes32};
 use raft::command::Counts;
@@ -20,14 +21,14 @@ use raft::log::{Entry, Log, LogConfig, LogParts, Stepped};
 use raft::machine::note::Note;
 use raft::machine::operations::{Operations, Rows};
 use raft::machine::snapshot::Parcel;
-use raft::machine::{Machine, MachineParts, NoFeed, Shredded, stamping};
+use raft::machine::{Machine, MachineParts, NoFeed, stamping};
 use raft::proposal::{Replies, Reply};
 use raft::seal::{self, Times, Unsealed};
 use raft::types::{GroupId, LogId, Membership, ReplicaId, Role, Seat};
 use raft::{Error, Result, payload};
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 pub const GROUP: GroupId = GroupId(5);
 pub const A: TenantId = TenantId(9);
@@ -208,21 +209,6 @@ pub fn keyring(tenants: &[TenantId]) -> Arc<Keyring> {
     owned.extend(tenants.iter().map(|tenant| (Owner::Tenant(*tenant), Purpose::Log)));
     owned.iter().for_each(|(owner, purpose)| give(&keys, *owner, *purpose));
     Arc::new(keys)
-}
-
-pub fn give(keys: &Keyring, owner: Owner, purpose: Purpose) {
-    keys.insert(owner, purpose, KeyEpoch(1), SecretKey::new([0x5e; 32])).unwrap();
-    keys.activate(owner, purpose, KeyEpoch(1)).unwrap();
-}
-
-/// Which tenants are shredded.
-#[derive(Default)]
-pub struct Shreds(pub Mutex<BTreeSet<TenantId>>);
-
-impl Shredded for Shreds {
-    fn is_shredded(&self, tenant: TenantId) -> bool {
-        self.0.lock().unwrap().contains(&tenant)
-    }
 }
 
 /// What a crash leaves: a disk and a catalog that shares its fate.

@@ -8,11 +8,13 @@ use engine::entropy::{Entropy, Seeded};
 use engine::ids::{ClusterId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
 use engine::sealed::{Keyring, Sealer, SecretKey};
 use raft::log::{Done, Entry, Log, LogConfig, LogParts, Stepped};
+use raft::machine::Shredded;
 use raft::types::{GroupId, LogId, ReplicaId};
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 pub const CLUSTER: ClusterId = ClusterId([0xc1; 16]);
 pub const NODE: NodeId = NodeId(7);
@@ -27,6 +29,11 @@ pub fn sealer() -> Arc<Sealer> {
 
 /// Those of any node.
 pub fn sealer_of(cluster: ClusterId, node: NodeId, entropy: Arc<Seeded>) -> Arc<Sealer> {
+    Arc::new(Sealer::new(cluster, keys_of(node), entropy).unwrap())
+}
+
+/// The keys that a node has.
+pub fn keys_of(node: NodeId) -> Arc<Keyring> {
     let keys = Keyring::new();
     let owned = [
         (Owner::Node(node), Purpose::Mac),
@@ -36,11 +43,24 @@ pub fn sealer_of(cluster: ClusterId, node: NodeId, entropy: Arc<Seeded>) -> Arc<
         (Owner::Tenant(TENANT), Purpose::Data),
         (Owner::Tenant(TENANT), Purpose::Log),
     ];
-    for (owner, purpose) in owned {
-        keys.insert(owner, purpose, KeyEpoch(1), SecretKey::new([0x5e; 32])).unwrap();
-        keys.activate(owner, purpose, KeyEpoch(1)).unwrap();
+    owned.into_iter().for_each(|(owner, purpose)| give(&keys, owner, purpose));
+    Arc::new(keys)
+}
+
+/// Brings a key.
+pub fn give(keys: &Keyring, owner: Owner, purpose: Purpose) {
+    keys.insert(owner, purpose, KeyEpoch(1), SecretKey::new([0x5e; 32])).unwrap();
+    keys.activate(owner, purpose, KeyEpoch(1)).unwrap();
+}
+
+/// Which tenants are shredded.
+#[derive(Default)]
+pub struct Shreds(pub Mutex<BTreeSet<TenantId>>);
+
+impl Shredded for Shreds {
+    fn is_shredded(&self, tenant: TenantId) -> bool {
+        self.0.lock().unwrap().contains(&tenant)
     }
-    Arc::new(Sealer::new(cluster, Arc::new(keys), entropy).unwrap())
 }
 
 /// One node's disk and what it opens its log with.
