@@ -285,13 +285,17 @@ impl Peer {
             Message::SnapshotDone(done) => return Ok(type_config::raft_vote(done.vote)),
             _ => return Err("an answer that answers no offer".to_owned()),
         };
-        let files = checkpoint.files();
+        let (files, stats) = (checkpoint.files(), &self.ground.log.stats().net);
+        stats.skipped_snapshot_files.add(files.len().saturating_sub(wants.files.len()) as u64);
         for (id, from) in wants.files {
             let file = files.iter().find(|file| file.id == id).ok_or("a file that was not offered")?;
             self.send_file(checkpoint, wants.transfer, id, from, file.bytes).await?;
         }
         match self.call(Message::SnapshotFinish(SnapshotFinish { transfer: wants.transfer })).await? {
-            Message::SnapshotDone(done) => Ok(type_config::raft_vote(done.vote)),
+            Message::SnapshotDone(done) => {
+                stats.sent_snapshots.add(1);
+                Ok(type_config::raft_vote(done.vote))
+            }
             _ => Err("an answer that ends no transfer".to_owned()),
         }
     }
@@ -311,7 +315,10 @@ impl Peer {
             let crc32 = crc32fast::hash(&bytes);
             let piece = SnapshotPiece { transfer, file, at, crc32, bytes: bytes.into() };
             match self.call(Message::SnapshotPiece(piece)).await? {
-                Message::PieceReply(PieceReply::Taken) => at += size,
+                Message::PieceReply(PieceReply::Taken) => {
+                    self.ground.log.stats().net.sent_snapshot_bytes.add(size);
+                    at += size;
+                }
                 Message::PieceReply(PieceReply::NotWanted { at: other }) if other > at && other <= length => {
                     at = other
                 }
