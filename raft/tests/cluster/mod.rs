@@ -94,6 +94,13 @@ pub struct Waiting {
     generation: u64,
 }
 
+impl Waiting {
+    /// Where it counts.
+    pub fn stats(&self) -> &Stats {
+        &self.outfit.parts.stats
+    }
+}
+
 /// A node whose log and tablets are open. No consensus runs.
 pub struct Offline {
     pub log: Arc<Log>,
