@@ -59,8 +59,8 @@ pub struct Figure {
     pub value: u64,
 }
 
-fn gauge(name: &'static str, value: usize) -> Figure {
-    Figure { name, kind: FigureKind::Gauge, value: value as u64 }
+fn gauge(name: &'static str, value: u64) -> Figure {
+    Figure { name, kind: FigureKind::Gauge, value }
 }
 
 fn counter(name: &'static str, value: u64) -> Figure {
@@ -109,7 +109,7 @@ counters! {
     /// Files removed.
     files_removed: "dewpond_pool_removed_files",
     /// Units of background work that failed.
-    work_failed: "dewpond_pool_failed_works",
+    work_failed: "dewpond_pool_failed_tasks",
     /// Tablets fenced.
     fenced: "dewpond_pool_fenced_tablets",
     /// Tables that background work or scrub found damaged.
@@ -154,7 +154,7 @@ pub struct PoolStats {
     pub cache_bytes: u64,
     /// Look-ups that found their block in memory.
     pub cache_hits: u64,
-    /// Look-ups that did not.
+    /// Look-ups that did not find it there.
     pub cache_misses: u64,
     /// Table files open now.
     pub open_files: usize,
@@ -167,20 +167,29 @@ pub struct PoolStats {
 impl PoolStats {
     /// Every figure of it under its name.
     pub fn rows(&self) -> impl Iterator<Item = Figure> + use<> {
-        let Self { tablets, unreadable_tablets, memtable_bytes, pinned_memtable_bytes, .. } = *self;
-        let Self { cache_bytes, cache_hits, cache_misses, open_files, files_to_remove, counters, .. } = *self;
-        let cache_bytes =
-            Figure { name: "dewpond_pool_cache_bytes", kind: FigureKind::Gauge, value: cache_bytes };
-        let now = [
-            gauge("dewpond_pool_open_tablets", tablets),
-            gauge("dewpond_pool_unreadable_tablets", unreadable_tablets),
-            gauge("dewpond_pool_memtable_bytes", memtable_bytes),
-            gauge("dewpond_pool_pinned_memtable_bytes", pinned_memtable_bytes),
+        // All of them, so that a new one asks for its name.
+        let Self {
+            tablets,
+            unreadable_tablets,
+            memtable_bytes,
+            pinned_memtable_bytes,
             cache_bytes,
+            cache_hits,
+            cache_misses,
+            open_files,
+            files_to_remove,
+            counters,
+        } = *self;
+        let now = [
+            gauge("dewpond_pool_open_tablets", tablets as u64),
+            gauge("dewpond_pool_unreadable_tablets", unreadable_tablets as u64),
+            gauge("dewpond_pool_memtable_bytes", memtable_bytes as u64),
+            gauge("dewpond_pool_pinned_memtable_bytes", pinned_memtable_bytes as u64),
+            gauge("dewpond_pool_cache_bytes", cache_bytes),
             counter("dewpond_pool_cache_hit_blocks", cache_hits),
             counter("dewpond_pool_cache_missed_blocks", cache_misses),
-            gauge("dewpond_pool_open_files", open_files),
-            gauge("dewpond_pool_doomed_files", files_to_remove),
+            gauge("dewpond_pool_open_files", open_files as u64),
+            gauge("dewpond_pool_doomed_files", files_to_remove as u64),
         ];
         now.into_iter().chain(counters.rows())
     }

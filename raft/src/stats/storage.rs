@@ -25,11 +25,11 @@ figures! {
     hollow_segments: Counter,
     /// Segments emptied, because a group that lags kept them.
     evacuated_segments: Counter,
-    /// Entries written again for that.
+    /// Entries written again so that their segment could be emptied.
     moved_entries: Counter,
     /// Entries asked for that were in memory.
     cache_hit_entries: Counter,
-    /// Entries asked for that were not.
+    /// Entries asked for that were not in memory.
     cache_missed_entries: Counter,
     /// Reads of one entry from its segment, with those that had to look again.
     disk_reads: Counter,

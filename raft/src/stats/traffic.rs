@@ -83,37 +83,37 @@ figures! {
     "net", NetStats, NetFigures;
     /// Frames sent that ask a peer something.
     asked_frames: Counter,
-    /// Frames of peers that answered them.
+    /// Frames of peers that answered what was asked.
     answered_frames: Counter,
-    /// Frames of peers that refused them.
+    /// Frames of peers that refused what was asked.
     denied_frames: Counter,
     /// Frames sent to which nothing came in time, or nothing that answers.
     lost_frames: Counter,
     /// Frames of peers that asked something, each answered by a frame.
     served_frames: Counter,
-    /// Messages of peers refused here: of another cluster.
+    /// Refused here: of another cluster.
     refused_other_cluster_messages: Counter,
-    /// Of another generation of the cluster.
+    /// Refused here: of another generation of the cluster.
     refused_other_generation_messages: Counter,
-    /// For a group without a replica here.
+    /// Refused here: for a group without a replica here.
     refused_no_such_group_messages: Counter,
-    /// For another replica than lives here.
+    /// Refused here: for another replica than lives here.
     refused_other_replica_messages: Counter,
-    /// While the node was starting.
+    /// Refused here: the node was starting.
     refused_not_ready_messages: Counter,
-    /// For a parked replica.
+    /// Refused here: for a parked replica.
     refused_parked_messages: Counter,
-    /// More waits here than may.
+    /// Refused here: more waits here than may.
     refused_overloaded_messages: Counter,
-    /// Not what the format allows, or what nobody can say.
+    /// Refused here: not what the format allows, or what nobody can say.
     refused_malformed_messages: Counter,
-    /// For a replica that has stopped.
+    /// Refused here: for a replica that has stopped.
     refused_stopped_messages: Counter,
-    /// Stamped ahead of the clock here.
+    /// Refused here: stamped ahead of the clock here.
     refused_ahead_messages: Counter,
     /// Heartbeats that left.
     sent_heartbeats: Counter,
-    /// Messages in which they left together.
+    /// Messages in which heartbeats left together.
     heartbeat_messages: Counter,
     /// Heartbeats that did not leave, because too many messages waited.
     crowded_heartbeats: Counter,
