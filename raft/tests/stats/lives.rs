@@ -140,4 +140,9 @@ fn a_gate_says_how_late_it_is_and_whether_a_person_holds_it() {
     keeper.release().unwrap();
     keeper.set_delay(0).unwrap();
     assert_eq!((delay().set_ms, delay().held_flag), (0, 0));
+    assert_eq!(
+        delay().gate_steps,
+        2,
+        "what could not be stored was stored with the hold; no other change raised it"
+    );
 }
