@@ -7,20 +7,68 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A figure that only rises.
 #[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+pub struct Counter(AtomicU64);
 
 impl Counter {
-    pub(crate) fn add(&self, n: u64) {
+    /// Raises it by `n`. Cheap, and ordered with nothing.
+    pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    fn read(&self) -> u64 {
+    /// What it has come to.
+    #[must_use]
+    pub fn read(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
+/// A figure that rises and falls.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Makes it `n`. Cheap, and ordered with nothing.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How a figure moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FigureKind {
+    /// It only rises, from 0 at a start.
+    Counter,
+    /// It rises and falls.
+    Gauge,
+}
+
+/// A figure under the name that whoever serves metrics gives it; `docs/metrics.md` says what each means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figure {
+    /// `dewpond_<room>_<noun>_<unit>`.
+    pub name: &'static str,
+    /// How it moves.
+    pub kind: FigureKind,
+    /// What it is.
+    pub value: u64,
+}
+
+fn gauge(name: &'static str, value: u64) -> Figure {
+    Figure { name, kind: FigureKind::Gauge, value }
+}
+
+fn counter(name: &'static str, value: u64) -> Figure {
+    Figure { name, kind: FigureKind::Counter, value }
+}
+
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[$doc:meta])* $name:ident: $metric:literal,)*) => {
         /// The counters of a pool, while it runs.
         #[derive(Debug, Default)]
         pub(crate) struct Counters { $(pub(crate) $name: Counter,)* }
@@ -34,32 +82,38 @@ macro_rules! counters {
                 Counts { $($name: self.$name.read(),)* }
             }
         }
+
+        impl Counts {
+            fn rows(&self) -> impl Iterator<Item = Figure> + use<> {
+                [$(counter($metric, self.$name),)*].into_iter()
+            }
+        }
     };
 }
 
 counters! {
     /// Batches applied.
-    batches,
+    batches: "dewpond_pool_applied_batches",
     /// Batches refused because memory or level 0 was full.
-    writes_refused,
+    writes_refused: "dewpond_pool_refused_batches",
     /// Memtables flushed.
-    flushes,
+    flushes: "dewpond_pool_flushed_memtables",
     /// Bytes of tables that flushes wrote.
-    flushed_bytes,
+    flushed_bytes: "dewpond_pool_flushed_bytes",
     /// Compactions that changed something.
-    compactions,
+    compactions: "dewpond_pool_done_compactions",
     /// Bytes of tables that compactions read.
-    compaction_read_bytes,
+    compaction_read_bytes: "dewpond_pool_compaction_read_bytes",
     /// Bytes of tables that compactions wrote.
-    compaction_written_bytes,
+    compaction_written_bytes: "dewpond_pool_compaction_written_bytes",
     /// Files removed.
-    files_removed,
+    files_removed: "dewpond_pool_removed_files",
     /// Units of background work that failed.
-    work_failed,
+    work_failed: "dewpond_pool_failed_tasks",
     /// Tablets fenced.
-    fenced,
+    fenced: "dewpond_pool_fenced_tablets",
     /// Tables that background work or scrub found damaged.
-    damaged_tables,
+    damaged_tables: "dewpond_pool_damaged_tables",
 }
 
 /// Figures of one tablet at one moment.
@@ -100,7 +154,7 @@ pub struct PoolStats {
     pub cache_bytes: u64,
     /// Look-ups that found their block in memory.
     pub cache_hits: u64,
-    /// Look-ups that did not.
+    /// Look-ups that did not find it there.
     pub cache_misses: u64,
     /// Table files open now.
     pub open_files: usize,
@@ -108,4 +162,35 @@ pub struct PoolStats {
     pub files_to_remove: usize,
     /// What happened since the pool was opened.
     pub counters: Counts,
+}
+
+impl PoolStats {
+    /// Every figure of it under its name.
+    pub fn rows(&self) -> impl Iterator<Item = Figure> + use<> {
+        // All of them, so that a new one asks for its name.
+        let Self {
+            tablets,
+            unreadable_tablets,
+            memtable_bytes,
+            pinned_memtable_bytes,
+            cache_bytes,
+            cache_hits,
+            cache_misses,
+            open_files,
+            files_to_remove,
+            counters,
+        } = *self;
+        let now = [
+            gauge("dewpond_pool_open_tablets", tablets as u64),
+            gauge("dewpond_pool_unreadable_tablets", unreadable_tablets as u64),
+            gauge("dewpond_pool_memtable_bytes", memtable_bytes as u64),
+            gauge("dewpond_pool_pinned_memtable_bytes", pinned_memtable_bytes as u64),
+            gauge("dewpond_pool_cache_bytes", cache_bytes),
+            counter("dewpond_pool_cache_hit_blocks", cache_hits),
+            counter("dewpond_pool_cache_missed_blocks", cache_misses),
+            gauge("dewpond_pool_open_files", open_files as u64),
+            gauge("dewpond_pool_doomed_files", files_to_remove as u64),
+        ];
+        now.into_iter().chain(counters.rows())
+    }
 }

@@ -26,6 +26,7 @@ pub mod planted;
 pub mod proposal;
 pub mod read;
 pub mod seal;
+pub mod stats;
 pub mod time;
 pub mod type_config;
 pub mod types;

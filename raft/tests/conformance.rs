@@ -125,8 +125,13 @@ impl StoreBuilder<Types, GroupStore, Filled, LogThread> for Builder {
     async fn build(&self) -> Result<(LogThread, GroupStore, Filled), openraft::StorageError<Types>> {
         let disk = Arc::new(SimDisk::new(1));
         let (sealer, entropy) = (sealer(), Arc::new(Seeded::new(1)));
-        let parts =
-            LogParts { disk: disk.clone(), sealer: sealer.clone(), entropy: entropy.clone(), node: NODE };
+        let parts = LogParts {
+            disk: disk.clone(),
+            sealer: sealer.clone(),
+            entropy: entropy.clone(),
+            node: NODE,
+            stats: Arc::default(),
+        };
         let config = LogConfig {
             segment_bytes: 1 << 20,
             write_bytes: 64 << 10,

@@ -83,8 +83,10 @@ fn beats(manner: Manner, count: u64) -> (Vec<Result<AppendReply, String>>, Vec<V
     let came = Arc::new(Mutex::new(Vec::new()));
     let line = Arc::new(Line { manner, came: came.clone() });
     let work = async move {
-        let heartbeats =
-            Heartbeats::new(Requests::new(line, Arc::default(), TAG, DEADLINE_MS), Rig::new(1).open());
+        let heartbeats = Heartbeats::new(
+            Requests::new(line, Arc::default(), (TAG, DEADLINE_MS), Arc::default()),
+            Rig::new(1).open(),
+        );
         let beat = |group| {
             let heartbeats = heartbeats.clone();
             async move { heartbeats.beat(NodeId(2), heartbeat(group)).await }
@@ -141,8 +143,10 @@ fn of_one_group_each_heartbeat_has_a_message_of_its_own_and_too_many_are_refused
     let came = Arc::new(Mutex::new(Vec::new()));
     let line = Arc::new(Line { manner: Manner::Silent, came: came.clone() });
     let work = async move {
-        let heartbeats =
-            Heartbeats::new(Requests::new(line, Arc::default(), TAG, DEADLINE_MS), Rig::new(1).open());
+        let heartbeats = Heartbeats::new(
+            Requests::new(line, Arc::default(), (TAG, DEADLINE_MS), Arc::default()),
+            Rig::new(1).open(),
+        );
         let beats = (0..=limits::HEARTBEAT_MESSAGES_MAX).map(|_| heartbeats.beat(NodeId(2), heartbeat(5)));
         futures_util::future::join_all(beats).await
     };

@@ -248,6 +248,7 @@ fn the_log_of_another_node_or_a_hole_in_it_is_refused() {
         sealer: rig::sealer(),
         entropy: Arc::new(Seeded::new(99)),
         node: NodeId(8),
+        stats: Arc::default(),
     };
     assert!(matches!(Log::open(rig.config.clone(), parts), Err(Error::Foreign { what: "node", .. })));
     let second = Path::new("/log").join(raft::log::segment::file_name(2));
@@ -266,7 +267,7 @@ fn the_log_of_another_node_or_a_hole_in_it_is_refused() {
 fn a_thread_writes_what_waits_and_ends_with_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let (disk, entropy) = (Arc::new(RealDisk), Arc::new(Seeded::new(5)));
-    let parts = LogParts { disk, sealer: rig::sealer(), entropy, node: NODE };
+    let parts = LogParts { disk, sealer: rig::sealer(), entropy, node: NODE, stats: Arc::default() };
     let config = LogConfig { groups_max: 4, ..LogConfig::new(dir.path().join("log")) };
     let log = Log::open(config.clone(), parts.clone()).unwrap();
     let thread = LogThread::start(log.clone()).unwrap();

@@ -130,7 +130,8 @@ pub fn open(node: NodeId, dir: &Path, disk: &CountingDisk) -> Outcome<MachinePar
     std::fs::create_dir_all(dir)?;
     let sealer = sealer(node)?;
     let (log_disk, entropy) = (Arc::new(disk.clone()), Arc::new(System));
-    let parts = LogParts { disk: log_disk, sealer: sealer.clone(), entropy: entropy.clone(), node };
+    let (sealing, stats) = (sealer.clone(), Arc::default());
+    let parts = LogParts { disk: log_disk, sealer: sealing, entropy: entropy.clone(), node, stats };
     let log = Log::open(LogConfig::new(dir.join("log")), parts)?;
     let config = PoolConfig { cache_bytes: CACHE_BYTES, ..PoolConfig::new(dir.join("pool")) };
     let (real, catalog) = (Arc::new(RealDisk), SledCatalog::opener());
@@ -177,12 +178,15 @@ impl Node {
         let found: BTreeMap<GroupId, Arc<Machine>> =
             found.into_iter().map(|machine| (machine.group(), machine)).collect();
         let heard = Arc::new(Heard::found(&parts.log.found().marks));
-        let registry = Arc::new(Registry::new(Door::new(CLUSTER, 1, heard.clone()), parts.log.clone()));
+        let stats = parts.log.stats().clone();
+        let door = Door::new((CLUSTER, 1), heard.clone(), stats.clone());
+        let registry = Arc::new(Registry::new(door, parts.log.clone()));
         let start = parts.log.found();
         let voice = Voice { node: self.id, log: start.log, incarnation: start.incarnation };
         let (line, tag, deadline_ms) =
             (self.exchange.line(voice), cluster_tag(CLUSTER, 1), self.shape.pace.election_min_ms);
-        let heartbeats = Heartbeats::new(Requests::new(line, heard, tag, deadline_ms), parts.log.clone());
+        let requests = Requests::new(line, heard, (tag, deadline_ms), stats);
+        let heartbeats = Heartbeats::new(requests, parts.log.clone());
         let groups = (1..=self.shape.groups).map(|n| self.begin(GroupId(n), &heartbeats, &found, &parts));
         let mut batchers = BTreeMap::new();
         for (receiver, batcher) in try_join_all(groups).await? {

@@ -27,7 +27,8 @@ const WAITING_BYTES: usize = 16 << 20;
 
 fn open(dir: &Path, disk: &CountingDisk) -> Outcome<Arc<Log>> {
     let (disk, sealer, entropy) = (Arc::new(disk.clone()), sealer(NODE)?, Arc::new(System));
-    Ok(Log::open(LogConfig::new(dir.join("log")), LogParts { disk, sealer, entropy, node: NODE })?)
+    let parts = LogParts { disk, sealer, entropy, node: NODE, stats: Arc::default() };
+    Ok(Log::open(LogConfig::new(dir.join("log")), parts)?)
 }
 
 /// Writes `bytes` of entries; returns how many.

@@ -71,7 +71,8 @@ impl Late {
         late_ms: u64,
     ) -> raft::Result<Arc<Self>> {
         let store = Arc::new(CatalogGate::new(parts.pool.clone(), parts.sealer.clone(), node));
-        let keeper = Keeper::open(store, Stamp::new(clock.now_ms(), 0), late_ms)?;
+        let born = (Stamp::new(clock.now_ms(), 0), late_ms);
+        let keeper = Keeper::open(store, born, parts.log.stats().clone())?;
         let own = Self {
             keeper,
             safe: Mutex::default(),

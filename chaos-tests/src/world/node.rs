@@ -38,6 +38,7 @@ use raft::net::heartbeats::Heartbeats;
 use raft::net::inbound::Receiver;
 use raft::net::request::Requests;
 use raft::net::words::Words;
+use raft::stats::Stats;
 use raft::time::BootClock;
 use raft::type_config::spawn;
 use raft::types::GroupId;
@@ -94,17 +95,19 @@ pub struct Node {
 }
 
 /// What one life of a node is made with.
+#[derive(Clone)]
 pub(super) struct Outfit {
     pub(super) node: NodeId,
     pub(super) disk: Arc<SimDisk>,
     pub(super) entropy: Arc<Seeded>,
     pub(super) sealer: Arc<Sealer>,
+    pub(super) stats: Arc<Stats>,
 }
 
 impl Outfit {
     pub(super) fn log_parts(&self) -> LogParts {
-        let Self { node, disk, entropy, sealer } = self;
-        LogParts { disk: disk.clone(), sealer: sealer.clone(), entropy: entropy.clone(), node: *node }
+        let Self { node, disk, entropy, sealer, stats } = self.clone();
+        LogParts { disk, sealer, entropy, node, stats }
     }
 }
 
@@ -246,7 +249,8 @@ impl Node {
         }
         let entropy = Arc::new(Seeded::new(disk_seed(world.swarm.seed, self.id, life)));
         let sealer = keys::sealer(self.id, entropy.clone(), self.hardware.keys.clone())?;
-        Ok(Outfit { node: self.id, disk: Arc::new(self.disk.clone()), entropy, sealer })
+        let (disk, stats) = (Arc::new(self.disk.clone()), Arc::default());
+        Ok(Outfit { node: self.id, disk, entropy, sealer, stats })
     }
 
     pub(super) fn open_pool(&self, outfit: &Outfit) -> raft::Result<Arc<Pool>> {
@@ -327,10 +331,11 @@ impl Node {
         let late = self.late(&parts)?;
         let mut tasks = vec![writer];
         let tag = cluster_tag(CLUSTER, self.generation);
-        let door = Door::new(CLUSTER, self.generation, heard.clone());
+        let stats = log.stats().clone();
+        let door = Door::new((CLUSTER, self.generation), heard.clone(), stats.clone());
         let registry = Arc::new(Registry::new(door, log.clone()));
         let plug = world.net.plug(self.id, life);
-        let requests = Requests::new(plug, heard, tag, world.pace.election_min_ms);
+        let requests = Requests::new(plug, heard, (tag, world.pace.election_min_ms), stats);
         let heartbeats = Heartbeats::new(requests.clone(), log.clone());
         let words: Arc<Words> = Arc::default();
         let (clock, pace): (Arc<dyn BootClock>, _) = (self.clock.clone(), world.pace);

@@ -103,7 +103,8 @@ impl Node {
         let plug = net.plug(self.id, self.life);
         net.listen(self.id, self.life, Arc::new(Porch(admission.clone())));
         let tag = cluster_tag(CLUSTER, self.generation);
-        let requests = Requests::new(plug, admission.heard().clone(), tag, pace.election_min_ms);
+        let (heard, stats) = (admission.heard().clone(), outfit.stats.clone());
+        let requests = Requests::new(plug, heard, (tag, pace.election_min_ms), stats);
         let waits = admission.clone();
         let asks = spawn(async move {
             waits.wait(&requests).await;

@@ -4,9 +4,10 @@
 //! with the next, and until then the gate stands.
 
 use super::gate::{Gate, GroupProgress, Next, Rest};
-use super::gate_state::GateState;
+use super::gate_state::{GateState, Limit};
 use super::receive::GateStamp;
 use crate::error::Result;
+use crate::stats::Stats;
 use crate::types::GroupId;
 use engine::Stamp;
 use engine::catalog::rows::RowKey;
@@ -75,6 +76,7 @@ pub struct Keeper {
     store: Arc<dyn GateStore>,
     /// Held while something is stored, so that an older change never comes to lie over a newer one.
     storing: Mutex<()>,
+    stats: Arc<Stats>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -82,11 +84,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Keeper {
-    /// The gate as it is stored; if none is, that of a node that becomes delayed at `now`, by `delay_ms`. That is stored first.
+    /// The gate as it is stored; if none is, that of a node that becomes delayed at `now`, by `delay_ms`. That is stored first. It is
+    /// counted in `stats`.
     ///
     /// # Errors
     /// As [`GateStore`].
-    pub fn open(store: Arc<dyn GateStore>, now: Stamp, delay_ms: u64) -> Result<Arc<Self>> {
+    pub fn open(
+        store: Arc<dyn GateStore>,
+        (now, delay_ms): (Stamp, u64),
+        stats: Arc<Stats>,
+    ) -> Result<Arc<Self>> {
         let state = match store.load()? {
             Some(state) => state,
             None => {
@@ -95,7 +102,10 @@ impl Keeper {
                 born
             }
         };
-        Ok(Arc::new(Self { gate: Mutex::new(Gate::new(state)), store, storing: Mutex::default() }))
+        let gate = Mutex::new(Gate::new(state));
+        let own = Self { gate, store, storing: Mutex::default(), stats };
+        own.measure();
+        Ok(Arc::new(own))
     }
 
     /// What holds now.
@@ -116,12 +126,30 @@ impl Keeper {
     /// # Errors
     /// As [`GateStore`]: the gate stands where it stood, and what could not be stored is stored by the next call.
     pub fn step(&self, safe_now_ms: Option<u64>, groups: &BTreeMap<GroupId, GroupProgress>) -> Result<Step> {
+        let step = self.rise(safe_now_ms, groups);
+        if let Some(now_ms) = safe_now_ms {
+            self.stats.delay.lag_ms.set(now_ms.saturating_sub(self.stamp().ms()));
+        }
+        step
+    }
+
+    fn rise(&self, safe_now_ms: Option<u64>, groups: &BTreeMap<GroupId, GroupProgress>) -> Result<Step> {
         self.settle()?;
         let next = lock(&self.gate).next(safe_now_ms, groups);
         match next {
             Next::Rest(rest) => Ok(Step::Rest(rest)),
             Next::Store(_) => self.settle().map(|()| Step::To(self.state().gate)),
         }
+    }
+
+    /// Tells what is asked for: it holds at once, stored or not.
+    fn measure(&self) {
+        let asked = {
+            let gate = lock(&self.gate);
+            gate.storing().unwrap_or(gate.state())
+        };
+        self.stats.delay.set_ms.set(asked.delay_ms);
+        self.stats.delay.held_flag.set(u64::from(matches!(asked.limit, Limit::Hold(_))));
     }
 
     /// Stops where it is, at once, stored or not.
@@ -176,11 +204,15 @@ impl Keeper {
 
     /// Stores what waits to be, until nothing does.
     fn settle(&self) -> Result<()> {
+        self.measure();
         let _alone = lock(&self.storing);
         loop {
             let Some(state) = lock(&self.gate).storing() else { return Ok(()) };
             self.store.store(&state)?;
-            lock(&self.gate).stored(state);
+            let mut gate = lock(&self.gate);
+            let before = gate.stamp();
+            gate.stored(state);
+            self.stats.delay.gate_steps.add(u64::from(gate.stamp() > before));
         }
     }
 }
@@ -234,7 +266,7 @@ mod tests {
     }
 
     fn opened(shelf: &Arc<Shelf>) -> Arc<Keeper> {
-        Keeper::open(shelf.clone(), Stamp::new(NOW_MS, 0), DELAY_MS).unwrap()
+        Keeper::open(shelf.clone(), (Stamp::new(NOW_MS, 0), DELAY_MS), Arc::default()).unwrap()
     }
 
     fn all() -> BTreeMap<GroupId, GroupProgress> {

@@ -13,10 +13,12 @@ use crate::net::door::Door;
 use crate::net::heard::{Heard, Voice};
 use crate::net::link::Lane;
 use crate::net::message::Message;
+use crate::net::no_answer::NoAnswer;
 use crate::net::refusal::Refusal;
 use crate::net::request::{Address, Requests};
 use crate::payload;
 use crate::planted::{self, Planted};
+use crate::stats::Stats;
 use crate::types::{GroupId, LogId, Membership, ReplicaId};
 use bytes::Bytes;
 use engine::checkpoint::listing::UnverifiedListing;
@@ -59,6 +61,7 @@ pub struct Admission {
     memberships: BTreeMap<GroupId, Membership>,
     peers: BTreeSet<NodeId>,
     door: Door,
+    stats: Arc<Stats>,
     answers: Mutex<BTreeMap<NodeId, Answer>>,
     /// How often all peers were asked.
     rounds: AtomicU32,
@@ -111,7 +114,8 @@ impl Admission {
             boot_nonce: found.boot_nonce,
             groups,
         };
-        let door = Door::new(at.cluster.0, at.cluster.1, Arc::new(Heard::found(&found.marks)));
+        let (heard, stats) = (Arc::new(Heard::found(&found.marks)), log.stats().clone());
+        let door = Door::new(at.cluster, heard, stats.clone());
         let voice = Voice { node: at.node, log: found.log, incarnation: claim.incarnation };
         let log = Mutex::new(Some(log));
         let seats = memberships.values().flat_map(|membership: &Membership| membership.seats.values());
@@ -124,6 +128,7 @@ impl Admission {
             memberships,
             peers,
             door,
+            stats,
             answers: Mutex::default(),
             rounds: AtomicU32::new(0),
         })
@@ -184,7 +189,9 @@ impl Admission {
     /// Asks all peers once, and judges by what each has answered last: who has answered before may lead by now. Whoever must wait asks
     /// again after [`CLAIM_AGAIN_MS`]: see [`Admission::wait`].
     pub async fn ask(&self, requests: &Requests) -> Verdict {
+        let stats = &self.stats.rejoin;
         let ask = async |node: NodeId| {
+            stats.asked_claims.add(1);
             let message = (self.claim.log_end, Message::Claim(self.claim.clone()));
             let answer = requests.call(node, Lane::Control, Address::default(), message).await;
             (node, answer)
@@ -192,14 +199,25 @@ impl Admission {
         for (node, answer) in join_all(self.peers.iter().copied().map(ask)).await {
             match answer {
                 Ok(Message::ClaimAnswer(answer)) => {
+                    stats.answered_claims.add(1);
                     self.answers().insert(node, answer);
+                    continue;
                 }
                 Ok(_) => tracing::warn!(%node, "an answer that answers no claim"),
-                Err(cause) => tracing::debug!(%node, %cause, "no answer to a claim"),
+                Err(cause) => {
+                    tracing::debug!(%node, %cause, "no answer to a claim");
+                    if matches!(cause, NoAnswer::Refused { .. }) {
+                        stats.refused_claims.add(1);
+                        continue;
+                    }
+                }
             }
+            stats.lost_claims.add(1);
         }
         self.rounds.fetch_add(1, Ordering::Relaxed);
-        self.verdict()
+        let verdict = self.verdict();
+        stats.refused_flag.set(u64::from(matches!(verdict, Verdict::Refused(_) | Verdict::Cloned)));
+        verdict
     }
 
     /// Asks until it is known what becomes of the node: never [`Verdict::Waits`].

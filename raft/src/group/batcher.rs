@@ -4,10 +4,11 @@ use crate::command::Command;
 use crate::error::Error;
 use crate::group::handle::Group;
 use crate::group::outcome::NotApplied;
-use crate::group::pressure::{Load, Pressure, pressure};
+use crate::group::pressure::{Load, Pressure, Quantity, pressure};
 use crate::limits;
 use crate::proposal::{Committed, Proposal, Reply};
 use crate::seal::{self, NotSealed, Times, Unsealed};
+use crate::stats::Retry;
 use crate::types::{LogId, Vote};
 use engine::Stamp;
 use engine::clock::Clock;
@@ -58,7 +59,25 @@ pub struct Batcher {
 /// An entry on its way.
 struct Sent {
     told: Vec<oneshot::Sender<Answered>>,
-    outcome: Result<Committed, NotApplied>,
+    outcome: Result<Committed, Failed>,
+}
+
+/// What was not applied; if it may come again, because of what.
+struct Failed {
+    error: NotApplied,
+    retry: Option<Retry>,
+}
+
+impl Failed {
+    fn later(after_ms: u64, why: Retry) -> Self {
+        Self { error: NotApplied::RetryLater { after_ms }, retry: Some(why) }
+    }
+}
+
+impl From<NotApplied> for Failed {
+    fn from(error: NotApplied) -> Self {
+        Self { error, retry: None }
+    }
 }
 
 impl Batcher {
@@ -99,34 +118,52 @@ impl Batcher {
     /// # Errors
     /// See [`NotApplied`]; `RetryLater` also if the group has more to do than it may.
     pub async fn submit(&self, command: Unsealed) -> Answered {
+        self.group.stats().proposal.asked_commands.add(1);
+        let heard = self.let_in(command).await.map_err(|why| self.not_applied(1, why))?;
+        self.bell.notify_one();
+        let lost = |_| {
+            let cause = "the group stopped before it answered".to_owned();
+            Err(self.not_applied(1, NotApplied::Unknown { cause }.into()))
+        };
+        heard.await.unwrap_or_else(lost)
+    }
+
+    /// Puts a command among those that wait, if there is room.
+    async fn let_in(&self, command: Unsealed) -> Result<oneshot::Receiver<Answered>, Failed> {
         if command.body.len() > limits::COMMAND_BYTES_MAX {
             let rule = format!("a command has at most {} bytes", limits::COMMAND_BYTES_MAX);
-            return Err(NotApplied::Refused { rule });
+            return Err(NotApplied::Refused { rule }.into());
         }
         if let Pressure::Slow { wait_ms, .. } = self.pressure() {
             tokio::time::sleep(Duration::from_millis(wait_ms)).await;
         }
         if let Pressure::Refuse { by, retry_ms } = self.pressure() {
             tracing::debug!(group = %self.group.id(), ?by, retry_ms, "a command is sent away");
-            return Err(NotApplied::RetryLater { after_ms: retry_ms });
+            return Err(Failed::later(retry_ms, Retry::Full(by)));
         }
-        let heard = {
-            let mut queue = self.queue();
-            // Others may have come in since it was asked: the bound holds all the same.
-            let bytes = queue.bytes + command.body.len();
-            let is_full = queue.waiting.len() as u64 >= limits::PROPOSE_COMMANDS_MAX
-                || bytes as u64 > limits::PROPOSE_BYTES_MAX;
-            if queue.is_closed || is_full {
-                return Err(NotApplied::RetryLater { after_ms: limits::RETRY_MS });
-            }
-            let (told, heard) = oneshot::channel();
-            queue.bytes = bytes;
-            queue.waiting.push_back(Waiting { command, told });
-            heard
+        let mut queue = self.queue();
+        // Others may have come in since it was asked: the bound holds all the same.
+        let bytes = queue.bytes + command.body.len();
+        let why = if queue.is_closed {
+            Some(Retry::Closed)
+        } else if queue.waiting.len() as u64 >= limits::PROPOSE_COMMANDS_MAX {
+            Some(Retry::Full(Quantity::Commands))
+        } else {
+            (bytes as u64 > limits::PROPOSE_BYTES_MAX).then_some(Retry::Full(Quantity::CommandBytes))
         };
-        self.bell.notify_one();
-        let lost = |_| Err(NotApplied::Unknown { cause: "the group stopped before it answered".to_owned() });
-        heard.await.unwrap_or_else(lost)
+        if let Some(why) = why {
+            return Err(Failed::later(limits::RETRY_MS, why));
+        }
+        let (told, heard) = oneshot::channel();
+        queue.bytes = bytes;
+        queue.waiting.push_back(Waiting { command, told });
+        Ok(heard)
+    }
+
+    /// Counts `commands` that are not applied, and says why.
+    fn not_applied(&self, commands: u64, why: Failed) -> NotApplied {
+        self.group.stats().proposal.not_applied(&why.error, why.retry).add(commands);
+        why.error
     }
 
     /// Sends what waits, until it is closed. Whoever owns the group runs this once.
@@ -138,7 +175,7 @@ impl Batcher {
             let patience = if under_way.is_empty() { 0 } else { limits::GATHER_MS };
             tokio::select! {
                 biased;
-                Some(sent) = under_way.next() => Self::answer(sent),
+                Some(sent) = under_way.next() => self.answer(sent),
                 () = self.gathered(patience), if is_room => {}
             }
             while under_way.len() < limits::ENTRIES_IN_FLIGHT && self.group.pause().is_open() {
@@ -150,7 +187,7 @@ impl Batcher {
             }
         }
         while let Some(sent) = under_way.next().await {
-            Self::answer(sent);
+            self.answer(sent);
         }
     }
 
@@ -196,25 +233,28 @@ impl Batcher {
     }
 
     /// Seals what waits. Those of a tenant whose key is not here are told so alone, and are left out.
-    fn seal(&self, batch: &mut Vec<Waiting>) -> Result<Command, NotApplied> {
+    fn seal(&self, batch: &mut Vec<Waiting>) -> Result<Command, Failed> {
         let times = Times { stamp: Stamp::new(self.clock.now_ms(), 0), ..Times::default() };
         loop {
             let commands: Vec<Unsealed> = batch.iter().map(|one| one.command.clone()).collect();
             let causes = match self.sealed(times, &commands) {
                 Ok(command) => return Ok(command),
                 Err(Error::NotSealed(NotSealed(causes))) => causes,
-                Err(error) => return Err(NotApplied::Refused { rule: with_sources(&error) }),
+                Err(error) => return Err(NotApplied::Refused { rule: with_sources(&error) }.into()),
             };
             for (tenant, cause) in causes {
                 tracing::warn!(group = %self.group.id(), %tenant, %cause, "commands cannot be sealed");
                 let error = NotApplied::not_sealed(&cause, self.group.machine().is_shredded(tenant));
-                for one in batch.extract_if(.., |one| one.command.tenant == tenant) {
+                let left_out: Vec<_> = batch.extract_if(.., |one| one.command.tenant == tenant).collect();
+                let retry = matches!(error, NotApplied::RetryLater { .. }).then_some(Retry::Key);
+                let error = self.not_applied(left_out.len() as u64, Failed { error, retry });
+                for one in left_out {
                     let _ = one.told.send(Err(error.clone()));
                 }
             }
             if batch.is_empty() {
                 // Nobody is left who would hear of it.
-                return Err(NotApplied::RetryLater { after_ms: limits::KEY_RETRY_MS });
+                return Err(Failed::later(limits::KEY_RETRY_MS, Retry::Key));
             }
         }
     }
@@ -228,26 +268,27 @@ impl Batcher {
     /// # Errors
     /// See [`NotApplied`].
     pub async fn close_time(&self, upto: Stamp) -> Result<Committed, NotApplied> {
-        let under = self.leadership()?;
         let times = Times { stamp: upto, closed: upto, ..Times::default() };
+        let under = self.leadership().map_err(|why| why.error)?;
         let command = self.sealed(times, &[]);
         let command = command.map_err(|error| NotApplied::Refused { rule: with_sources(&error) })?;
-        self.propose(&command, under).await
+        self.propose(&command, under).await.map_err(|why| why.error)
     }
 
-    fn leadership(&self) -> Result<Vote, NotApplied> {
+    fn leadership(&self) -> Result<Vote, Failed> {
         let standing = self.group.standing();
         if standing.is_leader && self.group.is_unfit() {
-            return Err(NotApplied::RetryLater { after_ms: self.group.pace().election_max_ms });
+            return Err(Failed::later(self.group.pace().election_max_ms, Retry::Clock));
         }
         if standing.is_leader {
             return Ok(standing.vote);
         }
         let seat = |leader| standing.membership.1.seats.get(&leader).map(|seat| (leader, *seat));
-        Err(NotApplied::NotLeader { leader: standing.leader.and_then(seat) })
+        Err(NotApplied::NotLeader { leader: standing.leader.and_then(seat) }.into())
     }
 
-    async fn propose(&self, command: &Command, under: Vote) -> Result<Committed, NotApplied> {
+    async fn propose(&self, command: &Command, under: Vote) -> Result<Committed, Failed> {
+        self.group.stats().proposal.sent_entries.add(1);
         let (proposal, beat_ms) = (Proposal(command.encode()), self.group.pace().heartbeat_ms);
         let mut waited_ms = 0;
         loop {
@@ -259,25 +300,29 @@ impl Batcher {
                     waited_ms += (beat_ms / 4).max(1);
                 }
                 Err(NotApplied::RetryLater { after_ms: 0 }) => {
-                    return Err(NotApplied::RetryLater { after_ms: self.group.pace().election_max_ms });
+                    return Err(Failed::later(self.group.pace().election_max_ms, Retry::Quorum));
                 }
-                outcome => return outcome,
+                outcome => return outcome.map_err(Failed::from),
             }
         }
     }
 
-    fn answer(sent: Sent) {
+    fn answer(&self, sent: Sent) {
         let Sent { told, outcome } = sent;
         match outcome {
             Ok(Committed { log_id, replies }) => {
+                self.group.stats().proposal.applied_commands.add(told.len() as u64);
                 for (n, (told, reply)) in told.into_iter().zip(replies.replies).enumerate() {
                     let stamp = Stamp(replies.first.0 + n as u64);
                     let _ = told.send(Ok(Answer { log_id, stamp, reply }));
                 }
             }
-            Err(error) => told.into_iter().for_each(|told| {
-                let _ = told.send(Err(error.clone()));
-            }),
+            Err(why) => {
+                let error = self.not_applied(told.len() as u64, why);
+                for told in told {
+                    let _ = told.send(Err(error.clone()));
+                }
+            }
         }
     }
 
@@ -291,7 +336,8 @@ impl Batcher {
         };
         self.bell.notify_one();
         for one in waiting {
-            let _ = one.told.send(Err(NotApplied::RetryLater { after_ms: self.group.pace().heartbeat_ms }));
+            let why = Failed::later(self.group.pace().heartbeat_ms, Retry::Closed);
+            let _ = one.told.send(Err(self.not_applied(1, why)));
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::membership::step::Change;
 use crate::net::outbound::Peers;
 use crate::planted::{self, Planted};
 use crate::proposal::{Committed, Proposal};
+use crate::stats::Stats;
 use crate::type_config::{self, OwnClock, Types};
 use crate::types::{GroupId, LogId, Membership, ReplicaId, Seat, Vote};
 use engine::work::stall::Pressure as Stall;
@@ -157,6 +158,11 @@ impl Group {
     #[must_use]
     pub fn peers(&self) -> &Peers {
         &self.peers
+    }
+
+    /// Where everything of the node counts.
+    pub(crate) fn stats(&self) -> &Stats {
+        self.log.stats()
     }
 
     /// Where its proposals can be held up for a moment.

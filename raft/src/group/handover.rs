@@ -2,6 +2,7 @@
 //! matched the last entry, and would run after it for ever.
 
 use super::handle::{Group, Standing};
+use super::settings::Pace;
 use super::word::Word;
 use crate::limits;
 use crate::membership::transfer::{Heir, NotHeir, may_lead};
@@ -31,11 +32,13 @@ pub enum NotHandedOver {
     },
 }
 
-/// Whether `replica` was heard within the shortest election timeout.
+/// Whether `replica` was heard within the shortest election timeout. What is known is when that was sent which it has answered last: that
+/// is older than its answer, by a round trip and the time between two heartbeats, so two of those are given to it.
 #[must_use]
 pub fn is_live(group: &Group, standing: &Standing, replica: ReplicaId) -> bool {
     let heard = standing.heard_ms.get(&replica).copied().flatten();
-    replica == group.replica() || heard.is_some_and(|age_ms| age_ms <= group.pace().election_min_ms)
+    let Pace { election_min_ms, heartbeat_ms, .. } = group.pace();
+    replica == group.replica() || heard.is_some_and(|age_ms| age_ms <= election_min_ms + 2 * heartbeat_ms)
 }
 
 /// Asks `to` to lead, if it may; `word` is what it says of itself, for of its clock and its guard its leader cannot know. Proposals pause

@@ -45,13 +45,19 @@ impl Registry {
 
     /// A replica runs. Whoever ran for its group before is returned, and hears nothing any more.
     pub fn add(&self, receiver: Arc<Receiver>) -> Option<Arc<Receiver>> {
-        let mut receivers = self.receivers.write().unwrap_or_else(PoisonError::into_inner);
-        receivers.insert(receiver.group().id(), receiver)
+        self.change(|receivers| receivers.insert(receiver.group().id(), receiver))
     }
 
     /// A replica runs no more.
     pub fn remove(&self, group: GroupId) -> Option<Arc<Receiver>> {
-        self.receivers.write().unwrap_or_else(PoisonError::into_inner).remove(&group)
+        self.change(|receivers| receivers.remove(&group))
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<GroupId, Arc<Receiver>>) -> T) -> T {
+        let mut receivers = self.receivers.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut receivers);
+        self.log.stats().group.running_replicas.set(receivers.len() as u64);
+        changed
     }
 
     /// The replica of a group.

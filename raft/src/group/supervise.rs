@@ -12,6 +12,7 @@ use crate::delay::receive::Delayed;
 use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::net::inbound::Receiver;
+use crate::stats::GroupStats;
 use crate::type_config::spawn;
 use crate::types::{GroupId, ReplicaId};
 use engine::error::with_sources;
@@ -184,6 +185,10 @@ impl Supervisor {
         told
     }
 
+    fn stats(&self) -> &GroupStats {
+        &self.ground.parts.log.stats().group
+    }
+
     /// Takes it out of the registry, and lets it go.
     fn died(&mut self, receiver: &Arc<Receiver>, death: Death, cause: String, now_ms: u64) -> Dead {
         let group = receiver.group();
@@ -212,9 +217,11 @@ impl Supervisor {
         let (group, replica, machine) = (group.id(), group.replica(), group.machine());
         let verdict = self.restarts.entry(group).or_default().died(death, now_ms);
         tracing::error!(%group, %replica, cause, ?verdict, "a replica has died");
+        self.stats().died(death).add(1);
         if verdict == Verdict::Fence {
             machine.life().may_happen(Event::Broke);
             self.fenced.insert(group, cause.clone());
+            self.stats().down_replicas.set(self.fenced.len() as u64);
         }
         Dead { group, replica, death, cause, verdict }
     }
@@ -239,7 +246,10 @@ impl Supervisor {
                     told.push(self.is_gone(group, &passing));
                     return None;
                 }
-                Outcome::Done(Err(error)) => told.push(Told::NotEnded { group, error }),
+                Outcome::Done(Err(error)) => {
+                    self.stats().unended_replicas.add(1);
+                    told.push(Told::NotEnded { group, error });
+                }
             }
             return Some(passing);
         }
@@ -250,6 +260,7 @@ impl Supervisor {
                 let holders = remains.map_or(0, |remains| remains.holders);
                 tracing::error!(%group, holders, "parts of a dead replica live on: its files stay untouched");
                 passing.is_told = true;
+                self.stats().lingering_replicas.add(1);
                 told.push(Told::Late { group, holders });
             }
             Next::GoOn => match (passing.then, &passing.down) {
@@ -328,6 +339,8 @@ impl Supervisor {
         }
         self.restarts.remove(&group);
         self.fenced.remove(&group);
+        self.stats().down_replicas.set(self.fenced.len() as u64);
+        self.stats().ended_replicas.add(1);
         self.handed_over.remove(&group);
         tracing::info!(%group, replica = %passing.replica, "a replica is gone");
         Told::Gone { group, replica: passing.replica }
@@ -337,6 +350,7 @@ impl Supervisor {
         let group = receiver.group();
         tracing::info!(group = %group.id(), replica = %group.replica(), "a replica was built again");
         self.ground.registry.add(receiver.clone());
+        self.stats().rebuilt_replicas.add(1);
         group.run();
         receiver
     }

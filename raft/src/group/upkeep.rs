@@ -77,6 +77,8 @@ impl Upkeep {
         }
         if known.given_up != floor.given_up {
             let replicas = &floor.given_up;
+            let new = replicas.iter().filter(|replica| !known.given_up.contains(replica)).count();
+            group.stats().delay.forsaken_replicas.add(new as u64);
             tracing::warn!(group = %group.id(), ?replicas, "delayed replicas that are away too long: the log waits for these no more");
             known.given_up.clone_from(replicas);
         }

@@ -32,6 +32,7 @@ pub use thread::LogThread;
 
 use crate::error::{Error, Last, Result};
 use crate::planted::{self, Planted};
+use crate::stats::{LogStats, Stats};
 use crate::types::{GroupId, LogId, ReplicaId, Vote};
 use cache::Cache;
 use engine::disk::{DirLock, Disk};
@@ -60,6 +61,8 @@ pub struct LogParts {
     pub entropy: Arc<dyn Entropy>,
     /// The node.
     pub node: NodeId,
+    /// Where it counts, and everything that works over it.
+    pub stats: Arc<Stats>,
 }
 
 /// One log a node. Clone the `Arc` it comes in.
@@ -73,6 +76,7 @@ pub struct Log {
     writer: Mutex<Writer>,
     cold: ColdReads,
     found: Found,
+    stats: Arc<Stats>,
     _lock: Box<dyn DirLock>,
 }
 
@@ -118,12 +122,14 @@ impl Log {
         (lock, found): (Box<dyn DirLock>, Found),
     ) -> Result<Arc<Self>> {
         let Replayed { groups, segments, resume, .. } = replayed;
+        let stats = tools.stats.clone();
         let mut writer = Writer::begin(tools, resume)?;
         let mut segments: BTreeMap<u64, Arc<SegmentFile>> =
             segments.into_iter().map(|one| (one.header.first_position, one)).collect();
         segments.insert(writer.current().header.first_position, writer.current().clone());
         let written = writer.write(vec![Record::Incarnation(found.incarnation, found.boot_nonce)])?;
         let freed = writer.free()?;
+        writer.measure_spares();
         segments.retain(|_, one| !freed.contains(&one.header.number));
         let state = State {
             groups,
@@ -139,6 +145,7 @@ impl Log {
             is_closing: false,
             has_begun: true,
         };
+        state.measure(&stats.log);
         Ok(Arc::new(Self {
             config,
             state: Mutex::new(state),
@@ -147,6 +154,7 @@ impl Log {
             writer: Mutex::new(writer),
             cold: ColdReads::default(),
             found,
+            stats,
             _lock: lock,
         }))
     }
@@ -155,6 +163,12 @@ impl Log {
     #[must_use]
     pub fn found(&self) -> &Found {
         &self.found
+    }
+
+    /// Where everything of the node counts.
+    #[must_use]
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
     }
 
     /// Everything before this log position is durable. Never goes back.
@@ -396,6 +410,13 @@ impl State {
     fn living(&mut self, group: GroupId) -> Result<&mut GroupLog> {
         let living = self.groups.get_mut(&group).filter(|log| log.state().replica != ReplicaId(0));
         living.ok_or(Error::NoSuchGroup(group))
+    }
+
+    /// Tells how much there is of segments.
+    fn measure(&self, stats: &LogStats) {
+        let first = self.segments.keys().next().copied().unwrap_or(self.durable);
+        stats.kept_segments.set(self.segments.len() as u64);
+        stats.kept_bytes.set(self.durable.saturating_sub(first));
     }
 }
 

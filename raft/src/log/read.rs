@@ -176,8 +176,10 @@ impl Log {
         }
         let sought = places.into_iter().map(|place| {
             if let Some(entry) = state.cache.get(group, place.log_id) {
+                self.stats.log.cache_hit_entries.add(1);
                 return Ok(Sought::Here(entry.clone()));
             }
+            self.stats.log.cache_missed_entries.add(1);
             let segment = place.position.and_then(|at| state.segments.range(..=at).next_back());
             let lost = || Damage::of(Nature::Missing, "an entry is in no segment").at(group);
             segment.map(|(_, one)| Sought::OnDisk(one.clone(), place)).ok_or_else(|| lost().into())
@@ -191,6 +193,7 @@ impl Log {
         let offset = segment.header.offset(position);
         let path = self.config.dir.join(segment::file_name(segment.header.number));
         let mut bytes = vec![0; place.bytes as usize];
+        self.stats.log.disk_reads.add(1);
         segment.file.read_exact_at(&mut bytes, offset).map_err(|error| io("read", &path, error))?;
         let damage = match Record::decode(&Bytes::from(bytes), position, &segment.header.salt) {
             Ok((Record::Entry(its, entry) | Record::Moved(its, entry), _))

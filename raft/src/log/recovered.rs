@@ -6,6 +6,7 @@ use super::writer::Tools;
 use super::{Log, LogConfig, LogParts, replay};
 use crate::error::Result;
 use crate::log::LogName;
+use crate::stats::Stats;
 use crate::types::{GroupId, LogId, ReplicaId};
 use bytes::Bytes;
 use engine::disk::DirLock;
@@ -50,7 +51,7 @@ impl RecoveredLog {
     /// * `Key`: the node's mac key is missing. `Unavailable`: disk. `Invalid`: settings.
     pub fn read(config: LogConfig, parts: LogParts) -> Result<Self> {
         config.check()?;
-        let LogParts { disk, sealer, entropy, node } = parts;
+        let LogParts { disk, sealer, entropy, node, stats } = parts;
         engine::disk::create_dir_durably(&*disk, &config.dir)?;
         let lock = engine::disk::take_lock(&*disk, &config.dir)?;
         let expected = Expected { sealer: &sealer, node, segment_bytes: config.segment_bytes };
@@ -68,7 +69,7 @@ impl RecoveredLog {
         let was_torn = replayed.was_torn;
         let found = Found { log, incarnation, boot_nonce, end, was_torn, manifests, marks };
         let (dir, segment_bytes, generation) = (config.dir.clone(), config.segment_bytes, config.generation);
-        let tools = Tools { disk, sealer, entropy, dir, segment_bytes, node, generation, log };
+        let tools = Tools { disk, sealer, entropy, dir, segment_bytes, node, generation, log, stats };
         Ok(Self { config, tools, replayed, settling, lock, found })
     }
 
@@ -76,6 +77,12 @@ impl RecoveredLog {
     #[must_use]
     pub fn found(&self) -> &Found {
         &self.found
+    }
+
+    /// Where everything of the node counts.
+    #[must_use]
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.tools.stats
     }
 
     /// Every group whose replica lives here, as the log leaves it.

@@ -76,10 +76,15 @@ impl Log {
         let mut writer = lock(&self.writer);
         if let Some(number) = emptied {
             writer.empty(number);
+            self.stats.log.evacuated_segments.add(1);
         }
         let freed = writer.free()?;
+        writer.measure_spares();
         drop(writer);
-        lock(&self.state).segments.retain(|_, one| !freed.contains(&one.header.number));
+        let mut state = lock(&self.state);
+        state.segments.retain(|_, one| !freed.contains(&one.header.number));
+        state.measure(&self.stats.log);
+        drop(state);
         // To look for what lives means to look at every entry: once a segment is often enough.
         if has_begun || emptied.is_some() { self.begin_evacuation() } else { Ok(()) }
     }
@@ -89,6 +94,7 @@ impl Log {
         {
             let mut state = lock(&self.state);
             state.fenced.get_or_insert_with(|| cause.to_owned());
+            self.stats.log.fenced_flag.set(1);
             waiting.append(&mut state.queue.take_waiters());
         }
         self.bell.notify_all();

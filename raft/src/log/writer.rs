@@ -7,6 +7,7 @@ use super::tail;
 use crate::error::Result;
 use crate::limits;
 use crate::planted::{self, Planted};
+use crate::stats::Stats;
 use crate::types::{GroupId, LogId};
 use engine::disk::{Disk, DiskFile};
 use engine::entropy::Entropy;
@@ -39,6 +40,7 @@ pub(super) struct Tools {
     pub(super) node: NodeId,
     pub(super) generation: u64,
     pub(super) log: LogName,
+    pub(super) stats: Arc<Stats>,
 }
 
 /// Makes a file of zeros for a segment of this number.
@@ -122,6 +124,7 @@ impl Tools {
         let path = self.path(&segment::spare_name(number));
         let file = self.disk.create(&path).map_err(|error| io("create", &path, error))?;
         file.set_len(self.segment_bytes).map_err(|error| io("lengthen", &path, error))?;
+        self.stats.log.hollow_segments.add(1);
         Ok(file)
     }
 
@@ -166,6 +169,7 @@ impl Tools {
         }
         at.number = header.number;
         at.contents.insert(header.number, Contents::new());
+        self.stats.log.begun_segments.add(1);
         Ok((Arc::new(SegmentFile { header, file }), chain))
     }
 }
@@ -228,11 +232,27 @@ impl Writer {
         let offset = self.current.header.offset(self.at.position);
         self.current.file.write_all_at(&bytes, offset).map_err(|error| io("write", &path, error))?;
         self.current.file.sync().map_err(|error| io("sync", &path, error))?;
+        self.count(&records, bytes.len());
         self.is_opened = true;
         self.at.position += bytes.len() as u64;
         self.at.link = link;
         self.note(&records);
         Ok(Written { end: self.at.position, places, begun })
+    }
+
+    /// Counts a write that is durable.
+    fn count(&self, records: &[Record], bytes: usize) {
+        let stats = &self.tools.stats.log;
+        let moved = records.iter().filter(|record| matches!(record, Record::Moved(..))).count();
+        stats.written_records.add(records.len() as u64);
+        stats.written_bytes.add(bytes as u64);
+        stats.write_syncs.add(1);
+        stats.moved_entries.add(moved as u64);
+    }
+
+    /// Tells how many files wait to become segments.
+    pub(super) fn measure_spares(&self) {
+        self.tools.stats.log.spare_segments.set(self.at.spares.len() as u64);
     }
 
     /// Keeps the picture. Record by record: what is closed in a write may be born again in it.
@@ -264,6 +284,7 @@ impl Writer {
     /// A file is filled.
     pub(super) fn add_spare(&mut self, number: u64) {
         self.at.spares.push(number);
+        self.measure_spares();
     }
 
     /// Nothing of the segment is needed any more: what lived there is durable elsewhere.

@@ -78,6 +78,7 @@ impl Machine {
         let batch = unapplied.batch(engine_index(id.index))?;
         let note = Note { applied: Some(id), last: run.last(), ..note };
         self.write(id, note, batch).await?;
+        replies.iter().for_each(|reply| self.stats().machine.became(reply).add(1));
         Ok(Replies { first: run.first(), replies })
     }
 
@@ -173,6 +174,7 @@ impl Machine {
             match tablet.apply(&batch) {
                 Ok(()) => break,
                 Err(engine::Error::Overloaded { retry_ms, .. }) => {
+                    self.stats().machine.stalled_times.add(1);
                     tokio::time::sleep(Duration::from_millis(retry_ms.max(1))).await;
                     self.allows()?;
                 }
@@ -181,6 +183,7 @@ impl Machine {
         }
         let last = note.last;
         *lock(&self.note) = note;
+        self.stats().machine.applied_entries.add(1);
         self.parts.feed.applied(self.group, &AppliedEntry { log_id: id, last, closed: last, batch: &batch });
         Ok(Replies { first: last, replies: Vec::new() })
     }

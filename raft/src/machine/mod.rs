@@ -22,6 +22,7 @@ use crate::group::lifecycle::Event;
 use crate::log::Log;
 use crate::log::store::Watch;
 use crate::planted::{self, Planted};
+use crate::stats::Stats;
 use crate::types::{GroupId, LogId};
 use engine::Stamp;
 use engine::checkpoint::listing::UnverifiedListing;
@@ -210,6 +211,10 @@ impl Machine {
         read_note(self.group, &self.tablet().durable().note)
     }
 
+    pub(crate) fn stats(&self) -> &Stats {
+        self.parts.log.stats()
+    }
+
     /// Its replica's life.
     #[must_use]
     pub fn life(&self) -> &Arc<Life> {
@@ -247,7 +252,15 @@ impl Machine {
         }
         let cause = with_sources(error);
         tracing::error!(group = %self.group, cause, "a group is fenced");
-        lock(&self.fenced).get_or_insert(cause);
+        let is_first = {
+            let mut fenced = lock(&self.fenced);
+            let is_first = fenced.is_none();
+            fenced.get_or_insert(cause);
+            is_first
+        };
+        if is_first {
+            self.stats().group.fenced_replicas.add(1);
+        }
         self.life.may_happen(Event::Broke);
     }
 
@@ -382,6 +395,7 @@ impl Machine {
         };
         #[cfg(feature = "planted")]
         self.came.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.stats().machine.installed_snapshots.add(1);
         self.parts.feed.installed(self.group, &note);
         // From here on the new one counts, also after a crash: of two tablets of a group, the one that is further.
         if !planted::is(Planted::InstallInTwoSteps) {

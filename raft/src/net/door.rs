@@ -6,6 +6,7 @@ use super::message::Message;
 use super::refusal::Refusal;
 use super::request::Address;
 use crate::limits;
+use crate::stats::Stats;
 use bytes::Bytes;
 use engine::ids::ClusterId;
 use std::sync::Arc;
@@ -26,17 +27,19 @@ pub struct Door {
     /// Tags of the generations before and behind, for whoever lags to be told so.
     relatives: Vec<u64>,
     heard: Arc<Heard>,
+    stats: Arc<Stats>,
 }
 
 impl Door {
-    /// The door of a node of `cluster` in `generation`, which keeps in mind in `heard` how far the logs of its peers are durable.
+    /// The door of a node of a cluster in one generation of it, which keeps in mind in `heard` how far the logs of its peers are durable,
+    /// and counts in `stats`.
     #[must_use]
-    pub fn new(cluster: ClusterId, generation: u64, heard: Arc<Heard>) -> Self {
+    pub fn new((cluster, generation): (ClusterId, u64), heard: Arc<Heard>, stats: Arc<Stats>) -> Self {
         let first = generation.saturating_sub(limits::GENERATIONS_KNOWN);
         let others =
             (first..=generation.saturating_add(limits::GENERATIONS_KNOWN)).filter(|n| *n != generation);
         let relatives = others.map(|other| cluster_tag(cluster, other)).collect();
-        Self { tag: cluster_tag(cluster, generation), relatives, heard }
+        Self { tag: cluster_tag(cluster, generation), relatives, heard, stats }
     }
 
     /// What is remembered of peers.
@@ -74,6 +77,11 @@ impl Door {
     /// The frame that answers `asked`, from a node whose log is durable up to `durable`.
     #[must_use]
     pub fn answer(&self, asked: &Asked, durable: u64, message: Message) -> Bytes {
+        self.stats.net.served_frames.add(1);
+        self.stats.net.answers(&message);
+        if matches!(message, Message::ClaimAnswer(_)) {
+            self.stats.rejoin.served_claims.add(1);
+        }
         let Asked { address: Address { group, from, to }, sequence } = *asked;
         Frame { tag: self.tag, group, from: to, to: from, sequence, durable, message }.encode()
     }

@@ -73,6 +73,7 @@ impl Heartbeats {
             spawn(async move { own.drive(to).await });
         }
         if !is_taken {
+            self.log.stats().net.crowded_heartbeats.add(1);
             return Err(format!("too many heartbeats to {to} wait"));
         }
         heard.await.unwrap_or_else(|_| Err(format!("the heartbeats to {to} have ended")))
@@ -97,6 +98,9 @@ impl Heartbeats {
 
     async fn send(&self, to: NodeId, gathered: Gathered) {
         let Gathered { message, heartbeats } = gathered;
+        let stats = &self.log.stats().net;
+        stats.sent_heartbeats.add(heartbeats.len() as u64);
+        stats.heartbeat_messages.add(1);
         let groups: Vec<GroupId> = heartbeats.iter().map(|heartbeat| heartbeat.group).collect();
         let answer = self.call(to, heartbeats).await;
         let mut said: BTreeMap<GroupId, Result<AppendReply, Refusal>> = match &answer {

@@ -266,7 +266,10 @@ impl Receiver {
         // Whoever asks waits for the least election time: a quorum that has not answered in half of it is told as none.
         let wait_ms = self.group.pace().election_min_ms / 2;
         Ok(Message::ReadIndexReply(match self.door.read_index(wait_ms).await {
-            Ok((read, _)) => ReadIndexReply::Read(read),
+            Ok((read, _)) => {
+                self.group.stats().read.named_reads.add(1);
+                ReadIndexReply::Read(read)
+            }
             Err(NotNow::NotLeader { leader }) => {
                 ReadIndexReply::NotLeader(leader.map(|(replica, _)| replica))
             }
@@ -292,6 +295,7 @@ impl Receiver {
         {
             // What it holds lies behind the gate: not a byte of it.
             self.group.machine().life().may_happen(Event::Outlived);
+            self.group.stats().delay.parked_snapshots.add(1);
             return Err(Refusal::Parked);
         }
         let own = self.own_vote();
@@ -316,7 +320,10 @@ impl Receiver {
         let spool = self.group.machine().spool();
         let taken = spool.write(piece.file, piece.at, &piece.bytes).map_err(refused)?;
         Ok(Message::PieceReply(match taken {
-            Ok(()) => PieceReply::Taken,
+            Ok(()) => {
+                self.group.stats().net.received_snapshot_bytes.add(piece.bytes.len() as u64);
+                PieceReply::Taken
+            }
             Err(other) => PieceReply::NotWanted { at: other.at },
         }))
     }

@@ -14,6 +14,7 @@ pub mod link;
 pub mod message;
 pub mod no_answer;
 pub mod outbound;
+mod pipeline;
 pub mod refusal;
 pub mod replica_message;
 pub mod request;

@@ -4,13 +4,14 @@ use super::heartbeats::Heartbeats;
 use super::link::{DATA_LANES, Lane};
 use super::message::Message;
 use super::no_answer::NoAnswer;
+use super::pipeline::first_alone;
 use super::refusal::Refusal;
 use super::replica_message::{
     Append, AppendReply, Heartbeat, Transfer, TransferReply, VoteReply, VoteRequest,
 };
 use super::request::{Address, Requests};
 use super::snapshot_message::{PieceReply, SnapshotFinish, SnapshotOffer, SnapshotPiece};
-use crate::limits::{APPENDS_IN_FLIGHT, SNAPSHOT_PIECE_BYTES};
+use crate::limits::SNAPSHOT_PIECE_BYTES;
 use crate::log::Log;
 use crate::machine::snapshot::Parcel;
 use crate::type_config::{self, RaftVote, Types};
@@ -19,7 +20,7 @@ use engine::checkpoint::Checkpoint;
 use engine::error::with_sources;
 use engine::ids::{NodeId, TableId};
 use futures_util::future::BoxFuture;
-use futures_util::stream::{self, BoxStream, Stream, StreamExt};
+use futures_util::stream::{BoxStream, Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::alias::SnapshotOf;
 use openraft::error::{RPCError, ReplicationClosed, StreamingError, Unreachable};
@@ -284,13 +285,17 @@ impl Peer {
             Message::SnapshotDone(done) => return Ok(type_config::raft_vote(done.vote)),
             _ => return Err("an answer that answers no offer".to_owned()),
         };
-        let files = checkpoint.files();
+        let (files, stats) = (checkpoint.files(), &self.ground.log.stats().net);
+        stats.skipped_snapshot_files.add(files.len().saturating_sub(wants.files.len()) as u64);
         for (id, from) in wants.files {
             let file = files.iter().find(|file| file.id == id).ok_or("a file that was not offered")?;
             self.send_file(checkpoint, wants.transfer, id, from, file.bytes).await?;
         }
         match self.call(Message::SnapshotFinish(SnapshotFinish { transfer: wants.transfer })).await? {
-            Message::SnapshotDone(done) => Ok(type_config::raft_vote(done.vote)),
+            Message::SnapshotDone(done) => {
+                stats.sent_snapshots.add(1);
+                Ok(type_config::raft_vote(done.vote))
+            }
             _ => Err("an answer that ends no transfer".to_owned()),
         }
     }
@@ -310,7 +315,10 @@ impl Peer {
             let crc32 = crc32fast::hash(&bytes);
             let piece = SnapshotPiece { transfer, file, at, crc32, bytes: bytes.into() };
             match self.call(Message::SnapshotPiece(piece)).await? {
-                Message::PieceReply(PieceReply::Taken) => at += size,
+                Message::PieceReply(PieceReply::Taken) => {
+                    self.ground.log.stats().net.sent_snapshot_bytes.add(size);
+                    at += size;
+                }
                 Message::PieceReply(PieceReply::NotWanted { at: other }) if other > at && other <= length => {
                     at = other
                 }
@@ -335,18 +343,6 @@ fn outcome(request: &AppendSpan, reply: AppendReply) -> (StreamAppendResult<Type
             None => (Ok(None), true),
         },
     }
-}
-
-/// The answers in order. The first is awaited before the second question is asked for; from then on several are under way.
-fn first_alone<T, F: Future>(
-    input: impl Stream<Item = T> + Unpin,
-    ask: impl Fn(T) -> F + Copy,
-) -> impl Stream<Item = F::Output> {
-    // Fused: it may end before the first, and is asked again all the same.
-    stream::once(input.fuse().into_future()).flat_map(move |(first, rest)| {
-        let first = stream::iter(first).then(ask);
-        first.chain(rest.map(ask).buffered(APPENDS_IN_FLIGHT))
-    })
 }
 
 /// From which entry to which an append goes.
@@ -465,34 +461,5 @@ impl RaftNetworkV2<Types> for Peer {
             Ok(_) => Err(unreachable("an answer that answers no transfer").into()),
             Err(cause) => Err(unreachable(cause).into()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::cell::Cell;
-
-    #[tokio::test]
-    async fn the_second_append_is_made_when_the_first_is_answered() {
-        let made = Cell::new(0);
-        let make = |n: usize| {
-            made.set(n + 1);
-            std::future::ready((n < 20).then_some((n, n + 1)))
-        };
-        let ask = |n: usize| async move {
-            tokio::task::yield_now().await;
-            n
-        };
-        let mut answers = Box::pin(first_alone(stream::unfold(0, make), ask));
-        assert_eq!((answers.next().await, made.get()), (Some(0), 1));
-        assert_eq!((answers.next().await, made.get()), (Some(1), 1 + APPENDS_IN_FLIGHT));
-        assert_eq!(answers.collect::<Vec<_>>().await, (2..20).collect::<Vec<_>>());
-    }
-
-    #[tokio::test]
-    async fn a_stream_that_ends_before_its_first_append_is_not_asked_again() {
-        let none = stream::unfold((), |()| std::future::ready(None::<((), ())>));
-        assert_eq!(first_alone(none, std::future::ready).count().await, 0);
     }
 }

@@ -5,6 +5,7 @@ use super::heard::Heard;
 use super::link::{Lane, PeerLink};
 use super::message::Message;
 use super::no_answer::NoAnswer;
+use crate::stats::Stats;
 use crate::types::{GroupId, ReplicaId};
 use engine::ids::NodeId;
 use std::sync::Arc;
@@ -29,14 +30,20 @@ pub struct Requests {
     tag: u64,
     deadline_ms: u64,
     sequence: AtomicU64,
+    stats: Arc<Stats>,
 }
 
 impl Requests {
     /// Those of a node in the cluster and generation of `tag`, which keeps in mind what it hears in `heard`. What is not answered within
-    /// `deadline_ms` never is.
+    /// `deadline_ms` never is. They are counted in `stats`.
     #[must_use]
-    pub fn new(link: Arc<dyn PeerLink>, heard: Arc<Heard>, tag: u64, deadline_ms: u64) -> Arc<Self> {
-        Arc::new(Self { link, heard, tag, deadline_ms, sequence: AtomicU64::new(0) })
+    pub fn new(
+        link: Arc<dyn PeerLink>,
+        heard: Arc<Heard>,
+        (tag, deadline_ms): (u64, u64),
+        stats: Arc<Stats>,
+    ) -> Arc<Self> {
+        Arc::new(Self { link, heard, tag, deadline_ms, sequence: AtomicU64::new(0), stats })
     }
 
     /// What is remembered of peers.
@@ -51,6 +58,24 @@ impl Requests {
     /// # Errors
     /// Why there is no answer: refused by name, or lost.
     pub async fn call(
+        &self,
+        to: NodeId,
+        lane: Lane,
+        address: Address,
+        said: (u64, Message),
+    ) -> Result<Message, NoAnswer> {
+        let stats = &self.stats.net;
+        stats.asked_frames.add(1);
+        let answer = self.exchange(to, lane, address, said).await;
+        match &answer {
+            Ok(_) => stats.answered_frames.add(1),
+            Err(NoAnswer::Refused { .. }) => stats.denied_frames.add(1),
+            Err(NoAnswer::Lost { .. }) => stats.lost_frames.add(1),
+        }
+        answer
+    }
+
+    async fn exchange(
         &self,
         to: NodeId,
         lane: Lane,

@@ -21,11 +21,13 @@ use crate::net::message::Message;
 use crate::net::no_answer::NoAnswer;
 use crate::net::replica_message::{ReadIndex, ReadIndexReply};
 use crate::planted::{self, Planted};
+use crate::stats::ReadStats;
 use crate::time::BootClock;
 use crate::types::{LogId, ReplicaId, Role, Seat};
 use engine::Stamp;
 use engine::error::with_sources;
 use engine::ids::NodeId;
+use engine::stats::Counter;
 use engine::tablet::view::{ScanCursor, View};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -112,6 +114,29 @@ impl Door {
     /// # Errors
     /// See [`NotNow`]. Never `TooFarAhead`.
     pub async fn linearizable(&self, asked: Asked) -> Result<Granted, NotNow> {
+        let granted = self.see_all(asked).await;
+        self.count(granted, |reads, proof| match proof {
+            Proof::Lease => &reads.lease_reads,
+            Proof::Round => &reads.round_reads,
+            Proof::Leader(_) | Proof::Closed(_) => &reads.follower_reads,
+        })
+    }
+
+    /// Counts what became of a read: refused, or what `answered` says.
+    fn count(
+        &self,
+        granted: Result<Granted, NotNow>,
+        answered: impl for<'a> FnOnce(&'a ReadStats, Proof) -> &'a Counter,
+    ) -> Result<Granted, NotNow> {
+        let reads = &self.group.stats().read;
+        match &granted {
+            Ok(granted) => answered(reads, granted.proof).add(1),
+            Err(why) => reads.refused(why).add(1),
+        }
+        granted
+    }
+
+    async fn see_all(&self, asked: Asked) -> Result<Granted, NotNow> {
         let waited = self.begin(asked.wait_ms);
         let standing = self.group.standing();
         let fresh = self.freshness(&standing);
@@ -182,6 +207,14 @@ impl Door {
     /// # Errors
     /// `Elsewhere`, `Stopped`.
     pub async fn bounded(&self, bound_ms: u64, asked: Asked) -> Result<Granted, NotNow> {
+        let granted = self.see_fresh(bound_ms, asked).await;
+        self.count(granted, |reads, _| match self.group.leads() {
+            true => &reads.bounded_leader_reads,
+            false => &reads.bounded_follower_reads,
+        })
+    }
+
+    async fn see_fresh(&self, bound_ms: u64, asked: Asked) -> Result<Granted, NotNow> {
         let waited = self.begin(asked.wait_ms.min(limits::TICK_MS));
         loop {
             let fresh = self.freshness(&self.group.standing());
@@ -202,6 +235,11 @@ impl Door {
     /// # Errors
     /// `TooFarAhead`, `Elsewhere`, `Stopped`.
     pub async fn as_of(&self, at: Stamp, wait_ms: u64, batcher: &Batcher) -> Result<Granted, NotNow> {
+        let granted = self.see_past(at, wait_ms, batcher).await;
+        self.count(granted, |reads, _| &reads.as_of_reads)
+    }
+
+    async fn see_past(&self, at: Stamp, wait_ms: u64, batcher: &Batcher) -> Result<Granted, NotNow> {
         let waited = self.begin(wait_ms.min(limits::TICK_MS));
         loop {
             let standing = self.group.standing();

@@ -38,6 +38,7 @@ use raft::net::heartbeats::Heartbeats;
 use raft::net::inbound::Receiver;
 use raft::net::request::Requests;
 use raft::seal::Unsealed;
+use raft::stats::Stats;
 use raft::types::{GroupId, Membership, ReplicaId, Role, Seat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -95,6 +96,13 @@ pub struct Waiting {
     outfit: Outfit,
     pub pool: Arc<Pool>,
     generation: u64,
+}
+
+impl Waiting {
+    /// Where it counts.
+    pub fn stats(&self) -> &Stats {
+        &self.outfit.parts.stats
+    }
 }
 
 /// A node whose log and tablets are open. No consensus runs.
@@ -185,7 +193,8 @@ impl Node {
             },
         )?);
         self.hub.listen(self.id, Listener::Waits(admission.clone()));
-        let requests = self.requests(admission.voice(), generation, admission.heard().clone());
+        let stats = outfit.parts.stats.clone();
+        let requests = self.requests(admission.voice(), generation, admission.heard().clone(), stats);
         Ok(Waiting { admission, requests, outfit, pool, generation })
     }
 
@@ -206,8 +215,13 @@ impl Node {
         let entropy = Arc::new(Seeded::new(self.id.0 << 32 | self.starts));
         let sealer = Arc::new(Sealer::new(CLUSTER, self.keys.clone(), entropy.clone())?);
         let disk = Arc::new(self.disk.clone());
-        let parts =
-            LogParts { disk: disk.clone(), sealer: sealer.clone(), entropy: entropy.clone(), node: self.id };
+        let parts = LogParts {
+            disk: disk.clone(),
+            sealer: sealer.clone(),
+            entropy: entropy.clone(),
+            node: self.id,
+            stats: Arc::default(),
+        };
         let config = LogConfig {
             segment_bytes: 512 << 10,
             write_bytes: 128 << 10,
@@ -273,9 +287,10 @@ impl Node {
         let pace = Pace::TEST;
         let found = offline.log.found();
         let voice = Voice { node: self.id, log: found.log, incarnation: found.incarnation };
-        let requests = self.requests(voice, generation, offline.heard.clone());
+        let stats = offline.log.stats().clone();
+        let requests = self.requests(voice, generation, offline.heard.clone(), stats.clone());
         let heartbeats = Heartbeats::new(requests.clone(), offline.log.clone());
-        let door = Door::new(CLUSTER, generation, offline.heard.clone());
+        let door = Door::new((CLUSTER, generation), offline.heard.clone(), stats);
         let registry = Arc::new(Registry::new(door, offline.log.clone()));
         let (parts, clock) = (offline.parts.clone(), self.clock.clone());
         let ground = Ground { registry: registry.clone(), heartbeats, parts, clock, pace };
@@ -299,9 +314,10 @@ impl Node {
         Ok(running)
     }
 
-    fn requests(&self, voice: Voice, generation: u64, heard: Arc<Heard>) -> Arc<Requests> {
+    fn requests(&self, voice: Voice, generation: u64, heard: Arc<Heard>, stats: Arc<Stats>) -> Arc<Requests> {
         let line = Arc::new(Line(self.hub.clone(), voice));
-        Requests::new(line, heard, cluster_tag(CLUSTER, generation), Pace::TEST.election_min_ms)
+        let times = (cluster_tag(CLUSTER, generation), Pace::TEST.election_min_ms);
+        Requests::new(line, heard, times, stats)
     }
 
     pub async fn start(&mut self, generation: u64) -> Running {

@@ -241,8 +241,13 @@ impl World {
         let entropy = Arc::new(Seeded::new(self.seed << 20 | self.starts.get()));
         let sealer = Arc::new(Sealer::new(CLUSTER, self.keys.clone(), entropy.clone()).unwrap());
         let disk = Arc::new(self.disk.clone());
-        let log =
-            LogParts { disk: disk.clone(), sealer: sealer.clone(), entropy: entropy.clone(), node: NODE };
+        let log = LogParts {
+            disk: disk.clone(),
+            sealer: sealer.clone(),
+            entropy: entropy.clone(),
+            node: NODE,
+            stats: Arc::default(),
+        };
         let config = LogConfig {
             segment_bytes: 64 << 10,
             write_bytes: 16 << 10,

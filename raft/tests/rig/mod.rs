@@ -91,7 +91,8 @@ impl Rig {
         self.starts.set(self.starts.get() + 1);
         // Each start has its own randomness, as on a machine.
         let entropy = Arc::new(Seeded::new(self.seed << 20 | self.starts.get()));
-        let parts = LogParts { disk: Arc::new(self.disk.clone()), sealer: sealer(), entropy, node: NODE };
+        let (disk, stats) = (Arc::new(self.disk.clone()), Arc::default());
+        let parts = LogParts { disk, sealer: sealer(), entropy, node: NODE, stats };
         Log::open(self.config.clone(), parts)
     }
 

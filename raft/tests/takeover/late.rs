@@ -31,7 +31,7 @@ async fn born(node: &mut Node, replica: u64) -> Running {
     offline.machines.insert(GROUP, machine);
     let keeper = (replica == 4).then(|| {
         let store = CatalogGate::new(offline.parts.pool.clone(), offline.parts.sealer.clone(), node.id);
-        Keeper::open(Arc::new(store), Stamp::new(node.now_ms(), 0), HOUR_MS).unwrap()
+        Keeper::open(Arc::new(store), (Stamp::new(node.now_ms(), 0), HOUR_MS), Arc::default()).unwrap()
     });
     node.run_with(offline, 1, keeper).await.unwrap()
 }
@@ -111,12 +111,15 @@ fn the_gate_is_found_again_in_the_catalog_and_only_as_it_was_stored() {
             Arc::new(CatalogGate::new(offline.parts.pool.clone(), offline.parts.sealer.clone(), NodeId(4)))
         };
         let offline = node.open().unwrap();
-        let keeper = Keeper::open(store(&offline), Stamp::new(node.now_ms(), 0), HOUR_MS).unwrap();
+        let keeper =
+            Keeper::open(store(&offline), (Stamp::new(node.now_ms(), 0), HOUR_MS), Arc::default()).unwrap();
         let held = keeper.hold().unwrap();
         drop(keeper);
         offline.crash(&node);
         let offline = node.open().unwrap();
-        let keeper = Keeper::open(store(&offline), Stamp::new(node.now_ms() + HOUR_MS, 0), 5).unwrap();
+        let keeper =
+            Keeper::open(store(&offline), (Stamp::new(node.now_ms() + HOUR_MS, 0), 5), Arc::default())
+                .unwrap();
         assert_eq!(keeper.state(), held);
         drop(keeper);
         let rows = offline.parts.pool.catalog().scan(&[2]).unwrap();
@@ -127,7 +130,7 @@ fn the_gate_is_found_again_in_the_catalog_and_only_as_it_was_stored() {
         *value.last_mut().unwrap() ^= 1;
         let change = engine::catalog::Change::Put { key: key.clone(), value };
         offline.parts.pool.catalog().commit(&[change]).unwrap();
-        let changed = Keeper::open(store(&offline), Stamp::ZERO, 5);
+        let changed = Keeper::open(store(&offline), (Stamp::ZERO, 5), Arc::default());
         assert_eq!(changed.err().unwrap().kind(), engine::Kind::Damaged);
     });
 }
