@@ -136,7 +136,10 @@ impl Nemesis {
         (leader, life): (usize, u64),
         wanted: &BTreeMap<ReplicaId, Seat>,
     ) {
-        if moving.reconciler.as_ref().is_none_or(|(at, of, _)| (*at, *of) != (leader, life)) {
+        // One whose replica was built again meanwhile looks at what is gone.
+        let is_usable =
+            |(at, of, one): &(usize, u64, Reconciler)| (*at, *of) == (leader, life) && one.lives();
+        if !moving.reconciler.as_ref().is_some_and(is_usable) {
             let nodes = self.stage.nodes.borrow();
             let receiver = nodes[leader].running().and_then(|running| running.registry.get(moving.group));
             moving.reconciler =

@@ -334,13 +334,15 @@ fn standings(stage: &Stage) -> Vec<String> {
             let told =
                 receiver.delayed().map(|delayed| (delayed.proven(), delayed.told(), delayed.is_parked()));
             lines.push(format!(
-                "{} {} {} {role}, vote {:?}, last {:?}, applied {applied}, {}, delayed {told:?}{dead}",
+                "{} {} {} {role}, vote {:?}, last {:?}, applied {applied}, {}, voters {:?}, heard ms {:?}, delayed {told:?}{dead}",
                 node.id,
                 group.id(),
                 group.replica(),
                 now.vote,
                 now.last_index,
                 group.stage(),
+                now.membership.1.voters,
+                now.heard_ms,
             ));
         }
     }

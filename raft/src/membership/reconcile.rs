@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// What a step came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stepped {
-    /// Another replica leads: it is that one's to do.
+    /// Another replica leads, or this one is gone: it is that one's to do.
     NotHere,
     /// Nothing now, and why.
     Rested(Rest),
@@ -44,6 +44,12 @@ impl Reconciler {
         Self { group, catching_up: BTreeMap::new(), seen: None }
     }
 
+    /// Whether what it reconciles still runs. If not, the replica may have been built again: that takes a new one.
+    #[must_use]
+    pub fn lives(&self) -> bool {
+        self.group.death().is_none()
+    }
+
     /// Takes one step towards `wanted`, at `now_ms` of the monotonic clock. `words` are what the replicas last said of themselves.
     pub async fn step(
         &mut self,
@@ -52,7 +58,8 @@ impl Reconciler {
         now_ms: u64,
     ) -> Stepped {
         let standing = self.group.standing();
-        if !standing.is_leader {
+        // What is gone stands as it last stood, also as a leader.
+        if !standing.is_leader || !self.lives() {
             self.catching_up.clear();
             return Stepped::NotHere;
         }
