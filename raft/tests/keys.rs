@@ -44,6 +44,7 @@ fn who_needs_a_key_that_is_away_comes_again_and_others_do_not_wait_for_it() {
         let leads = &running[0];
         let later = Err(NotApplied::RetryLater { after_ms: limits::KEY_RETRY_MS });
         let before = leads.group(GROUP).standing().last_index;
+        let before_applied = leads.ground.parts.log.stats().read().proposal.applied_commands;
         assert_eq!(submit(leads, &[AWAY, AWAY]).await, [later.clone(), later.clone()]);
         assert_eq!(leads.group(GROUP).standing().last_index, before, "nothing is proposed");
         // Of one entry those are left out.
@@ -55,6 +56,8 @@ fn who_needs_a_key_that_is_away_comes_again_and_others_do_not_wait_for_it() {
         for (key, is_there) in [(0, true), (1, false), (2, true), (3, false)] {
             assert_eq!(leads.get(GROUP, key) == Some(vec![1]), is_there, "{key}");
         }
+        let counted = leads.ground.parts.log.stats().read().proposal;
+        assert_eq!((counted.retry_key_commands, counted.applied_commands), (4, before_applied + 2));
         // The same again, later.
         bring(&nodes);
         let all = submit(leads, &[TENANT, AWAY]).await;

@@ -15,11 +15,17 @@ use raft::group::restart::{Death, Verdict};
 use raft::group::start_guard::StartGuard;
 use raft::group::supervise::{Dead, Supervisor, Told};
 use raft::limits;
+#[cfg(feature = "planted")]
+use raft::membership::reconcile::{Reconciler, Stepped};
+#[cfg(feature = "planted")]
+use raft::membership::step::Rest;
 use raft::net::envelope::{Frame, cluster_tag};
 use raft::net::message::Message;
 use raft::net::refusal::Refusal;
 use raft::net::replica_message::VoteRequest;
 use raft::types::{GroupId, ReplicaId, Vote};
+#[cfg(feature = "planted")]
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -263,6 +269,27 @@ async fn leader_of(running: &[Running], group: GroupId) -> usize {
         pause(10).await;
     }
     panic!("no leader of {group}");
+}
+
+/// It stands as it last stood, as the leader: who goes on looking at it would find its peers ever longer silent.
+#[cfg(feature = "planted")]
+#[test]
+fn who_reconciles_what_has_panicked_is_told_that_it_is_gone() {
+    perform(async {
+        let (_nodes, mut running) = founded().await;
+        let mut supervisor = Supervisor::new(running[0].ground.clone());
+        let group = running[0].group(GROUP);
+        let wanted = group.standing().membership.1.seats;
+        let (mut old, words) = (Reconciler::new(group.clone()), BTreeMap::new());
+        assert!(old.lives());
+        assert_eq!(old.step(&wanted, &words, 0).await, Stepped::Rested(Rest::Done));
+        group.panic().await;
+        dead(&mut supervisor, 0).await;
+        rebuilt(&mut supervisor, 0, &mut running[0]).await;
+        assert!(group.standing().is_leader && !old.lives());
+        assert_eq!(old.step(&wanted, &words, 10).await, Stepped::NotHere);
+        assert!(Reconciler::new(running[0].group(GROUP)).lives());
+    });
 }
 
 #[cfg(feature = "planted")]

@@ -47,7 +47,7 @@ impl Reconciler {
     /// Whether what it reconciles still runs. If not, the replica may have been built again: that takes a new one.
     #[must_use]
     pub fn lives(&self) -> bool {
-        self.group.death().is_none()
+        self.group.death().is_none() && !self.group.machine().is_over()
     }
 
     /// Takes one step towards `wanted`, at `now_ms` of the monotonic clock. `words` are what the replicas last said of themselves.
