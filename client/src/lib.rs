@@ -1,0 +1,3 @@
+//! The client of Dewpond for applications.
+
+#![forbid(unsafe_code)]

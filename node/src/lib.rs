@@ -1,0 +1,3 @@
+//! The server: everything with a network, a clock or a person in it.
+
+#![forbid(unsafe_code)]

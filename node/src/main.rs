@@ -1,0 +1,5 @@
+//! The server `dewpond`.
+
+#![forbid(unsafe_code)]
+
+fn main() {}
