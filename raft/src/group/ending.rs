@@ -38,6 +38,13 @@ impl Removed {
         Ok(Self { group: leader.id(), replica })
     }
 
+    /// As it is recorded where all nodes read it: a replica that led the group asked, and wrote it down. For the node on which the replica
+    /// lives, which cannot ask.
+    #[must_use]
+    pub fn recorded(group: GroupId, replica: ReplicaId) -> Self {
+        Self { group, replica }
+    }
+
     /// The group.
     #[must_use]
     pub fn group(self) -> GroupId {

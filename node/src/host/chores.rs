@@ -1,0 +1,110 @@
+//! What a node does beside answering: it lets replicas stand for election, closes time, purges, asks replicas elsewhere for their word,
+//! and builds again what has died.
+
+use super::replicas::Host;
+use engine::error::with_sources;
+use raft::group::batcher::Batcher;
+use raft::group::closing::{self, Now};
+use raft::group::handle::Group;
+use raft::group::supervise::Told;
+use raft::group::upkeep::Upkeep;
+use raft::limits::TICK_MS;
+use raft::log::purge::{Needs, Worth};
+use raft::net::inbound::Receiver;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// Between two looks at the replicas, in milliseconds.
+const LOOK_MS: u64 = 200;
+/// Between two times that replicas elsewhere are asked for their word, in milliseconds.
+const ASK_MS: u64 = 1_000;
+/// Looks between two notes of what peers were heard to have.
+const NOTE_LOOKS: u64 = 5;
+/// Entries go when the log of a group holds so many bytes that nobody needs.
+const PURGE_BYTES: u64 = 64 << 20;
+/// Or when the oldest have been there for so long, in milliseconds.
+const PURGE_MS: u64 = 600_000;
+
+impl Host {
+    /// All chores, until the node ends. Whoever owns the host runs this once.
+    pub async fn work(self: Arc<Self>) {
+        let asks = self.clone();
+        tokio::join!(self.look_after(), asks.ask_for_words());
+    }
+
+    async fn look_after(&self) {
+        let upkeep = Upkeep::new(Worth { bytes: PURGE_BYTES, ms: PURGE_MS });
+        let mut round = 0_u64;
+        loop {
+            tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+            round += 1;
+            for receiver in self.registry.all() {
+                let needs = self.needs(&receiver);
+                if let Err(error) = upkeep.look(&receiver, needs, self.now_ms()).await {
+                    // What has died is told by the supervisor.
+                    tracing::debug!(group = %receiver.group().id(), cause = with_sources(&error), "nothing is looked after");
+                }
+            }
+            self.registry.set_clock_agreed(!self.parts.clock.is_disputed());
+            if round.is_multiple_of(NOTE_LOOKS) && self.registry.heard().note_in(&self.log).is_err() {
+                tracing::debug!("what peers have is not noted: the log is fenced");
+            }
+        }
+    }
+
+    /// Who needs the log of a replica beside itself.
+    fn needs(&self, receiver: &Receiver) -> Needs {
+        let group = receiver.group();
+        let delayed = self.words.delayed(group.id(), &group.standing().membership.1, self.now_ms());
+        Needs { delayed, ..Needs::default() }
+    }
+
+    async fn ask_for_words(&self) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(ASK_MS)).await;
+            self.words.ask(&self.requests, &self.registry, self.now_ms()).await;
+        }
+    }
+
+    /// Looks once whether a replica has died or ended, and lets those that were built again work. Call it a few times a second.
+    pub async fn supervise(self: &Arc<Self>) {
+        let told = self.supervisor.lock().await.look(self.now_ms());
+        for one in told {
+            match one {
+                Told::Died(dead) => {
+                    tracing::error!(group = %dead.group, replica = %dead.replica, cause = dead.cause, verdict = ?dead.verdict, "a replica has died");
+                    self.unseat(dead.group);
+                    self.failures().insert(dead.group, dead.cause);
+                }
+                Told::Late { group, holders } => {
+                    tracing::warn!(%group, holders, "parts of a dead replica do not end");
+                }
+                Told::Rebuilt(receiver) => {
+                    tracing::info!(group = %receiver.group().id(), "a replica runs again");
+                    self.seat(receiver);
+                }
+                Told::Gone { group, replica } => {
+                    tracing::info!(%group, %replica, "a replica has ended here");
+                    self.failures().remove(&group);
+                }
+                Told::NotEnded { group, error } => {
+                    tracing::warn!(%group, cause = with_sources(&error), "a replica does not end yet");
+                }
+            }
+        }
+    }
+}
+
+/// Closes the time of one group, whenever this node leads it and nothing else does.
+pub(super) async fn close(host: Weak<Host>, group: Arc<Group>, batcher: Arc<Batcher>) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(TICK_MS / 4)).await;
+        let Some(host) = host.upgrade() else { return };
+        let clock = &host.parts.clock;
+        let now = Now { wall_ms: clock.now_ms(), is_agreed: !clock.is_disputed(), tick_ms: TICK_MS };
+        let closing = closing::close_if_due(&group, &batcher, &host.log, now);
+        if let Ok(Err(why)) = tokio::time::timeout(Duration::from_millis(TICK_MS), closing).await {
+            tracing::debug!(group = %group.id(), %why, "the time is not closed now");
+        }
+    }
+}

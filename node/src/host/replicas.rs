@@ -1,0 +1,252 @@
+//! A node at work: its replicas, what works for each of them, and what all of them stand on.
+
+use super::opening::Admitted;
+use super::{Error, HostParts, Result};
+use engine::tablet::pool::Pool;
+use raft::group::batcher::Batcher;
+use raft::group::birth::{self, Birth, Here};
+use raft::group::registry::Registry;
+use raft::group::start::{Ground, Wanted};
+use raft::group::supervise::Supervisor;
+use raft::log::{Log, LogThread};
+use raft::machine::{Machine, MachineParts};
+use raft::net::door::Door;
+use raft::net::heard::Voice;
+use raft::net::heartbeats::Heartbeats;
+use raft::net::inbound::Receiver;
+use raft::net::request::Requests;
+use raft::net::words::Words;
+use raft::types::{GroupId, ReplicaId};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use tokio::task::JoinHandle;
+
+/// A replica at work.
+pub struct Hosted {
+    /// Its receiver, behind which is its group.
+    pub receiver: Arc<Receiver>,
+    /// Where commands for it go.
+    pub batcher: Arc<Batcher>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// A node at work.
+pub struct Host {
+    pub(super) parts: HostParts,
+    pub(super) log: Arc<Log>,
+    pub(super) pool: Arc<Pool>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) ground: Ground,
+    pub(super) requests: Arc<Requests>,
+    pub(super) words: Arc<Words>,
+    pub(super) supervisor: tokio::sync::Mutex<Supervisor>,
+    hosted: RwLock<BTreeMap<GroupId, Arc<Hosted>>>,
+    failed: Mutex<BTreeMap<GroupId, String>>,
+    /// Until the node ends.
+    thread: Mutex<Option<LogThread>>,
+}
+
+impl Hosted {
+    /// Ends what works for it: whoever waits for a command does not hear whether it was applied.
+    fn end(&self) {
+        self.batcher.close();
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Host {
+    /// Lets run what lives here, and what is born now: the founders of a new cluster. Nothing of it is heard before `self.registry` is
+    /// served.
+    ///
+    /// # Errors
+    /// Log, catalog and disk; `CatalogOlder`.
+    pub async fn run(admitted: Admitted, births: &[Birth]) -> Result<Arc<Self>> {
+        let Admitted { parts, disk, pool, requests, log, replace } = admitted;
+        let thread = LogThread::start(log.clone())?;
+        let machine_parts = MachineParts {
+            pool: pool.clone(),
+            disk,
+            spool: parts.spool(),
+            sealer: parts.sealer.clone(),
+            entropy: parts.entropy.clone(),
+            log: log.clone(),
+            operations: parts.operations.clone(),
+            feed: parts.feed.clone(),
+            shredded: parts.shredded.clone(),
+        };
+        let Here { machines, outdated, .. } = birth::find(&machine_parts, &replace)?;
+        for (group, replica) in outdated {
+            tracing::warn!(%group, %replica, "the tablet of a replica is older than it was: the replica ends, another takes its place");
+            birth::end((group, replica), &log, &pool).await?;
+        }
+        let mut wanted: Vec<Wanted> = machines.into_iter().map(|machine| found(machine, false)).collect();
+        for birth in births {
+            if wanted.iter().all(|one| one.machine.group() != birth.group) {
+                wanted.push(found(birth::bear(birth, machine_parts.clone()).await?, true));
+            }
+        }
+        let door = Door::new(parts.cluster, requests.heard().clone(), log.stats().clone());
+        let registry = Arc::new(Registry::new(door, log.clone()));
+        let heartbeats = Heartbeats::new(requests.clone(), log.clone());
+        let ground = Ground {
+            registry: registry.clone(),
+            heartbeats,
+            parts: machine_parts,
+            clock: parts.clock.clone(),
+            pace: parts.pace,
+        };
+        let host = Arc::new(Self {
+            supervisor: tokio::sync::Mutex::new(Supervisor::new(ground.clone())),
+            parts,
+            log,
+            pool,
+            registry,
+            ground,
+            requests,
+            words: Arc::default(),
+            hosted: RwLock::default(),
+            failed: Mutex::default(),
+            thread: Mutex::new(Some(thread)),
+        });
+        host.seat_all(wanted).await;
+        Ok(host)
+    }
+
+    /// Builds replicas, lets them run, and lets work what works for them. What could not be built is told by [`Host::failed`].
+    pub(super) async fn seat_all(self: &Arc<Self>, wanted: Vec<Wanted>) {
+        let started = self.ground.start(wanted).await;
+        started.receivers.into_values().for_each(|receiver| self.seat(receiver));
+        for (group, error) in started.failed {
+            tracing::error!(%group, %error, "a replica cannot be built");
+            self.failures().insert(group, error.to_string());
+        }
+    }
+
+    /// Lets work for a replica what works beside consensus. What worked for an instance of it before ends.
+    pub(super) fn seat(self: &Arc<Self>, receiver: Arc<Receiver>) {
+        let group = receiver.group().clone();
+        let (sealer, entropy) = (self.parts.sealer.clone(), self.parts.entropy.clone());
+        let batcher = Batcher::new(group.clone(), sealer, entropy, self.parts.clock.clone());
+        let works = batcher.clone();
+        let tasks = vec![
+            tokio::spawn(super::chores::close(Arc::downgrade(self), group.clone(), batcher.clone())),
+            tokio::spawn(async move { works.run().await }),
+        ];
+        self.failures().remove(&group.id());
+        let hosted = Arc::new(Hosted { receiver, batcher, tasks });
+        if let Some(before) = self.write().insert(group.id(), hosted) {
+            before.end();
+        }
+    }
+
+    /// Ends what works for the replica of a group here.
+    pub(super) fn unseat(&self, group: GroupId) {
+        if let Some(hosted) = self.write().remove(&group) {
+            hosted.end();
+        }
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<GroupId, Arc<Hosted>>> {
+        self.hosted.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn failures(&self) -> MutexGuard<'_, BTreeMap<GroupId, String>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The replica of a group here, if it runs.
+    #[must_use]
+    pub fn replica(&self, group: GroupId) -> Option<Arc<Hosted>> {
+        self.hosted.read().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
+    }
+
+    /// All replicas that run here.
+    #[must_use]
+    pub fn replicas(&self) -> Vec<Arc<Hosted>> {
+        self.hosted.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Which replica of which group lives here, whether it runs or not.
+    #[must_use]
+    pub fn living(&self) -> BTreeMap<GroupId, ReplicaId> {
+        self.log.groups().into_iter().map(|(group, state)| (group, state.replica)).collect()
+    }
+
+    /// Replicas that do not run, and why.
+    #[must_use]
+    pub fn failed(&self) -> BTreeMap<GroupId, String> {
+        self.failures().clone()
+    }
+
+    /// What takes the frames of peers.
+    #[must_use]
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// As whom the node speaks on its links.
+    #[must_use]
+    pub fn voice(&self) -> Voice {
+        let found = self.log.found();
+        Voice { node: self.parts.node, log: found.log, incarnation: found.incarnation }
+    }
+
+    /// The log of the node.
+    #[must_use]
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// The tablets of the node.
+    #[must_use]
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// What it is made with.
+    #[must_use]
+    pub fn parts(&self) -> &HostParts {
+        &self.parts
+    }
+
+    /// What replicas elsewhere said of themselves.
+    #[must_use]
+    pub fn words(&self) -> &Arc<Words> {
+        &self.words
+    }
+
+    /// Milliseconds of the clock that nobody sets.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.parts.clock.boot_ms()
+    }
+
+    /// Ends it in order: no more commands, consensus ends, tables and log are closed. All of it that is durable is found by the next start.
+    pub async fn end(&self) {
+        let hosted = std::mem::take(&mut *self.write());
+        hosted.values().for_each(|one| one.end());
+        let ends = hosted.values().map(|one| async move {
+            self.registry.remove(one.receiver.group().id());
+            one.receiver.group().shutdown().await;
+        });
+        futures_util::future::join_all(ends).await;
+        self.pool.close();
+        self.log.close();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(thread);
+    }
+
+    /// Whether it can go on at all; else why not.
+    ///
+    /// # Errors
+    /// `Raft`: the log is fenced.
+    pub fn check(&self) -> Result<()> {
+        match self.log.fenced() {
+            Some(cause) => Err(Error::Raft(raft::Error::Fenced { cause })),
+            None => Ok(()),
+        }
+    }
+}
+
+pub(super) fn found(machine: Arc<Machine>, is_born: bool) -> Wanted {
+    Wanted { machine, delayed: None, is_born }
+}
