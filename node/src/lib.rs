@@ -3,3 +3,5 @@
 #![forbid(unsafe_code)]
 
 pub mod host;
+pub mod peer;
+pub mod work;
