@@ -240,7 +240,8 @@ impl Decoder {
     pub fn room(&mut self) -> &mut BytesMut {
         if self.bytes.capacity() - self.bytes.len() < READ_BYTES / 2 {
             let whole = self.bytes.first_chunk().and_then(|bytes| read_head(bytes).ok());
-            let missing = whole.map_or(0, |(.., length)| (HEAD_BYTES + length).saturating_sub(self.bytes.len()));
+            let missing =
+                whole.map_or(0, |(.., length)| (HEAD_BYTES + length).saturating_sub(self.bytes.len()));
             self.bytes.reserve(missing.min(self.bytes.len()).max(READ_BYTES));
         }
         &mut self.bytes

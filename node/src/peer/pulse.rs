@@ -79,10 +79,7 @@ mod tests {
     #[test]
     fn a_frame_that_drips_is_lost() {
         let drips = |n| Seen { reads: n, has_part: true, ..Seen::default() };
-        assert_eq!(
-            lost(drips),
-            Some((u64::from(FRAME_BEATS_MAX) + 1, "a frame takes too long to come"))
-        );
+        assert_eq!(lost(drips), Some((u64::from(FRAME_BEATS_MAX) + 1, "a frame takes too long to come")));
         assert_eq!(lost(|n| Seen { frames: n / 50, ..drips(n) }), None);
         assert_eq!(lost(|n| Seen { is_deaf: true, ..drips(n) }), None);
     }

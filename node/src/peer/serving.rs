@@ -21,6 +21,7 @@ pub trait Serve: Send + Sync + 'static {
 pub struct Serving(watch::Sender<Option<Arc<dyn Serve>>>);
 
 /// Who serves, for one connection.
+#[derive(Clone)]
 pub(super) struct Server {
     pub(super) serve: Arc<dyn Serve>,
     now: watch::Receiver<Option<Arc<dyn Serve>>>,

@@ -9,6 +9,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// Why a connection ends.
@@ -39,9 +40,28 @@ pub(super) struct Sight {
     writes: AtomicU64,
     has_part: AtomicBool,
     is_deaf: AtomicBool,
+    /// Rings when somebody should say that we live.
+    ping: Notify,
 }
 
 impl Sight {
+    /// Feels the pulse, until there is none.
+    pub(super) async fn feel(&self) -> End {
+        let (mut pulse, mut beats) = (Pulse::default(), interval(Duration::from_millis(BEAT_MS)));
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            beats.tick().await;
+            match pulse.beat(self.seen()) {
+                Beat::Rest => {}
+                Beat::Ping => self.ping.notify_one(),
+                Beat::Lost(why) => {
+                    tracing::debug!(why, "a link has no pulse");
+                    return End::Tell(Farewell::Silent);
+                }
+            }
+        }
+    }
+
     /// A read brought something.
     pub(super) fn reads(&self) {
         self.reads.fetch_add(1, Ordering::Relaxed);
@@ -145,7 +165,7 @@ impl<W: AsyncWrite + Unpin> Scribe<W> {
         self.writer.flush().await
     }
 
-    /// Writes what is in the queue whenever something is, all of it at once, and a ping when there was nothing. `line` makes frames of
+    /// Writes what is in the queue whenever something is, all of it at once, and pings. `line` makes frames of
     /// what waits; that is dropped once it is written.
     pub(super) async fn write_all<T>(
         &mut self,
@@ -153,24 +173,16 @@ impl<W: AsyncWrite + Unpin> Scribe<W> {
         sight: &Sight,
         mut line: impl FnMut(&mut T) -> Result<Frame, End>,
     ) -> End {
-        let (mut pulse, mut beats) = (Pulse::default(), interval(Duration::from_millis(BEAT_MS)));
-        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut items = Vec::new();
         loop {
-            let is_beat = tokio::select! {
+            let is_ping = tokio::select! {
+                biased;
                 () = queue.take(&mut items, (GATHER_BYTES, GATHER_CALLS)) => false,
-                _ = beats.tick() => true,
+                () = sight.ping.notified() => true,
             };
             let mut frames = Vec::with_capacity(items.len().max(1));
-            if is_beat {
-                match pulse.beat(sight.seen()) {
-                    Beat::Rest => continue,
-                    Beat::Ping => frames.push(Frame { kind: Kind::Ping, call: 0, body: Bytes::new() }),
-                    Beat::Lost(why) => {
-                        tracing::debug!(why, "a link has no pulse");
-                        return End::Tell(Farewell::Silent);
-                    }
-                }
+            if is_ping {
+                frames.push(Frame { kind: Kind::Ping, call: 0, body: Bytes::new() });
             }
             for item in &mut items {
                 match line(item) {
