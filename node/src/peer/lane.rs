@@ -117,7 +117,7 @@ impl Keeper {
                         failures = 0;
                     }
                     if is_changed {
-                        self.calls.queue.shut(end.to_string());
+                        self.shut(&end);
                         self.calls.queue.open();
                         continue;
                     }
@@ -128,9 +128,22 @@ impl Keeper {
             failures = failures.saturating_add(1);
             let (to, lane) = (self.to, self.lane);
             tracing::debug!(%to, ?lane, failures, %end, "no link to a peer");
-            self.calls.queue.shut(end.to_string());
+            self.shut(&end);
             sleep(Duration::from_millis(again_ms(failures))).await;
             self.calls.queue.open();
+        }
+    }
+
+    /// Until the lane is opened again whoever calls is told why there is no link, and whoever waits to be sent is told now.
+    fn shut(&self, end: &End) {
+        let calls = self.calls.queue.shut(end.to_string());
+        self.deny(calls.into_iter().filter_map(|call| call.waits), end);
+    }
+
+    fn deny(&self, waiting: impl Iterator<Item = Waits>, end: &End) {
+        for waits in waiting {
+            // Whoever has given up hears nothing.
+            let _ = waits.told.send(Err(Unreachable { node: self.to, cause: end.to_string() }));
         }
     }
 
@@ -189,10 +202,8 @@ impl Keeper {
             end = sight.feel() => end,
         };
         let is_changed = speaker.is_changed();
-        for (_, waits) in std::mem::take(&mut *pending.calls()) {
-            // Whoever has given up hears nothing.
-            let _ = waits.told.send(Err(Unreachable { node: self.to, cause: end.to_string() }));
-        }
+        let waiting = std::mem::take(&mut *pending.calls());
+        self.deny(waiting.into_values(), &end);
         scribe.bid_farewell(&end).await;
         (has_answered, is_changed, end)
     }

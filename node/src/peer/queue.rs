@@ -79,26 +79,23 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Nothing may be put in until it is opened. What is in it is dropped.
-    pub(super) fn shut(&self, cause: String) {
-        self.close(Door::Shut(cause));
+    /// Nothing may be put in until it is opened. What is in it is handed back.
+    pub(super) fn shut(&self, cause: String) -> Vec<T> {
+        self.close(Door::Shut(cause))
     }
 
     /// Nothing may be put in any more. What is in it is dropped.
     pub(super) fn end(&self) {
-        self.close(Door::Ended);
+        drop(self.close(Door::Ended));
     }
 
-    fn close(&self, door: Door) {
-        let items = {
-            let mut held = self.held();
-            if !matches!(held.door, Door::Ended) {
-                held.door = door;
-            }
-            held.bytes = 0;
-            std::mem::take(&mut held.items)
-        };
-        drop(items);
+    fn close(&self, door: Door) -> Vec<T> {
+        let mut held = self.held();
+        if !matches!(held.door, Door::Ended) {
+            held.door = door;
+        }
+        held.bytes = 0;
+        held.items.drain(..).map(|(_, item)| item).collect()
     }
 
     /// Something may be put in again, unless it has ended.
@@ -142,7 +139,7 @@ mod tests {
     async fn a_door_that_is_shut_says_why_until_it_ends() {
         let queue = Queue::new(100);
         queue.push(1, ()).unwrap();
-        queue.shut("away".to_owned());
+        assert_eq!(queue.shut("away".to_owned()), [()]);
         assert_eq!((queue.push(1, ()), queue.bytes()), (Err("away".to_owned()), 0));
         queue.open();
         queue.push(1, ()).unwrap();

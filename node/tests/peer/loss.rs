@@ -14,8 +14,7 @@ async fn a_lost_connection_answers_all_and_is_made_anew() {
     let (_authority, one, two, peer) = pair(Manner::Takes(300)).await;
     let cable = Cable::to(two.address.clone()).await;
     one.book.lock().unwrap().insert(TO, cable.address.clone());
-    let calls: Vec<_> =
-        (0..100_u8).map(|n| one.link.call(TO, Lane::Data(0), vec![n].into())).collect();
+    let calls: Vec<_> = (0..100_u8).map(|n| one.link.call(TO, Lane::Data(0), vec![n].into())).collect();
     until(|| peer.count() == 100).await;
     assert_eq!(cable.cut(), 1);
     let began = Instant::now();

@@ -81,8 +81,7 @@ async fn a_call_is_sent_when_it_is_made_and_giving_up_gives_up_the_answer_alone(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_stands_takes_so_much_and_no_more() {
     let (_authority, one, _two, peer) = pair(Manner::Stalls).await;
-    let calls: Vec<_> =
-        (0..CALLS_MAX as u64).map(|n| one.link.call(TO, Lane::Control, number(n))).collect();
+    let calls: Vec<_> = (0..CALLS_MAX as u64).map(|n| one.link.call(TO, Lane::Control, number(n))).collect();
     let over = one.call(TO, b"over").await.unwrap_err();
     assert_eq!(over.cause, "too many calls wait for answers");
     until(|| peer.count() >= SERVED_CALLS_MAX).await;

@@ -318,7 +318,8 @@ async fn carry(
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut bytes = vec![0; 64 << 10];
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
-        if still.wait_for(|is_still| !is_still).await.is_err() || to.write_all(&bytes[..count]).await.is_err() {
+        if still.wait_for(|is_still| !is_still).await.is_err() || to.write_all(&bytes[..count]).await.is_err()
+        {
             return;
         }
     }
