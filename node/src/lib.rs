@@ -2,4 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod host;
+pub mod limits;
+pub mod meta;
+pub mod shard;
+pub mod tenants;

@@ -1,0 +1,3 @@
+//! What a shard is and does: what its commands mean, which tenants it holds, and where its replicas live.
+
+pub mod command;
