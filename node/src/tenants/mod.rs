@@ -1,1 +1,3 @@
-//! Soon.
+//! Tenants: their lives, what they may use, and what they may be called.
+
+pub mod rules;
