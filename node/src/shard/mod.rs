@@ -1,3 +1,5 @@
 //! What a shard is and does: what its commands mean, which tenants it holds, and where its replicas live.
 
 pub mod command;
+pub mod map;
+pub mod operations;
