@@ -3,3 +3,4 @@
 pub mod command;
 pub mod map;
 pub mod operations;
+pub mod placement;
