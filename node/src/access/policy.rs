@@ -1,0 +1,78 @@
+//! Pure: who may call what. What is not said here is refused. A service reaches its own tenant and no other; an admin reaches the cluster and
+//! no tenant's rows; a node speaks to nodes. The whole table is committed beside its test, `node/tests/access_matrix.txt`.
+
+use super::action::{Action, Caller};
+
+/// A call that is allowed: there is no other way to one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permit {
+    action: Action,
+    tenant: Option<String>,
+}
+
+impl Permit {
+    /// What is allowed.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        self.action
+    }
+
+    /// To whose rows it is allowed, if it is about rows.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+}
+
+/// Why a call is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// Whoever calls must show a certificate.
+    #[error("this needs a client certificate")]
+    Anonymous,
+    /// The certificate is of another role.
+    #[error("the role of this certificate may not call this")]
+    Role,
+    /// The certificate is of another tenant, or the call names none.
+    #[error("this certificate does not reach that tenant")]
+    Tenant,
+}
+
+/// Whether `caller` may do `action`; to the rows of the tenant named `tenant`, if it is done to rows.
+///
+/// # Errors
+/// See [`Denied`].
+pub fn decide(caller: &Caller, action: Action, tenant: Option<&str>) -> Result<Permit, Denied> {
+    if !is_role(caller, action) {
+        return Err(if *caller == Caller::Anonymous { Denied::Anonymous } else { Denied::Role });
+    }
+    if !action.is_of_tenant() {
+        return Ok(Permit { action, tenant: None });
+    }
+    match (caller, tenant) {
+        (Caller::Service(own), Some(asked)) if own == asked => {
+            Ok(Permit { action, tenant: Some(own.clone()) })
+        }
+        _ => Err(Denied::Tenant),
+    }
+}
+
+/// Whether the role may call this at all.
+fn is_role(caller: &Caller, action: Action) -> bool {
+    use Action::{
+        AdminGroups, AdminIdentities, AdminJobs, AdminKeys, AdminNodes, AdminStatus, AdminTenants, Health,
+        Hello, Join, KvRead, KvWatch, KvWrite, Peer, Reflection, Renew,
+    };
+    match (caller, action) {
+        (_, Hello) => true,
+        (Caller::Anonymous, Join) => true,
+        (Caller::Node(_), Peer | Renew) => true,
+        (Caller::Service(_), KvRead | KvWrite | KvWatch | Renew | Reflection) => true,
+        (
+            Caller::Admin(_),
+            AdminStatus | AdminNodes | AdminGroups | AdminTenants | AdminKeys | AdminIdentities | AdminJobs
+            | Health | Reflection | Renew,
+        ) => true,
+        _ => false,
+    }
+}
