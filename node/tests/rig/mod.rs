@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod samples;
+
 use bytes::Bytes;
 use engine::Stamp;
 use engine::catalog::MemoryCatalog;
