@@ -48,7 +48,8 @@ pub const FIRST_SHARDS_MAX: u32 = 1_024;
 
 const _: () = {
     assert!(KEY_BYTES_MAX <= u16::MAX as usize); // stored as u16
-    assert!(BATCH_OPERATIONS_MAX <= u16::MAX as usize && CONDITIONS_MAX <= u16::MAX as usize); // stored as u16
+    assert!(BATCH_OPERATIONS_MAX <= u16::MAX as usize); // stored as u16
+    assert!(CONDITIONS_MAX <= u16::MAX as usize); // stored as u16
     assert!(2 * KEY_BYTES_MAX + VALUE_BYTES_MAX + OPERATION_BYTES < BATCH_BYTES_MAX);
     assert!(BATCH_BYTES_MAX <= raft::limits::COMMAND_BYTES_MAX);
     assert!(QUARANTINE_MS < HISTORY_MS_MAX);

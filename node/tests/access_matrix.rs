@@ -40,8 +40,10 @@ fn drawn() -> String {
 
 #[test]
 fn the_policy_is_the_table() {
-    let table: String = TABLE.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();
-    let head = format!("{:<16}{}\n", "action", callers().map(|(name, _)| format!("{name:<10}")).concat().trim_end());
+    let table: String =
+        TABLE.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();
+    let head =
+        format!("{:<16}{}\n", "action", callers().map(|(name, _)| format!("{name:<10}")).concat().trim_end());
     assert_eq!(head + &drawn(), table);
 }
 

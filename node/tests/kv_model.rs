@@ -8,8 +8,9 @@ use engine::Stamp;
 use engine::ids::{CollectionId, TenantId};
 use engine::key::KeyRange;
 use engine::tablet::view::Scan;
-use node::shard::command::{Condition, Expected, Expiry, KvCommand, KvReply, Operation};
+use node::shard::command::{Condition, Expected, Expiry, KvCommand, Operation};
 use node::shard::map::ShardRange;
+use node::shard::reply::KvReply;
 use rig::{Dice, OTHER, Rig, TENANT, seeds};
 use std::collections::BTreeMap;
 
@@ -96,7 +97,10 @@ fn some_command(dice: &Dice, tenant: TenantId, model: &Model, now_ms: u64) -> Co
         Condition { collection, key, expected }
     };
     let conditions = (0..dice.below(3)).map(condition).collect();
-    KvCommand { conditions, operations: (0..1 + dice.below(4)).map(|_| some_operation(dice, now_ms)).collect() }
+    KvCommand {
+        conditions,
+        operations: (0..1 + dice.below(4)).map(|_| some_operation(dice, now_ms)).collect(),
+    }
 }
 
 fn compare(rig: &Rig, model: &Model, now_ms: u64) {

@@ -63,16 +63,23 @@ fn is_role(caller: &Caller, action: Action) -> bool {
         AdminGroups, AdminIdentities, AdminJobs, AdminKeys, AdminNodes, AdminStatus, AdminTenants, Health,
         Hello, Join, KvRead, KvWatch, KvWrite, Peer, Reflection, Renew,
     };
-    match (caller, action) {
-        (_, Hello) => true,
-        (Caller::Anonymous, Join) => true,
-        (Caller::Node(_), Peer | Renew) => true,
-        (Caller::Service(_), KvRead | KvWrite | KvWatch | Renew | Reflection) => true,
-        (
-            Caller::Admin(_),
-            AdminStatus | AdminNodes | AdminGroups | AdminTenants | AdminKeys | AdminIdentities | AdminJobs
-            | Health | Reflection | Renew,
-        ) => true,
-        _ => false,
-    }
+    let allowed: &[Action] = match caller {
+        Caller::Anonymous => &[Hello, Join],
+        Caller::Node(_) => &[Hello, Peer, Renew],
+        Caller::Service(_) => &[Hello, KvRead, KvWrite, KvWatch, Renew, Reflection],
+        Caller::Admin(_) => &[
+            Hello,
+            AdminStatus,
+            AdminNodes,
+            AdminGroups,
+            AdminTenants,
+            AdminKeys,
+            AdminIdentities,
+            AdminJobs,
+            Health,
+            Reflection,
+            Renew,
+        ],
+    };
+    allowed.contains(&action)
 }

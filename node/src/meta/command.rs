@@ -208,8 +208,12 @@ impl Change {
             15 => {
                 let is_there = reader.u8()?;
                 match (is_there, MetaRow::read(reader)?) {
-                    (1, MetaRow::Setting(SettingRow { name, value })) => Ok(Self::PutSetting(name, Some(value))),
-                    (0, MetaRow::Setting(row)) if row.value.is_empty() => Ok(Self::PutSetting(row.name, None)),
+                    (1, MetaRow::Setting(SettingRow { name, value })) => {
+                        Ok(Self::PutSetting(name, Some(value)))
+                    }
+                    (0, MetaRow::Setting(row)) if row.value.is_empty() => {
+                        Ok(Self::PutSetting(row.name, None))
+                    }
                     _ => Err(malformed("a setting that is none")),
                 }
             }

@@ -282,13 +282,7 @@ impl Draft<'_, '_> {
         Ok(())
     }
 
-    fn set_key_state(
-        &mut self,
-        owner: Owner,
-        purpose: Purpose,
-        epoch: KeyEpoch,
-        state: KeyState,
-    ) -> Tried {
+    fn set_key_state(&mut self, owner: Owner, purpose: Purpose, epoch: KeyEpoch, state: KeyState) -> Tried {
         let Some(mut row) = self.data_key(DataKeyRow::key(owner, purpose, epoch))? else {
             return refused(Reason::NotFound);
         };

@@ -38,18 +38,8 @@ pub const TOKENS: CollectionId = CollectionId(9);
 pub const SETTINGS: CollectionId = CollectionId(10);
 
 /// Every collection of the meta group.
-pub const ALL: [CollectionId; 10] = [
-    CLUSTER,
-    NODES,
-    SHARDS,
-    TENANTS,
-    TENANT_NAMES,
-    COLLECTIONS,
-    TENANT_KEYS,
-    DATA_KEYS,
-    TOKENS,
-    SETTINGS,
-];
+pub const ALL: [CollectionId; 10] =
+    [CLUSTER, NODES, SHARDS, TENANTS, TENANT_NAMES, COLLECTIONS, TENANT_KEYS, DATA_KEYS, TOKENS, SETTINGS];
 
 /// A row of any kind.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -112,7 +112,9 @@ impl ShardRow {
         let sizes = [self.seats.len(), self.leaving.len(), self.gone.len()];
         if ids.windows(2).any(|pair| pair[0] == pair[1]) {
             Err("a replica that stands twice in a shard")
-        } else if ids.first().is_some_and(|id| id.0 == 0) || ids.last().is_some_and(|id| *id >= self.next_replica) {
+        } else if ids.first().is_some_and(|id| id.0 == 0)
+            || ids.last().is_some_and(|id| *id >= self.next_replica)
+        {
             Err("a replica whose id was not given")
         } else if self.end.is_some_and(|end| end <= self.start) {
             Err("a shard that ends before it begins")
@@ -133,11 +135,11 @@ impl ShardRow {
         let known: BTreeMap<ReplicaId, NodeId> = old.replicas().collect();
         let is_same = |id: &ReplicaId, node: &NodeId| known.get(id) == Some(node);
         let is_new = |id: &ReplicaId| *id >= old.next_replica;
-        let seats = self.seats.iter().all(|(id, seat)| {
-            is_new(id) || is_same(id, &seat.node) && !old.gone.contains_key(id)
-        });
-        let leaving =
-            self.leaving.iter().all(|(id, node)| is_same(id, node) && !old.gone.contains_key(id));
+        let seats = self
+            .seats
+            .iter()
+            .all(|(id, seat)| is_new(id) || is_same(id, &seat.node) && !old.gone.contains_key(id));
+        let leaving = self.leaving.iter().all(|(id, node)| is_same(id, node) && !old.gone.contains_key(id));
         let gone = self.gone.iter().all(|(id, node)| is_same(id, node));
         let lives = |id: &ReplicaId| {
             self.seats.contains_key(id) || self.leaving.contains_key(id) || self.gone.contains_key(id)

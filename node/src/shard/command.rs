@@ -149,7 +149,9 @@ pub enum Refused {
     #[error("collection {0} is reserved")]
     Reserved(CollectionId),
     /// A time of zero.
-    #[error("a value cannot expire at time 0 or after 0 milliseconds; leave the expiry out, or delete the key")]
+    #[error(
+        "a value cannot expire at time 0 or after 0 milliseconds; leave the expiry out, or delete the key"
+    )]
     ZeroExpiry,
 }
 
@@ -334,14 +336,12 @@ impl<'a> KvCommand<&'a [u8]> {
             return Err(malformed("no kv command, or one of an unknown version"));
         }
         let (conditions, operations) = (usize::from(reader.u16()?), usize::from(reader.u16()?));
-        let is_bounded =
-            conditions <= limits::CONDITIONS_MAX && operations <= limits::BATCH_OPERATIONS_MAX;
+        let is_bounded = conditions <= limits::CONDITIONS_MAX && operations <= limits::BATCH_OPERATIONS_MAX;
         if !is_bounded || conditions + operations == 0 {
             return Err(malformed("a batch of nothing, or of too much"));
         }
         let conditions = (0..conditions).map(|_| read_condition(&mut reader)).collect::<Result<_, _>>()?;
-        let operations =
-            (0..operations).map(|_| Operation::read(&mut reader)).collect::<Result<_, _>>()?;
+        let operations = (0..operations).map(|_| Operation::read(&mut reader)).collect::<Result<_, _>>()?;
         reader.end()?;
         Ok(Self { conditions, operations })
     }
@@ -371,59 +371,6 @@ fn read_key<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], Damage> {
     if bytes > limits::KEY_BYTES_MAX { Err(malformed("a key over its limit")) } else { reader.take(bytes) }
 }
 
-/// What a kv command is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KvReply {
-    /// It made no sense.
-    Malformed,
-    /// Done, at this stamp: also when it is told again.
-    Applied(Stamp),
-    /// Nothing is done: this condition, counted from 0, is the first that does not hold, and so its key stands.
-    Failed {
-        /// Which.
-        condition: u16,
-        /// The stamp of the value that is there; `None` if there is none.
-        now: Option<Stamp>,
-    },
-}
-
-impl KvReply {
-    /// Its bytes.
-    #[must_use]
-    pub fn encode(self) -> Vec<u8> {
-        let (kind, condition, stamp) = match self {
-            Self::Malformed => return vec![VERSION, 0],
-            Self::Applied(stamp) => (1, 0, stamp),
-            Self::Failed { condition, now } => (2, condition, now.unwrap_or_default()),
-        };
-        let mut out = vec![VERSION, kind];
-        out.extend_from_slice(&condition.to_be_bytes());
-        out.extend_from_slice(&stamp.0.to_be_bytes());
-        out
-    }
-
-    /// Reads what [`KvReply::encode`] wrote.
-    ///
-    /// # Errors
-    /// `Malformed`: not what the format allows.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Damage> {
-        if bytes == [VERSION, 0] {
-            return Ok(Self::Malformed);
-        }
-        let mut reader = Reader::new(bytes);
-        if reader.u8()? != VERSION {
-            return Err(malformed("a reply of an unknown version"));
-        }
-        let (kind, condition, stamp) = (reader.u8()?, reader.u16()?, Stamp(reader.u64()?));
-        reader.end()?;
-        match kind {
-            1 if condition == 0 => Ok(Self::Applied(stamp)),
-            2 => Ok(Self::Failed { condition, now: (stamp != Stamp::ZERO).then_some(stamp) }),
-            _ => Err(malformed("an unknown kind of reply")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -439,8 +386,11 @@ mod tests {
             Just(Expected::Present),
             any::<u64>().prop_map(|n| Expected::Stamp(Stamp(n)))
         ];
-        let condition = (place(), bytes(), expected)
-            .prop_map(|(collection, key, expected)| Condition { collection, key, expected });
+        let condition = (place(), bytes(), expected).prop_map(|(collection, key, expected)| Condition {
+            collection,
+            key,
+            expected,
+        });
         let expiry = prop_oneof![
             Just(Expiry::Never),
             (1..u64::MAX).prop_map(Expiry::At),
@@ -494,7 +444,8 @@ mod tests {
         assert_eq!(checked(vec![]), Err(Refused::Empty));
         let (key, value) = (limits::KEY_BYTES_MAX, limits::VALUE_BYTES_MAX);
         assert_eq!(checked(vec![put(vec![1; key], vec![0; value])]), Ok(()));
-        let is_over = |refused, what| matches!(refused, Err(Refused::TooLarge { what: was, .. }) if was == what);
+        let is_over =
+            |refused, what| matches!(refused, Err(Refused::TooLarge { what: was, .. }) if was == what);
         assert!(is_over(checked(vec![put(vec![0; key + 1], vec![])]), "key bytes"));
         assert!(is_over(checked(vec![put(vec![], vec![0; value + 1])]), "value bytes"));
         assert!(is_over(checked(vec![put(vec![1], vec![0; value]); 7]), "bytes of a batch"));
@@ -502,7 +453,11 @@ mod tests {
         let many = limits::BATCH_OPERATIONS_MAX;
         assert_eq!(checked(vec![put(vec![1], vec![]); many]), Ok(()));
         assert!(is_over(checked(vec![put(vec![1], vec![]); many + 1]), "operations of a batch"));
-        let range = Operation::DeleteRange { collection: CollectionId(1), start: vec![], end: Some(vec![0; key + 1]) };
+        let range = Operation::DeleteRange {
+            collection: CollectionId(1),
+            start: vec![],
+            end: Some(vec![0; key + 1]),
+        };
         assert!(is_over(checked(vec![range]), "key bytes"));
         let reserved = Operation::Delete { collection: raft::machine::once::COLLECTION, key: vec![] };
         assert_eq!(checked(vec![reserved]), Err(Refused::Reserved(raft::machine::once::COLLECTION)));
@@ -514,23 +469,6 @@ mod tests {
         let conditions = |n| KvCommand { conditions: vec![condition.clone(); n], operations: vec![] }.check();
         assert_eq!(conditions(limits::CONDITIONS_MAX), Ok(()));
         assert!(is_over(conditions(limits::CONDITIONS_MAX + 1), "conditions of a batch"));
-    }
-
-    #[test]
-    fn replies_come_back_and_nothing_else_does() {
-        let now = Some(Stamp::new(1_000, 2));
-        for reply in [
-            KvReply::Malformed,
-            KvReply::Applied(Stamp::new(1_000, 1)),
-            KvReply::Failed { condition: 7, now },
-            KvReply::Failed { condition: 0, now: None },
-        ] {
-            let bytes = reply.encode();
-            assert_eq!(KvReply::decode(&bytes).unwrap(), reply);
-            assert!(KvReply::decode(&bytes[..bytes.len() - 1]).is_err());
-            assert!(KvReply::decode(&[&bytes[..], &[0]].concat()).is_err());
-        }
-        assert!(KvReply::decode(&[]).is_err() && KvReply::decode(&[2, 0]).is_err());
     }
 
     #[test]

@@ -69,7 +69,8 @@ impl ShardMap {
     pub fn of(ranges: impl IntoIterator<Item = ShardRange>) -> Result<Self, NoMap> {
         let mut ranges: Vec<_> = ranges.into_iter().collect();
         ranges.sort_by_key(|range| (range.start, range.end.is_none(), range.end));
-        let mut groups: Vec<GroupId> = ranges.iter().map(|range| range.group).chain([GroupId::META]).collect();
+        let mut groups: Vec<GroupId> =
+            ranges.iter().map(|range| range.group).chain([GroupId::META]).collect();
         groups.sort_unstable();
         if let Some(pair) = groups.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(NoMap::Group(pair[0]));

@@ -4,3 +4,4 @@ pub mod command;
 pub mod map;
 pub mod operations;
 pub mod placement;
+pub mod reply;

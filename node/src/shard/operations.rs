@@ -1,7 +1,8 @@
 //! What every command of this cluster means, whichever group it is in. Total and deterministic: nonsense is answered as such, and
 //! nothing is asked but the rows and the command's own stamp. Whether a tenant may write at all was asked at the door.
 
-use super::command::{self, Expected, KvCommand, KvReply, Operation};
+use super::command::{self, Expected, KvCommand, Operation};
+use super::reply::KvReply;
 use crate::meta;
 use bytes::Bytes;
 use engine::ids::TenantId;
@@ -22,7 +23,9 @@ impl Operations for NodeOperations {
                 };
                 Ok(reply.encode().into())
             }
-            Some(&meta::command::KIND) if is_cluster => Ok(meta::machine::evaluate(body, rows)?.encode().into()),
+            Some(&meta::command::KIND) if is_cluster => {
+                Ok(meta::machine::evaluate(body, rows)?.encode().into())
+            }
             // Whoever asks is told in the words of a kv command: those of a meta command say the same with the same bytes.
             _ => Ok(KvReply::Malformed.encode().into()),
         }

@@ -139,9 +139,7 @@ impl Planner<'_> {
     fn meta(&self, row: &ShardRow, now: &BTreeSet<ReplicaId>) -> Option<ShardRow> {
         let mut next = change(row);
         // Who is to leave and does not count goes at once, and whoever is new comes at once: as a learner neither is in anyone's way.
-        let leaves = |id: &ReplicaId, seat: &Seat| {
-            !self.is_active(seat.node) && !now.contains(id)
-        };
+        let leaves = |id: &ReplicaId, seat: &Seat| !self.is_active(seat.node) && !now.contains(id);
         let leaving: Vec<_> =
             row.seats.iter().filter(|(id, seat)| leaves(id, seat)).map(|(id, _)| *id).collect();
         leaving.into_iter().for_each(|id| remove(&mut next, id));
@@ -193,7 +191,8 @@ impl Planner<'_> {
             }
         } else if let Some((id, seat)) = learner
             && regions_with(seat.node) > self.regions(nodes.iter().copied())
-            && surplus.is_some_and(|id| self.regions_without(&voters, id) == self.regions(nodes.iter().copied()))
+            && surplus
+                .is_some_and(|id| self.regions_without(&voters, id) == self.regions(nodes.iter().copied()))
         {
             set(next, *id, Role::Voter);
         }

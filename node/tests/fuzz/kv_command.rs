@@ -3,7 +3,8 @@
 use super::rig::{Rig, TENANT};
 use super::{feed, fixtures};
 use engine::key::KeyRange;
-use node::shard::command::{KvCommand, KvReply};
+use node::shard::command::KvCommand;
+use node::shard::reply::KvReply;
 use std::cell::RefCell;
 
 pub fn run() {

@@ -36,8 +36,7 @@ pub struct Rig {
 impl Rig {
     pub fn new(range: KeyRange) -> Self {
         let keys = Keyring::new();
-        let mut owned =
-            vec![(Owner::Node(NODE), Purpose::Mac), (Owner::Node(NODE), Purpose::Catalog)];
+        let mut owned = vec![(Owner::Node(NODE), Purpose::Mac), (Owner::Node(NODE), Purpose::Catalog)];
         for owner in [Owner::Cluster, Owner::Tenant(TENANT), Owner::Tenant(OTHER)] {
             owned.extend([Purpose::Mac, Purpose::Meta, Purpose::Data].map(|purpose| (owner, purpose)));
         }

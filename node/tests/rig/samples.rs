@@ -111,7 +111,8 @@ pub fn tenant_row() -> TenantRow {
 
 pub fn meta_rows() -> Vec<MetaRow> {
     let dropped = TenantState::Dropped { since_ms: 1_700_000_000_000, was_frozen: true };
-    let token = TokenRow { hash: [0xab; 32], expires_ms: 1_700_000_000_000, used_ms: Some(1_699_999_999_999) };
+    let token =
+        TokenRow { hash: [0xab; 32], expires_ms: 1_700_000_000_000, used_ms: Some(1_699_999_999_999) };
     let destroyed = DataKeyRow { state: KeyState::Destroyed, wrapped: vec![], ..data_key() };
     vec![
         MetaRow::Cluster(cluster_row()),
@@ -122,11 +123,7 @@ pub fn meta_rows() -> Vec<MetaRow> {
         MetaRow::Tenant(TenantRow { state: dropped, ..tenant_row() }),
         MetaRow::Tenant(TenantRow { state: TenantState::Purged, ..tenant_row() }),
         MetaRow::TenantName(TenantNameRow { name: "acme".to_owned(), tenant: ACME }),
-        MetaRow::Collection(CollectionRow {
-            tenant: ACME,
-            name: "orders".to_owned(),
-            id: CollectionId(1),
-        }),
+        MetaRow::Collection(CollectionRow { tenant: ACME, name: "orders".to_owned(), id: CollectionId(1) }),
         MetaRow::TenantKey(tenant_key()),
         MetaRow::DataKey(data_key()),
         MetaRow::DataKey(destroyed),

@@ -66,8 +66,10 @@ impl World {
         assert!(came + went <= 1, "one at a time: {old:?} then {next:?}");
         let counted = before.difference(&after).filter(|id| now.contains(id)).count();
         let planner = Planner { places: &self.places, load: BTreeMap::new() };
-        let stay = after.iter().filter(|id| planner.is_active(next.seats[id].node) && now.contains(id)).count();
-        let wanted = planner.voters_wanted(if is_data { limits::DATA_VOTERS } else { limits::META_VOTERS_MAX });
+        let stay =
+            after.iter().filter(|id| planner.is_active(next.seats[id].node) && now.contains(id)).count();
+        let wanted =
+            planner.voters_wanted(if is_data { limits::DATA_VOTERS } else { limits::META_VOTERS_MAX });
         let wanted = if is_data || wanted % 2 == 1 { wanted } else { wanted - 1 };
         assert!(counted == 0 || stay >= wanted, "a voter goes before another counts: {old:?} then {next:?}");
         assert!(counted == 0 || after.is_subset(now), "while another is on the move");
@@ -117,8 +119,12 @@ impl World {
     }
 
     fn check_settled(&self) {
-        let active: Vec<_> =
-            self.places.iter().filter(|(_, place)| place.state == NodeState::Active).map(|(node, _)| *node).collect();
+        let active: Vec<_> = self
+            .places
+            .iter()
+            .filter(|(_, place)| place.state == NodeState::Active)
+            .map(|(node, _)| *node)
+            .collect();
         for (group, row) in &self.shards {
             assert!(is_settled(row, &self.voters[group]), "{row:?}");
             assert!(row.seats.values().all(|seat| active.contains(&seat.node)), "{row:?}");
@@ -131,7 +137,11 @@ impl World {
             } else {
                 assert_eq!((voters.len(), row.seats.len()), (active.len().min(3), active.len().min(3)));
             }
-            assert_eq!(regions.len(), all.len().min(voters.len()), "as many regions as can be: {row:?} {all:?}");
+            assert_eq!(
+                regions.len(),
+                all.len().min(voters.len()),
+                "as many regions as can be: {row:?} {all:?}"
+            );
         }
     }
 
@@ -140,7 +150,11 @@ impl World {
         let load = |node: &NodeId| {
             seats.iter().flat_map(|row| row.seats.values()).filter(|seat| seat.node == *node).count()
         };
-        self.places.iter().filter(|(_, place)| place.state == NodeState::Active).map(|(node, _)| load(node)).collect()
+        self.places
+            .iter()
+            .filter(|(_, place)| place.state == NodeState::Active)
+            .map(|(node, _)| load(node))
+            .collect()
     }
 }
 
