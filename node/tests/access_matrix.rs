@@ -1,7 +1,5 @@
 //! Who may call what, the whole table. `access_matrix.txt` is written by hand: whoever changes the policy changes it there too, and is asked why.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 use node::access::action::{Action, Caller};
 use node::access::policy::{Denied, decide};
 
