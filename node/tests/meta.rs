@@ -182,7 +182,16 @@ fn keys_only_get_older() {
     meta.refused(set(KeyState::Active), Reason::NotFound);
     meta.done(Change::PutDataKey(DataKeyRow { state: KeyState::Waiting, ..data_key() }, None));
     meta.refused(Change::PutDataKey(data_key(), Some(KeyEpoch(1))), Reason::State);
+    assert!(meta.view().active_key(Owner::Tenant(ACME), Purpose::Data).is_none());
     meta.done(set(KeyState::Active));
+    meta.done(Change::PutDataKey(
+        DataKeyRow { epoch: KeyEpoch(2), state: KeyState::Waiting, ..data_key() },
+        None,
+    ));
+    let active = |meta: &Meta| meta.view().active_key(Owner::Tenant(ACME), Purpose::Data).unwrap().epoch;
+    assert_eq!(active(&meta), KeyEpoch(1));
+    meta.done(Change::SetKeyState(Owner::Tenant(ACME), Purpose::Data, KeyEpoch(2), KeyState::Active));
+    assert_eq!(active(&meta), KeyEpoch(2));
     meta.refused(set(KeyState::Waiting), Reason::State);
     meta.done(Change::PutDataKey(DataKeyRow { wrapped_by: KeyEpoch(2), ..data_key() }, Some(KeyEpoch(1))));
     meta.done(set(KeyState::Retired));

@@ -3,6 +3,7 @@
 //! Format: meta_rows, `docs/formats/meta_rows.md`.
 
 use super::fields::{append_option, append_u64, malformed, read_option, read_version};
+use crate::shard::map::ShardRange;
 use engine::error::Damage;
 use engine::ids::{NodeId, TenantId};
 use engine::wire::Reader;
@@ -35,6 +36,30 @@ pub struct ShardRow {
 }
 
 impl ShardRow {
+    /// The row of a new group, which one node founds.
+    #[must_use]
+    pub fn founded(range: ShardRange, node: NodeId) -> Self {
+        let ShardRange { group, start, end } = range;
+        let seats = [(ReplicaId(1), Seat { node, role: Role::Voter })].into();
+        Self { group, start, end, version: 1, seats, next_replica: ReplicaId(2), ..Self::default() }
+    }
+
+    /// The row after its leader has said that `replica` has left the group for good; `None` if it was not leaving.
+    #[must_use]
+    pub fn has_left(&self, replica: ReplicaId) -> Option<Self> {
+        let mut next = Self { version: self.version + 1, ..self.clone() };
+        let node = next.leaving.remove(&replica)?;
+        next.gone.insert(replica, node);
+        Some(next)
+    }
+
+    /// The row after the node of `replica`, which was gone, has said that nothing of it is left; `None` if it was not gone.
+    #[must_use]
+    pub fn has_ended(&self, replica: ReplicaId) -> Option<Self> {
+        let mut next = Self { version: self.version + 1, ..self.clone() };
+        next.gone.remove(&replica).map(|_| next)
+    }
+
     /// The key of its row.
     #[must_use]
     pub fn key(group: GroupId) -> Vec<u8> {
@@ -193,6 +218,13 @@ mod tests {
     }
 
     #[test]
+    fn a_group_is_founded_by_one() {
+        let row = ShardRow::founded(ShardRange::META, NodeId(7));
+        assert!(row.follows(None));
+        assert_eq!(ShardRow::decode(&ShardRow::key(row.group), &row.value()).unwrap(), row);
+    }
+
+    #[test]
     fn no_id_is_given_twice_and_nobody_is_forgotten() {
         let old = row();
         assert!(old.follows(None));
@@ -212,16 +244,14 @@ mod tests {
         assert!(!moves.follows(Some(&old)), "a replica does not move");
         let ranged = ShardRow { end: Some(TenantId(7)), ..next.clone() };
         assert!(!ranged.follows(Some(&old)));
-        let mut gone = ShardRow { version: 3, ..forgets.clone() };
-        gone.gone.insert(ReplicaId(1), gone.leaving[&ReplicaId(1)]);
-        gone.leaving.clear();
+        assert_eq!((next.has_left(ReplicaId(1)), forgets.has_ended(ReplicaId(1))), (None, None));
+        let gone = forgets.has_left(ReplicaId(1)).unwrap();
         assert!(gone.follows(Some(&forgets)));
         let mut returns = ShardRow { version: 4, ..gone.clone() };
         returns.seats.insert(ReplicaId(1), seat(1));
         returns.gone.clear();
         assert!(!returns.follows(Some(&gone)), "who is gone is gone");
-        let mut ended = ShardRow { version: 4, ..gone.clone() };
-        ended.gone.clear();
+        let ended = gone.has_ended(ReplicaId(1)).unwrap();
         assert!(ended.follows(Some(&gone)));
         let again = ShardRow { version: 5, seats: [(ReplicaId(1), seat(1))].into(), ..ended.clone() };
         assert!(!again.follows(Some(&ended)));

@@ -2,7 +2,7 @@
 
 use super::CLUSTER_TENANT;
 use super::cluster_row::{ClusterRow, TokenRow};
-use super::key_row::{DataKeyRow, TenantKeyRow};
+use super::key_row::{DataKeyRow, KeyState, TenantKeyRow};
 use super::node_row::NodeRow;
 use super::rows::{self, MetaRow};
 use super::shard_row::ShardRow;
@@ -119,6 +119,13 @@ impl MetaView {
     #[must_use]
     pub fn shard_of(&self, tenant: TenantId) -> Option<&ShardRow> {
         self.shards.get(&self.map.locate(tenant)?)
+    }
+
+    /// The data key with which an owner's new bytes are sealed: of several, the youngest.
+    #[must_use]
+    pub fn active_key(&self, owner: Owner, purpose: Purpose) -> Option<&DataKeyRow> {
+        let all = (owner, purpose, KeyEpoch(0))..=(owner, purpose, KeyEpoch(u32::MAX));
+        self.data_keys.range(all).rev().map(|(_, row)| row).find(|row| row.state == KeyState::Active)
     }
 
     /// The map of the shards; empty if their rows do not make one.
