@@ -1,7 +1,7 @@
 //! Who may call what, the whole table. `access_matrix.txt` is written by hand: whoever changes the policy changes it there too, and is asked why.
 
 use node::access::action::{Action, Caller};
-use node::access::policy::{Denied, decide};
+use node::access::policy::{Denied, check_role, decide};
 
 const TABLE: &str = include_str!("access_matrix.txt");
 const TENANTS: [Option<&str>; 4] = [Some("acme"), Some("other"), Some(""), None];
@@ -60,4 +60,49 @@ fn a_service_reaches_its_tenant_and_an_admin_none() {
     }
     let permit = decide(&admin, Action::AdminKeys, Some("acme")).unwrap();
     assert_eq!(permit.tenant(), None, "an admin is given nobody's rows");
+}
+
+/// Every method of the schema, as a path.
+fn paths() -> Vec<String> {
+    let schema = [
+        include_str!("../../proto/proto/dewpond/v1/admin.proto"),
+        include_str!("../../proto/proto/dewpond/v1/cluster.proto"),
+        include_str!("../../proto/proto/dewpond/v1/kv.proto"),
+        include_str!("../../proto/proto/dewpond/v1/watch.proto"),
+    ];
+    let (mut service, mut paths) = ("", Vec::new());
+    for line in schema.iter().flat_map(|text| text.lines()) {
+        let words: Vec<_> = line.split([' ', '(', '{']).filter(|word| !word.is_empty()).collect();
+        match words[..] {
+            ["service", name, ..] => service = name,
+            ["rpc", method, ..] => paths.push(format!("/dewpond.v1.{service}/{method}")),
+            _ => {}
+        }
+    }
+    paths
+}
+
+#[test]
+fn every_method_of_the_schema_is_an_action_and_nothing_else_is() {
+    let paths = paths();
+    assert!(paths.len() >= 31, "{paths:?}");
+    for path in &paths {
+        assert!(!Action::of_path(path).is_empty(), "{path} is not in the policy");
+        for wrong in
+            [&path[1..], &format!("{path}/"), &format!("{path}s"), &path.to_lowercase(), &format!("/{path}")]
+        {
+            assert_eq!(Action::of_path(wrong), [], "{wrong}");
+        }
+    }
+    assert_eq!(Action::of_path("/dewpond.v1.Kv/Batch"), [Action::KvWrite]);
+    assert_eq!(Action::of_path(""), []);
+    let [(_, anonymous), (_, node), (_, service), (_, admin)] = callers();
+    let asked = |caller: &Caller, path: &str| check_role(caller, Action::of_path(path));
+    assert_eq!(asked(&service, "/dewpond.v1.Kv/Stream"), Ok(()));
+    assert_eq!(asked(&admin, "/dewpond.v1.Kv/Stream"), Err(Denied::Role));
+    assert_eq!(asked(&admin, "/dewpond.v1.Hello/Route"), Ok(()));
+    assert_eq!(asked(&node, "/dewpond.v1.Hello/Route"), Err(Denied::Role));
+    assert_eq!(asked(&anonymous, "/dewpond.v1.Join/Join"), Ok(()));
+    assert_eq!(asked(&anonymous, "/dewpond.v1.Kv/Get"), Err(Denied::Anonymous));
+    assert_eq!(asked(&admin, "/dewpond.v1.Nodes/Other"), Err(Denied::Role));
 }

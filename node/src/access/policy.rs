@@ -43,9 +43,7 @@ pub enum Denied {
 /// # Errors
 /// See [`Denied`].
 pub fn decide(caller: &Caller, action: Action, tenant: Option<&str>) -> Result<Permit, Denied> {
-    if !is_role(caller, action) {
-        return Err(if *caller == Caller::Anonymous { Denied::Anonymous } else { Denied::Role });
-    }
+    check_role(caller, &[action])?;
     if !action.is_of_tenant() {
         return Ok(Permit { action, tenant: None });
     }
@@ -57,18 +55,30 @@ pub fn decide(caller: &Caller, action: Action, tenant: Option<&str>) -> Result<P
     }
 }
 
-/// Whether the role may call this at all.
+/// Whether the role of `caller` may do any of `actions` at all, to whomever: what can be asked before a request is read. It is no permit.
+///
+/// # Errors
+/// `Anonymous`, `Role`.
+pub fn check_role(caller: &Caller, actions: &[Action]) -> Result<(), Denied> {
+    match actions.iter().any(|action| is_role(caller, *action)) {
+        true => Ok(()),
+        false if *caller == Caller::Anonymous => Err(Denied::Anonymous),
+        false => Err(Denied::Role),
+    }
+}
+
 fn is_role(caller: &Caller, action: Action) -> bool {
     use Action::{
         AdminGroups, AdminIdentities, AdminJobs, AdminKeys, AdminNodes, AdminStatus, AdminTenants, Health,
-        Hello, Join, KvRead, KvWatch, KvWrite, Peer, Reflection, Renew,
+        Hello, Join, KvRead, KvWatch, KvWrite, Peer, Reflection, Renew, Route, RouteAll,
     };
     let allowed: &[Action] = match caller {
         Caller::Anonymous => &[Hello, Join],
         Caller::Node(_) => &[Hello, Peer, Renew],
-        Caller::Service(_) => &[Hello, KvRead, KvWrite, KvWatch, Renew, Reflection],
+        Caller::Service(_) => &[Hello, Route, KvRead, KvWrite, KvWatch, Renew, Reflection],
         Caller::Admin(_) => &[
             Hello,
+            RouteAll,
             AdminStatus,
             AdminNodes,
             AdminGroups,
