@@ -2,6 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod host;
+pub mod limits;
+pub mod meta;
 pub mod peer;
+pub mod shard;
+pub mod tenants;
 pub mod work;

@@ -1,0 +1,57 @@
+//! Pure: every bound of the server, with its unit and its reason.
+
+/// Bytes of a client's key.
+pub const KEY_BYTES_MAX: usize = engine::limits::KEY_BYTES_MAX;
+/// Bytes of a client's value.
+pub const VALUE_BYTES_MAX: usize = engine::limits::VALUE_BYTES_MAX;
+/// Operations of one batch: what one entry applies, less the row that keeps its reply.
+pub const BATCH_OPERATIONS_MAX: usize = raft::limits::APPLY_OPERATIONS_MAX - 1;
+/// Bytes of one batch as it is applied, keys escaped: what one entry applies, less the row that keeps its reply.
+pub const BATCH_BYTES_MAX: usize = raft::limits::APPLY_BYTES_MAX - REPLY_ROW_BYTES;
+/// Conditions of one batch: each is a read while everybody waits.
+pub const CONDITIONS_MAX: usize = 1_000;
+/// Bytes that the row of a kept reply takes at most: of ours no reply comes near it.
+pub const REPLY_ROW_BYTES: usize = 4 << 10;
+/// Bytes an operation costs beside its key and value when it is applied.
+pub const OPERATION_BYTES: usize = 96;
+
+/// Changes of one meta command: a tenant with all its keys, or a cluster with its shards.
+pub const META_CHANGES_MAX: usize = 256;
+/// Bytes of a name: of a tenant, a node, a region, a collection, a setting.
+pub const NAME_BYTES_MAX: usize = 63;
+/// Bytes of an address: the longest name of DNS and a port.
+pub const ADDRESS_BYTES_MAX: usize = 262;
+/// Bytes of a certificate, or of a key that is wrapped or sealed.
+pub const SECRET_BYTES_MAX: usize = 16 << 10;
+/// Bytes of the value of a setting.
+pub const SETTING_BYTES_MAX: usize = 4 << 10;
+/// Bytes of a certificate's serial number: twenty, by its standard.
+pub const SERIAL_BYTES_MAX: usize = 20;
+/// How long a token is kept after it has ended, in milliseconds, so that whoever comes late is told why: a week.
+pub const TOKEN_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// Collections up to this number are a tenant's own.
+pub const COLLECTIONS_MAX: u32 = 0xffff;
+
+/// For how long the drop of a tenant can be undone, in milliseconds: 30 days.
+pub const QUARANTINE_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
+/// The longest history window of a tenant, in milliseconds: a year.
+pub const HISTORY_MS_MAX: u64 = 366 * 24 * 60 * 60 * 1_000;
+/// The history window of a tenant if nobody says otherwise, in milliseconds: a day.
+pub const HISTORY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// Voters of a data group: one may be lost.
+pub const DATA_VOTERS: usize = 3;
+/// Voters of the meta group, at most: two may be lost; more only make it slower.
+pub const META_VOTERS_MAX: usize = 5;
+/// Shards of a new cluster, at most: a thousand groups are the practical limit of a node.
+pub const FIRST_SHARDS_MAX: u32 = 1_024;
+
+const _: () = {
+    assert!(KEY_BYTES_MAX <= u16::MAX as usize); // stored as u16
+    assert!(BATCH_OPERATIONS_MAX <= u16::MAX as usize); // stored as u16
+    assert!(CONDITIONS_MAX <= u16::MAX as usize); // stored as u16
+    assert!(2 * KEY_BYTES_MAX + VALUE_BYTES_MAX + OPERATION_BYTES < BATCH_BYTES_MAX);
+    assert!(BATCH_BYTES_MAX <= raft::limits::COMMAND_BYTES_MAX);
+    assert!(QUARANTINE_MS < HISTORY_MS_MAX);
+    assert!(META_VOTERS_MAX % 2 == 1 && META_VOTERS_MAX <= raft::limits::MEMBERS_MAX);
+};

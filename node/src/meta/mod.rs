@@ -1,0 +1,18 @@
+//! What the meta group knows: who belongs to the cluster, which shards there are, whose tenants, and under which keys. Every node has all
+//! of it.
+
+use engine::ids::TenantId;
+
+pub mod cluster_row;
+pub mod command;
+pub mod fields;
+pub mod key_row;
+pub mod machine;
+pub mod node_row;
+pub mod rows;
+pub mod shard_row;
+pub mod tenant_row;
+pub mod view;
+
+/// Under whose name the rows of the meta group stand.
+pub const CLUSTER_TENANT: TenantId = TenantId(0);

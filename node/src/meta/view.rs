@@ -1,0 +1,136 @@
+//! All that the meta group knows, as plain maps, as of one entry. Made anew from a scan of its tablet; never changed.
+
+use super::CLUSTER_TENANT;
+use super::cluster_row::{ClusterRow, TokenRow};
+use super::key_row::{DataKeyRow, KeyState, TenantKeyRow};
+use super::node_row::NodeRow;
+use super::rows::{self, MetaRow};
+use super::shard_row::ShardRow;
+use super::tenant_row::TenantRow;
+use crate::shard::map::ShardMap;
+use engine::ids::{CollectionId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
+use engine::tablet::view::{Scan, View};
+use raft::types::GroupId;
+use std::collections::BTreeMap;
+
+/// What the meta group knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetaView {
+    /// The index of the last entry of the meta group in it.
+    pub version: u64,
+    /// The cluster; `None` before it is founded.
+    pub cluster: Option<ClusterRow>,
+    /// Its nodes, those that were removed too.
+    pub nodes: BTreeMap<NodeId, NodeRow>,
+    /// Its groups, the meta group too.
+    pub shards: BTreeMap<GroupId, ShardRow>,
+    /// Its tenants, those that are gone too.
+    pub tenants: BTreeMap<TenantId, TenantRow>,
+    /// Their keys.
+    pub tenant_keys: BTreeMap<(TenantId, KeyEpoch), TenantKeyRow>,
+    /// Data keys.
+    pub data_keys: BTreeMap<(Owner, Purpose, KeyEpoch), DataKeyRow>,
+    /// Tokens.
+    pub tokens: BTreeMap<[u8; 32], TokenRow>,
+    /// Settings.
+    pub settings: BTreeMap<String, String>,
+    names: BTreeMap<String, TenantId>,
+    collections: BTreeMap<TenantId, BTreeMap<String, CollectionId>>,
+    map: ShardMap,
+}
+
+impl MetaView {
+    /// All rows that `view`, one of the meta group's tablet, shows. `version` is the index of the last entry in it.
+    ///
+    /// # Errors
+    /// What the engine says; `Damaged`: a row that makes no sense.
+    pub fn read(view: &View, version: u64) -> engine::Result<Self> {
+        let mut all = Self { version, ..Self::default() };
+        for collection in rows::ALL {
+            let (scan, mut cursor) = (Scan::all(CLUSTER_TENANT, collection), None);
+            loop {
+                let page = view.scan(&scan, cursor.as_ref())?;
+                for entry in page.entries {
+                    all.insert(MetaRow::decode(collection, &entry.key, &entry.found.value)?);
+                }
+                match page.next {
+                    Some(next) => cursor = Some(next),
+                    None => break,
+                }
+            }
+        }
+        all.draw();
+        Ok(all)
+    }
+
+    /// Of these rows.
+    #[must_use]
+    pub fn of(rows: impl IntoIterator<Item = MetaRow>, version: u64) -> Self {
+        let mut all = Self { version, ..Self::default() };
+        rows.into_iter().for_each(|row| all.insert(row));
+        all.draw();
+        all
+    }
+
+    fn insert(&mut self, row: MetaRow) {
+        match row {
+            MetaRow::Cluster(row) => self.cluster = Some(row),
+            MetaRow::Node(row) => drop(self.nodes.insert(row.id, row)),
+            MetaRow::Shard(row) => drop(self.shards.insert(row.group, row)),
+            MetaRow::Tenant(row) => drop(self.tenants.insert(row.id, row)),
+            MetaRow::TenantName(row) => drop(self.names.insert(row.name, row.tenant)),
+            MetaRow::Collection(row) => {
+                self.collections.entry(row.tenant).or_default().insert(row.name, row.id);
+            }
+            MetaRow::TenantKey(row) => drop(self.tenant_keys.insert((row.tenant, row.epoch), row)),
+            MetaRow::DataKey(row) => {
+                self.data_keys.insert((row.owner, row.purpose, row.epoch), row);
+            }
+            MetaRow::Token(row) => drop(self.tokens.insert(row.hash, row)),
+            MetaRow::Setting(row) => drop(self.settings.insert(row.name, row.value)),
+        }
+    }
+
+    /// Draws the map. Rows that leave a hole make an empty one: then nothing is routed, rather than wrongly.
+    fn draw(&mut self) {
+        let data = self.shards.values().filter(|row| row.group != GroupId::META);
+        self.map = ShardMap::of(data.map(Into::into)).unwrap_or_default();
+    }
+
+    /// The tenant of this name.
+    #[must_use]
+    pub fn tenant_named(&self, name: &str) -> Option<&TenantRow> {
+        self.tenants.get(self.names.get(name)?)
+    }
+
+    /// A collection of a tenant.
+    #[must_use]
+    pub fn collection(&self, tenant: TenantId, name: &str) -> Option<CollectionId> {
+        self.collections.get(&tenant)?.get(name).copied()
+    }
+
+    /// The collections of a tenant.
+    pub fn collections(&self, tenant: TenantId) -> impl Iterator<Item = (&str, CollectionId)> {
+        let all = self.collections.get(&tenant).into_iter().flatten();
+        all.map(|(name, id)| (name.as_str(), *id))
+    }
+
+    /// The shard that holds a tenant.
+    #[must_use]
+    pub fn shard_of(&self, tenant: TenantId) -> Option<&ShardRow> {
+        self.shards.get(&self.map.locate(tenant)?)
+    }
+
+    /// The data key with which an owner's new bytes are sealed: of several, the youngest.
+    #[must_use]
+    pub fn active_key(&self, owner: Owner, purpose: Purpose) -> Option<&DataKeyRow> {
+        let all = (owner, purpose, KeyEpoch(0))..=(owner, purpose, KeyEpoch(u32::MAX));
+        self.data_keys.range(all).rev().map(|(_, row)| row).find(|row| row.state == KeyState::Active)
+    }
+
+    /// The map of the shards; empty if their rows do not make one.
+    #[must_use]
+    pub fn map(&self) -> &ShardMap {
+        &self.map
+    }
+}

@@ -1,0 +1,293 @@
+//! Pure: who should have a replica of which group. Asked again and again; each time it says at most one small change a group, and none when
+//! all is well:
+//!   * the meta group has a replica on every node that is there, of which an odd number, `META_VOTERS_MAX` at most, vote;
+//!   * a data group has `DATA_VOTERS` voters, or as many as there are nodes, in as many regions as can be, on the nodes that have least;
+//!   * of a data group one replica is on the move at most: the new one counts before the old one goes;
+//!   * for the sake of balance alone one group moves at a time, and only if it gets better by it.
+//!
+//! What stands in the rows is what is wanted; how far the groups have come is told beside it.
+
+use crate::limits;
+use crate::meta::node_row::{NodeRow, NodeState};
+use crate::meta::shard_row::ShardRow;
+use engine::ids::NodeId;
+use raft::types::{GroupId, ReplicaId, Role, Seat};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A node that may be given replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Where it stands.
+    pub region: String,
+    /// What it is there for.
+    pub state: NodeState,
+    /// Whether it is heard. One that is not keeps what it has, and is given nothing.
+    pub is_live: bool,
+}
+
+/// The nodes there are.
+pub type Places = BTreeMap<NodeId, Place>;
+
+/// Who votes in each group now, as its leader says; of a group that is missing here nothing is known, and nothing is changed but that it
+/// is founded.
+pub type Voters = BTreeMap<GroupId, BTreeSet<ReplicaId>>;
+
+/// The places that these nodes are.
+#[must_use]
+pub fn places<'a>(nodes: impl IntoIterator<Item = &'a NodeRow>, live: &BTreeSet<NodeId>) -> Places {
+    let place = |node: &NodeRow| {
+        let (region, state, is_live) = (node.region.clone(), node.state, live.contains(&node.id));
+        (node.id, Place { region, state, is_live })
+    };
+    nodes.into_iter().map(place).collect()
+}
+
+/// The rows that change, each with the version after the one that was looked at.
+#[must_use]
+pub fn plan(places: &Places, shards: &BTreeMap<GroupId, ShardRow>, voters: &Voters) -> Vec<ShardRow> {
+    let mut load = BTreeMap::new();
+    let data = || shards.values().filter(|row| row.group != GroupId::META);
+    for seat in data().flat_map(|row| row.seats.values()) {
+        *load.entry(seat.node).or_default() += 1;
+    }
+    let mut planner = Planner { places, load };
+    let mut changed = Vec::new();
+    if let Some(row) = shards.get(&GroupId::META) {
+        changed.extend(voters.get(&GroupId::META).and_then(|now| planner.meta(row, now)));
+    }
+    let mut is_balanced = true;
+    for row in data() {
+        let now = voters.get(&row.group);
+        if let Some(next) = planner.data(row, now) {
+            changed.push(next);
+            is_balanced = false;
+        }
+        let is_whole = row.seats.len() == planner.voters_wanted(limits::DATA_VOTERS);
+        is_balanced &= is_whole && now.is_some_and(|now| is_settled(row, now));
+    }
+    if is_balanced {
+        changed.extend(planner.balance(data()));
+    }
+    changed
+}
+
+/// Whether exactly those vote that should.
+fn is_settled(row: &ShardRow, now: &BTreeSet<ReplicaId>) -> bool {
+    let wanted = row.seats.iter().filter(|(_, seat)| seat.role == Role::Voter).map(|(id, _)| *id);
+    wanted.collect::<BTreeSet<_>>() == *now
+}
+
+/// How good a set of seats is: more regions first, then less load.
+type Score = (usize, Reverse<usize>);
+
+struct Planner<'a> {
+    places: &'a Places,
+    /// Seats of data groups on each node.
+    load: BTreeMap<NodeId, usize>,
+}
+
+impl Planner<'_> {
+    fn is_active(&self, node: NodeId) -> bool {
+        self.places.get(&node).is_some_and(|place| place.state == NodeState::Active)
+    }
+
+    fn active(&self) -> impl Iterator<Item = NodeId> {
+        self.places.keys().copied().filter(|node| self.is_active(*node))
+    }
+
+    /// Those that may be given something.
+    fn ready(&self) -> impl Iterator<Item = NodeId> {
+        self.active().filter(|node| self.places[node].is_live)
+    }
+
+    fn load(&self, node: NodeId) -> usize {
+        self.load.get(&node).copied().unwrap_or(0)
+    }
+
+    fn voters_wanted(&self, max: usize) -> usize {
+        self.active().count().clamp(1, max)
+    }
+
+    /// Regions in which nodes that stay are.
+    fn regions(&self, nodes: impl IntoIterator<Item = NodeId>) -> usize {
+        let stays = nodes.into_iter().filter(|node| self.is_active(*node));
+        stays.map(|node| self.places[&node].region.as_str()).collect::<BTreeSet<_>>().len()
+    }
+
+    /// The node on which one more replica does most good.
+    fn best_new(&self, has: &BTreeSet<NodeId>) -> Option<NodeId> {
+        let score = |node: &NodeId| -> Score {
+            (self.regions(has.iter().copied().chain([*node])), Reverse(self.load(*node)))
+        };
+        let free = self.ready().filter(|node| !has.contains(node));
+        free.max_by_key(|node| (score(node), Reverse(*node)))
+    }
+
+    /// The replica without which the group is best: one that must go; then one that no region misses, with most beside it; of those the
+    /// youngest.
+    fn worst(&self, of: &BTreeMap<ReplicaId, Seat>) -> Option<ReplicaId> {
+        let rank = |id: &ReplicaId| {
+            let node = of[id].node;
+            let rest = of.iter().filter(|(other, _)| *other != id).map(|(_, seat)| seat.node);
+            (!self.is_active(node), self.regions(rest), self.load(node), *id)
+        };
+        of.keys().copied().max_by_key(rank)
+    }
+
+    /// The next change of the meta group.
+    fn meta(&self, row: &ShardRow, now: &BTreeSet<ReplicaId>) -> Option<ShardRow> {
+        let mut next = change(row);
+        // Who is to leave and does not count goes at once, and whoever is new comes at once: as a learner neither is in anyone's way.
+        let leaves = |id: &ReplicaId, seat: &Seat| !self.is_active(seat.node) && !now.contains(id);
+        let leaving: Vec<_> =
+            row.seats.iter().filter(|(id, seat)| leaves(id, seat)).map(|(id, _)| *id).collect();
+        leaving.into_iter().for_each(|id| remove(&mut next, id));
+        let has: BTreeSet<NodeId> = row.seats.values().map(|seat| seat.node).collect();
+        for node in self.active().filter(|node| !has.contains(node)) {
+            if next.seats.len() < raft::limits::MEMBERS_MAX {
+                add(&mut next, node, Role::Learner);
+            }
+        }
+        if is_settled(row, now) {
+            self.meta_voters(row, &mut next);
+        } else if let Some((id, seat)) = row.seats.iter().find(|(id, seat)| {
+            let is_lost = self.places.get(&seat.node).is_none_or(|place| !place.is_live);
+            seat.role == Role::Voter && !now.contains(id) && is_lost && self.is_active(seat.node)
+        }) {
+            // It was to vote, and is not heard before it does.
+            next.seats.insert(*id, Seat { role: Role::Learner, ..*seat });
+        }
+        (next.seats != row.seats).then_some(next)
+    }
+
+    /// One voter more or less, if that is better.
+    fn meta_voters(&self, row: &ShardRow, next: &mut ShardRow) {
+        let of_role = |role: Role| -> BTreeMap<ReplicaId, Seat> {
+            row.seats.iter().filter(|(_, seat)| seat.role == role).map(|(id, seat)| (*id, *seat)).collect()
+        };
+        let (voters, learners) = (of_role(Role::Voter), of_role(Role::Learner));
+        let nodes: BTreeSet<NodeId> = voters.values().map(|seat| seat.node).collect();
+        let wanted = match self.voters_wanted(limits::META_VOTERS_MAX) {
+            even if even % 2 == 0 => even - 1,
+            odd => odd,
+        };
+        let good = nodes.iter().filter(|node| self.is_active(**node)).count();
+        let is_ready = |seat: &Seat| self.ready().any(|node| node == seat.node);
+        let regions_with = |node: NodeId| self.regions(nodes.iter().copied().chain([node]));
+        let learner = learners.iter().filter(|(_, seat)| is_ready(seat));
+        let learner = learner.max_by_key(|(id, seat)| (regions_with(seat.node), Reverse(**id)));
+        let set = |next: &mut ShardRow, id: ReplicaId, role: Role| {
+            next.seats.entry(id).and_modify(|seat| seat.role = role);
+        };
+        let surplus = self.worst(&voters).filter(|_| voters.len() > 1);
+        if good < wanted {
+            learner.iter().for_each(|(id, _)| set(next, **id, Role::Voter));
+        } else if good < voters.len() || good > wanted {
+            match surplus.map(|id| (id, voters[&id].node)) {
+                Some((id, node)) if self.is_active(node) => set(next, id, Role::Learner),
+                Some((id, _)) => remove(next, id),
+                None => {}
+            }
+        } else if let Some((id, seat)) = learner
+            && regions_with(seat.node) > self.regions(nodes.iter().copied())
+            && surplus
+                .is_some_and(|id| self.regions_without(&voters, id) == self.regions(nodes.iter().copied()))
+        {
+            set(next, *id, Role::Voter);
+        }
+    }
+
+    fn regions_without(&self, of: &BTreeMap<ReplicaId, Seat>, id: ReplicaId) -> usize {
+        self.regions(of.iter().filter(|(other, _)| **other != id).map(|(_, seat)| seat.node))
+    }
+
+    /// The next change of a data group, but for the sake of balance.
+    fn data(&mut self, row: &ShardRow, now: Option<&BTreeSet<ReplicaId>>) -> Option<ShardRow> {
+        let mut next = change(row);
+        let wanted = self.voters_wanted(limits::DATA_VOTERS);
+        if row.seats.is_empty() {
+            // Nobody has it yet: all at once.
+            for _ in 0..wanted {
+                self.grow(&mut next);
+            }
+        } else {
+            let now = now?;
+            let is_hopeless =
+                |(id, seat): &(&ReplicaId, &Seat)| !now.contains(id) && !self.is_active(seat.node);
+            if !is_settled(row, now) {
+                // One that must go before it counted.
+                let id = *row.seats.iter().find(is_hopeless)?.0;
+                self.shrink(&mut next, id);
+            } else if row.seats.values().filter(|seat| self.is_active(seat.node)).count() < wanted {
+                self.grow(&mut next);
+            } else if row.seats.len() > wanted {
+                let id = self.worst(&row.seats)?;
+                self.shrink(&mut next, id);
+            }
+        }
+        (next.seats != row.seats).then_some(next)
+    }
+
+    fn grow(&mut self, row: &mut ShardRow) {
+        let has = row.seats.values().map(|seat| seat.node).collect();
+        if let Some(node) = self.best_new(&has) {
+            add(row, node, Role::Voter);
+            *self.load.entry(node).or_default() += 1;
+        }
+    }
+
+    fn shrink(&mut self, row: &mut ShardRow, id: ReplicaId) {
+        if let Some(seat) = row.seats.get(&id) {
+            self.load.entry(seat.node).and_modify(|load| *load = load.saturating_sub(1));
+        }
+        remove(row, id);
+    }
+
+    /// The one move that does most good: more regions, or the load nearer to even.
+    fn balance<'b>(&self, data: impl Iterator<Item = &'b ShardRow>) -> Option<ShardRow> {
+        let mut best: Option<((usize, usize), &ShardRow, NodeId)> = None;
+        for row in data {
+            let has: BTreeSet<NodeId> = row.seats.values().map(|seat| seat.node).collect();
+            let regions = self.regions(has.iter().copied());
+            for new in self.ready().filter(|node| !has.contains(node)) {
+                for old in &has {
+                    let after = has.iter().copied().filter(|node| node != old).chain([new]);
+                    let spread = self.regions(after).checked_sub(regions);
+                    let gain = self.load(*old).saturating_sub(self.load(new));
+                    let value = match spread {
+                        Some(0) if gain >= 2 => (0, gain),
+                        Some(spread) if spread > 0 => (spread, gain),
+                        _ => continue,
+                    };
+                    if best.as_ref().is_none_or(|(best, ..)| value > *best) {
+                        best = Some((value, row, new));
+                    }
+                }
+            }
+        }
+        let (_, row, node) = best?;
+        let mut next = change(row);
+        add(&mut next, node, Role::Voter);
+        Some(next)
+    }
+}
+
+fn change(row: &ShardRow) -> ShardRow {
+    ShardRow { version: row.version + 1, ..row.clone() }
+}
+
+fn add(row: &mut ShardRow, node: NodeId, role: Role) {
+    let id = ReplicaId(row.next_replica.0.max(1));
+    row.seats.insert(id, Seat { node, role });
+    row.next_replica = ReplicaId(id.0 + 1);
+}
+
+fn remove(row: &mut ShardRow, id: ReplicaId) {
+    if let Some(seat) = row.seats.remove(&id) {
+        row.leaving.insert(id, seat.node);
+    }
+}
+
+#[cfg(test)]
+mod tests;

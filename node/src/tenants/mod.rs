@@ -1,0 +1,3 @@
+//! Tenants: their lives, what they may use, and what they may be called.
+
+pub mod rules;

@@ -1,0 +1,18 @@
+//! Format: meta_rows.
+
+use super::rig::samples::whole;
+use super::{feed, fixtures};
+use engine::wire::Reader;
+use node::meta::rows::{ALL, MetaRow};
+use node::meta::view::MetaView;
+
+pub fn run() {
+    feed(&fixtures("meta_rows"), |bytes| {
+        let mut reader = Reader::new(bytes);
+        let Ok(row) = MetaRow::read(&mut reader) else { return };
+        let read = bytes.len() - reader.left();
+        assert_eq!(whole(&row), bytes[..read], "one form each");
+        assert!(ALL.contains(&row.collection()));
+        let _ = MetaView::of([row], 1);
+    });
+}

@@ -1,0 +1,164 @@
+//! One of everything that is stored.
+
+use engine::Stamp;
+use engine::ids::{ClusterId, CollectionId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
+use node::meta::cluster_row::{ClusterRow, SettingRow, TokenRow};
+use node::meta::command::{Change, MetaCommand};
+use node::meta::key_row::{DataKeyRow, KeyState, TenantKeyRow};
+use node::meta::node_row::{NodeRow, NodeState};
+use node::meta::rows::MetaRow;
+use node::meta::shard_row::ShardRow;
+use node::meta::tenant_row::{CollectionRow, TenantNameRow, TenantRow};
+use node::shard::command::{Condition, Expected, Expiry, KvCommand, Operation};
+use node::tenants::rules::{Act, Quota, TenantState};
+use raft::types::{GroupId, ReplicaId, Role, Seat};
+
+pub const ACME: TenantId = TenantId(0x1122_3344_5566_7788);
+
+pub fn kv_commands() -> Vec<KvCommand<Vec<u8>>> {
+    let (collection, key) = (CollectionId(3), b"key".to_vec());
+    let condition = |expected| Condition { collection, key: key.clone(), expected };
+    let put = |expiry| Operation::Put { collection, key: key.clone(), value: b"value".to_vec(), expiry };
+    let range = |end| Operation::DeleteRange { collection, start: b"a".to_vec(), end };
+    vec![
+        KvCommand { conditions: vec![], operations: vec![put(Expiry::Never)] },
+        KvCommand {
+            conditions: vec![
+                condition(Expected::Absent),
+                condition(Expected::Present),
+                condition(Expected::Stamp(Stamp::new(1_700_000_000_000, 7))),
+            ],
+            operations: vec![
+                put(Expiry::At(1_700_000_000_000)),
+                put(Expiry::After(60_000)),
+                Operation::Delete { collection, key: key.clone() },
+                range(Some(b"b\0".to_vec())),
+                range(None),
+            ],
+        },
+    ]
+}
+
+pub fn node_row() -> NodeRow {
+    NodeRow {
+        id: NodeId(2),
+        name: "fox".to_owned(),
+        region: "eu-1".to_owned(),
+        peer_address: "10.0.0.2:7402".to_owned(),
+        client_address: "fox.example:7400".to_owned(),
+        state: NodeState::Active,
+        certificate_serial: vec![1, 2, 3],
+        generation: 1,
+    }
+}
+
+pub fn cluster_row() -> ClusterRow {
+    ClusterRow {
+        id: ClusterId([0xc1; 16]),
+        name: "pond".to_owned(),
+        ca_certificate: vec![0x30, 0x82],
+        sealed_ca_key: vec![9; 5],
+        shard_count: 4,
+        version: 1,
+    }
+}
+
+pub fn shard_row() -> ShardRow {
+    let seat = |node, role| Seat { node: NodeId(node), role };
+    ShardRow {
+        group: GroupId(2),
+        start: TenantId(1),
+        end: Some(TenantId(1 << 62)),
+        version: 1,
+        seats: [
+            (ReplicaId(3), seat(1, Role::Voter)),
+            (ReplicaId(4), seat(2, Role::Learner)),
+            (ReplicaId(5), seat(3, Role::Delayed)),
+        ]
+        .into(),
+        leaving: [(ReplicaId(2), NodeId(2))].into(),
+        gone: [(ReplicaId(1), NodeId(3))].into(),
+        next_replica: ReplicaId(6),
+    }
+}
+
+pub fn tenant_key() -> TenantKeyRow {
+    TenantKeyRow { tenant: ACME, epoch: KeyEpoch(1), wrapped_by: KeyEpoch(1), wrapped: vec![7; 4] }
+}
+
+pub fn data_key() -> DataKeyRow {
+    DataKeyRow {
+        owner: Owner::Tenant(ACME),
+        purpose: Purpose::Data,
+        epoch: KeyEpoch(1),
+        state: KeyState::Active,
+        wrapped_by: KeyEpoch(1),
+        wrapped: vec![8; 4],
+    }
+}
+
+pub fn tenant_row() -> TenantRow {
+    TenantRow {
+        id: ACME,
+        name: "acme".to_owned(),
+        state: TenantState::Active,
+        quota: Quota { bytes: 1 << 40, operations_per_second: 5_000 },
+        history_ms: 86_400_000,
+        created_ms: 1_700_000_000_000,
+        next_collection: CollectionId(2),
+    }
+}
+
+pub fn meta_rows() -> Vec<MetaRow> {
+    let dropped = TenantState::Dropped { since_ms: 1_700_000_000_000, was_frozen: true };
+    let token =
+        TokenRow { hash: [0xab; 32], expires_ms: 1_700_000_000_000, used_ms: Some(1_699_999_999_999) };
+    let destroyed = DataKeyRow { state: KeyState::Destroyed, wrapped: vec![], ..data_key() };
+    vec![
+        MetaRow::Cluster(cluster_row()),
+        MetaRow::Node(node_row()),
+        MetaRow::Shard(shard_row()),
+        MetaRow::Shard(ShardRow { end: None, ..shard_row() }),
+        MetaRow::Tenant(tenant_row()),
+        MetaRow::Tenant(TenantRow { state: dropped, ..tenant_row() }),
+        MetaRow::Tenant(TenantRow { state: TenantState::Purged, ..tenant_row() }),
+        MetaRow::TenantName(TenantNameRow { name: "acme".to_owned(), tenant: ACME }),
+        MetaRow::Collection(CollectionRow { tenant: ACME, name: "orders".to_owned(), id: CollectionId(1) }),
+        MetaRow::TenantKey(tenant_key()),
+        MetaRow::DataKey(data_key()),
+        MetaRow::DataKey(destroyed),
+        MetaRow::Token(token),
+        MetaRow::Setting(SettingRow { name: "log.level".to_owned(), value: "info".to_owned() }),
+    ]
+}
+
+pub fn meta_commands() -> Vec<MetaCommand> {
+    let quota = tenant_row().quota;
+    vec![
+        MetaCommand::new(vec![Change::AddCollection(ACME, "orders".to_owned())]),
+        MetaCommand::new(vec![
+            Change::PutCluster(cluster_row(), None),
+            Change::PutNode(NodeRow { generation: 4, ..node_row() }, Some(3)),
+            Change::SetNodeState(NodeId(2), NodeState::Draining),
+            Change::MakeToken([0xab; 32], 1_700_000_000_000),
+            Change::SpendToken([0xab; 32]),
+            Change::CreateTenant { id: ACME, name: "acme".to_owned(), quota, history_ms: 86_400_000 },
+            Change::SetTenantState(ACME, Act::Drop),
+            Change::SetQuota(ACME, Quota::default()),
+            Change::SetHistory(ACME, 1),
+            Change::PutTenantKey(tenant_key(), None),
+            Change::PutDataKey(data_key(), Some(KeyEpoch(1))),
+            Change::SetKeyState(Owner::Cluster, Purpose::Meta, KeyEpoch(2), KeyState::Retired),
+            Change::PutShard(ShardRow { version: 7, ..shard_row() }, Some(6)),
+            Change::PutSetting("log.level".to_owned(), Some("info".to_owned())),
+            Change::PutSetting("log.level".to_owned(), None),
+        ]),
+    ]
+}
+
+/// A row, whole.
+pub fn whole(row: &MetaRow) -> Vec<u8> {
+    let mut out = Vec::new();
+    row.append(&mut out);
+    out
+}

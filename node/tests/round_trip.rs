@@ -1,0 +1,179 @@
+//! Rows and commands of the meta group, any that can be: what was written is read, and no other row is read from less or more.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use engine::ids::{ClusterId, CollectionId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
+use node::meta::cluster_row::{ClusterRow, SettingRow, TokenRow};
+use node::meta::command::{Change, MetaCommand};
+use node::meta::key_row::{DataKeyRow, KeyState, TenantKeyRow};
+use node::meta::node_row::{NodeRow, NodeState};
+use node::meta::rows::MetaRow;
+use node::meta::shard_row::ShardRow;
+use node::meta::tenant_row::{CollectionRow, TenantNameRow, TenantRow};
+use node::tenants::rules::{Act, Quota, TenantState};
+use proptest::prelude::*;
+use raft::types::{GroupId, ReplicaId, Role, Seat};
+
+fn bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {
+    proptest::collection::vec(any::<u8>(), 1..max)
+}
+
+fn some_cluster() -> impl Strategy<Value = MetaRow> {
+    (any::<[u8; 16]>(), name(), bytes(40), bytes(40), 1..=1_024u32, 1..u64::MAX).prop_map(
+        |(id, name, ca_certificate, sealed_ca_key, shard_count, version)| {
+            let id = ClusterId(id);
+            MetaRow::Cluster(ClusterRow { id, name, ca_certificate, sealed_ca_key, shard_count, version })
+        },
+    )
+}
+
+fn name() -> impl Strategy<Value = String> {
+    proptest::collection::vec(proptest::sample::select(b"azAZ09".to_vec()), 1..64)
+        .prop_map(|name| String::from_utf8(name).unwrap())
+}
+
+fn some_node() -> impl Strategy<Value = MetaRow> {
+    let states = [NodeState::Active, NodeState::Draining, NodeState::Removed];
+    let texts = (name(), name(), "\\PC{0,20}", "\\PC{0,20}");
+    (1..u64::MAX, texts, proptest::sample::select(states.to_vec()), bytes(20), 1..u64::MAX).prop_map(
+        |(id, (name, region, peer_address, client_address), state, certificate_serial, generation)| {
+            let id = NodeId(id);
+            MetaRow::Node(NodeRow {
+                id,
+                name,
+                region,
+                peer_address,
+                client_address,
+                state,
+                certificate_serial,
+                generation,
+            })
+        },
+    )
+}
+
+fn some_shard() -> impl Strategy<Value = MetaRow> {
+    let roles = proptest::sample::select(vec![Role::Voter, Role::Learner, Role::Delayed]);
+    let replica = (any::<u64>().prop_map(NodeId), roles, 0..3u8);
+    let replicas = proptest::collection::btree_map(1..1_000u64, replica, 0..20);
+    let range = (0..u64::MAX - 1, proptest::option::of(1..u64::MAX));
+    (1..u64::MAX, range, 1..u64::MAX, replicas).prop_map(|(group, (start, width), version, replicas)| {
+        let mut row = ShardRow {
+            group: GroupId(group),
+            start: TenantId(start),
+            end: width.map(|width| TenantId(start.saturating_add(width))),
+            version,
+            next_replica: ReplicaId(1_000),
+            ..ShardRow::default()
+        };
+        for (id, (node, role, list)) in replicas {
+            match list {
+                0 => drop(row.seats.insert(ReplicaId(id), Seat { node, role })),
+                1 => drop(row.leaving.insert(ReplicaId(id), node)),
+                _ => drop(row.gone.insert(ReplicaId(id), node)),
+            }
+        }
+        MetaRow::Shard(row)
+    })
+}
+
+fn some_tenant() -> impl Strategy<Value = MetaRow> {
+    let state = (any::<u64>(), 0..5u8).prop_map(|(since_ms, n)| match n {
+        0 => TenantState::Active,
+        1 => TenantState::Frozen,
+        2 => TenantState::Purged,
+        n => TenantState::Dropped { since_ms, was_frozen: n == 3 },
+    });
+    let numbers = (any::<u64>(), any::<u32>(), 0..1_000_000u64, any::<u64>(), 1..70_000u32);
+    (1..u64::MAX, name(), state, numbers).prop_map(|(id, name, state, numbers)| {
+        let (bytes, operations_per_second, history_ms, created_ms, next) = numbers;
+        let quota = Quota { bytes, operations_per_second };
+        let (id, next_collection) = (TenantId(id), CollectionId(next));
+        MetaRow::Tenant(TenantRow { id, name, state, quota, history_ms, created_ms, next_collection })
+    })
+}
+
+fn some_key() -> impl Strategy<Value = MetaRow> {
+    (1..u64::MAX, 1..u32::MAX, 1..u32::MAX, bytes(60), 0..14u8, 1..5u8, any::<bool>()).prop_map(
+        |(id, epoch, wrapped_by, wrapped, purpose, state, is_data)| {
+            let (tenant, epoch, wrapped_by) = (TenantId(id), KeyEpoch(epoch), KeyEpoch(wrapped_by));
+            if !is_data {
+                return MetaRow::TenantKey(TenantKeyRow { tenant, epoch, wrapped_by, wrapped });
+            }
+            let purpose = Purpose::from_number(purpose).unwrap();
+            let state = KeyState::from_number(state).unwrap();
+            let wrapped = if state == KeyState::Destroyed { vec![] } else { wrapped };
+            let owner = Owner::Tenant(tenant);
+            MetaRow::DataKey(DataKeyRow { owner, purpose, epoch, state, wrapped_by, wrapped })
+        },
+    )
+}
+
+fn some_small() -> impl Strategy<Value = MetaRow> {
+    let used = proptest::option::of(any::<u64>());
+    (1..u64::MAX, name(), 1..65_536u32, any::<[u8; 32]>(), used, 0..4u8).prop_map(
+        |(number, name, id, hash, used_ms, which)| {
+            let tenant = TenantId(number);
+            match which {
+                0 => MetaRow::TenantName(TenantNameRow { name, tenant }),
+                1 => MetaRow::Collection(CollectionRow { tenant, name, id: CollectionId(id) }),
+                2 => MetaRow::Token(TokenRow { hash, expires_ms: number, used_ms }),
+                _ => MetaRow::Setting(SettingRow { value: name.repeat(2), name }),
+            }
+        },
+    )
+}
+
+fn some_row() -> impl Strategy<Value = MetaRow> {
+    prop_oneof![some_cluster(), some_node(), some_shard(), some_tenant(), some_key(), some_small()]
+}
+
+/// A change that has to do with the row.
+fn change(row: MetaRow, expected: Option<u32>) -> Change {
+    let (number, epoch) = (expected.map(u64::from), expected.map(KeyEpoch));
+    match row {
+        MetaRow::Cluster(row) => Change::PutCluster(row, number),
+        MetaRow::Node(row) if row.id.0 % 2 == 0 => Change::SetNodeState(row.id, row.state),
+        MetaRow::Node(row) => Change::PutNode(row, number),
+        MetaRow::Shard(row) => Change::PutShard(row, number),
+        MetaRow::Tenant(TenantRow { id, name, quota, history_ms, .. }) => match id.0 % 4 {
+            0 => Change::CreateTenant { id, name, quota, history_ms },
+            1 => Change::SetTenantState(id, Act::ALL[usize::try_from(history_ms % 5).unwrap()]),
+            2 => Change::SetQuota(id, quota),
+            _ => Change::SetHistory(id, history_ms),
+        },
+        MetaRow::TenantName(row) => Change::PutSetting(row.name, None),
+        MetaRow::Collection(row) => Change::AddCollection(row.tenant, row.name),
+        MetaRow::TenantKey(row) => Change::PutTenantKey(row, epoch),
+        MetaRow::DataKey(row) if row.epoch.0 % 2 == 0 => {
+            Change::SetKeyState(row.owner, row.purpose, row.epoch, row.state)
+        }
+        MetaRow::DataKey(row) => Change::PutDataKey(row, epoch),
+        MetaRow::Token(row) if row.used_ms.is_some() => Change::SpendToken(row.hash),
+        MetaRow::Token(row) => Change::MakeToken(row.hash, row.expires_ms),
+        MetaRow::Setting(row) => Change::PutSetting(row.name, Some(row.value)),
+    }
+}
+
+proptest! {
+    #[test]
+    fn rows_come_back(row in some_row(), cut in any::<prop::sample::Index>()) {
+        let (collection, key, value) = (row.collection(), row.key(), row.value());
+        prop_assert_eq!(&MetaRow::decode(collection, &key, &value).unwrap(), &row);
+        prop_assert!(MetaRow::decode(collection, &key, &value[..cut.index(value.len())]).is_err());
+        prop_assert!(MetaRow::decode(collection, &key, &[&value[..], &[0]].concat()).is_err());
+        prop_assert!(MetaRow::decode(CollectionId(0), &key, &value).is_err());
+    }
+
+    #[test]
+    fn commands_come_back(
+        rows in proptest::collection::vec((some_row(), proptest::option::of(any::<u32>())), 1..8),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let command = MetaCommand::new(rows.into_iter().map(|(row, expected)| change(row, expected)).collect());
+        let bytes = command.encode().unwrap();
+        prop_assert_eq!(&MetaCommand::decode(&bytes).unwrap(), &command);
+        prop_assert!(MetaCommand::decode(&bytes[..cut.index(bytes.len())]).is_err());
+        prop_assert!(MetaCommand::decode(&[&bytes[..], &[0]].concat()).is_err());
+    }
+}
