@@ -2,4 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod clock;
+pub mod entropy;
 pub mod host;
+pub mod keys;
+pub mod limits;
