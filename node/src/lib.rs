@@ -3,7 +3,10 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod clock;
+pub mod entropy;
 pub mod host;
+pub mod keys;
 pub mod limits;
 pub mod meta;
 pub mod peer;

@@ -16,6 +16,7 @@ mod known_answers;
 mod reader;
 mod secret;
 mod usage;
+mod wrap;
 mod writer;
 
 pub use block_file::{BlockPlace, BlockType, FileKind, Header};

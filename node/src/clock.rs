@@ -1,0 +1,152 @@
+//! The one reader of the system's clocks. A wall clock is believed as long as it goes with the boot clock, and peers agree with it.
+
+use engine::clock::Clock;
+use engine::ids::NodeId;
+use raft::limits::CLOCK_PART_MS_MAX;
+use raft::time::BootClock;
+use rustix::time::{ClockId, clock_gettime};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What a peer said of its clock counts for so long, in milliseconds.
+const HEARD_MS: u64 = 30_000;
+
+/// The clocks of this machine, and what peers say of theirs.
+#[derive(Debug, Default)]
+pub struct SystemClock(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Of each peer: how far its wall clock is ahead of ours, give or take the way there and back, and when it said so.
+    peers: BTreeMap<NodeId, Heard>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    ahead_ms: i64,
+    boot_ms: u64,
+}
+
+/// What peers say of a wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agreement {
+    /// Nobody was heard of late.
+    Unheard,
+    /// It is where the middle of all is, within the bound.
+    Agreed,
+    /// It is ahead of the middle of all by so much.
+    Disputed {
+        /// Milliseconds; below 0 it is behind.
+        ahead_ms: i64,
+    },
+}
+
+/// Pure: whether a clock is where the middle of all is. `ahead_ms` is how far each peer is ahead of it.
+#[must_use]
+pub fn agreement(ahead_ms: impl IntoIterator<Item = i64>) -> Agreement {
+    let mut all: Vec<i64> = ahead_ms.into_iter().collect();
+    if all.is_empty() {
+        return Agreement::Unheard;
+    }
+    all.push(0);
+    all.sort_unstable();
+    // Of an even number the one that is nearer: two clocks alone cannot say which of them is wrong unless they are far apart.
+    let (low, high) = (all[(all.len() - 1) / 2], all[all.len() / 2]);
+    let middle = if low.unsigned_abs() < high.unsigned_abs() { low } else { high };
+    let apart = if all.len() == 2 { all[0].abs_diff(all[1]) } else { middle.unsigned_abs() };
+    if apart <= CLOCK_PART_MS_MAX {
+        return Agreement::Agreed;
+    }
+    let ahead_ms = if all.len() == 2 { -(all[0] + all[1]) } else { -middle };
+    Agreement::Disputed { ahead_ms }
+}
+
+fn ms(id: ClockId) -> u64 {
+    let now = clock_gettime(id);
+    let (seconds, nanos) = (u64::try_from(now.tv_sec).unwrap_or(0), u64::try_from(now.tv_nsec).unwrap_or(0));
+    seconds * 1_000 + nanos / 1_000_000
+}
+
+impl SystemClock {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A peer has said that its wall clock is at `wall_ms`; it was asked when the boot clock here was at `asked_ms`, and has answered now.
+    pub fn hears(&self, peer: NodeId, wall_ms: u64, asked_ms: u64) {
+        let boot_ms = self.boot_ms();
+        // It said so somewhere between question and answer.
+        let half_ms = boot_ms.saturating_sub(asked_ms) / 2;
+        let here = i64::try_from(self.now_ms().saturating_sub(half_ms)).unwrap_or(i64::MAX);
+        let there = i64::try_from(wall_ms).unwrap_or(i64::MAX);
+        self.known().peers.insert(peer, Heard { ahead_ms: there.saturating_sub(here), boot_ms });
+    }
+
+    /// What peers say of the wall clock here.
+    #[must_use]
+    pub fn agreement(&self) -> Agreement {
+        let boot_ms = self.boot_ms();
+        let fresh = |heard: &&Heard| boot_ms.saturating_sub(heard.boot_ms) <= HEARD_MS;
+        agreement(self.known().peers.values().filter(fresh).map(|heard| heard.ahead_ms))
+    }
+}
+
+impl Clock for SystemClock {
+    fn now_ms(&self) -> u64 {
+        ms(ClockId::Realtime)
+    }
+}
+
+impl BootClock for SystemClock {
+    fn boot_ms(&self) -> u64 {
+        ms(ClockId::Boottime)
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        ms(ClockId::Monotonic)
+    }
+
+    fn wall_ms(&self) -> u64 {
+        self.now_ms()
+    }
+
+    fn is_disputed(&self) -> bool {
+        matches!(self.agreement(), Agreement::Disputed { .. })
+    }
+
+    fn agreed_ms(&self) -> Option<u64> {
+        (self.agreement() == Agreement::Agreed).then(|| self.now_ms())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_of_all_says_whether_a_clock_is_right() {
+        assert_eq!(agreement([]), Agreement::Unheard);
+        assert_eq!(agreement([3, -4]), Agreement::Agreed);
+        assert_eq!(agreement([250]), Agreement::Agreed);
+        assert_eq!(agreement([251]), Agreement::Disputed { ahead_ms: -251 });
+        // One that is wrong does not make the others wrong.
+        assert_eq!(agreement([9_000, 2]), Agreement::Agreed);
+        assert_eq!(agreement([-9_000, -9_001]), Agreement::Disputed { ahead_ms: 9_000 });
+        // Half of four are wrong: the nearer half is believed.
+        assert_eq!(agreement([0, 5_000, 5_001]), Agreement::Agreed);
+    }
+
+    #[test]
+    fn what_a_peer_says_counts_for_a_while() {
+        let clock = SystemClock::default();
+        assert_eq!(clock.agreement(), Agreement::Unheard);
+        let asked_ms = clock.boot_ms();
+        clock.hears(NodeId(2), clock.now_ms() + 5_000, asked_ms);
+        assert!(clock.is_disputed() && clock.agreed_ms().is_none());
+        clock.hears(NodeId(2), clock.now_ms(), clock.boot_ms());
+        assert_eq!(clock.agreement(), Agreement::Agreed);
+        let old = HEARD_MS + 1;
+        clock.known().peers.values_mut().for_each(|heard| heard.boot_ms = heard.boot_ms.saturating_sub(old));
+        assert_eq!(clock.agreement(), Agreement::Unheard);
+    }
+}
