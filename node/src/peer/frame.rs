@@ -263,7 +263,7 @@ impl Decoder {
     ///
     /// # Errors
     /// `Malformed`: what comes is none. Nothing behind it can be read either.
-    pub fn next(&mut self) -> Result<Option<Frame>, Damage> {
+    pub fn take(&mut self) -> Result<Option<Frame>, Damage> {
         let Some(bytes) = self.bytes.first_chunk() else { return Ok(None) };
         let (kind, call, length) = read_head(bytes)?;
         if self.bytes.len() - HEAD_BYTES < length {
@@ -329,7 +329,7 @@ mod tests {
         let mut frames = vec![];
         for piece in bytes.chunks(piece) {
             decoder.room().extend_from_slice(piece);
-            while let Some(frame) = decoder.next()? {
+            while let Some(frame) = decoder.take()? {
                 frames.push(frame);
             }
         }

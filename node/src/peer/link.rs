@@ -25,12 +25,15 @@ pub(super) struct Dial {
     pub(super) addresses: Addresses,
 }
 
+/// Lanes by peer, each with the task that keeps it.
+type Lanes = BTreeMap<(NodeId, Lane), (Arc<Calls>, Task)>;
+
 /// Carries frames to peers: a connection a lane and peer, made when something is to be sent.
 pub struct TlsLink {
     parts: PeerParts,
     dial: Dial,
     spawner: Spawner,
-    lanes: Mutex<BTreeMap<(NodeId, Lane), (Arc<Calls>, Task)>>,
+    lanes: Mutex<Lanes>,
 }
 
 impl TlsLink {
@@ -63,7 +66,7 @@ impl TlsLink {
         self.lanes().keys().copied().collect()
     }
 
-    fn lanes(&self) -> MutexGuard<'_, BTreeMap<(NodeId, Lane), (Arc<Calls>, Task)>> {
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -28,12 +28,15 @@ const BREATH_MS: u64 = 50;
 #[derive(Clone)]
 pub struct PeerServer(Arc<Inside>);
 
+/// Whose turn it is, by peer and lane.
+type Turns = BTreeMap<(NodeId, Lane), Arc<Turn>>;
+
 struct Inside {
     parts: PeerParts,
     tls: TlsAcceptor,
     spawner: Spawner,
     strangers: Mutex<Strangers>,
-    turns: Mutex<BTreeMap<(NodeId, Lane), Arc<Turn>>>,
+    turns: Mutex<Turns>,
 }
 
 /// Connections that have not said who they are, oldest first.
@@ -92,6 +95,15 @@ impl PeerServer {
         })
     }
 
+    /// Ends the connections of a node. Whoever removes it lets [`PeerParts::identify`] know nobody by its certificate before: else it
+    /// comes again.
+    pub fn forget(&self, node: NodeId) {
+        let turns = self.0.turns();
+        for turn in turns.iter().filter(|((of, _), _)| *of == node).map(|(_, turn)| turn) {
+            turn.newest.send_modify(|number| *number += 1);
+        }
+    }
+
     /// Connections that have not said who they are.
     #[must_use]
     pub fn strangers(&self) -> usize {
@@ -104,9 +116,12 @@ impl Inside {
         self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn turn(&self, node: NodeId, lane: Lane) -> Arc<Turn> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.entry((node, lane)).or_default().clone()
+        self.turns().entry((node, lane)).or_default().clone()
     }
 
     /// Lets a connection in as a stranger. If there are too many, the oldest must go.

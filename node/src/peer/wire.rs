@@ -117,7 +117,7 @@ pub(super) async fn read(
 
 /// The next frame, if it has come whole. A goodbye is an end.
 pub(super) fn next(decoder: &mut Decoder, sight: &Sight) -> Result<Option<Frame>, End> {
-    let frame = decoder.next().map_err(|damage| {
+    let frame = decoder.take().map_err(|damage| {
         tracing::warn!(%damage, "a peer sends what is no frame");
         End::Tell(Farewell::Malformed)
     })?;

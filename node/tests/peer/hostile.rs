@@ -191,7 +191,12 @@ async fn a_newer_connection_takes_the_lane() {
     let mut first = first;
     soon(first.read_to_end(&mut said)).await.unwrap();
     assert_eq!(&said[said.len() - 17..], [&head(Kind::Refused, 0, 1)[..], &[6]].concat());
-    drop((other, second));
+    // A node that is forgotten loses all of its own.
+    two.server.forget(NodeId(3));
+    assert!(one.call(TO, b"a").await.is_ok());
+    two.server.forget(NodeId(1));
+    assert!(closes(other).await && closes(second).await);
+    one.ask(TO, Lane::Control, b"a").await;
     assert!(one.call(TO, b"a").await.is_ok());
     two.is_whole();
 }

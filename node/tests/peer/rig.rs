@@ -68,10 +68,15 @@ impl Authority {
     }
 
     pub fn client(&self, uri: Option<&str>) -> Arc<ClientConfig> {
+        self.client_that_trusts(self, uri)
+    }
+
+    /// Dials with a certificate of this authority those with one of another.
+    pub fn client_that_trusts(&self, other: &Self, uri: Option<&str>) -> Arc<ClientConfig> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider);
         let config = config.with_protocol_versions(&[&rustls::version::TLS13]).unwrap();
-        let config = config.with_root_certificates(self.roots());
+        let config = config.with_root_certificates(other.roots());
         Arc::new(match uri.map(|uri| self.issue(uri)) {
             Some((chain, key)) => config.with_client_auth_cert(chain, key).unwrap(),
             None => config.with_no_client_auth(),
