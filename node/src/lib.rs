@@ -10,6 +10,7 @@ pub mod keys;
 pub mod limits;
 pub mod meta;
 pub mod peer;
+pub mod refused;
 pub mod shard;
 pub mod tenants;
 pub mod work;

@@ -31,8 +31,7 @@ fn what_one_node_seals_with_a_system_key_another_opens_and_its_own_it_keeps() {
     let other = hierarchy::join(&shared, NodeId(2), &kms, Arc::new(Seeded::new(2))).unwrap();
     let (one, other) = (keys(&root, &kms, 3), keys(&other, &kms, 4));
     let kind = EnvelopeKind::SecretField;
-    let sealed =
-        one.sealer().seal_envelope(Owner::Cluster, Purpose::Meta, kind, b"n", b"plain").unwrap();
+    let sealed = one.sealer().seal_envelope(Owner::Cluster, Purpose::Meta, kind, b"n", b"plain").unwrap();
     let opened = other.sealer().open_envelope(Owner::Cluster, Purpose::Meta, kind, b"n", &sealed).unwrap();
     assert_eq!(&opened[..], b"plain");
     let own = Owner::Node(NodeId(1));
@@ -64,7 +63,8 @@ fn a_tenants_keys_come_as_rows_in_any_order_and_go_with_them() {
 fn a_key_of_another_tenant_in_its_place_does_not_open() {
     let (kms, root) = founded(1);
     let keys = keys(&root, &kms, 3);
-    let make = |tenant| hierarchy::make_tenant(keys.sealer(), TenantId(tenant), Arc::new(Seeded::new(tenant)));
+    let make =
+        |tenant| hierarchy::make_tenant(keys.sealer(), TenantId(tenant), Arc::new(Seeded::new(tenant)));
     let (one, other) = (make(7).unwrap(), make(8).unwrap());
     let swapped: Vec<_> = one
         .iter()

@@ -6,6 +6,7 @@ use engine::ids::TenantId;
 pub mod cluster_row;
 pub mod command;
 pub mod fields;
+pub mod follow;
 pub mod key_row;
 pub mod machine;
 pub mod node_row;

@@ -1,0 +1,224 @@
+//! Where reads and writes of tenants come in: whose they are, whether that tenant is served and has not used up what it may, which shard
+//! they are of, and whether this node may answer.
+
+use super::command::KvCommand;
+use super::reply::KvReply;
+use crate::host::replicas::{Host, Hosted};
+use crate::meta::command::{Change, MetaCommand, MetaReply};
+use crate::meta::follow::Published;
+use crate::meta::view::MetaView;
+use crate::refused::Refused;
+use crate::tenants::rules::{Bucket, TenantState};
+use bytes::Bytes;
+use engine::Stamp;
+use engine::ids::{CollectionId, TenantId};
+use engine::tablet::view::View;
+use proto::errors::code;
+use raft::command::{Counts, Session};
+use raft::group::outcome::NotApplied;
+use raft::proposal::Reply;
+use raft::read::door::Asked;
+use raft::seal::Unsealed;
+use raft::types::GroupId;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// It sees every write that was acknowledged before.
+    Linearizable,
+    /// It misses only what is younger than so many milliseconds.
+    Bounded(u64),
+    /// It sees all up to this stamp, and nothing behind.
+    AsOf(Stamp),
+}
+
+/// What makes a write harmless when it comes again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriteId {
+    /// The write session; all zeros: it may run twice.
+    pub session: [u8; 16],
+    /// Which of its requests.
+    pub number: u64,
+    /// After this moment it must not run, in milliseconds since 1970.
+    pub valid_until_ms: u64,
+}
+
+/// The door.
+pub struct Door {
+    host: Arc<Host>,
+    meta: Published,
+    buckets: Mutex<BTreeMap<TenantId, Bucket>>,
+}
+
+impl Door {
+    /// That of a node.
+    #[must_use]
+    pub fn new(host: Arc<Host>, meta: Published) -> Self {
+        Self { host, meta, buckets: Mutex::default() }
+    }
+
+    /// The picture of now.
+    #[must_use]
+    pub fn meta(&self) -> Arc<MetaView> {
+        self.meta.now()
+    }
+
+    /// Writes all of a command or nothing, once at most. Waits at most `wait_ms`.
+    ///
+    /// # Errors
+    /// What is wrong with tenant, quota, routing or the command; a condition that does not hold; `UNKNOWN_OUTCOME`.
+    pub async fn write(
+        &self,
+        tenant: TenantId,
+        command: &KvCommand<Bytes>,
+        id: WriteId,
+        wait_ms: u64,
+    ) -> Result<Stamp, Refused> {
+        command.check().map_err(|why| Refused::new(code::BATCH_TOO_LARGE).saying(why.to_string()))?;
+        let hosted = self.enter(tenant, command.operations.len() as u64)?;
+        let unsealed = Unsealed {
+            tenant,
+            session: id.session,
+            number: id.number,
+            valid_until: Stamp::new(id.valid_until_ms, u16::MAX),
+            counts: command.counts(),
+            body: command.encode().into(),
+        };
+        let reply = submit(&hosted, unsealed, wait_ms).await?;
+        match KvReply::decode(&ran(reply)?).map_err(|_| Refused::new(code::INTERNAL))? {
+            KvReply::Applied(stamp) => Ok(stamp),
+            KvReply::Failed { condition, now } => Err(Refused::condition(u32::from(condition), now)),
+            KvReply::Malformed => Err(Refused::new(code::MALFORMED)),
+        }
+    }
+
+    /// What a read of a tenant may look at. Waits at most `wait_ms`.
+    ///
+    /// # Errors
+    /// What is wrong with tenant, quota or routing; that it cannot be answered here now.
+    pub async fn view(&self, tenant: TenantId, how: Consistency, wait_ms: u64) -> Result<View, Refused> {
+        let hosted = self.enter(tenant, 1)?;
+        let door = hosted.receiver.door();
+        let asked = Asked { wall_ms: self.host.parts().clock.wall_ms(), wait_ms };
+        let granted = match how {
+            Consistency::Linearizable => door.linearizable(asked).await,
+            Consistency::Bounded(bound_ms) => door.bounded(bound_ms, asked).await,
+            Consistency::AsOf(at) => door.as_of(at, wait_ms, &hosted.batcher).await,
+        };
+        Ok(granted?.view)
+    }
+
+    /// The replica here of the shard of a tenant that is served, and has room for so many operations more.
+    fn enter(&self, tenant: TenantId, operations: u64) -> Result<Arc<Hosted>, Refused> {
+        let meta = self.meta.now();
+        let row = meta.tenants.get(&tenant).ok_or_else(|| Refused::new(code::TENANT_UNKNOWN))?;
+        match row.state {
+            TenantState::Active => {}
+            TenantState::Frozen => return Err(Refused::new(code::TENANT_FROZEN)),
+            _ => return Err(Refused::new(code::TENANT_DROPPED)),
+        }
+        let shard = meta.shard_of(tenant).ok_or_else(|| Refused::new(code::STARTING))?;
+        let Some(hosted) = self.host.replica(shard.group) else {
+            // Whoever has a replica knows who leads.
+            let node =
+                shard.seats.values().map(|seat| seat.node).find(|node| *node != self.host.parts().node);
+            return Err(Refused::not_leader(node));
+        };
+        let now_ms = self.host.parts().clock.monotonic_ms();
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket = buckets.get(&tenant).copied().unwrap_or_default();
+        match bucket.take(row.quota, operations, now_ms) {
+            Ok(left) => drop(buckets.insert(tenant, left)),
+            Err(retry_ms) => return Err(Refused::new(code::QUOTA_RATE).after(retry_ms)),
+        }
+        Ok(hosted)
+    }
+
+    /// The number of a collection of a tenant.
+    #[must_use]
+    pub fn collection(&self, tenant: TenantId, name: &str) -> Option<CollectionId> {
+        self.meta.now().collection(tenant, name)
+    }
+
+    /// Changes rows of the meta group, if this node leads it, and waits until what is published here holds the change.
+    ///
+    /// # Errors
+    /// `WRONG_NODE` names who leads.
+    pub async fn change(&self, command: &MetaCommand, wait_ms: u64) -> Result<MetaReply, Refused> {
+        let body = command.encode().ok_or_else(|| Refused::new(code::BATCH_TOO_LARGE))?;
+        let bytes = self.change_bytes(body.into(), wait_ms).await?;
+        MetaReply::decode(&bytes).map_err(|_| Refused::new(code::INTERNAL))
+    }
+
+    /// The same with a command and a reply as bytes, for those that come from other nodes.
+    ///
+    /// # Errors
+    /// As [`Door::change`]; `MALFORMED`.
+    pub async fn change_bytes(&self, body: Bytes, wait_ms: u64) -> Result<Bytes, Refused> {
+        MetaCommand::decode(&body).map_err(|_| Refused::new(code::MALFORMED))?;
+        let hosted = self.host.replica(GroupId::META).ok_or_else(|| Refused::new(code::STARTING))?;
+        let unsealed = Unsealed {
+            tenant: TenantId(0),
+            session: Session::default(),
+            number: 0,
+            valid_until: Stamp::new(u64::MAX >> 16, u16::MAX),
+            counts: Counts::default(),
+            body,
+        };
+        let within = async {
+            let answer = hosted.batcher.submit(unsealed).await?;
+            self.meta.reaches(answer.log_id.index).await;
+            ran(answer.reply)
+        };
+        tokio::time::timeout(Duration::from_millis(wait_ms), within)
+            .await
+            .unwrap_or_else(|_| Err(Refused::new(code::DEADLINE)))
+    }
+
+    /// Makes a collection, or finds it, if this node leads the meta group.
+    ///
+    /// # Errors
+    /// As [`Door::change`].
+    pub async fn make_collection(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        wait_ms: u64,
+    ) -> Result<CollectionId, Refused> {
+        let command = MetaCommand::new(vec![Change::AddCollection(tenant, name.to_owned())]);
+        match self.change(&command, wait_ms).await? {
+            MetaReply::Applied { collections, .. } => {
+                collections.first().copied().ok_or_else(|| Refused::new(code::INTERNAL))
+            }
+            MetaReply::Refused { reason, .. } => {
+                Err(Refused::new(code::COLLECTIONS_FULL).saying(reason.to_string()))
+            }
+            MetaReply::Malformed => Err(Refused::new(code::NAME_INVALID)),
+        }
+    }
+}
+
+async fn submit(hosted: &Hosted, command: Unsealed, wait_ms: u64) -> Result<Reply, Refused> {
+    let answered = tokio::time::timeout(Duration::from_millis(wait_ms), hosted.batcher.submit(command)).await;
+    let late = || NotApplied::Unknown { cause: "nobody has answered in time".to_owned() };
+    Ok(answered.unwrap_or_else(|_| Err(late()))?.reply)
+}
+
+/// What an operation answered, if it ran.
+fn ran(reply: Reply) -> Result<Bytes, Refused> {
+    match reply {
+        Reply::Ran(bytes) | Reply::RanBefore(bytes) => Ok(bytes),
+        Reply::Expired => Err(Refused::new(code::REQUEST_EXPIRED)),
+        Reply::Shredded => Err(Refused::new(code::TENANT_SHREDDED)),
+        Reply::OtherWindow => Err(Refused::new(code::REQUEST_REUSED)),
+        Reply::WindowTooLong => {
+            Err(Refused::new(code::MALFORMED).saying("it asks to be remembered for too long"))
+        }
+        // Two large ones came into one entry: alone it has room.
+        Reply::TooLarge => Err(Refused::new(code::OVERLOADED).after(10)),
+        Reply::OutsideRange => Err(Refused::new(code::WRONG_NODE)),
+    }
+}

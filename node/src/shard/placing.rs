@@ -1,0 +1,159 @@
+//! Makes the replicas of this node, and the memberships of the groups it leads, those that the rows of the meta group want; and, where
+//! the meta group is led, changes those rows when nodes come and go. One small step at a time, so a crash anywhere costs nothing.
+
+use super::placement::{self, Voters};
+use crate::host::mover::{Mover, WantedGroup};
+use crate::host::replicas::Host;
+use crate::meta::command::{Change, MetaCommand, MetaReply};
+use crate::meta::follow::Published;
+use crate::meta::shard_row::ShardRow;
+use crate::meta::view::MetaView;
+use crate::refused::Refused;
+use engine::ids::NodeId;
+use raft::group::handle::Standing;
+use raft::net::link::BoxFuture;
+use raft::types::{GroupId, ReplicaId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two rounds, in milliseconds.
+const ROUND_MS: u64 = 500;
+/// A node that was heard this short a time ago is given replicas, in milliseconds.
+const LIVE_MS: u64 = 5_000;
+/// So long is waited for a change of a row, in milliseconds.
+const CHANGE_MS: u64 = 3_000;
+
+/// Changes rows of the meta group, whoever leads it.
+pub trait Changer: Send + Sync + 'static {
+    /// Does all of it or nothing, within `wait_ms`.
+    fn change(&self, command: MetaCommand, wait_ms: u64) -> BoxFuture<Result<MetaReply, Refused>>;
+}
+
+/// Places replicas.
+pub struct Placing {
+    host: Arc<Host>,
+    meta: Published,
+    changer: Arc<dyn Changer>,
+    mover: Mover,
+}
+
+/// The group that a row wants.
+fn wanted(row: &ShardRow) -> WantedGroup {
+    let range = crate::shard::map::ShardRange { group: row.group, start: row.start, end: row.end }.rows();
+    let gone = row.gone.keys().copied().collect();
+    WantedGroup { group: row.group, range, seats: row.seats.clone(), gone }
+}
+
+impl Placing {
+    /// That of a node.
+    #[must_use]
+    pub fn new(host: Arc<Host>, meta: Published, changer: Arc<dyn Changer>) -> Self {
+        Self { host, meta, changer, mover: Mover::default() }
+    }
+
+    /// Goes on until the node ends.
+    pub async fn run(mut self) {
+        loop {
+            self.round().await;
+            tokio::time::sleep(Duration::from_millis(ROUND_MS)).await;
+        }
+    }
+
+    /// One round: a step of everything that is to be done.
+    pub async fn round(&mut self) {
+        let view = self.meta.now();
+        let groups: Vec<WantedGroup> = view.shards.values().map(wanted).collect();
+        if let Err(error) = self.mover.settle(&self.host, &groups).await {
+            tracing::warn!(cause = engine::error::with_sources(&error), "a replica is not settled yet");
+        }
+        self.tell_ended(&view).await;
+        let leaving = view.shards.values().map(|row| (row.group, row.leaving.keys().copied().collect()));
+        let gone = self.mover.reconcile(&self.host, &groups, &leaving.collect()).await;
+        for (group, replica) in gone {
+            let next = view.shards.get(&group).and_then(|row| row.has_left(replica));
+            self.put(next).await;
+        }
+        if self.host.replica(GroupId::META).is_some_and(|hosted| hosted.receiver.group().leads()) {
+            self.plan(&view).await;
+        }
+    }
+
+    /// Replicas that have left their group, and do not live here any more.
+    async fn tell_ended(&self, view: &MetaView) {
+        let (here, living) = (self.host.parts().node, self.host.living());
+        for row in view.shards.values() {
+            let lives = living.get(&row.group).copied();
+            let ended = row.gone.iter().find(|(replica, node)| **node == here && lives != Some(**replica));
+            if let Some((replica, _)) = ended {
+                self.put(row.has_ended(*replica)).await;
+            }
+        }
+    }
+
+    /// Changes rows where nodes have come or gone.
+    async fn plan(&self, view: &MetaView) {
+        let live = self.live(view);
+        let places = placement::places(view.nodes.values(), &live);
+        for row in placement::plan(&places, &view.shards, &self.voters(view)) {
+            tracing::info!(group = %row.group, version = row.version, "a group is wanted elsewhere");
+            self.put(Some(row)).await;
+        }
+    }
+
+    async fn put(&self, row: Option<ShardRow>) {
+        let Some(row) = row else { return };
+        let (group, seen) = (row.group, row.version.checked_sub(1).filter(|seen| *seen > 0));
+        let command = MetaCommand::new(vec![Change::PutShard(row, seen)]);
+        match self.changer.change(command, CHANGE_MS).await {
+            Ok(MetaReply::Applied { .. }) => {}
+            // Somebody else was first: the next round looks at what there is then.
+            Ok(reply) => tracing::debug!(%group, ?reply, "the row of a group is not changed"),
+            Err(why) => tracing::debug!(%group, %why, "the row of a group is not changed now"),
+        }
+    }
+
+    /// Nodes that were heard of late, as far as who leads the meta group knows; itself among them.
+    fn live(&self, view: &MetaView) -> BTreeSet<NodeId> {
+        let mut live: BTreeSet<NodeId> = [self.host.parts().node].into();
+        let Some(hosted) = self.host.replica(GroupId::META) else { return live };
+        let standing = hosted.receiver.group().standing();
+        let seats = &standing.membership.1.seats;
+        let is_heard = |replica: &ReplicaId| {
+            standing.heard_ms.get(replica).copied().flatten().is_some_and(|ms| ms <= LIVE_MS)
+        };
+        live.extend(seats.iter().filter(|(replica, _)| is_heard(replica)).map(|(_, seat)| seat.node));
+        // One that has joined just now has no replica yet that could be heard.
+        let has_seat = |node: &NodeId| seats.values().any(|seat| seat.node == *node);
+        live.extend(view.nodes.keys().filter(|node| !has_seat(node)));
+        live
+    }
+
+    /// Who votes in which group, as far as it is known here. Of a group without a replica here the row is believed once nobody is on the
+    /// way out of it; whether a change is safe its own leader judges anyhow, step by step.
+    fn voters(&self, view: &MetaView) -> Voters {
+        let mut voters = BTreeMap::new();
+        for row in view.shards.values() {
+            let known = match self.host.replica(row.group) {
+                Some(hosted) => settled(&hosted.receiver.group().standing()),
+                None if row.leaving.is_empty() && row.gone.is_empty() => {
+                    Some(row.seats.keys().copied().collect())
+                }
+                None => None,
+            };
+            if let Some(known) = known {
+                voters.insert(row.group, known);
+            }
+        }
+        voters
+    }
+}
+
+/// The voters of a membership that is not in the middle of a change.
+fn settled(standing: &Standing) -> Option<BTreeSet<ReplicaId>> {
+    let membership = &standing.membership.1;
+    match &membership.voters[..] {
+        [voters] => Some(voters.clone()),
+        _ => None,
+    }
+}
