@@ -2,9 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod boot;
 pub mod clock;
 pub mod config;
 pub mod entropy;
 pub mod host;
 pub mod keys;
 pub mod limits;
+pub mod tls;
