@@ -89,6 +89,14 @@ impl TableId {
     }
 }
 
+impl ClusterId {
+    /// The id that `text`, as printed by `Display`, names.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        unhex(text).map(Self)
+    }
+}
+
 impl fmt::Display for ClusterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex(&self.0))
@@ -252,6 +260,8 @@ mod tests {
         let id = TableId([0xa5; 16]);
         assert_eq!(TableId::parse(&id.to_string()), Some(id));
         assert_eq!(TableId::parse("xyz"), None);
+        let cluster = ClusterId([0xc1; 16]);
+        assert_eq!(ClusterId::parse(&cluster.to_string()), Some(cluster));
         assert_eq!(TableId::parse(&"A5".repeat(16)), None, "one printed form each");
     }
 

@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod boot;
 pub mod clock;
+pub mod config;
 pub mod entropy;
 pub mod host;
 pub mod keys;
@@ -13,4 +15,5 @@ pub mod peer;
 pub mod refused;
 pub mod shard;
 pub mod tenants;
+pub mod tls;
 pub mod work;

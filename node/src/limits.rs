@@ -69,6 +69,29 @@ pub const KMS_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a root file.
 pub const ROOT_FILE_BYTES_MAX: u64 = 8 << 20;
 
+/// Shards of a new cluster: each has its own consensus on every node that bears it.
+pub const SHARDS_MAX: u64 = 1_024;
+/// Bytes of the name of a setting; longer ones are not compared when the nearest is looked for.
+pub const SETTING_KEY_BYTES_MAX: usize = 64;
+/// Bytes of a configuration file.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of an identity, key or certificate file.
+pub const IDENTITY_FILE_BYTES_MAX: u64 = 64 << 10;
+/// Bytes of a certificate that a peer shows.
+pub const CERTIFICATE_BYTES_MAX: usize = 16 << 10;
+/// Bytes of a certificate request of a node that joins.
+pub const REQUEST_BYTES_MAX: usize = 16 << 10;
+/// Bytes of a join token, as text.
+pub const TOKEN_TEXT_BYTES_MAX: usize = 4 << 10;
+/// Addresses in a join token.
+pub const TOKEN_ADDRESSES_MAX: usize = 16;
+/// Seconds that a certificate is valid: 30 days. It is renewed after two thirds.
+pub const CERTIFICATE_SECONDS: u64 = 30 * 86_400;
+/// Seconds that the certificate of an authority is valid: ten years.
+pub const AUTHORITY_SECONDS: u64 = 3_650 * 86_400;
+/// Seconds by which a certificate is valid before it was issued: clocks of nodes differ.
+pub const CERTIFICATE_EARLY_SECONDS: u64 = 3_600;
+
 const _: () = {
     assert!(KEY_BYTES_MAX <= u16::MAX as usize); // stored as u16
     assert!(BATCH_OPERATIONS_MAX <= u16::MAX as usize); // stored as u16

@@ -1,0 +1,599 @@
+//! Pure: the table of all settings: what each is, its default and range, why, and what breaks at either end.
+
+use super::value::{Bytes, Duration};
+use crate::keys::kms::file::Cost;
+use crate::limits;
+use std::net::{IpAddr, SocketAddr};
+
+/// When a setting may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Fixed when the cluster is made, and alike on all nodes.
+    Cluster,
+    /// Read at a start.
+    Node,
+    /// Read again on a signal or command.
+    Live,
+}
+
+/// What a value may be.
+#[derive(Clone, Copy, Debug)]
+pub enum Shape {
+    /// A name: letters, digits, `-`, `_` and `.`.
+    Name,
+    /// A path on this machine. May be empty if it is not needed.
+    Path {
+        /// Whether it may be left out.
+        is_optional: bool,
+    },
+    /// Address and port to listen at.
+    Listen {
+        /// Whether only addresses of this machine are allowed.
+        is_loopback: bool,
+    },
+    /// Host and port under which others reach this node; empty: as it listens.
+    Advertise,
+    /// A duration from least to most, in milliseconds.
+    Duration(u64, u64),
+    /// A size from least to most, in bytes.
+    Bytes(u64, u64),
+    /// A number from least to most.
+    Count(u64, u64),
+    /// One of these words.
+    Word(&'static [&'static str]),
+}
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Its name, with dots.
+    pub key: &'static str,
+    /// When it may change.
+    pub scope: Scope,
+    /// What it may be.
+    pub shape: Shape,
+    /// What it is if nobody says otherwise; empty: it must be said.
+    pub default: &'static str,
+    /// What it is for, and why its default is what it is.
+    pub reason: &'static str,
+    /// What breaks if it is too low, or for words: wrong.
+    pub low: &'static str,
+    /// What breaks if it is too high; empty for words.
+    pub high: &'static str,
+}
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+
+#[rustfmt::skip]
+const fn setting(
+    key: &'static str, scope: Scope, shape: Shape, default: &'static str, [reason, low, high]: [&'static str; 3],
+) -> Setting {
+    Setting { key, scope, shape, default, reason, low, high }
+}
+
+const NODE: Scope = Scope::Node;
+const LIVE: Scope = Scope::Live;
+const CLUSTER: Scope = Scope::Cluster;
+
+/// All settings, in the order in which they are shown.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        "data_dir",
+        NODE,
+        Shape::Path { is_optional: false },
+        "/var/lib/dewpond",
+        [
+            "Where the node keeps everything: log, tables, keys, certificate. One process a folder.",
+            "On a disk that loses synced bytes, acknowledged writes are lost.",
+            "",
+        ],
+    ),
+    setting(
+        "name",
+        NODE,
+        Shape::Name,
+        "",
+        [
+            "What people call this node, in `dew status` and in the log. Fixed at the first start.",
+            "Two nodes of one name cannot be told apart by people; the cluster goes by ids.",
+            "",
+        ],
+    ),
+    setting(
+        "region",
+        NODE,
+        Shape::Name,
+        "local",
+        [
+            "Where the node stands. Replicas of a shard are spread over regions. Fixed at the first start.",
+            "If all nodes say the same, a lost data centre may take all replicas of a shard with it.",
+            "",
+        ],
+    ),
+    setting(
+        "shards",
+        CLUSTER,
+        Shape::Count(1, limits::SHARDS_MAX),
+        "4",
+        [
+            "Shards of a new cluster: equal ranges of the tenant ids, each led by one node at a time.",
+            "With one shard a single node does all writes.",
+            "Each shard has its own consensus: many cost heartbeats, memory and larger gaps between syncs.",
+        ],
+    ),
+    setting(
+        "listen.client",
+        NODE,
+        Shape::Listen { is_loopback: false },
+        "0.0.0.0:7400",
+        ["Where clients connect, with TLS.", "If clients cannot reach it the node serves nobody.", ""],
+    ),
+    setting(
+        "listen.admin",
+        NODE,
+        Shape::Listen { is_loopback: false },
+        "0.0.0.0:7401",
+        [
+            "Where administrators and health checks connect, with TLS.",
+            "If it cannot be reached, nobody can ask the node how it is.",
+            "",
+        ],
+    ),
+    setting(
+        "listen.peer",
+        NODE,
+        Shape::Listen { is_loopback: false },
+        "0.0.0.0:7402",
+        ["Where other nodes connect, with TLS.", "If nodes cannot reach it, it takes part in nothing.", ""],
+    ),
+    setting(
+        "listen.metrics",
+        NODE,
+        Shape::Listen { is_loopback: true },
+        "127.0.0.1:7403",
+        [
+            "Where metrics are read, without TLS; so it listens on this machine alone.",
+            "If it is wrong, nothing is measured.",
+            "",
+        ],
+    ),
+    setting(
+        "advertise.client",
+        NODE,
+        Shape::Advertise,
+        "",
+        [
+            "Host and port under which clients reach this node. Empty: the address it listens at, which must then be a real one.",
+            "Clients are sent to an address where nobody answers.",
+            "",
+        ],
+    ),
+    setting(
+        "advertise.admin",
+        NODE,
+        Shape::Advertise,
+        "",
+        [
+            "Host and port under which administrators reach this node. Empty: the address it listens at.",
+            "`dew` is sent to an address where nobody answers.",
+            "",
+        ],
+    ),
+    setting(
+        "advertise.peer",
+        NODE,
+        Shape::Advertise,
+        "",
+        [
+            "Host and port under which other nodes reach this node. Empty: the address it listens at.",
+            "Other nodes cannot reach this one: it takes part in nothing.",
+            "",
+        ],
+    ),
+    setting(
+        "kms.passphrase_file",
+        NODE,
+        Shape::Path { is_optional: true },
+        "",
+        [
+            "File with the passphrase of the root key, readable by its owner alone (mode 0600). Empty: it is asked for at the terminal.",
+            "Without passphrase the node stays sealed.",
+            "",
+        ],
+    ),
+    setting(
+        "kms.memory",
+        NODE,
+        Shape::Bytes(Cost::LEAST.memory_kib as u64 * 1_024, limits::KDF_MEMORY_KIB_MAX as u64 * 1_024),
+        "256 MiB",
+        [
+            "Memory that one guess at the passphrase costs, fixed in the root file when the cluster is made.",
+            "A thief of the disk tries passphrases cheaply.",
+            "The start of a node needs so much memory for a second.",
+        ],
+    ),
+    setting(
+        "raft.heartbeat",
+        NODE,
+        Shape::Duration(10, 10_000),
+        "250ms",
+        [
+            "How often a leader says that it lives.",
+            "Nodes are busy with heartbeats.",
+            "A dead leader is noticed late.",
+        ],
+    ),
+    setting(
+        "raft.election_min",
+        NODE,
+        Shape::Duration(50, 60_000),
+        "1500ms",
+        [
+            "How long a node waits at least for its leader before it stands for election. At least three heartbeats.",
+            "A short pause of the network or the disk costs a healthy leader its place.",
+            "After the death of a leader nothing is written for so long.",
+        ],
+    ),
+    setting(
+        "raft.election_max",
+        NODE,
+        Shape::Duration(60, 120_000),
+        "3s",
+        [
+            "How long it waits at most. Each node draws its own time between the two, so that they do not stand at once.",
+            "Nodes stand against each other, and nobody wins.",
+            "After the death of a leader nothing is written for so long.",
+        ],
+    ),
+    setting(
+        "log.segment_bytes",
+        NODE,
+        Shape::Bytes(raft::limits::SEGMENT_BYTES_MIN, GIB),
+        "64 MiB",
+        [
+            "Bytes of one file of the log. A file is dropped whole, when nothing in it is needed.",
+            "Many files are made, and each costs a sync of the folder.",
+            "The disk fills with log that is hardly needed.",
+        ],
+    ),
+    setting(
+        "engine.memtable_bytes",
+        NODE,
+        Shape::Bytes(MIB, GIB),
+        "32 MiB",
+        [
+            "Bytes that a tablet gathers in memory before it writes a table.",
+            "Many small tables are written and merged again.",
+            "Each shard takes up to five times as much memory, and a start reads more log.",
+        ],
+    ),
+    setting(
+        "engine.cache_bytes",
+        NODE,
+        Shape::Bytes(MIB, TIB),
+        "256 MiB",
+        [
+            "Memory for blocks that were read, opened.",
+            "Reads go to the disk and open blocks again.",
+            "Memory is missing elsewhere.",
+        ],
+    ),
+    setting(
+        "disk.warn_percent",
+        LIVE,
+        Shape::Count(1, 99),
+        "80",
+        [
+            "From how full a disk on the node says so in `dew status`.",
+            "It warns of what is no danger, and is ignored.",
+            "It warns when it is too late to act.",
+        ],
+    ),
+    setting(
+        "disk.stop_percent",
+        LIVE,
+        Shape::Count(2, 99),
+        "95",
+        [
+            "From how full a disk on the node takes no more writes; reads go on. Merging needs the rest.",
+            "Writes stop while there is room.",
+            "The disk fills up, and nothing can be merged or dropped any more.",
+        ],
+    ),
+    setting(
+        "quota.tenant_bytes",
+        LIVE,
+        Shape::Bytes(0, 1 << 50),
+        "0 B",
+        [
+            "Bytes of a new tenant, unless it is made with a number of its own; 0: no limit.",
+            "Tenants are refused writes soon.",
+            "One tenant can fill the disks of all.",
+        ],
+    ),
+    setting(
+        "quota.tenant_operations",
+        LIVE,
+        Shape::Count(0, 10_000_000),
+        "0",
+        [
+            "Operations a second of a new tenant, unless it is made with a number of its own; 0: no limit.",
+            "Tenants are told to wait though nodes are idle.",
+            "One tenant can take all the time of the nodes.",
+        ],
+    ),
+    setting(
+        "quota.connections",
+        LIVE,
+        Shape::Count(1, 100_000),
+        "4096",
+        [
+            "Connections of clients at a time.",
+            "Clients are turned away.",
+            "Memory is spent on connections: some 50 KiB each.",
+        ],
+    ),
+    setting(
+        "quota.connections_per_source",
+        LIVE,
+        Shape::Count(1, 100_000),
+        "512",
+        [
+            "Connections of clients from one address at a time.",
+            "Clients behind one gateway are turned away.",
+            "One machine can take the connections of all.",
+        ],
+    ),
+    setting(
+        "tenant.history",
+        LIVE,
+        Shape::Duration(0, 400 * 86_400_000),
+        "1d",
+        [
+            "How far back a new tenant can read, unless it is made with a window of its own.",
+            "What was overwritten is gone at once.",
+            "Old versions fill the disk.",
+        ],
+    ),
+    setting(
+        "tenant.undrop",
+        LIVE,
+        Shape::Duration(0, 90 * 86_400_000),
+        "7d",
+        [
+            "How long a dropped tenant can be brought back.",
+            "A tenant that was dropped by mistake is gone.",
+            "What was dropped goes on to take room.",
+        ],
+    ),
+    setting(
+        "deadline.default",
+        LIVE,
+        Shape::Duration(10, 600_000),
+        "10s",
+        [
+            "How long a call without a deadline may take.",
+            "Calls fail that a moment more would have served.",
+            "Calls that nobody waits for any more hold memory.",
+        ],
+    ),
+    setting(
+        "stop.grace",
+        LIVE,
+        Shape::Duration(0, 600_000),
+        "20s",
+        [
+            "How long a node that stops hands leads over and finishes calls.",
+            "Clients see errors, and wait for an election.",
+            "A stop takes long, and whoever supervises it may kill it.",
+        ],
+    ),
+    setting(
+        "log_level",
+        LIVE,
+        Shape::Word(&["error", "warn", "info", "debug", "trace"]),
+        "info",
+        [
+            "From what weight on the node writes to its log.",
+            "What led to a failure is not told.",
+            "The log fills the disk.",
+        ],
+    ),
+    setting(
+        "metrics.enabled",
+        NODE,
+        Shape::Word(&["true", "false"]),
+        "true",
+        ["Whether metrics can be read at `listen.metrics`.", "Nothing is measured.", ""],
+    ),
+];
+
+/// The setting of this name.
+#[must_use]
+pub fn find(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.key == key)
+}
+
+/// The name that is nearest to one that nobody knows, if any is near.
+#[must_use]
+pub fn nearest(key: &str) -> Option<&'static str> {
+    let near = SETTINGS.iter().map(|setting| (distance(key, setting.key), setting.key)).min();
+    // A word of three letters is not "near" when all of them differ.
+    near.filter(|(apart, name)| *apart <= 1 + name.len() / 3).map(|(_, name)| name)
+}
+
+/// How many letters must be put in, left out or changed.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (at, letter) in a.chars().take(limits::SETTING_KEY_BYTES_MAX).enumerate() {
+        let mut before = std::mem::replace(&mut row[0], at + 1);
+        for (index, other) in b.iter().enumerate() {
+            let changed = before + usize::from(letter != *other);
+            before = row[index + 1];
+            row[index + 1] = changed.min(before + 1).min(row[index] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// Whether a name may be that of a node, region, tenant or administrator.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let is_allowed = |c: u8| c.is_ascii_alphanumeric() || b"-_.".contains(&c);
+    (1..=limits::NAME_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(is_allowed)
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+/// Host and port of an address that others reach.
+fn is_reachable(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let is_host = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
+    let is_everywhere = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
+    let is_port = port.parse::<u16>().is_ok_and(|port| port > 0);
+    !host.is_empty() && host.len() <= 253 && host.chars().all(is_host) && !is_everywhere && is_port
+}
+
+impl Shape {
+    /// What is wrong with a value, if anything is.
+    #[must_use]
+    pub fn complaint(&self, text: &str) -> Option<String> {
+        let range = |wanted: &str, found: Option<bool>| match found {
+            Some(true) => None,
+            Some(false) => Some(format!("it must lie within {}", self.range())),
+            None => Some(format!("it must be {wanted}")),
+        };
+        match *self {
+            Self::Name => (!is_name(text)).then(|| {
+                format!(
+                    "it must be 1 to {} letters, digits, `-`, `_` or `.`, and begin with a letter or digit",
+                    limits::NAME_BYTES_MAX
+                )
+            }),
+            Self::Path { is_optional } => {
+                (!(is_optional || !text.is_empty())).then(|| "it must be a path".to_owned())
+            }
+            Self::Listen { is_loopback } => match text.parse::<SocketAddr>() {
+                Err(_) => Some("it must be an address and a port, like 0.0.0.0:7400".to_owned()),
+                Ok(address) if is_loopback && !address.ip().is_loopback() => {
+                    Some("it must be an address of this machine, like 127.0.0.1:7403: what it serves is not sealed".to_owned())
+                }
+                Ok(_) => None,
+            },
+            Self::Advertise => (!(text.is_empty() || is_reachable(text)))
+                .then(|| "it must be a host and a port that others reach, like node-1.example:7400".to_owned()),
+            Self::Duration(least, most) => {
+                let found = Duration::parse(text).map(|value| (least..=most).contains(&value.ms()));
+                range("a duration with its unit, like 250ms, 5s or 7d", found)
+            }
+            Self::Bytes(least, most) => {
+                let found = Bytes::parse(text).map(|value| (least..=most).contains(&value.get()));
+                range("a size with its unit, like 64 KiB or 8 MiB", found)
+            }
+            Self::Count(least, most) => {
+                let found = text.parse::<u64>().ok().map(|value| (least..=most).contains(&value));
+                range("a whole number", found)
+            }
+            Self::Word(words) => {
+                (!words.contains(&text)).then(|| format!("it must be one of {}", words.join(", ")))
+            }
+        }
+    }
+
+    /// Least and most, in words.
+    #[must_use]
+    pub fn range(&self) -> String {
+        match *self {
+            Self::Name => "a name".to_owned(),
+            Self::Path { .. } => "a path".to_owned(),
+            Self::Listen { is_loopback: true } => "address:port of this machine".to_owned(),
+            Self::Listen { is_loopback: false } => "address:port".to_owned(),
+            Self::Advertise => "host:port".to_owned(),
+            Self::Duration(least, most) => {
+                format!("{} to {}", Duration::from_ms(least), Duration::from_ms(most))
+            }
+            Self::Bytes(least, most) => format!("{} to {}", Bytes::new(least), Bytes::new(most)),
+            Self::Count(least, most) => format!("{least} to {most}"),
+            Self::Word(words) => words.join(", "),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_setting_is_whole_and_its_default_is_allowed() {
+        let keys: BTreeSet<&str> = SETTINGS.iter().map(|setting| setting.key).collect();
+        assert_eq!(keys.len(), SETTINGS.len(), "a name stands twice");
+        for setting in SETTINGS {
+            let key = setting.key;
+            assert!(!setting.reason.is_empty() && !setting.low.is_empty(), "{key} does not say why");
+            assert!(key.len() <= limits::SETTING_KEY_BYTES_MAX, "{key} is too long");
+            let must_be_said = setting.key == "name";
+            assert_eq!(setting.shape.complaint(setting.default).is_some(), must_be_said, "{key}");
+            let has_ends = matches!(setting.shape, Shape::Duration(..) | Shape::Bytes(..));
+            assert!(!has_ends || !setting.high.is_empty(), "{key} does not say what breaks at its end");
+        }
+    }
+
+    #[test]
+    fn values_are_held_to_their_shapes() {
+        let complaint = |key: &str, text: &str| find(key).unwrap().shape.complaint(text);
+        for (key, text) in [
+            ("name", "Node 1"),
+            ("name", "-x"),
+            ("name", ""),
+            ("listen.client", "7400"),
+            ("listen.metrics", "0.0.0.0:7403"),
+            ("advertise.peer", "0.0.0.0:7402"),
+            ("advertise.peer", "host"),
+            ("advertise.peer", "host:0"),
+            ("raft.heartbeat", "250"),
+            ("raft.heartbeat", "1ms"),
+            ("raft.heartbeat", "1h"),
+            ("kms.memory", "8 MiB"),
+            ("kms.memory", "2 GiB"),
+            ("shards", "0"),
+            ("shards", "many"),
+            ("disk.warn_percent", "100"),
+            ("data_dir", ""),
+        ] {
+            assert!(complaint(key, text).is_some(), "{key} = {text}");
+        }
+        for (key, text) in [
+            ("name", "node-1.a_b"),
+            ("listen.client", "[::]:7400"),
+            ("listen.metrics", "[::1]:7403"),
+            ("advertise.peer", "[fd00::1]:7402"),
+            ("advertise.peer", "node-1.example:7402"),
+            ("raft.heartbeat", "10ms"),
+            ("kms.memory", "19 MiB"),
+            ("kms.memory", "1 GiB"),
+        ] {
+            assert_eq!(complaint(key, text), None, "{key} = {text}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_name_is_found_and_nothing_is_made_up() {
+        for (wrong, right) in [
+            ("data-dir", Some("data_dir")),
+            ("raft.heartbeats", Some("raft.heartbeat")),
+            ("listen.clients", Some("listen.client")),
+            ("shard", Some("shards")),
+            ("xyz", None),
+            ("", None),
+            ("kms.passphrase", Some("kms.passphrase_file")),
+        ] {
+            assert_eq!(nearest(wrong), right, "{wrong}");
+        }
+        assert_eq!((distance("abc", "abc"), distance("", "abc"), distance("kitten", "sitting")), (0, 3, 3));
+    }
+}
