@@ -13,6 +13,7 @@ pub mod limits;
 pub mod meta;
 pub mod peer;
 pub mod refused;
+pub mod server;
 pub mod shard;
 pub mod tenants;
 pub mod tls;

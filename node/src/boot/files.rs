@@ -43,6 +43,22 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(|error| BootError::io("write", path, error))
 }
 
+/// Removes a file, durably; it is no error if there is none.
+///
+/// # Errors
+/// `Io`.
+pub fn remove(path: &Path) -> Result<()> {
+    let remove = || -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    };
+    remove().map_err(|error| BootError::io("remove", path, error))
+}
+
 /// What a file holds, at most `max` bytes.
 ///
 /// # Errors

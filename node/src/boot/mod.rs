@@ -4,7 +4,9 @@
 pub mod authority;
 pub mod certificate;
 pub mod files;
+pub mod founding;
 pub mod identity;
+pub mod peers;
 pub mod subject;
 pub mod token;
 

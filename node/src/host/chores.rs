@@ -6,6 +6,7 @@ use engine::error::with_sources;
 use raft::group::batcher::Batcher;
 use raft::group::closing::{self, Now};
 use raft::group::handle::Group;
+use raft::group::handover::hand_over;
 use raft::group::supervise::Told;
 use raft::group::upkeep::Upkeep;
 use raft::limits::TICK_MS;
@@ -89,6 +90,26 @@ impl Host {
                 }
                 Told::NotEnded { group, error } => {
                     tracing::warn!(%group, cause = with_sources(&error), "a replica does not end yet");
+                }
+            }
+        }
+    }
+}
+
+impl Host {
+    /// Hands the lead of every group that is led here to a voter elsewhere that may lead.
+    pub async fn hand_over_all(&self) {
+        for hosted in self.replicas() {
+            let group = hosted.receiver.group();
+            if !group.leads() {
+                continue;
+            }
+            for (replica, word) in self.words.of(group.id(), self.now_ms()) {
+                match hand_over(group, replica, word).await {
+                    Ok(()) => break,
+                    Err(why) => {
+                        tracing::info!(group = %group.id(), %replica, %why, "the lead is not handed over")
+                    }
                 }
             }
         }

@@ -7,6 +7,7 @@ pub mod cluster_row;
 pub mod command;
 pub mod fields;
 pub mod follow;
+pub mod forward;
 pub mod key_row;
 pub mod machine;
 pub mod node_row;

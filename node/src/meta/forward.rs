@@ -1,0 +1,16 @@
+//! What one node asks another of the meta group.
+
+use crate::refused::Refused;
+use bytes::Bytes;
+use engine::ids::NodeId;
+use raft::net::link::BoxFuture;
+use raft::types::GroupId;
+
+/// Asks another node.
+pub trait Forward: Send + Sync + 'static {
+    /// Lets `to`, which leads the meta group, make a change of its rows; command and reply are bytes.
+    fn change(&self, to: NodeId, command: Bytes, wait_ms: u64) -> BoxFuture<Result<Bytes, Refused>>;
+
+    /// The value of the row of a group, as `to` knows it; nothing if there is none.
+    fn shard(&self, to: NodeId, group: GroupId) -> BoxFuture<Result<Option<Bytes>, Refused>>;
+}

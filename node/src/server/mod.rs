@@ -1,0 +1,171 @@
+//! One running node: its rooms, and the order in which they begin and end.
+//!
+//! 1. Keys: the passphrase opens the root file, and with it everything of this node.
+//! 2. Links: a node that has not read its disk neither dials nor answers.
+//! 3. Disk: log and tablets are read, and peers say whether this disk may go on ([`crate::host::opening`]).
+//! 4. Replicas run, the meta group is followed, and what it wants of this node is done.
+
+pub mod founding;
+pub mod serving;
+pub mod start;
+
+use crate::boot::peers::Known;
+use crate::clock::SystemClock;
+use crate::host::replicas::Host;
+use crate::keys::source::Keys;
+use crate::meta::command::{MetaCommand, MetaReply};
+use crate::meta::follow::{Changes, Published};
+use crate::meta::forward::Forward;
+use crate::meta::view::MetaView;
+use crate::peer::Serving;
+use crate::refused::Refused;
+use crate::shard::door::Door;
+use crate::shard::placing::Changer;
+use crate::tls::Tls;
+use crate::work::Tasks;
+use engine::ids::{ClusterId, NodeId};
+use proto::errors::code;
+use raft::net::link::BoxFuture;
+use raft::types::GroupId;
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+use tokio::sync::OnceCell;
+
+/// A change is forwarded so often at most: whoever leads may have changed meanwhile.
+const FORWARDS_MAX: usize = 8;
+/// Between two tries to forward a change, in milliseconds.
+const FORWARD_MS: u64 = 100;
+
+/// A node that runs.
+pub struct Server {
+    pub(crate) node: NodeId,
+    pub(crate) cluster: ClusterId,
+    pub(crate) folder: PathBuf,
+    pub(crate) clock: Arc<SystemClock>,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) tls: Tls,
+    pub(crate) changes: Changes,
+    pub(crate) published: Published,
+    pub(crate) peers: Arc<RwLock<Known>>,
+    pub(crate) forward: Arc<dyn Forward>,
+    pub(crate) serving: Serving,
+    pub(crate) tasks: Tasks,
+    pub(crate) inner: OnceCell<Inner>,
+}
+
+/// What is there once the node is admitted.
+pub(crate) struct Inner {
+    pub(crate) host: Arc<Host>,
+    pub(crate) door: Arc<Door>,
+}
+
+impl Server {
+    /// The picture of the meta group of now.
+    #[must_use]
+    pub fn meta(&self) -> Arc<MetaView> {
+        self.published.now()
+    }
+
+    /// Its replicas.
+    ///
+    /// # Errors
+    /// `STARTING`: it is not admitted yet.
+    pub fn host(&self) -> Result<&Arc<Host>, Refused> {
+        self.inner.get().map(|inner| &inner.host).ok_or_else(|| Refused::new(code::STARTING))
+    }
+
+    /// Where reads and writes come in.
+    ///
+    /// # Errors
+    /// `STARTING`: it is not admitted yet.
+    pub fn door(&self) -> Result<&Arc<Door>, Refused> {
+        self.inner.get().map(|inner| &inner.door).ok_or_else(|| Refused::new(code::STARTING))
+    }
+
+    /// Its keys.
+    #[must_use]
+    pub fn keys(&self) -> &Arc<Keys> {
+        &self.keys
+    }
+
+    /// What it shows and demands on connections.
+    #[must_use]
+    pub fn tls(&self) -> &Tls {
+        &self.tls
+    }
+
+    /// Who leads a group, as far as this node knows.
+    #[must_use]
+    pub fn leader(&self, group: GroupId) -> Option<NodeId> {
+        let standing = self.host().ok()?.replica(group)?.receiver.group().standing();
+        let leader = standing.leader?;
+        standing.membership.1.seats.get(&leader).map(|seat| seat.node)
+    }
+
+    /// Changes rows of the meta group, wherever that is led.
+    ///
+    /// # Errors
+    /// What the one that leads says; `NO_LEADER`, `DEADLINE`.
+    pub async fn change(&self, command: MetaCommand, wait_ms: u64) -> Result<MetaReply, Refused> {
+        let changed =
+            tokio::time::timeout(Duration::from_millis(wait_ms), self.change_anywhere(&command, wait_ms));
+        changed.await.unwrap_or_else(|_| Err(Refused::new(code::DEADLINE)))
+    }
+
+    async fn change_anywhere(&self, command: &MetaCommand, wait_ms: u64) -> Result<MetaReply, Refused> {
+        let body = command.encode().ok_or_else(|| Refused::new(code::BATCH_TOO_LARGE))?;
+        let mut refused = Refused::new(code::NO_LEADER);
+        for _ in 0..FORWARDS_MAX {
+            refused = match self.leader(GroupId::META) {
+                Some(leader) if leader != self.node => {
+                    match self.forward.change(leader, body.clone().into(), wait_ms).await {
+                        Ok(reply) => {
+                            return MetaReply::decode(&reply).map_err(|_| Refused::new(code::INTERNAL));
+                        }
+                        Err(refused) => refused,
+                    }
+                }
+                _ => match self.door()?.change(command, wait_ms).await {
+                    Ok(reply) => return Ok(reply),
+                    Err(refused) => refused,
+                },
+            };
+            if !matches!(refused.code, code::WRONG_NODE | code::NO_LEADER) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(FORWARD_MS)).await;
+        }
+        Err(refused)
+    }
+
+    /// Ends it in order. What it leads goes over to others first, as far as those may lead.
+    pub async fn stop(&self, grace_ms: u64) {
+        if let Ok(host) = self.host() {
+            let handed = tokio::time::timeout(Duration::from_millis(grace_ms), host.hand_over_all());
+            if handed.await.is_err() {
+                tracing::warn!("not everything that is led here was handed over in time");
+            }
+        }
+        self.tasks.end();
+        self.serving.clear();
+        if let Ok(host) = self.host() {
+            host.end().await;
+        }
+    }
+}
+
+/// Changes rows through a node that may not be there any more.
+pub(crate) struct Through(pub(crate) std::sync::Weak<Server>);
+
+impl Changer for Through {
+    fn change(&self, command: MetaCommand, wait_ms: u64) -> BoxFuture<Result<MetaReply, Refused>> {
+        let server = self.0.upgrade();
+        Box::pin(async move {
+            match server {
+                Some(server) => server.change(command, wait_ms).await,
+                None => Err(Refused::new(code::STOPPING)),
+            }
+        })
+    }
+}

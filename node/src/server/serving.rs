@@ -1,0 +1,37 @@
+//! Who takes the frames of peers: first the claim of a node that starts, then its replicas.
+
+use crate::host::replicas::Host;
+use crate::peer::Serve;
+use bytes::Bytes;
+use raft::group::admission::Admission;
+use raft::net::heard::Voice;
+use raft::net::link::BoxFuture;
+use std::sync::Arc;
+
+/// Takes frames for a node that waits.
+pub(super) struct Porch(pub(super) Arc<Admission>);
+
+impl Serve for Porch {
+    fn voice(&self) -> Voice {
+        self.0.voice()
+    }
+
+    fn serve(&self, by: Voice, frame: Bytes) -> BoxFuture<Bytes> {
+        let answer = self.0.serve(&by, &frame);
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+/// Takes frames for a node that runs.
+pub(super) struct Inside(pub(super) Arc<Host>);
+
+impl Serve for Inside {
+    fn voice(&self) -> Voice {
+        self.0.voice()
+    }
+
+    fn serve(&self, by: Voice, frame: Bytes) -> BoxFuture<Bytes> {
+        let registry = self.0.registry().clone();
+        Box::pin(async move { registry.serve(&by, frame).await })
+    }
+}
