@@ -2,7 +2,7 @@
 
 use super::kms::{KeyContext, Kms};
 use super::root_file::{ClusterKey, RootFile};
-use super::{KeyName, Result, WrappedKey};
+use super::{KeyName, KeyRow, KeyState, Result, WrappedKey};
 use engine::entropy::Entropy;
 use engine::ids::{ClusterId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
 use engine::sealed::{EnvelopeKind, Keyring, Sealer, SecretKey};
@@ -15,7 +15,7 @@ pub const NODE_PURPOSES: [Purpose; 2] = [Purpose::Catalog, Purpose::Mac];
 /// What keys of a tenant are for, beside wrapping.
 pub const TENANT_PURPOSES: [Purpose; 2] = [Purpose::Data, Purpose::Log];
 
-const FIRST: KeyEpoch = KeyEpoch(1);
+pub(super) const FIRST: KeyEpoch = KeyEpoch(1);
 
 /// Who wraps a key, and as what.
 fn wrapper(name: &KeyName) -> (Owner, EnvelopeKind) {
@@ -44,7 +44,7 @@ pub fn unwrap(sealer: &Sealer, key: &WrappedKey) -> Result<SecretKey> {
     Ok(sealer.unwrap_key(by, kind, &key.name.bytes(), &key.wrapped)?)
 }
 
-fn put(ring: &Keyring, name: KeyName, key: SecretKey) -> Result<()> {
+pub(super) fn put(ring: &Keyring, name: KeyName, key: SecretKey) -> Result<()> {
     ring.insert(name.owner, name.purpose, name.epoch, key)?;
     Ok(ring.activate(name.owner, name.purpose, name.epoch)?)
 }
@@ -102,10 +102,7 @@ fn with_node_keys(shared: &RootFile, node: NodeId, sealer: &Sealer, ring: &Keyri
 /// `Kms`. `Engine`: an envelope does not open.
 pub fn open_into(ring: &Keyring, sealer: &Sealer, root: &RootFile, kms: &dyn Kms) -> Result<()> {
     for key in &root.cluster_keys {
-        let context = KeyContext { cluster: root.cluster, root: key.root, version: key.version };
-        let epoch = KeyEpoch(key.version);
-        let name = KeyName { owner: Owner::Cluster, purpose: Purpose::Wrap, epoch };
-        put(ring, name, kms.unwrap(&context, &key.wrapped)?)?;
+        open_cluster_key(ring, root.cluster, key, kms)?;
     }
     for key in &root.keys {
         put(ring, key.name, unwrap(sealer, key)?)?;
@@ -113,11 +110,24 @@ pub fn open_into(ring: &Keyring, sealer: &Sealer, root: &RootFile, kms: &dyn Kms
     Ok(())
 }
 
-/// The keys of a new tenant, the one that wraps the others first.
+/// Puts one version of the cluster key into `ring`: it wraps from now on.
+pub(super) fn open_cluster_key(
+    ring: &Keyring,
+    cluster: ClusterId,
+    key: &ClusterKey,
+    kms: &dyn Kms,
+) -> Result<()> {
+    let context = KeyContext { cluster, root: key.root, version: key.version };
+    let name = KeyName { owner: Owner::Cluster, purpose: Purpose::Wrap, epoch: KeyEpoch(key.version) };
+    put(ring, name, kms.unwrap(&context, &key.wrapped)?)
+}
+
+/// The keys of a new tenant, the one that wraps the others first. Nothing of the tenant's was sealed yet, so they are active at once: a node
+/// that has not heard of them waits.
 ///
 /// # Errors
 /// `Engine`: no cluster key.
-pub fn make_tenant(sealer: &Sealer, tenant: TenantId, entropy: Arc<dyn Entropy>) -> Result<Vec<WrappedKey>> {
+pub fn make_tenant(sealer: &Sealer, tenant: TenantId, entropy: Arc<dyn Entropy>) -> Result<Vec<KeyRow>> {
     let owner = Owner::Tenant(tenant);
     let key = sealer.make_key();
     let own = wrap(sealer, KeyName { owner, purpose: Purpose::Wrap, epoch: FIRST }, &key)?;
@@ -129,5 +139,10 @@ pub fn make_tenant(sealer: &Sealer, tenant: TenantId, entropy: Arc<dyn Entropy>)
     for purpose in TENANT_PURPOSES {
         keys.push(make(&inner, &ring, KeyName { owner, purpose, epoch: FIRST })?);
     }
-    Ok(keys)
+    let by_cluster = sealer.keys().active(Owner::Cluster, Purpose::Wrap)?;
+    let row = |key: WrappedKey| {
+        let wrapped_by = if key.name.purpose == Purpose::Wrap { by_cluster } else { FIRST };
+        KeyRow { key, state: KeyState::Active, wrapped_by }
+    };
+    Ok(keys.into_iter().map(row).collect())
 }

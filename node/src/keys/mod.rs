@@ -7,15 +7,19 @@
 //! * [`kms`] is where the root key lives: it wraps and unwraps the cluster key, and is needed at a start, a rotation and a shred, never to
 //!   read or write;
 //! * [`root_file`] is what a node must have to start at all: cluster key, system keys and its own, all wrapped;
-//! * [`hierarchy`] makes, wraps and unwraps;
+//! * [`hierarchy`] makes, wraps and unwraps; [`turn`] makes the keys of a rotation;
+//! * [`rotation`] says which keys a rotation makes, and when old ones may go; [`coverage`] how far it has come;
 //! * [`source`] is what the engine asks: the keys that are unwrapped, as rows of the meta group bring them.
 
+pub mod coverage;
 pub mod hierarchy;
 pub mod kms;
 pub mod root_file;
+pub mod rotation;
 pub mod source;
 #[cfg(test)]
 mod tests;
+pub mod turn;
 
 use engine::ids::{KeyEpoch, Owner, Purpose};
 use kms::KmsError;
@@ -39,6 +43,32 @@ pub struct WrappedKey {
     pub name: KeyName,
     /// The envelope.
     pub wrapped: Vec<u8>,
+}
+
+/// What a key may do. The order is that of its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyState {
+    /// Known, and not used until every node has it.
+    Pending,
+    /// Seals and opens.
+    Active,
+    /// Opens.
+    OpenOnly,
+    /// Is kept, and refused.
+    Disabled,
+    /// Is gone; its name is kept.
+    Destroyed,
+}
+
+/// A key of a tenant, as the meta group has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRow {
+    /// The key. Nothing is wrapped in it once it is destroyed.
+    pub key: WrappedKey,
+    /// What it may do.
+    pub state: KeyState,
+    /// Which key of whoever wraps it.
+    pub wrapped_by: KeyEpoch,
 }
 
 impl KeyName {

@@ -3,9 +3,9 @@
 use super::hierarchy::{self, unwrap};
 use super::kms::Kms;
 use super::root_file::RootFile;
-use super::{KeyName, Result, WrappedKey};
+use super::{KeyName, KeyRow, KeyState, Result};
 use engine::entropy::Entropy;
-use engine::ids::{Owner, Purpose, TenantId};
+use engine::ids::{KeyEpoch, Owner, Purpose, TenantId};
 use engine::sealed::{Keyring, Sealer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,44 +36,76 @@ impl Keys {
         &self.sealer
     }
 
-    /// Takes the keys of tenants that the meta group has: new ones are unwrapped, of each owner and purpose the greatest epoch seals from
-    /// now on, and what it has no more is forgotten. Returns those that do not open.
-    pub fn learn(&self, rows: &[WrappedKey]) -> Vec<(KeyName, String)> {
+    /// Takes the keys of tenants that the meta group has, in any order: new ones are unwrapped, and what it has no more, or refuses, is
+    /// forgotten. Of each owner and purpose the active one seals from now on. Returns those that do not open.
+    pub fn learn(&self, rows: &[KeyRow]) -> Vec<(KeyName, String)> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut failed = Vec::new();
+        let mut rows: Vec<&KeyRow> = rows.iter().filter(|row| row.state <= KeyState::OpenOnly).collect();
         // Whoever wraps comes before what it wraps.
-        let mut rows: Vec<&WrappedKey> = rows.iter().collect();
-        rows.sort_by_key(|row| (row.name.purpose != Purpose::Wrap, row.name));
-        let wanted: BTreeSet<KeyName> = rows.iter().map(|row| row.name).collect();
+        rows.sort_by_key(|row| (row.key.name.purpose != Purpose::Wrap, row.key.name));
+        let wanted: BTreeSet<KeyName> = rows.iter().map(|row| row.key.name).collect();
         for gone in known.difference(&wanted) {
             self.ring.forget(gone.owner, gone.purpose, gone.epoch);
         }
         known.retain(|name| wanted.contains(name));
         for row in rows {
-            let name = row.name;
+            let name = row.key.name;
             if !known.contains(&name) {
-                let put = unwrap(&self.sealer, row)
+                let put = unwrap(&self.sealer, &row.key)
                     .and_then(|key| Ok(self.ring.insert(name.owner, name.purpose, name.epoch, key)?));
                 match put {
                     Ok(()) => drop(known.insert(name)),
                     Err(error) => failed.push((name, error.to_string())),
                 }
             }
-            if known.contains(&name) {
-                self.activate(&known, name);
+            if known.contains(&name) && row.state == KeyState::Active {
+                // It is in the ring: nothing can be wrong with that.
+                let _ = self.ring.activate(name.owner, name.purpose, name.epoch);
             }
         }
         failed
     }
 
-    /// Lets the greatest epoch of an owner and purpose seal. What one wraps must stand in the ring before, so this comes in between.
-    fn activate(&self, known: &BTreeSet<KeyName>, name: KeyName) {
-        let of = |epoch| KeyName { epoch, ..name };
-        let all = known.range(of(engine::ids::KeyEpoch(0))..=of(engine::ids::KeyEpoch(u32::MAX)));
-        if let Some(last) = all.last() {
-            // It is in the ring: nothing can be wrong with that.
-            let _ = self.ring.activate(last.owner, last.purpose, last.epoch);
+    /// Takes one row more, as [`Keys::learn`] does, and forgets nothing for want of it: for rows that come one by one.
+    ///
+    /// # Errors
+    /// `Engine`: it does not open; whoever wraps it may still be missing.
+    pub fn learn_one(&self, row: &KeyRow) -> Result<()> {
+        let name = row.key.name;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if row.state > KeyState::OpenOnly {
+            known.remove(&name);
+            self.ring.forget(name.owner, name.purpose, name.epoch);
+            return Ok(());
         }
+        if !known.contains(&name) {
+            let key = unwrap(&self.sealer, &row.key)?;
+            self.ring.insert(name.owner, name.purpose, name.epoch, key)?;
+            known.insert(name);
+        }
+        if row.state == KeyState::Active {
+            self.ring.activate(name.owner, name.purpose, name.epoch)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the versions of the cluster key that a new root file has and the ring has not: the last wraps from now on. Versions it has no
+    /// more are forgotten.
+    ///
+    /// # Errors
+    /// `Kms`: one does not open; those before it are taken.
+    pub fn follow(&self, before: &RootFile, now: &RootFile, kms: &dyn Kms) -> Result<()> {
+        let versions =
+            |root: &RootFile| root.cluster_keys.iter().map(|key| key.version).collect::<BTreeSet<u32>>();
+        let (old, new) = (versions(before), versions(now));
+        for key in now.cluster_keys.iter().filter(|key| !old.contains(&key.version)) {
+            hierarchy::open_cluster_key(&self.ring, now.cluster, key, kms)?;
+        }
+        for version in old.difference(&new) {
+            self.ring.forget(Owner::Cluster, Purpose::Wrap, KeyEpoch(*version));
+        }
+        Ok(())
     }
 
     /// Tenants whose keys are here, with the greatest epoch of each purpose.

@@ -69,7 +69,10 @@ fn a_key_of_another_tenant_in_its_place_does_not_open() {
     let swapped: Vec<_> = one
         .iter()
         .zip(&other)
-        .map(|(one, other)| WrappedKey { name: one.name, wrapped: other.wrapped.clone() })
+        .map(|(one, other)| {
+            let key = WrappedKey { name: one.key.name, wrapped: other.key.wrapped.clone() };
+            KeyRow { key, ..one.clone() }
+        })
         .collect();
     assert_eq!(keys.learn(&swapped).len(), 3);
     assert!(keys.tenants().is_empty());
@@ -111,4 +114,180 @@ proptest! {
         framed.extend_from_slice(&crc.to_be_bytes());
         let _ = RootFile::decode(&framed);
     }
+}
+
+/// A cluster of two nodes with one tenant: the service, each node's root file and keys, and the rows.
+struct World {
+    kms: SimKms,
+    roots: [RootFile; 2],
+    keys: [Keys; 2],
+    rows: Vec<KeyRow>,
+}
+
+const TENANT: TenantId = TenantId(7);
+const OWNER: Owner = Owner::Tenant(TENANT);
+
+impl World {
+    fn new() -> Self {
+        let (kms, root) = founded(1);
+        let other = hierarchy::join(&root.shared(), NodeId(2), &kms, Arc::new(Seeded::new(2))).unwrap();
+        let both = [keys(&root, &kms, 3), keys(&other, &kms, 4)];
+        let rows = hierarchy::make_tenant(both[0].sealer(), TENANT, Arc::new(Seeded::new(5))).unwrap();
+        let world = Self { kms, roots: [root, other], keys: both, rows };
+        world.learn();
+        world
+    }
+
+    fn learn(&self) {
+        for keys in &self.keys {
+            assert_eq!(keys.learn(&self.rows), []);
+        }
+    }
+
+    fn put(&mut self, new: Vec<KeyRow>) {
+        let names: Vec<KeyName> = new.iter().map(|row| row.key.name).collect();
+        self.rows.retain(|row| !names.contains(&row.key.name));
+        self.rows.extend(new);
+        self.learn();
+    }
+
+    fn change(&mut self, changes: &[rotation::Change]) {
+        for change in changes {
+            self.rows.iter_mut().find(|row| row.key.name == change.name).unwrap().state = change.state;
+        }
+        self.learn();
+    }
+
+    fn seal(&self, at: usize) -> Vec<u8> {
+        let (purpose, kind) = (Purpose::Data, EnvelopeKind::SecretField);
+        self.keys[at].sealer().seal_envelope(OWNER, purpose, kind, b"n", b"plain").unwrap()
+    }
+
+    fn opens(&self, at: usize, sealed: &[u8]) -> bool {
+        let (purpose, kind) = (Purpose::Data, EnvelopeKind::SecretField);
+        self.keys[at].sealer().open_envelope(OWNER, purpose, kind, b"n", sealed).is_ok()
+    }
+
+    /// The node starts anew, from its root file.
+    fn restart(&mut self, at: usize) {
+        self.keys[at] = keys(&RootFile::decode(&self.roots[at].encode()).unwrap(), &self.kms, 50);
+        assert_eq!(self.keys[at].learn(&self.rows), []);
+    }
+}
+
+fn epoch_of(sealed: &[u8]) -> u32 {
+    u32::from_be_bytes(sealed[4..8].try_into().unwrap())
+}
+
+#[test]
+fn a_data_key_is_rotated_while_both_nodes_seal_and_open() {
+    let mut world = World::new();
+    let old = world.seal(0);
+    let next = rotation::next(&world.rows, OWNER, Purpose::Data).unwrap();
+    let row = turn::data_key(world.keys[0].sealer(), next).unwrap();
+    world.put(vec![row]);
+    assert_eq!(epoch_of(&world.seal(1)), 1, "one that waits does not seal");
+    world.change(&rotation::promote(&world.rows, |_| true));
+    let new = world.seal(1);
+    assert_eq!(epoch_of(&new), 2);
+    assert!(world.opens(0, &new) && world.opens(0, &old));
+    let used = |in_tables: &std::collections::BTreeSet<(Owner, KeyEpoch)>| {
+        let (log_floor, is_applied_everywhere) = (Default::default(), true);
+        rotation::to_destroy(
+            &world.rows,
+            &rotation::StillUsed { in_tables, log_floor: &log_floor, is_applied_everywhere },
+        )
+    };
+    assert_eq!(used(&[(OWNER, KeyEpoch(1))].into()), []);
+    let gone = used(&[(OWNER, KeyEpoch(2))].into());
+    assert_eq!(gone, [KeyName { owner: OWNER, purpose: Purpose::Data, epoch: KeyEpoch(1) }]);
+    world.change(&[rotation::Change { name: gone[0], state: KeyState::Destroyed }]);
+    assert!(!world.opens(0, &old) && world.opens(0, &new));
+    assert_eq!(rotation::next(&world.rows, OWNER, Purpose::Data).unwrap().epoch, KeyEpoch(3));
+}
+
+#[test]
+fn a_tenants_key_is_rotated_and_the_old_one_opens_nothing_any_more() {
+    let mut world = World::new();
+    let sealed = world.seal(0);
+    let before = world.rows.clone();
+    let next = rotation::next(&world.rows, OWNER, Purpose::Wrap).unwrap();
+    let made = turn::tenant_key(world.keys[0].sealer(), next, &world.rows, Arc::new(Seeded::new(8))).unwrap();
+    world.put(made);
+    assert!(world.opens(1, &sealed));
+    let (in_tables, log_floor) = (Default::default(), Default::default());
+    let used =
+        rotation::StillUsed { in_tables: &in_tables, log_floor: &log_floor, is_applied_everywhere: true };
+    let gone = rotation::to_destroy(&world.rows, &used);
+    assert_eq!(gone, [KeyName { epoch: KeyEpoch(1), ..next }]);
+    world.change(&[rotation::Change { name: gone[0], state: KeyState::Destroyed }]);
+    world.restart(1);
+    assert!(world.opens(1, &sealed), "the data key is the same, wrapped by another");
+    // What was wrapped by the key that is gone stays shut.
+    let fresh = keys(&world.roots[0], &world.kms, 60);
+    let new_only: Vec<KeyRow> =
+        world.rows.iter().filter(|row| row.key.name.purpose == Purpose::Wrap).cloned().collect();
+    let old_data: Vec<KeyRow> =
+        before.into_iter().filter(|row| row.key.name.purpose != Purpose::Wrap).collect();
+    assert_eq!(fresh.learn(&[new_only, old_data].concat()).len(), 2);
+}
+
+#[test]
+fn the_cluster_key_is_rotated_and_old_copies_die_with_the_old_root_key() {
+    let mut world = World::new();
+    let sealed = world.seal(0);
+    let stolen = world.roots[1].encode();
+    let stolen_rows = world.rows.clone();
+    let entropy = || Arc::new(Seeded::new(70));
+    let made = turn::cluster_key(world.keys[0].sealer(), &world.roots[0], &world.rows, &world.kms, entropy())
+        .unwrap();
+    let shared = RootFile::decode(&made.shared.encode()).unwrap();
+    for at in 0..2 {
+        let own = &world.roots[at];
+        let new = turn::follow(own, &shared, world.keys[at].sealer(), &world.kms, entropy()).unwrap();
+        world.keys[at].follow(own, &new, &world.kms).unwrap();
+        world.roots[at] = new;
+    }
+    world.put(made.rows);
+    let versions = [1, 2];
+    assert_eq!(rotation::cluster_keys_to_destroy(&world.rows, &versions, 1), [], "a node has not confirmed");
+    let old = rotation::cluster_keys_to_destroy(&world.rows, &versions, 2);
+    assert_eq!(old, [1]);
+    let shared = turn::retire(&world.roots[0], &old, &world.kms).unwrap();
+    for at in 0..2 {
+        let own = &world.roots[at];
+        let new = turn::follow(own, &shared, world.keys[at].sealer(), &world.kms, entropy()).unwrap();
+        world.keys[at].follow(own, &new, &world.kms).unwrap();
+        world.roots[at] = new;
+        assert!(world.opens(at, &sealed));
+    }
+    for at in 0..2 {
+        world.restart(at);
+        assert!(world.opens(at, &sealed), "nothing was lost");
+    }
+    // Whoever took the disk before has the passphrase of nothing: not the file, and not the rows with the new file.
+    let stolen = RootFile::decode(&stolen).unwrap();
+    let opened = Keys::open(&stolen, &world.kms, entropy());
+    assert!(matches!(opened, Err(Error::Kms(KmsError::NoSuchRoot(1)))));
+    assert_eq!(keys(&world.roots[0], &world.kms, 71).learn(&stolen_rows).len(), 3);
+    // A node that joins now gets what is there now.
+    let third = hierarchy::join(&shared, NodeId(3), &world.kms, entropy()).unwrap();
+    let third = keys(&third, &world.kms, 72);
+    assert_eq!(third.learn(&world.rows), []);
+}
+
+#[test]
+fn rows_that_come_one_by_one_wait_for_whoever_wraps_them() {
+    let world = World::new();
+    let fresh = keys(&world.roots[1], &world.kms, 80);
+    let [wrap, data, _] = &world.rows[..] else { panic!("three keys") };
+    assert!(fresh.learn_one(data).is_err());
+    fresh.learn_one(wrap).unwrap();
+    fresh.learn_one(data).unwrap();
+    fresh.learn_one(data).unwrap();
+    assert!(fresh.sealer().keys().active(OWNER, Purpose::Data).is_ok());
+    fresh.learn_one(&KeyRow { state: KeyState::Disabled, ..data.clone() }).unwrap();
+    assert!(fresh.sealer().keys().active(OWNER, Purpose::Data).is_err());
+    fresh.learn_one(data).unwrap();
+    assert!(fresh.sealer().keys().active(OWNER, Purpose::Data).is_ok(), "a hold that ends gives it back");
 }

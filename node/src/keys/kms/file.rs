@@ -1,50 +1,23 @@
-//! The provider `file`: root keys, sealed under a key that Argon2id makes of a passphrase. What is kept of them stands in the root file.
-//! Format: passphrase_root, `docs/formats/passphrase_root.md`.
+//! The provider `file`: root keys, sealed under a key that Argon2id makes of a passphrase. What is kept of them ([`PassphraseRoot`]) stands in
+//! the root file.
 
+pub use super::passphrase_root::{Cost, PassphraseRoot, SALT_BYTES};
+
+use super::passphrase::check;
 use super::{Destroyed, KeyContext, Kms, KmsError, KmsStatus, Passphrase};
 use crate::limits;
 use argon2::{Algorithm, Argon2, Params, Version};
 use engine::entropy::Entropy;
 use engine::ids::{ClusterId, KeyEpoch, Owner, Purpose};
 use engine::sealed::{EnvelopeKind, Keyring, Sealer, SecretKey};
-use engine::wire::Reader;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// Version this build writes.
-pub const VERSION: u8 = 1;
-/// Bytes before the root keys.
-const HEADER_BYTES: usize = 48;
-
-/// What making a key of a passphrase costs whoever guesses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cost {
-    /// Memory, in KiB.
-    pub memory_kib: u32,
-    /// Passes over it.
-    pub passes: u32,
-    /// Lanes.
-    pub lanes: u32,
-}
-
-impl Cost {
-    /// For production: 256 MiB.
-    pub const PRODUCTION: Self = Self { memory_kib: 256 << 10, passes: 3, lanes: 4 };
-    /// The least that is allowed: 19 MiB, as OWASP's password storage cheat sheet has it.
-    pub const LEAST: Self = Self { memory_kib: 19 << 10, passes: 2, lanes: 1 };
-
-    fn is_sane(&self) -> bool {
-        (Self::LEAST.memory_kib..=limits::KDF_MEMORY_KIB_MAX).contains(&self.memory_kib)
-            && (Self::LEAST.passes..=limits::KDF_PASSES_MAX).contains(&self.passes)
-            && (1..=limits::KDF_LANES_MAX).contains(&self.lanes)
-    }
-}
 
 /// Root keys behind a passphrase.
 pub struct FileKms {
     cluster: ClusterId,
     cost: Cost,
-    salt: [u8; 16],
+    salt: [u8; SALT_BYTES],
     /// Holds the key of the passphrase.
     sealer: Sealer,
     entropy: Arc<dyn Entropy>,
@@ -69,10 +42,7 @@ fn context_name(context: &KeyContext) -> Vec<u8> {
 }
 
 /// The key of a passphrase.
-fn derive(passphrase: &[u8], salt: &[u8; 16], cost: Cost) -> Result<SecretKey, KmsError> {
-    if passphrase.len() < limits::PASSPHRASE_BYTES_MIN || passphrase.len() > limits::PASSPHRASE_BYTES_MAX {
-        return Err(KmsError::Denied);
-    }
+fn derive(passphrase: &[u8], salt: &[u8; SALT_BYTES], cost: Cost) -> Result<SecretKey, KmsError> {
     let damaged = |_| KmsError::Damaged("the cost of the passphrase is not allowed");
     let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(32)).map_err(damaged)?;
     let mut key = [0; 32];
@@ -88,7 +58,7 @@ impl FileKms {
     /// A service without root keys, behind `passphrase`.
     ///
     /// # Errors
-    /// `Damaged`: the cost is out of its range. `Denied`: the passphrase is too short or too long.
+    /// `Damaged`: the cost is out of its range. `Unfit`: the passphrase is too short or too long.
     pub fn new(
         cluster: ClusterId,
         passphrase: &Passphrase,
@@ -98,6 +68,7 @@ impl FileKms {
         if !cost.is_sane() {
             return Err(KmsError::Damaged("the cost of the passphrase is out of its range"));
         }
+        check(passphrase)?;
         let salt = crate::entropy::random(&*entropy);
         let sealer = sealer(cluster, derive(passphrase, &salt, cost)?, entropy.clone())?;
         Ok(Self { cluster, cost, salt, sealer, entropy, roots: Mutex::default() })
@@ -113,7 +84,8 @@ impl FileKms {
         kept: &[u8],
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, KmsError> {
-        let (salt, cost, roots) = decode(kept)?;
+        let PassphraseRoot { cost, salt, roots } = PassphraseRoot::decode(kept)?;
+        check(passphrase).map_err(|_| KmsError::Denied)?;
         let sealer = sealer(cluster, derive(passphrase, &salt, cost)?, entropy.clone())?;
         let opened = Self { cluster, cost, salt, sealer, entropy, roots: Mutex::new(roots) };
         let first = opened.roots().keys().next().copied();
@@ -129,48 +101,17 @@ impl FileKms {
     /// Wraps under a root key.
     fn root(&self, root: u32) -> Result<Sealer, KmsError> {
         let wrapped = self.roots().get(&root).cloned().ok_or(KmsError::NoSuchRoot(root))?;
-        let kind = EnvelopeKind::ClusterKey;
-        let key = self.sealer.unwrap_key(Owner::Cluster, kind, &root_name(root), &wrapped);
-        sealer(self.cluster, key.map_err(|_| KmsError::Denied)?, self.entropy.clone())
+        sealer(self.cluster, self.open_root(root, &wrapped)?, self.entropy.clone())
+    }
+
+    fn open_root(&self, root: u32, sealed: &[u8]) -> Result<SecretKey, KmsError> {
+        let key = self.sealer.unwrap_key(Owner::Cluster, EnvelopeKind::ClusterKey, &root_name(root), sealed);
+        key.map_err(|_| KmsError::Denied)
     }
 
     fn check(&self, context: &KeyContext) -> Result<(), KmsError> {
         if context.cluster == self.cluster { Ok(()) } else { Err(KmsError::NotOpened) }
     }
-}
-
-fn decode(kept: &[u8]) -> Result<([u8; 16], Cost, BTreeMap<u32, Vec<u8>>), KmsError> {
-    let damaged = |_| KmsError::Damaged("it is cut");
-    let mut reader = Reader::new(kept);
-    let version = reader.u8().map_err(damaged)?;
-    let zero = reader.take(3).map_err(damaged)?;
-    if version != VERSION || zero != [0; 3] {
-        return Err(KmsError::Damaged("it is of a version that this build does not know"));
-    }
-    let memory_kib = reader.u32().map_err(damaged)?;
-    let passes = reader.u32().map_err(damaged)?;
-    let lanes = reader.u32().map_err(damaged)?;
-    let cost = Cost { memory_kib, passes, lanes };
-    let salt: [u8; 16] = reader.array().map_err(damaged)?;
-    let rest: [u8; 12] = reader.array().map_err(damaged)?;
-    let count = reader.u32().map_err(damaged)? as usize;
-    if !cost.is_sane() || rest != [0; 12] || count > limits::ROOTS_MAX {
-        return Err(KmsError::Damaged("a number is out of its range"));
-    }
-    let mut roots = BTreeMap::new();
-    let mut last = None;
-    for _ in 0..count {
-        let root = reader.u32().map_err(damaged)?;
-        let bytes = reader.u32().map_err(damaged)? as usize;
-        let wrapped = reader.take(bytes).map_err(damaged)?.to_vec();
-        if last.is_some_and(|last| last >= root) {
-            return Err(KmsError::Damaged("root keys are not in order"));
-        }
-        last = Some(root);
-        roots.insert(root, wrapped);
-    }
-    reader.end().map_err(|_| KmsError::Damaged("something stands behind it"))?;
-    Ok((salt, cost, roots))
 }
 
 impl Kms for FileKms {
@@ -219,20 +160,19 @@ impl Kms for FileKms {
     }
 
     fn kept(&self) -> Vec<u8> {
-        let roots = self.roots();
-        let mut out = Vec::with_capacity(HEADER_BYTES);
-        out.extend_from_slice(&[VERSION, 0, 0, 0]);
-        for number in [self.cost.memory_kib, self.cost.passes, self.cost.lanes] {
-            out.extend_from_slice(&number.to_be_bytes());
+        PassphraseRoot { cost: self.cost, salt: self.salt, roots: self.roots().clone() }.encode()
+    }
+
+    fn adopt(&self, kept: &[u8]) -> Result<(), KmsError> {
+        let PassphraseRoot { cost, salt, roots } = PassphraseRoot::decode(kept)?;
+        // Of another salt the key is not at hand: the passphrase must be given again.
+        if (cost, salt) != (self.cost, self.salt) {
+            return Err(KmsError::Denied);
         }
-        out.extend_from_slice(&self.salt);
-        out.extend_from_slice(&[0; 12]);
-        out.extend_from_slice(&u32::try_from(roots.len()).unwrap_or(u32::MAX).to_be_bytes());
-        for (root, wrapped) in roots.iter() {
-            out.extend_from_slice(&root.to_be_bytes());
-            out.extend_from_slice(&u32::try_from(wrapped.len()).unwrap_or(u32::MAX).to_be_bytes());
-            out.extend_from_slice(wrapped);
+        for (version, sealed) in &roots {
+            self.open_root(*version, sealed)?;
         }
-        out
+        *self.roots() = roots;
+        Ok(())
     }
 }

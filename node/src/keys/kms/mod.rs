@@ -2,6 +2,8 @@
 //! shred. Every provider passes one suite.
 
 pub mod file;
+pub mod passphrase;
+pub mod passphrase_root;
 pub mod sim;
 #[cfg(test)]
 mod suite;
@@ -42,6 +44,13 @@ pub enum KmsError {
     /// The passphrase, or whatever lets us in, is wrong.
     #[error("the passphrase does not open the root key")]
     Denied,
+    /// The passphrase is too short or too long.
+    #[error(
+        "a passphrase has {min} to {max} bytes; take five random words",
+        min = crate::limits::PASSPHRASE_BYTES_MIN,
+        max = crate::limits::PASSPHRASE_BYTES_MAX
+    )]
+    Unfit,
     /// There is no root key of this version.
     #[error("there is no root key of version {0}")]
     NoSuchRoot(u32),
@@ -90,6 +99,13 @@ pub trait Kms: Send + Sync {
 
     /// What must be kept of it beside what it wraps, sealed; empty if it keeps all itself.
     fn kept(&self) -> Vec<u8>;
+
+    /// Takes over what another node's service keeps, once root keys were made or destroyed there. A service that keeps all itself has nothing
+    /// to take.
+    ///
+    /// # Errors
+    /// `Denied`: it is behind another passphrase, and nothing changes. `Damaged`. `Away`.
+    fn adopt(&self, kept: &[u8]) -> Result<(), KmsError>;
 }
 
 /// What lets somebody in.

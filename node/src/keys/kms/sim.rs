@@ -82,4 +82,8 @@ impl Kms for SimKms {
     fn kept(&self) -> Vec<u8> {
         Vec::new()
     }
+
+    fn adopt(&self, _: &[u8]) -> Result<(), KmsError> {
+        self.roots().map(drop)
+    }
 }

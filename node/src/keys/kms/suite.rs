@@ -49,6 +49,8 @@ fn keeps_what_it_promises(kms: &dyn Kms) {
         assert!(matches!(kms.unwrap(&context(1, 5), &changed), Err(KmsError::NotOpened)), "byte {at}");
     }
     assert!(matches!(kms.unwrap(&context(1, 5), &[]), Err(KmsError::NotOpened)));
+    kms.adopt(&kms.kept()).unwrap();
+    assert_eq!(kms.status(), KmsStatus::Ready(vec![1, 2]), "what it keeps itself changes nothing");
     kms.destroy(1).unwrap();
     assert!(matches!(kms.unwrap(&context(1, 5), &wrapped), Err(KmsError::NoSuchRoot(1))));
     assert!(matches!(kms.destroy(1), Err(KmsError::NoSuchRoot(1))));
@@ -93,6 +95,8 @@ fn only_the_passphrase_opens_what_is_kept() {
     let again = open("correct horse battery", &kept).unwrap();
     assert!(are_same(again.unwrap(&context(1, 1), &wrapped).unwrap(), SecretKey::new([7; 32])));
     assert_eq!(again.kept(), kept);
+    let short = FileKms::new(CLUSTER, &passphrase("x"), Cost::LEAST, Arc::new(Seeded::new(1)));
+    assert!(matches!(short, Err(KmsError::Unfit)));
     for wrong in ["correct horse batterx", "", "x"] {
         assert!(matches!(open(wrong, &kept), Err(KmsError::Denied)), "{wrong}");
     }
@@ -110,7 +114,7 @@ fn what_is_kept_and_was_changed_is_refused_before_it_costs_anything() {
         assert!(open("correct horse battery", &kept[..cut]).is_err(), "cut at {cut}");
     }
     // Not the salt and not the envelope: those cost a derivation each.
-    for at in (0..16).chain(32..48) {
+    for at in (0..16).chain(32..36) {
         for bit in [0, 7] {
             let mut changed = kept.clone();
             changed[at] ^= 1 << bit;
@@ -121,4 +125,26 @@ fn what_is_kept_and_was_changed_is_refused_before_it_costs_anything() {
     let mut longer = kept.clone();
     longer.push(0);
     assert!(open("correct horse battery", &longer).is_err());
+}
+
+#[test]
+fn root_keys_that_were_made_elsewhere_are_taken_over_without_the_passphrase() {
+    let one = file();
+    one.create(1).unwrap();
+    let other = open("correct horse battery", &one.kept()).unwrap();
+    one.create(2).unwrap();
+    let wrapped = one.wrap(&context(2, 2), &SecretKey::new([7; 32])).unwrap();
+    assert!(matches!(other.unwrap(&context(2, 2), &wrapped), Err(KmsError::NoSuchRoot(2))));
+    other.adopt(&one.kept()).unwrap();
+    assert!(are_same(other.unwrap(&context(2, 2), &wrapped).unwrap(), SecretKey::new([7; 32])));
+    let stranger =
+        FileKms::new(CLUSTER, &passphrase("another passphrase"), Cost::LEAST, Arc::new(Seeded::new(3)));
+    let stranger = stranger.unwrap();
+    stranger.create(1).unwrap();
+    assert!(matches!(other.adopt(&stranger.kept()), Err(KmsError::Denied)));
+    let mut kept = one.kept();
+    let last = kept.len() - 1;
+    kept[last] ^= 1;
+    assert!(matches!(other.adopt(&kept), Err(KmsError::Denied)));
+    assert_eq!(other.status(), KmsStatus::Ready(vec![1, 2]), "a refusal changes nothing");
 }

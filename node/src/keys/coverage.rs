@@ -1,0 +1,110 @@
+//! Pure: how far a rotation has come: which share of what a tenant has in tables is sealed with its active key. Counted from clear rows of the
+//! files, so it needs no key.
+
+use engine::ids::{KeyEpoch, Owner, TenantId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Bytes in tables, by tenant and key.
+pub type Sealed = BTreeMap<(TenantId, KeyEpoch), u64>;
+
+/// How far one tenant is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// Bytes sealed with the active key.
+    pub active_bytes: u64,
+    /// All bytes.
+    pub bytes: u64,
+}
+
+impl Coverage {
+    /// Bytes to seal again.
+    #[must_use]
+    pub fn left_bytes(&self) -> u64 {
+        self.bytes.saturating_sub(self.active_bytes)
+    }
+
+    /// Percent, rounded down: 100 means all of it. Of nothing all is covered.
+    #[must_use]
+    pub fn percent(&self) -> u8 {
+        if self.bytes == 0 {
+            return 100;
+        }
+        let percent = u128::from(self.active_bytes) * 100 / u128::from(self.bytes);
+        u8::try_from(percent).unwrap_or(100).min(100)
+    }
+}
+
+/// Adds up what tablets, or nodes, have.
+#[must_use]
+pub fn sum(parts: impl IntoIterator<Item = Sealed>) -> Sealed {
+    let mut out = Sealed::new();
+    for ((tenant, epoch), bytes) in parts.into_iter().flatten() {
+        let all = out.entry((tenant, epoch)).or_default();
+        *all = all.saturating_add(bytes);
+    }
+    out
+}
+
+/// How far each tenant is. One without an active key has nothing covered.
+#[must_use]
+pub fn by_tenant(sealed: &Sealed, active: &BTreeMap<TenantId, KeyEpoch>) -> BTreeMap<TenantId, Coverage> {
+    let mut out: BTreeMap<TenantId, Coverage> =
+        active.keys().map(|tenant| (*tenant, Coverage::default())).collect();
+    for ((tenant, epoch), bytes) in sealed {
+        let one = out.entry(*tenant).or_default();
+        one.bytes = one.bytes.saturating_add(*bytes);
+        if active.get(tenant) == Some(epoch) {
+            one.active_bytes = one.active_bytes.saturating_add(*bytes);
+        }
+    }
+    out
+}
+
+/// Which keys tables still need.
+#[must_use]
+pub fn in_tables(sealed: &Sealed) -> BTreeSet<(Owner, KeyEpoch)> {
+    let owner = |tenant: TenantId| if tenant == TenantId(0) { Owner::Cluster } else { Owner::Tenant(tenant) };
+    sealed
+        .iter()
+        .filter(|(_, bytes)| **bytes > 0)
+        .map(|((tenant, epoch), _)| (owner(*tenant), *epoch))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed(rows: &[(u64, u32, u64)]) -> Sealed {
+        rows.iter().map(|(tenant, epoch, bytes)| ((TenantId(*tenant), KeyEpoch(*epoch)), *bytes)).collect()
+    }
+
+    #[test]
+    fn a_tenant_is_covered_by_its_active_key_alone() {
+        let all = sum([
+            sealed(&[(7, 1, 300), (8, 1, 5)]),
+            sealed(&[(7, 1, 99), (7, 2, 1)]),
+            sealed(&[(7, 2, 600)]),
+        ]);
+        assert_eq!(all, sealed(&[(7, 1, 399), (7, 2, 601), (8, 1, 5)]));
+        let active = [(TenantId(7), KeyEpoch(2)), (TenantId(9), KeyEpoch(1))].into();
+        let found = by_tenant(&all, &active);
+        let (seven, eight, nine) = (found[&TenantId(7)], found[&TenantId(8)], found[&TenantId(9)]);
+        assert_eq!((seven.percent(), seven.left_bytes()), (60, 399));
+        assert_eq!((eight.percent(), eight.left_bytes()), (0, 5));
+        assert_eq!((nine.percent(), nine.left_bytes()), (100, 0));
+    }
+
+    #[test]
+    fn a_hundred_percent_means_all() {
+        let nearly = Coverage { active_bytes: u64::MAX - 1, bytes: u64::MAX };
+        assert_eq!((nearly.percent(), nearly.left_bytes()), (99, 1));
+        assert_eq!(Coverage { active_bytes: u64::MAX, bytes: u64::MAX }.percent(), 100);
+    }
+
+    #[test]
+    fn tables_name_the_keys_they_need() {
+        let found = in_tables(&sealed(&[(0, 1, 9), (7, 1, 0), (7, 2, 1)]));
+        assert_eq!(found, [(Owner::Cluster, KeyEpoch(1)), (Owner::Tenant(TenantId(7)), KeyEpoch(2))].into());
+    }
+}
