@@ -6,6 +6,8 @@ pub mod certificate;
 pub mod files;
 pub mod founding;
 pub mod identity;
+pub mod init;
+pub mod join;
 pub mod peers;
 pub mod subject;
 pub mod token;

@@ -7,6 +7,7 @@ use super::node_row::NodeRow;
 use super::rows::{self, MetaRow};
 use super::shard_row::ShardRow;
 use super::tenant_row::TenantRow;
+use crate::keys::{self, KeyName, KeyRow, WrappedKey};
 use crate::shard::map::ShardMap;
 use engine::ids::{CollectionId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
 use engine::tablet::view::{Scan, View};
@@ -119,6 +120,37 @@ impl MetaView {
     #[must_use]
     pub fn shard_of(&self, tenant: TenantId) -> Option<&ShardRow> {
         self.shards.get(&self.map.locate(tenant)?)
+    }
+
+    /// All keys of tenants, as whoever unwraps them takes them. Those that are gone stay named.
+    #[must_use]
+    pub fn key_rows(&self) -> Vec<KeyRow> {
+        let newest = |tenant: TenantId| {
+            let all = self.tenant_keys.range((tenant, KeyEpoch(0))..=(tenant, KeyEpoch(u32::MAX)));
+            all.rev().find(|(_, row)| !row.wrapped.is_empty()).map(|((_, epoch), _)| *epoch)
+        };
+        let of_tenants = self.tenant_keys.values().map(|row| {
+            let state = match row.wrapped.is_empty() {
+                true => keys::KeyState::Destroyed,
+                false if newest(row.tenant) == Some(row.epoch) => keys::KeyState::Active,
+                false => keys::KeyState::OpenOnly,
+            };
+            let name = KeyName { owner: Owner::Tenant(row.tenant), purpose: Purpose::Wrap, epoch: row.epoch };
+            let key = WrappedKey { name, wrapped: row.wrapped.clone() };
+            KeyRow { key, state, wrapped_by: row.wrapped_by }
+        });
+        let of_data = self.data_keys.values().map(|row| {
+            let state = match row.state {
+                KeyState::Waiting => keys::KeyState::Pending,
+                KeyState::Active => keys::KeyState::Active,
+                KeyState::Retired => keys::KeyState::OpenOnly,
+                KeyState::Destroyed => keys::KeyState::Destroyed,
+            };
+            let name = KeyName { owner: row.owner, purpose: row.purpose, epoch: row.epoch };
+            let key = WrappedKey { name, wrapped: row.wrapped.clone() };
+            KeyRow { key, state, wrapped_by: row.wrapped_by }
+        });
+        of_tenants.chain(of_data).collect()
     }
 
     /// The data key with which an owner's new bytes are sealed: of several, the youngest.

@@ -2,7 +2,7 @@
 //! the groups grow.
 
 use super::Server;
-use crate::boot::founding::Founding;
+use crate::boot::founding::{Founding, from_hex};
 use crate::meta::cluster_row::ClusterRow;
 use crate::meta::command::{Change, MetaCommand, MetaReply, Reason};
 use crate::meta::node_row::{NodeRow, NodeState};
@@ -100,18 +100,4 @@ pub fn node_row(
         certificate_serial: serial.to_vec(),
         generation: 1,
     }
-}
-
-/// Bytes as hex.
-#[must_use]
-pub fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Bytes from hex; `None` if it is none.
-#[must_use]
-pub fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    if rest.is_empty() { pairs.iter().map(byte).collect() } else { None }
 }

@@ -6,6 +6,7 @@
 //! 4. Replicas run, the meta group is followed, and what it wants of this node is done.
 
 pub mod founding;
+pub mod joining;
 pub mod serving;
 pub mod start;
 
@@ -147,7 +148,7 @@ impl Server {
                 tracing::warn!("not everything that is led here was handed over in time");
             }
         }
-        self.tasks.end();
+        self.tasks.end().await;
         self.serving.clear();
         if let Ok(host) = self.host() {
             host.end().await;

@@ -91,13 +91,12 @@ fn identify(tls: Tls) -> Identify {
 }
 
 fn pace(config: &config::Pace) -> Pace {
-    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     Pace {
-        heartbeat_ms: ms(config.heartbeat),
-        heartbeat_min_ms: ms(config.heartbeat) * 3 / 4,
-        election_min_ms: ms(config.election_min),
-        election_max_ms: ms(config.election_max),
-        quorum_loss_ms: 2 * ms(config.election_max) + ms(config.heartbeat),
+        heartbeat_ms: config.heartbeat.ms(),
+        heartbeat_min_ms: config.heartbeat.ms() * 3 / 4,
+        election_min_ms: config.election_min.ms(),
+        election_max_ms: config.election_max.ms(),
+        quorum_loss_ms: 2 * config.election_max.ms() + config.heartbeat.ms(),
         ..Pace::PRODUCTION
     }
 }
