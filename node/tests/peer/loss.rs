@@ -5,7 +5,8 @@ use engine::ids::NodeId;
 use raft::net::link::{Lane, PeerLink};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 const TO: NodeId = NodeId(2);
 
