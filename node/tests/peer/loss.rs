@@ -5,7 +5,8 @@ use engine::ids::NodeId;
 use raft::net::link::{Lane, PeerLink};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 const TO: NodeId = NodeId(2);
 
@@ -38,6 +39,7 @@ async fn a_link_that_stands_still_is_lost() {
     // An idle link is not lost.
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert!(one.call(TO, b"idle").await.is_ok());
+    assert_eq!(cable.connections(), 1);
     cable.stand_still(true);
     let began = Instant::now();
     let lost = one.call(TO, b"lost").await.unwrap_err();

@@ -3,6 +3,7 @@
 use super::rig::{Cable, Manner, pair, soon, until};
 use bytes::Bytes;
 use engine::ids::NodeId;
+use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use node::peer::limits::{BODY_BYTES_MAX, CALLS_MAX, SERVED_CALLS_MAX};
 use raft::net::link::{Lane, PeerLink};
@@ -37,6 +38,7 @@ async fn ten_thousand_calls_of_a_lane_are_begun_in_their_order() {
     }
     assert_eq!(answered, 10_000);
     assert_eq!(numbers(&peer.asked.lock().unwrap()), (0..10_000).collect::<Vec<_>>());
+    assert_eq!(peer.early.load(Ordering::Relaxed), 0, "a call was given before the one ahead was begun");
     one.is_whole();
     two.is_whole();
 }
@@ -92,7 +94,7 @@ async fn a_peer_that_stands_takes_so_much_and_no_more() {
     until(|| peer.count() > SERVED_CALLS_MAX).await;
     // Both ends say that they live: the link is not taken for lost.
     tokio::time::sleep(std::time::Duration::from_secs(4)).await;
-    drop(calls);
+    assert!(calls.into_iter().all(|call| call.now_or_never().is_none()), "a call was lost");
     assert_eq!(peer.count(), SERVED_CALLS_MAX + 1);
     assert_eq!(peer.ended.load(Ordering::Relaxed), 0);
     one.is_whole();

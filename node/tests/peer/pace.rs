@@ -5,7 +5,7 @@ use bytes::Bytes;
 use engine::ids::NodeId;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use raft::net::link::{Lane, PeerLink};
-use std::time::Instant;
+use tokio::time::Instant;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]

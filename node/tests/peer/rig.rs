@@ -123,11 +123,22 @@ pub struct Peer {
     manner: Manner,
     pub asked: Mutex<Vec<(Voice, Bytes)>>,
     pub ended: Arc<AtomicUsize>,
+    /// Calls that were given to it, polled or not.
+    given: AtomicUsize,
+    /// Calls that were given to it while one before was not polled yet.
+    pub early: AtomicUsize,
 }
 
 impl Peer {
     pub fn new(voice: Voice, manner: Manner) -> Arc<Self> {
-        Arc::new(Self { voice, manner, asked: Mutex::default(), ended: Arc::default() })
+        Arc::new(Self {
+            voice,
+            manner,
+            asked: Mutex::default(),
+            ended: Arc::default(),
+            given: AtomicUsize::new(0),
+            early: AtomicUsize::new(0),
+        })
     }
 
     pub fn count(&self) -> usize {
@@ -148,6 +159,8 @@ impl Serve for Handed {
         if peer.manner == Manner::Returns {
             return Box::pin(std::future::ready(frame));
         }
+        let given = peer.given.fetch_add(1, Ordering::Relaxed);
+        peer.early.fetch_add(usize::from(given > peer.count()), Ordering::Relaxed);
         Box::pin(async move {
             // The first poll.
             let count = {
@@ -300,6 +313,11 @@ impl Cable {
             }
         });
         Self { address: own, wires, is_still }
+    }
+
+    /// How many connections were made since the last cut.
+    pub fn connections(&self) -> usize {
+        self.wires.lock().unwrap().len()
     }
 
     /// All connections break.
