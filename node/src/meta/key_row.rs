@@ -101,6 +101,29 @@ impl fmt::Debug for DataKeyRow {
     }
 }
 
+/// The change that puts a key which was just made, or wrapped for the first time.
+#[must_use]
+pub fn put(row: &crate::keys::KeyRow) -> super::command::Change {
+    use super::command::Change;
+    let name = row.key.name;
+    match (name.owner, name.purpose) {
+        (Owner::Tenant(tenant), Purpose::Wrap) => {
+            let (epoch, wrapped) = (name.epoch, row.key.wrapped.clone());
+            Change::PutTenantKey(TenantKeyRow { tenant, epoch, wrapped_by: row.wrapped_by, wrapped }, None)
+        }
+        (owner, purpose) => {
+            let state = match row.state {
+                crate::keys::KeyState::Pending => KeyState::Waiting,
+                crate::keys::KeyState::Active => KeyState::Active,
+                crate::keys::KeyState::OpenOnly | crate::keys::KeyState::Disabled => KeyState::Retired,
+                crate::keys::KeyState::Destroyed => KeyState::Destroyed,
+            };
+            let (epoch, wrapped_by, wrapped) = (name.epoch, row.wrapped_by, row.key.wrapped.clone());
+            Change::PutDataKey(DataKeyRow { owner, purpose, epoch, state, wrapped_by, wrapped }, None)
+        }
+    }
+}
+
 fn read_wrapped(reader: &mut Reader<'_>) -> Result<Vec<u8>, Damage> {
     Ok(reader.bytes32(limits::SECRET_BYTES_MAX)?.to_vec())
 }

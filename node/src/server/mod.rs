@@ -84,6 +84,12 @@ impl Server {
         self.inner.get().map(|inner| &inner.door).ok_or_else(|| Refused::new(code::STARTING))
     }
 
+    /// Which node it is.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
     /// Its keys.
     #[must_use]
     pub fn keys(&self) -> &Arc<Keys> {

@@ -1,0 +1,303 @@
+//! Nodes in one process.
+
+use bytes::Bytes;
+use engine::Stamp;
+use engine::entropy::Entropy;
+use engine::ids::{CollectionId, NodeId, TenantId};
+use node::boot::{authority, init, join, peers};
+use node::config;
+use node::entropy::SystemEntropy;
+use node::keys::hierarchy;
+use node::keys::kms::Passphrase;
+use node::keys::kms::file::Cost;
+use node::meta::command::{Change, MetaCommand, MetaReply};
+use node::meta::forward::Forward;
+use node::meta::shard_row::ShardRow;
+use node::refused::Refused;
+use node::server::Server;
+use node::server::joining::Newcomer;
+use node::shard::command::KvCommand;
+use node::shard::door::{Consistency, WriteId};
+use node::tenants::rules::Quota;
+use raft::net::link::BoxFuture;
+use raft::types::GroupId;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// Where all tests write.
+pub const DATA: CollectionId = CollectionId(1);
+const WAIT_MS: u64 = 5_000;
+const ROUNDS: usize = 600;
+
+type All = Arc<Mutex<BTreeMap<NodeId, Weak<Server>>>>;
+
+/// Asks nodes in this process.
+struct Near(All);
+
+impl Near {
+    fn at(&self, node: NodeId) -> Result<Arc<Server>, Refused> {
+        let away = || Refused::new(proto::errors::code::NO_LEADER);
+        self.0.lock().unwrap().get(&node).and_then(Weak::upgrade).ok_or_else(away)
+    }
+}
+
+impl Forward for Near {
+    fn change(&self, to: NodeId, command: Bytes, wait_ms: u64) -> BoxFuture<Result<Bytes, Refused>> {
+        let at = self.at(to);
+        Box::pin(async move { at?.door()?.change_bytes(command, wait_ms).await })
+    }
+
+    fn shard(&self, to: NodeId, group: GroupId) -> BoxFuture<Result<Option<Bytes>, Refused>> {
+        let at = self.at(to);
+        Box::pin(async move {
+            let meta = at?.meta();
+            Ok(meta.shards.get(&group).map(|row: &ShardRow| row.value().into()))
+        })
+    }
+}
+
+struct One {
+    folder: PathBuf,
+    address: String,
+    server: Option<Arc<Server>>,
+}
+
+pub struct Cluster {
+    dir: tempfile::TempDir,
+    all: All,
+    nodes: Vec<One>,
+    used: Mutex<Option<Newcomer>>,
+}
+
+fn passphrase() -> Passphrase {
+    Passphrase::from(b"a passphrase for tests".to_vec())
+}
+
+pub async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    for _ in 0..ROUNDS {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it never came to be that {what}");
+}
+
+fn config(folder: &Path, address: &str) -> Arc<config::Config> {
+    let set = [
+        ("data_dir", folder.display().to_string()),
+        ("advertise.peer", address.to_owned()),
+        ("advertise.client", address.to_owned()),
+        ("raft.heartbeat", "100ms".to_owned()),
+        ("raft.election_min", "400ms".to_owned()),
+        ("raft.election_max", "800ms".to_owned()),
+        ("log.segment_bytes", "64 MiB".to_owned()),
+        ("engine.memtable_bytes", "32 MiB".to_owned()),
+        ("engine.cache_bytes", "32 MiB".to_owned()),
+    ];
+    let flags = set.map(|(key, value)| (key.to_owned(), value));
+    Arc::new(config::file::load(None, [], flags).unwrap())
+}
+
+impl Cluster {
+    /// A cluster of one node.
+    pub async fn found() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("one");
+        let new = init::NewCluster {
+            name: "test",
+            shards: 2,
+            node: ("one", "eu"),
+            hosts: &["127.0.0.1".to_owned()],
+            admin: "root",
+            passphrase: &passphrase(),
+            cost: Cost::LEAST,
+            now_s: engine::clock::Clock::now_ms(&node::clock::SystemClock::default()) / 1_000,
+        };
+        init::init(&folder, &new, Arc::new(SystemEntropy)).unwrap();
+        let mut cluster = Self { dir, all: All::default(), nodes: Vec::new(), used: Mutex::default() };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        cluster.nodes.push(One { folder, address, server: None });
+        cluster.run(0, listener).await;
+        eventually("it is founded", || cluster.server(0).meta().cluster.is_some()).await;
+        cluster
+    }
+
+    async fn run(&mut self, at: usize, listener: TcpListener) {
+        let (folder, address) = (self.nodes[at].folder.clone(), self.nodes[at].address.clone());
+        let near = Near(self.all.clone());
+        let make = Box::new(move |_: &node::tls::Tls, _| Arc::new(near) as Arc<dyn Forward>);
+        let server = Server::start(config(&folder, &address), passphrase(), listener, make).await.unwrap();
+        self.all.lock().unwrap().insert(server.node(), Arc::downgrade(&server));
+        self.nodes[at].server = Some(server);
+    }
+
+    pub async fn start(&mut self, at: usize) {
+        let mut listener = TcpListener::bind(&self.nodes[at].address).await;
+        while listener.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            listener = TcpListener::bind(&self.nodes[at].address).await;
+        }
+        self.run(at, listener.unwrap()).await;
+    }
+
+    pub async fn restart(&mut self, at: usize) {
+        self.nodes[at].server.take().unwrap().stop(1_000).await;
+        self.start(at).await;
+        eventually("it runs again", || self.server(at).meta().cluster.is_some()).await;
+    }
+
+    pub fn server(&self, at: usize) -> &Arc<Server> {
+        self.nodes[at].server.as_ref().unwrap()
+    }
+
+    fn running(&self) -> impl Iterator<Item = &Arc<Server>> {
+        self.nodes.iter().filter_map(|one| one.server.as_ref())
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        engine::clock::Clock::now_ms(&node::clock::SystemClock::default())
+    }
+
+    pub async fn tenant(&self, name: &str) -> TenantId {
+        let server = self.server(0);
+        let id = TenantId(node::entropy::random_id(&SystemEntropy));
+        let keys = hierarchy::make_tenant(server.keys().sealer(), id, Arc::new(SystemEntropy)).unwrap();
+        let (quota, name) = (Quota::default(), name.to_owned());
+        let mut changes = vec![Change::CreateTenant { id, name, quota, history_ms: 3_600_000 }];
+        changes.extend(keys.iter().map(node::meta::key_row::put));
+        let reply = server.change(MetaCommand::new(changes), WAIT_MS).await.unwrap();
+        assert!(matches!(reply, MetaReply::Applied { .. }), "{reply:?}");
+        id
+    }
+
+    /// Writes wherever the shard is led.
+    pub async fn write(
+        &self,
+        tenant: TenantId,
+        command: &KvCommand<Bytes>,
+        id: WriteId,
+    ) -> Result<Stamp, Refused> {
+        let mut refused = None;
+        for _ in 0..ROUNDS {
+            for server in self.running() {
+                let Ok(door) = server.door() else { continue };
+                match door.write(tenant, command, id, WAIT_MS).await {
+                    Ok(stamp) => return Ok(stamp),
+                    Err(why) => refused = Some(why),
+                }
+            }
+            use proto::errors::code::*;
+            let again = [WRONG_NODE, NO_LEADER, STARTING, KEY_AWAY, OVERLOADED];
+            if refused.as_ref().is_some_and(|why| !again.contains(&why.code)) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Err(refused.unwrap())
+    }
+
+    pub async fn read(&self, tenant: TenantId, key: &str) -> Option<String> {
+        for _ in 0..ROUNDS {
+            for server in self.running() {
+                let Ok(door) = server.door() else { continue };
+                if let Ok(view) = door.view(tenant, Consistency::Linearizable, WAIT_MS).await {
+                    let found = view.get(tenant, DATA, key.as_bytes()).unwrap();
+                    return found.map(|found| String::from_utf8(found.value.to_vec()).unwrap());
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{key} cannot be read");
+    }
+
+    /// A node more.
+    pub async fn join(&mut self, name: &str, region: &str) {
+        let secret = {
+            let mut secret = [0; 32];
+            SystemEntropy.fill(&mut secret);
+            secret
+        };
+        let until_ms = self.now_ms() + 60_000;
+        let token = Change::MakeToken(node::boot::token::hash(&secret), until_ms);
+        self.server(0).change(MetaCommand::new(vec![token]), WAIT_MS).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let request = authority::request().unwrap();
+        let newcomer = Newcomer {
+            secret: secret.to_vec(),
+            request: request.pem.clone(),
+            name: name.to_owned(),
+            region: region.to_owned(),
+            peer_address: address.clone(),
+            client_address: address.clone(),
+        };
+        let admittance = self.server(0).admit(&newcomer, WAIT_MS).await.unwrap();
+        *self.used.lock().unwrap() = Some(newcomer);
+        let folder = self.dir.path().join(name);
+        let entropy = Arc::new(SystemEntropy);
+        join::settle(&folder, &admittance, (name, region), request.key, &passphrase(), entropy).unwrap();
+        assert!(!peers::read(&folder).unwrap().is_empty());
+        self.nodes.push(One { folder, address, server: None });
+        self.run(self.nodes.len() - 1, listener).await;
+    }
+
+    /// The token of the last one, once more.
+    pub async fn join_again(&self, name: &str) -> Result<(), Refused> {
+        let newcomer = self.used.lock().unwrap().clone().unwrap();
+        let request = authority::request().unwrap().pem;
+        self.server(0)
+            .admit(&Newcomer { name: name.to_owned(), request, ..newcomer }, WAIT_MS)
+            .await
+            .map(drop)
+    }
+
+    pub fn voters(&self, group: GroupId) -> usize {
+        let standing = |server: &Arc<Server>| {
+            let standing = server.host().ok()?.replica(group)?.receiver.group().standing();
+            let voters = &standing.membership.1.voters;
+            (standing.is_leader && voters.len() == 1).then(|| voters[0].len())
+        };
+        self.running().find_map(standing).unwrap_or(0)
+    }
+
+    /// Kills the node that leads a group: nothing of it ends in order.
+    pub async fn kill_leader(&mut self, group: GroupId) -> usize {
+        let leads = |server: &Arc<Server>| {
+            server
+                .host()
+                .is_ok_and(|host| host.replica(group).is_some_and(|one| one.receiver.group().leads()))
+        };
+        for _ in 0..ROUNDS {
+            let at = self.nodes.iter().position(|one| one.server.as_ref().is_some_and(leads));
+            if let Some(at) = at {
+                let server = self.nodes[at].server.take().unwrap();
+                server.stop(0).await;
+                return at;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("nobody leads");
+    }
+
+    pub fn is_caught_up(&self, at: usize, group: GroupId) -> bool {
+        let applied = |server: &Arc<Server>| {
+            Some(server.host().ok()?.replica(group)?.receiver.group().machine().applied().applied?.index)
+        };
+        let all: Vec<Option<u64>> = self.running().map(applied).collect();
+        let here = applied(self.server(at));
+        here.is_some() && all.iter().flatten().max() == here.as_ref()
+    }
+
+    pub async fn stop(self) {
+        for one in self.nodes {
+            if let Some(server) = one.server {
+                server.stop(0).await;
+            }
+        }
+    }
+}
