@@ -9,6 +9,7 @@ use raft::group::admission::{Admission, Whereabouts};
 use raft::group::rejoin::Verdict;
 use raft::log::{Log, LogParts, RecoveredLog};
 use raft::net::envelope::cluster_tag;
+use raft::net::heard::Heard;
 use raft::net::request::Requests;
 use raft::stats::Stats;
 use raft::types::GroupId;
@@ -35,13 +36,16 @@ pub struct Admitted {
     pub replace: BTreeSet<GroupId>,
 }
 
-impl Opening {
-    /// Reads log and tablets. `others` are the nodes it was told of, beside those its own replicas know. Takes long, and must not run on
-    /// a thread that serves.
-    ///
-    /// # Errors
-    /// What keeps the node from starting: disk, damage, another process in its folder, a format it does not know.
-    pub fn read(parts: HostParts, others: &BTreeSet<NodeId>) -> Result<Self> {
+/// What was read, and nothing is written yet.
+struct Ground {
+    disk: Arc<dyn Disk>,
+    stats: Arc<Stats>,
+    log: RecoveredLog,
+    pool: Arc<Pool>,
+}
+
+impl Ground {
+    fn read(parts: &HostParts) -> Result<Self> {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let stats: Arc<Stats> = Arc::default();
         let log_parts = LogParts {
@@ -52,15 +56,49 @@ impl Opening {
             stats: stats.clone(),
         };
         let log = RecoveredLog::read(parts.log.clone(), log_parts)?;
-        let clock = parts.clock.clone();
         let pool_parts = Parts {
             disk: disk.clone(),
             catalog: SledCatalog::opener(),
             sealer: parts.sealer.clone(),
-            clock,
+            clock: parts.clock.clone(),
             node: parts.node,
         };
         let pool = Pool::open(parts.pool.clone(), pool_parts)?;
+        Ok(Self { disk, stats, log, pool })
+    }
+}
+
+fn requests(parts: &HostParts, heard: Arc<Heard>, stats: Arc<Stats>) -> Arc<Requests> {
+    let (cluster, generation) = parts.cluster;
+    let asked = (cluster_tag(cluster, generation), parts.pace.election_min_ms);
+    Requests::new(parts.link.clone(), heard, asked, stats)
+}
+
+impl Admitted {
+    /// A node that is to found a cluster, and has never written anything: there is nobody yet whom it could ask. `None`: it has.
+    ///
+    /// # Errors
+    /// As [`Opening::read`].
+    pub fn founder(parts: HostParts) -> Result<Option<Self>> {
+        let Ground { disk, stats, log, pool } = Ground::read(&parts)?;
+        if !log.groups().is_empty() {
+            pool.close();
+            return Ok(None);
+        }
+        let requests = requests(&parts, Arc::new(Heard::found(&log.found().marks)), stats);
+        let log = log.begin()?;
+        Ok(Some(Self { parts, disk, pool, requests, log, replace: BTreeSet::new() }))
+    }
+}
+
+impl Opening {
+    /// Reads log and tablets. `others` are the nodes it was told of, beside those its own replicas know. Takes long, and must not run on
+    /// a thread that serves.
+    ///
+    /// # Errors
+    /// What keeps the node from starting: disk, damage, another process in its folder, a format it does not know.
+    pub fn read(parts: HostParts, others: &BTreeSet<NodeId>) -> Result<Self> {
+        let Ground { disk, stats, log, pool } = Ground::read(&parts)?;
         let spool = parts.spool();
         let at = Whereabouts {
             node: parts.node,
@@ -72,9 +110,7 @@ impl Opening {
             sealer: &parts.sealer,
         };
         let admission = Arc::new(Admission::new(log, &at)?);
-        let (cluster, generation) = parts.cluster;
-        let asked = (cluster_tag(cluster, generation), parts.pace.election_min_ms);
-        let requests = Requests::new(parts.link.clone(), admission.heard().clone(), asked, stats);
+        let requests = requests(&parts, admission.heard().clone(), stats);
         Ok(Self { parts, disk, pool, admission, requests })
     }
 

@@ -187,20 +187,11 @@ impl Server {
         peer: PeerParts,
     ) -> Result<()> {
         let parts = self.host_parts(config, &identity, peer)?;
-        let others: BTreeSet<NodeId> =
-            self.known().keys().copied().filter(|node| *node != self.node).collect();
-        let reading = tokio::task::spawn_blocking(move || Opening::read(parts, &others));
-        let opening =
-            reading.await.map_err(|_| StartError::Other("reading the disk panicked".to_owned()))??;
-        self.serving.set(Arc::new(Porch(opening.admission().clone())));
-        let admitted = match opening.ask().await {
-            Verdict::Runs { .. } => opening.begin()?,
-            other => {
-                opening.close();
-                return Err(host::Error::NotAdmitted(other.to_string()).into());
-            }
-        };
         let founding = Founding::read(&self.folder)?;
+        let admitted = match self.admitted_as_founder(parts.clone(), founding.is_some()).await? {
+            Some(admitted) => admitted,
+            None => self.admitted(parts).await?,
+        };
         let births = founding.as_ref().map(|one| founding::births(one.shards, self.node)).unwrap_or_default();
         let host = self.run(admitted, &births).await?;
         if let Some(founding) = founding {
@@ -212,6 +203,32 @@ impl Server {
             self.await_meta(&host).await;
         }
         Ok(())
+    }
+
+    /// Where a cluster begins there is nobody yet whom its first node could ask.
+    async fn admitted_as_founder(&self, parts: HostParts, is_founder: bool) -> Result<Option<Admitted>> {
+        if !is_founder {
+            return Ok(None);
+        }
+        let reading = tokio::task::spawn_blocking(move || Admitted::founder(parts));
+        Ok(reading.await.map_err(|_| StartError::Other("reading the disk panicked".to_owned()))??)
+    }
+
+    /// Reads the disk, and waits until the peers have said that it may go on.
+    async fn admitted(&self, parts: HostParts) -> Result<Admitted> {
+        let others: BTreeSet<NodeId> =
+            self.known().keys().copied().filter(|node| *node != self.node).collect();
+        let reading = tokio::task::spawn_blocking(move || Opening::read(parts, &others));
+        let opening =
+            reading.await.map_err(|_| StartError::Other("reading the disk panicked".to_owned()))??;
+        self.serving.set(Arc::new(Porch(opening.admission().clone())));
+        match opening.ask().await {
+            Verdict::Runs { .. } => Ok(opening.begin()?),
+            other => {
+                opening.close();
+                Err(host::Error::NotAdmitted(other.to_string()).into())
+            }
+        }
     }
 
     fn host_parts(

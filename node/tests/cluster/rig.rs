@@ -89,8 +89,11 @@ pub async fn eventually(what: &str, is_so: impl Fn() -> bool) {
 fn config(folder: &Path, address: &str) -> Arc<config::Config> {
     let set = [
         ("data_dir", folder.display().to_string()),
+        ("name", "a-node".to_owned()),
+        ("region", "eu".to_owned()),
         ("advertise.peer", address.to_owned()),
         ("advertise.client", address.to_owned()),
+        ("advertise.admin", address.to_owned()),
         ("raft.heartbeat", "100ms".to_owned()),
         ("raft.election_min", "400ms".to_owned()),
         ("raft.election_max", "800ms".to_owned()),
@@ -105,6 +108,8 @@ fn config(folder: &Path, address: &str) -> Arc<config::Config> {
 impl Cluster {
     /// A cluster of one node.
     pub async fn found() -> Self {
+        // What goes wrong is told by the test that fails.
+        let _ = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::INFO).try_init();
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("one");
         let new = init::NewCluster {
