@@ -42,6 +42,8 @@ pub struct Host {
     pub(super) supervisor: tokio::sync::Mutex<Supervisor>,
     hosted: RwLock<BTreeMap<GroupId, Arc<Hosted>>>,
     failed: Mutex<BTreeMap<GroupId, String>>,
+    /// What lives here and does not run yet.
+    waiting: tokio::sync::Mutex<Vec<Wanted>>,
     /// Until the node ends.
     thread: Mutex<Option<LogThread>>,
 }
@@ -55,8 +57,9 @@ impl Hosted {
 }
 
 impl Host {
-    /// Lets run what lives here, and what is born now: the founders of a new cluster. Nothing of it is heard before `self.registry` is
-    /// served.
+    /// Lets the meta group run, if it lives here or is born now: the founders of a new cluster are. The others wait for
+    /// [`Host::seat_rest`]: what they have to apply again may need keys that the meta group brings. Nothing of it is heard before
+    /// `self.registry` is served.
     ///
     /// # Errors
     /// Log, catalog and disk; `CatalogOlder`.
@@ -106,10 +109,20 @@ impl Host {
             words: Arc::default(),
             hosted: RwLock::default(),
             failed: Mutex::default(),
+            waiting: tokio::sync::Mutex::default(),
             thread: Mutex::new(Some(thread)),
         });
-        host.seat_all(wanted).await;
+        let is_meta = |one: &Wanted| one.machine.group() == GroupId::META;
+        let (meta, rest): (Vec<_>, Vec<_>) = wanted.into_iter().partition(is_meta);
+        host.seat_all(meta).await;
+        *host.waiting.lock().await = rest;
         Ok(host)
+    }
+
+    /// Lets all others run that live here. The meta group must be followed by then.
+    pub async fn seat_rest(self: &Arc<Self>) {
+        let rest = std::mem::take(&mut *self.waiting.lock().await);
+        self.seat_all(rest).await;
     }
 
     /// Builds replicas, lets them run, and lets work what works for them. What could not be built is told by [`Host::failed`].

@@ -306,6 +306,9 @@ impl Server {
             "follow",
             follow::follow(host.clone(), self.changes.clone(), self.published.clone(), seen),
         );
+        // Beside the start: it waits for keys that the meta group brings, and that for its quorum.
+        let rest = host.clone();
+        self.tasks.spawn("seat", async move { rest.seat_rest().await });
         let changer = Arc::new(Through(Arc::downgrade(self)));
         self.tasks.spawn("placing", Placing::new(host.clone(), self.published.clone(), changer).run());
         Ok(host)
