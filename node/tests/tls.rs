@@ -138,9 +138,11 @@ fn certificate(pem: &str) -> Vec<u8> {
 async fn neither_side_takes_another_authority_or_another_cluster() {
     let world = World::new(CLUSTER, 1);
     let node = world.node(1);
-    // The same name, another authority; and the same authority, another cluster in the name.
-    let strangers =
-        [World::new(CLUSTER, 2).node(2), World::new(OTHER, 3).tls(&Identity::node(OTHER, NodeId(2)))];
+    // The same name, another authority; another cluster altogether; and the same authority, another cluster in the name.
+    let mut double = World::new(OTHER, 3);
+    double.authority = Authority::open(OTHER, world.authority.pem(), &world.authority.key()).unwrap();
+    let other = Identity::node(OTHER, NodeId(2));
+    let strangers = [World::new(CLUSTER, 2).node(2), World::new(OTHER, 3).tls(&other), double.tls(&other)];
     for stranger in &strangers {
         for caller in [Caller::Node, Caller::Known, Caller::AnyoneKnown] {
             let server = node.server(caller, &[PEER]).unwrap();
