@@ -22,3 +22,7 @@ pub const LOG_SEGMENT_VERSION: u16 = 1;
 pub const PEER_FRAME: [u8; 4] = *b"DPPF";
 /// Version of [`PEER_FRAME`].
 pub const PEER_FRAME_VERSION: u16 = 1;
+/// Root files of nodes.
+pub const ROOT_FILE: [u8; 4] = *b"DPRK";
+/// Version of [`ROOT_FILE`].
+pub const ROOT_FILE_VERSION: u16 = 1;

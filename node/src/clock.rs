@@ -15,16 +15,38 @@ const HEARD_MS: u64 = 30_000;
 #[derive(Debug, Default)]
 pub struct SystemClock(Mutex<Known>);
 
+/// What peers have said. It is kept against the boot clock, which nobody sets: when the wall clock here jumps, all that was heard before
+/// disputes it at once.
 #[derive(Debug, Default)]
-struct Known {
-    /// Of each peer: how far its wall clock is ahead of ours, give or take the way there and back, and when it said so.
-    peers: BTreeMap<NodeId, Heard>,
-}
+struct Known(BTreeMap<NodeId, Heard>);
 
 #[derive(Clone, Copy, Debug)]
 struct Heard {
-    ahead_ms: i64,
+    /// The wall clock of the peer, less the boot clock here.
+    apart_ms: i64,
+    /// When it said so, by the boot clock here.
     boot_ms: u64,
+}
+
+fn signed(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
+}
+
+impl Known {
+    /// A peer that was asked at `asked_ms` says at `boot_ms` that its wall clock is at `wall_ms`.
+    fn hears(&mut self, peer: NodeId, wall_ms: u64, asked_ms: u64, boot_ms: u64) {
+        // It said so somewhere between question and answer.
+        let half_ms = boot_ms.saturating_sub(asked_ms) / 2;
+        let apart_ms = signed(wall_ms).saturating_sub(signed(boot_ms - half_ms));
+        self.0.insert(peer, Heard { apart_ms, boot_ms });
+    }
+
+    /// What they say of a wall clock that is at `wall_ms` when the boot clock is at `boot_ms`.
+    fn agreement(&self, wall_ms: u64, boot_ms: u64) -> Agreement {
+        let apart_ms = signed(wall_ms).saturating_sub(signed(boot_ms));
+        let fresh = |heard: &&Heard| boot_ms.saturating_sub(heard.boot_ms) <= HEARD_MS;
+        agreement(self.0.values().filter(fresh).map(|heard| heard.apart_ms.saturating_sub(apart_ms)))
+    }
 }
 
 /// What peers say of a wall clock.
@@ -57,7 +79,7 @@ pub fn agreement(ahead_ms: impl IntoIterator<Item = i64>) -> Agreement {
     if apart <= CLOCK_PART_MS_MAX {
         return Agreement::Agreed;
     }
-    let ahead_ms = if all.len() == 2 { -(all[0] + all[1]) } else { -middle };
+    let ahead_ms = if all.len() == 2 { all[0].saturating_add(all[1]) } else { middle }.saturating_neg();
     Agreement::Disputed { ahead_ms }
 }
 
@@ -74,20 +96,13 @@ impl SystemClock {
 
     /// A peer has said that its wall clock is at `wall_ms`; it was asked when the boot clock here was at `asked_ms`, and has answered now.
     pub fn hears(&self, peer: NodeId, wall_ms: u64, asked_ms: u64) {
-        let boot_ms = self.boot_ms();
-        // It said so somewhere between question and answer.
-        let half_ms = boot_ms.saturating_sub(asked_ms) / 2;
-        let here = i64::try_from(self.now_ms().saturating_sub(half_ms)).unwrap_or(i64::MAX);
-        let there = i64::try_from(wall_ms).unwrap_or(i64::MAX);
-        self.known().peers.insert(peer, Heard { ahead_ms: there.saturating_sub(here), boot_ms });
+        self.known().hears(peer, wall_ms, asked_ms, self.boot_ms());
     }
 
     /// What peers say of the wall clock here.
     #[must_use]
     pub fn agreement(&self) -> Agreement {
-        let boot_ms = self.boot_ms();
-        let fresh = |heard: &&Heard| boot_ms.saturating_sub(heard.boot_ms) <= HEARD_MS;
-        agreement(self.known().peers.values().filter(fresh).map(|heard| heard.ahead_ms))
+        self.known().agreement(self.now_ms(), self.boot_ms())
     }
 }
 
@@ -137,16 +152,32 @@ mod tests {
     }
 
     #[test]
-    fn what_a_peer_says_counts_for_a_while() {
+    fn what_a_peer_says_counts_for_a_while_and_against_a_clock_that_jumps() {
+        let (mut known, wall, boot) = (Known::default(), 1_800_000_000_000, 5_000);
+        assert_eq!(known.agreement(wall, boot), Agreement::Unheard);
+        // The way there and back takes 80 ms, so it spoke 40 ms ago.
+        known.hears(NodeId(2), wall - 40, boot - 80, boot);
+        assert_eq!(known.agreement(wall, boot), Agreement::Agreed);
+        assert_eq!(known.agreement(wall + 10_000, boot + 10_000), Agreement::Agreed);
+        // Nothing new was heard, but the wall clock has gone another way than the boot clock.
+        assert_eq!(known.agreement(wall + 9_000, boot + 1_000), Agreement::Disputed { ahead_ms: 8_000 });
+        assert_eq!(known.agreement(wall - 8_000, boot + 1_000), Agreement::Disputed { ahead_ms: -9_000 });
+        assert_eq!(known.agreement(wall + 1_000, boot + 1_000), Agreement::Agreed, "it is set right again");
+        assert_eq!(known.agreement(wall + HEARD_MS, boot + HEARD_MS), Agreement::Agreed);
+        assert_eq!(known.agreement(wall + HEARD_MS, boot + HEARD_MS + 1), Agreement::Unheard);
+        // Whatever a peer says, nothing overflows.
+        known.hears(NodeId(2), u64::MAX, boot + 1, boot);
+        assert!(matches!(known.agreement(0, u64::MAX), Agreement::Unheard));
+        assert!(matches!(known.agreement(0, boot), Agreement::Disputed { .. }));
+    }
+
+    #[test]
+    fn the_clocks_of_the_system_are_asked() {
         let clock = SystemClock::default();
-        assert_eq!(clock.agreement(), Agreement::Unheard);
-        let asked_ms = clock.boot_ms();
-        clock.hears(NodeId(2), clock.now_ms() + 5_000, asked_ms);
+        assert!(!clock.is_disputed() && clock.agreed_ms().is_none(), "nobody was heard");
+        clock.hears(NodeId(2), clock.now_ms() + 5_000, clock.boot_ms());
         assert!(clock.is_disputed() && clock.agreed_ms().is_none());
         clock.hears(NodeId(2), clock.now_ms(), clock.boot_ms());
-        assert_eq!(clock.agreement(), Agreement::Agreed);
-        let old = HEARD_MS + 1;
-        clock.known().peers.values_mut().for_each(|heard| heard.boot_ms = heard.boot_ms.saturating_sub(old));
-        assert_eq!(clock.agreement(), Agreement::Unheard);
+        assert!(!clock.is_disputed() && clock.agreed_ms().is_some_and(|ms| ms > 1_700_000_000_000));
     }
 }

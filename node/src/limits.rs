@@ -69,8 +69,6 @@ pub const KMS_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a root file.
 pub const ROOT_FILE_BYTES_MAX: u64 = 8 << 20;
 
-/// Shards of a new cluster: each has its own consensus on every node that bears it.
-pub const SHARDS_MAX: u64 = 1_024;
 /// Bytes of the name of a setting; longer ones are not compared when the nearest is looked for.
 pub const SETTING_KEY_BYTES_MAX: usize = 64;
 /// Bytes of a configuration file.

@@ -8,8 +8,14 @@
 
 mod rig;
 
+use engine::entropy::Entropy;
 use engine::error::Nature;
+use engine::ids::{ClusterId, KeyEpoch, NodeId, Owner, Purpose};
 use engine::wire::Reader;
+use node::boot::token::JoinToken;
+use node::keys::kms::passphrase_root::{Cost, PassphraseRoot};
+use node::keys::root_file::{ClusterKey, RootFile};
+use node::keys::{Error, KeyName, WrappedKey};
 use node::meta::command::MetaCommand;
 use node::meta::rows::MetaRow;
 use node::shard::command::KvCommand;
@@ -70,4 +76,96 @@ fn meta_command_version_1() {
         bytes
     });
     assert_eq!(MetaCommand::decode(&damaged).unwrap_err().nature, Nature::Malformed);
+}
+
+fn root_files() -> Vec<RootFile> {
+    let cluster_key = |version, root| ClusterKey { version, root, wrapped: vec![0xcc; 5] };
+    let key = |owner, purpose, epoch| {
+        let name = KeyName { owner, purpose, epoch: KeyEpoch(epoch) };
+        WrappedKey { name, wrapped: vec![0xdd; 7] }
+    };
+    let system = vec![key(Owner::Cluster, Purpose::Data, 1), key(Owner::Cluster, Purpose::Meta, 1)];
+    let node = Owner::Node(NodeId(7));
+    let own =
+        [key(Owner::Cluster, Purpose::Meta, 2), key(node, Purpose::Catalog, 1), key(node, Purpose::Mac, 3)];
+    let cluster = ClusterId([0xc1; 16]);
+    let shared = RootFile {
+        cluster,
+        node: NodeId(0),
+        kms: vec![],
+        cluster_keys: vec![cluster_key(1, 1)],
+        keys: system,
+    };
+    let keys = [shared.keys.clone(), own.to_vec()].concat();
+    let one = RootFile { node: NodeId(7), keys, ..shared.clone() };
+    let cluster_keys = vec![cluster_key(3, 2), cluster_key(9, 8)];
+    let two = RootFile {
+        node: NodeId(7),
+        kms: passphrase_roots()[1].encode(),
+        cluster_keys,
+        keys: vec![],
+        ..one.clone()
+    };
+    vec![one, two, shared]
+}
+
+fn passphrase_roots() -> Vec<PassphraseRoot> {
+    let none = PassphraseRoot { cost: Cost::PRODUCTION, salt: [0x5a; 16], roots: [].into() };
+    let roots = [(1, vec![0xee; 9]), (8, vec![])].into();
+    vec![none, PassphraseRoot { cost: Cost::LEAST, salt: [0x5b; 16], roots }]
+}
+
+#[test]
+fn root_file_version_1() {
+    let found = same("root_file", root_files().iter().map(RootFile::encode).collect());
+    for (bytes, file) in found.iter().zip(root_files()) {
+        assert_eq!(RootFile::decode(bytes).unwrap(), file);
+    }
+    // Keys of another node.
+    let damaged = stored("root_file.damaged.bin", || {
+        let mut file = root_files().remove(0);
+        file.node = NodeId(8);
+        file.encode()
+    });
+    assert!(matches!(RootFile::decode(&damaged), Err(Error::RootFile("it holds a key of somebody else"))));
+}
+
+#[test]
+fn passphrase_root_version_1() {
+    let found = same("passphrase_root", passphrase_roots().iter().map(PassphraseRoot::encode).collect());
+    for (bytes, root) in found.iter().zip(passphrase_roots()) {
+        assert_eq!(PassphraseRoot::decode(bytes).unwrap(), root);
+    }
+    // A guess would cost hardly anything.
+    let damaged = stored("passphrase_root.damaged.bin", || {
+        let mut root = passphrase_roots().remove(1);
+        root.cost.memory_kib -= 1;
+        root.encode()
+    });
+    assert!(PassphraseRoot::decode(&damaged).is_err());
+}
+
+/// Always the same byte.
+struct Always(u8);
+
+impl Entropy for Always {
+    fn fill(&self, out: &mut [u8]) {
+        out.fill(self.0);
+    }
+}
+
+#[test]
+fn join_token_version_1() {
+    let token = |addresses: &[&str]| {
+        let addresses = addresses.iter().map(|address| (*address).to_owned()).collect();
+        JoinToken::make(ClusterId([0xc1; 16]), [0xfa; 32], addresses, &Always(0x57))
+    };
+    let tokens = [token(&["a.example:7400"]), token(&["[::1]:7400", "b.example:7400"])];
+    let found = same("join_token", tokens.iter().map(|token| token.text().into_bytes()).collect());
+    for (bytes, token) in found.iter().zip(&tokens) {
+        assert_eq!(JoinToken::parse(std::str::from_utf8(bytes).unwrap()).unwrap(), *token);
+    }
+    // Nobody to ask.
+    let damaged = stored("join_token.damaged.bin", || token(&[]).text().into_bytes());
+    assert!(JoinToken::parse(std::str::from_utf8(&damaged).unwrap()).is_err());
 }

@@ -138,9 +138,11 @@ fn certificate(pem: &str) -> Vec<u8> {
 async fn neither_side_takes_another_authority_or_another_cluster() {
     let world = World::new(CLUSTER, 1);
     let node = world.node(1);
-    // The same name, another authority; and the same authority, another cluster in the name.
-    let strangers =
-        [World::new(CLUSTER, 2).node(2), World::new(OTHER, 3).tls(&Identity::node(OTHER, NodeId(2)))];
+    // The same name, another authority; another cluster altogether; and the same authority, another cluster in the name.
+    let mut double = World::new(OTHER, 3);
+    double.authority = Authority::open(OTHER, world.authority.pem(), &world.authority.key()).unwrap();
+    let other = Identity::node(OTHER, NodeId(2));
+    let strangers = [World::new(CLUSTER, 2).node(2), World::new(OTHER, 3).tls(&other), double.tls(&other)];
     for stranger in &strangers {
         for caller in [Caller::Node, Caller::Known, Caller::AnyoneKnown] {
             let server = node.server(caller, &[PEER]).unwrap();
@@ -156,6 +158,49 @@ async fn neither_side_takes_another_authority_or_another_cluster() {
     for (cluster, pin) in [(CLUSTER, [0; 32]), (OTHER, world.authority.fingerprint())] {
         let met = meet(&node, server.clone(), joining(cluster, pin, world.clock.clone()).unwrap()).await;
         assert!(met.is_refused());
+    }
+}
+
+/// Whether the handshake itself refused, and not whoever looked later.
+fn is_by_handshake(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    matches!(cause, Some(rustls::Error::InvalidCertificate(_)))
+}
+
+#[tokio::test]
+async fn a_caller_judges_a_door_that_does_not_judge_it() {
+    let world = World::new(CLUSTER, 1);
+    let node = world.node(1);
+    let mut double = World::new(OTHER, 3);
+    double.authority = Authority::open(OTHER, world.authority.pem(), &world.authority.key()).unwrap();
+    let double = double.tls(&Identity::node(OTHER, NodeId(2)));
+    let service = world.tls(&Identity::service(CLUSTER, "shop").unwrap());
+    for shown in [double, World::new(CLUSTER, 2).node(2), service] {
+        // It lets in whom one of ours does, and shows the certificate of somebody else.
+        let mut server = (*node.server(Caller::Node, &[PEER]).unwrap()).clone();
+        server.cert_resolver = shown.server(Caller::Node, &[PEER]).unwrap().cert_resolver.clone();
+        let met = meet(&node, Arc::new(server), world.node(3).client(None, PEER).unwrap()).await;
+        assert!(is_by_handshake(&met.client.unwrap_err()));
+    }
+}
+
+#[tokio::test]
+async fn a_door_judges_a_caller_who_does_not_judge_it() {
+    let world = World::new(CLUSTER, 1);
+    let node = world.node(1);
+    let mut double = World::new(OTHER, 3);
+    double.authority = Authority::open(OTHER, world.authority.pem(), &world.authority.key()).unwrap();
+    let double = double.tls(&Identity::node(OTHER, NodeId(2))).client(None, PEER).unwrap();
+    let stranger = World::new(CLUSTER, 2).node(2).client(None, PEER).unwrap();
+    for caller in [Caller::Node, Caller::Known, Caller::AnyoneKnown] {
+        let server = node.server(caller, &[PEER]).unwrap();
+        for shown in [&double, &stranger] {
+            // It trusts us as one of ours does, and shows the certificate of somebody else.
+            let mut client = (*world.node(2).client(None, PEER).unwrap()).clone();
+            client.client_auth_cert_resolver = shown.client_auth_cert_resolver.clone();
+            let refused = meet(&node, server.clone(), Arc::new(client)).await.server.unwrap_err();
+            assert!(is_by_handshake(&refused), "{caller:?}: {refused}");
+        }
     }
 }
 

@@ -66,7 +66,7 @@ const BORDERS: [Border; 13] = [
     Border {
         words: Words::Paths(&[&["argon2"], &["bcrypt"]]),
         within: &[],
-        only: &["node/src/accounts/password.rs"],
+        only: &["node/src/keys/kms/file.rs"],
         is_open_to_tests: false,
     },
     Border {

@@ -238,7 +238,8 @@ mod tests {
             assert_eq!(foreign, Err(CertificateError::OtherCluster));
         }
         let foreign = Identity::node(ClusterId([2; 16]), NodeId(7));
-        assert!(authority.issue(&foreign, &[], &made.pem, NOW, &entropy).is_err());
+        let refused = authority.issue(&foreign, &[], &made.pem, NOW, &entropy);
+        assert!(matches!(refused, Err(BootError::Malformed { .. })), "nothing is made for another cluster");
         assert_eq!(PeerIdentity::read(&der(authority.pem()), CLUSTER), Err(CertificateError::IsAuthority));
     }
 

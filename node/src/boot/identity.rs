@@ -1,8 +1,8 @@
 //! Who the node in a data directory is: `node.toml`, beside its key, its certificate, that of the authority, and the root file.
 
 use super::{BootError, Result, files};
-use crate::config::settings::is_name;
 use crate::limits;
+use crate::tenants::rules::is_name;
 use engine::ids::{ClusterId, NodeId};
 use engine::sealed::SecretBytes;
 use serde::{Deserialize, Serialize};

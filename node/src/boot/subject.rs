@@ -1,6 +1,6 @@
 //! Pure: who a certificate says somebody is: one URI, `dewpond://<cluster id>/<role>/<id>`.
 
-use crate::config::settings::is_name;
+use crate::tenants::rules::is_name;
 use engine::ids::{ClusterId, NodeId};
 use std::fmt;
 

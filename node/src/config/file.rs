@@ -151,6 +151,15 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_nobody_knows_is_enough_to_refuse_all() {
+        for (environment, flags) in [(&[("DEWPOND_SHARD", "1")][..], &[][..]), (&[], &[("shard", "1")])] {
+            assert!(matches!(with(GOOD, environment, flags), Err(ConfigError::Invalid(_))));
+        }
+        assert!(matches!(with(&format!("{GOOD}x = 1\n"), &[], &[]), Err(ConfigError::Invalid(_))));
+        assert!(with(GOOD, &[], &[]).is_ok());
+    }
+
+    #[test]
     fn what_is_no_file_and_no_toml_is_told() {
         assert!(matches!(with("name = ", &[], &[]), Err(ConfigError::Toml { .. })));
         let missing = load(Some(Path::new("/nowhere/dewpond.toml")), [], []);

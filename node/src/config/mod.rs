@@ -8,6 +8,7 @@ pub mod file;
 pub mod layers;
 pub mod page;
 pub mod settings;
+pub mod shape;
 pub mod value;
 
 pub use layers::{Complaint, Layers, Origin};
@@ -102,8 +103,6 @@ pub struct Live {
     pub connections_per_source: u64,
     /// How far back a new tenant can read.
     pub tenant_history: Duration,
-    /// How long a dropped tenant can be brought back.
-    pub tenant_undrop: Duration,
     /// How long a call without a deadline may take.
     pub deadline: Duration,
     /// How long a stop may take.
@@ -202,7 +201,6 @@ impl Values<'_> {
             connections: self.count("quota.connections"),
             connections_per_source: self.count("quota.connections_per_source"),
             tenant_history: self.duration("tenant.history"),
-            tenant_undrop: self.duration("tenant.undrop"),
             deadline: self.duration("deadline.default"),
             stop_grace: self.duration("stop.grace"),
             log_level: self.text("log_level"),

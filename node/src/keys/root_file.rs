@@ -6,10 +6,8 @@ use crate::limits;
 use engine::ids::{ClusterId, KeyEpoch, NodeId, Owner, Purpose};
 use engine::wire::{Reader, append_bytes32};
 
-/// The first bytes of a root file.
-pub const MAGIC: [u8; 4] = *b"DPRK";
-/// Version this build writes.
-pub const VERSION: u16 = 1;
+const MAGIC: [u8; 4] = engine::magic::ROOT_FILE;
+const VERSION: u16 = engine::magic::ROOT_FILE_VERSION;
 
 /// One version of the cluster key.
 #[derive(Clone, Debug, PartialEq, Eq)]

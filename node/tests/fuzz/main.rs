@@ -4,11 +4,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod join_token;
 mod kv_command;
 mod meta_command;
 mod meta_rows;
+mod passphrase_root;
 #[path = "../rig/mod.rs"]
 mod rig;
+mod root_file;
 
 use rig::{Dice, items, seeds};
 use std::path::PathBuf;
@@ -80,4 +83,19 @@ fn meta_rows() {
 #[test]
 fn meta_command() {
     meta_command::run();
+}
+
+#[test]
+fn root_file() {
+    root_file::run();
+}
+
+#[test]
+fn passphrase_root() {
+    passphrase_root::run();
+}
+
+#[test]
+fn join_token() {
+    join_token::run();
 }

@@ -140,6 +140,10 @@ fn root_keys_that_were_made_elsewhere_are_taken_over_without_the_passphrase() {
     let stranger =
         FileKms::new(CLUSTER, &passphrase("another passphrase"), Cost::LEAST, Arc::new(Seeded::new(3)));
     let stranger = stranger.unwrap();
+    assert!(
+        matches!(other.adopt(&stranger.kept()), Err(KmsError::Denied)),
+        "of another salt, even if it is empty"
+    );
     stranger.create(1).unwrap();
     assert!(matches!(other.adopt(&stranger.kept()), Err(KmsError::Denied)));
     let mut kept = one.kept();
