@@ -2,7 +2,7 @@
 //!
 //! Three structs answer "may I change this now?": [`Cluster`] (fixed when the cluster is made), [`Node`] (read at a start), [`Live`]
 //! (read again while the node runs). [`settings`] is the one table of all of them; [`layers`] says who set a value; [`page`] puts them
-//! into words; [`file`] reads.
+//! into words; [`mod@file`] reads.
 
 pub mod file;
 pub mod layers;
