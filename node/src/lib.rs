@@ -5,6 +5,7 @@
 pub mod access;
 pub mod boot;
 pub mod clock;
+pub mod cmd;
 pub mod config;
 pub mod entropy;
 pub mod host;
@@ -14,6 +15,7 @@ pub mod meta;
 pub mod peer;
 pub mod refused;
 pub mod server;
+pub mod telemetry;
 pub mod shard;
 pub mod tenants;
 pub mod tls;

@@ -2,4 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-fn main() {}
+use clap::Parser;
+use node::cmd::{self, options::Options};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cmd::run(Options::parse())
+}

@@ -31,7 +31,7 @@ use raft::types::GroupId;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 
 /// A change is forwarded so often at most: whoever leads may have changed meanwhile.
 const FORWARDS_MAX: usize = 8;
@@ -53,6 +53,8 @@ pub struct Server {
     pub(crate) serving: Serving,
     pub(crate) tasks: Tasks,
     pub(crate) inner: OnceCell<Inner>,
+    /// Why it cannot go on, if it cannot.
+    pub(crate) failed: watch::Sender<Option<String>>,
 }
 
 /// What is there once the node is admitted.
@@ -88,6 +90,14 @@ impl Server {
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.node
+    }
+
+    /// Waits until the node cannot go on, and says why.
+    pub async fn failed(&self) -> String {
+        let mut heard = self.failed.subscribe();
+        // The sender is here: it cannot go away meanwhile.
+        let failed = heard.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+        failed.unwrap_or_default()
     }
 
     /// Its keys.

@@ -43,7 +43,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 
 /// Between two looks of the supervisor, in milliseconds.
 const SUPERVISE_MS: u64 = 200;
@@ -161,6 +161,7 @@ impl Server {
             serving: serving.clone(),
             tasks,
             inner: OnceCell::new(),
+            failed: watch::Sender::new(None),
         });
         let parts = PeerParts {
             node: server.node,
@@ -173,7 +174,9 @@ impl Server {
         let goes_on = server.clone();
         server.tasks.spawn("start", async move {
             if let Err(error) = goes_on.go_on(&config, identity, parts).await {
-                tracing::error!(cause = engine::error::with_sources(&error), "the node does not start");
+                let cause = engine::error::with_sources(&error);
+                tracing::error!(cause, "the node does not start");
+                goes_on.failed.send_replace(Some(cause));
             }
         });
         Ok(server)
@@ -289,12 +292,15 @@ impl Server {
         }
         self.serving.set(Arc::new(Inside(host.clone())));
         self.tasks.spawn("chores", host.clone().work());
-        let supervised = host.clone();
+        let (supervised, failed) = (host.clone(), self.failed.clone());
         self.tasks.spawn("supervise", async move {
-            loop {
+            while supervised.check().is_ok() {
                 tokio::time::sleep(Duration::from_millis(SUPERVISE_MS)).await;
                 supervised.supervise().await;
             }
+            let cause = supervised.log().fenced().unwrap_or_default();
+            tracing::error!(cause, "the log of the node is fenced: nothing can be acknowledged any more");
+            failed.send_replace(Some(cause));
         });
         let learns = Arc::downgrade(self);
         let seen = move |view: &MetaView| {

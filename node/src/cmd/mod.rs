@@ -1,0 +1,36 @@
+//! What the binary does, a file a command.
+
+pub mod config;
+pub mod init;
+pub mod options;
+pub mod passphrase;
+pub mod serve;
+
+use std::process::ExitCode;
+
+/// Done.
+pub const DONE: u8 = 0;
+/// Refused or failed.
+pub const FAILED: u8 = 1;
+/// Wrong usage.
+pub const USAGE: u8 = 64;
+
+/// Why a command fails, for people.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Does what the command line says.
+#[must_use]
+pub fn run(options: options::Options) -> ExitCode {
+    let done = match options.command {
+        options::Command::Serve(from) => serve::run(&from),
+        options::Command::Init(init) => init::run(&init),
+        options::Command::Config(what) => config::run(&what),
+    };
+    match done {
+        Ok(()) => ExitCode::from(DONE),
+        Err(error) => {
+            eprintln!("dewpond: {}", engine::error::with_sources(&*error));
+            ExitCode::from(FAILED)
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Pure: the command line of the server.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// A replicated, sharded, sealed key-value store.
+#[derive(Debug, Parser)]
+#[command(name = "dewpond", version, about)]
+pub struct Options {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the node that lives in a folder.
+    Serve(From),
+    /// Makes the folder of a new cluster's first node.
+    Init(Init),
+    /// Looks at a configuration; touches nothing.
+    #[command(subcommand)]
+    Config(Config),
+}
+
+/// Where the configuration comes from: file, then environment (`DEWPOND_...`), then flags.
+#[derive(Clone, Debug, Args)]
+pub struct From {
+    /// The file.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// One setting, before file and environment; may come several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+}
+
+/// Makes a cluster.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Where the configuration of its first node comes from.
+    #[command(flatten)]
+    pub from: From,
+    /// What people call the cluster.
+    #[arg(long, default_value = "dewpond")]
+    pub cluster: String,
+    /// The first administrator.
+    #[arg(long, default_value = "admin")]
+    pub admin: String,
+    /// The folder for the certificate and key of that administrator.
+    #[arg(long, value_name = "DIR")]
+    pub admin_dir: PathBuf,
+}
+
+/// Looks at a configuration.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Whether it is valid.
+    Check(From),
+    /// Default, range and reason of a setting.
+    Explain {
+        /// The setting.
+        key: String,
+    },
+    /// Every value, and the layer that set it.
+    Show(From),
+}

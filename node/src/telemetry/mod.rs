@@ -1,0 +1,3 @@
+//! What a node tells of itself: its log.
+
+pub mod logs;
