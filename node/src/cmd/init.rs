@@ -7,7 +7,7 @@ use crate::boot::init::{self, NewCluster};
 use crate::clock::SystemClock;
 use crate::entropy::SystemEntropy;
 use crate::keys::kms::file::Cost;
-use crate::server::joining::host_of;
+use crate::server::joining::reached_by;
 use engine::clock::Clock;
 use std::sync::Arc;
 
@@ -19,7 +19,8 @@ pub fn run(options: &Init) -> Result<(), Failure> {
     let config = config::load(&options.from)?;
     let passphrase = passphrase::read(&config)?;
     let node = &config.node;
-    let hosts = [&node.advertise.client, &node.advertise.admin, &node.advertise.peer].map(|at| host_of(at));
+    let hosts =
+        [&node.advertise.client, &node.advertise.admin, &node.advertise.peer].map(|at| reached_by(at));
     let memory_kib = u32::try_from(node.kms_memory.get() >> 10).unwrap_or(u32::MAX);
     let new = NewCluster {
         name: &options.cluster,

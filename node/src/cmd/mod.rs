@@ -4,7 +4,6 @@ pub mod config;
 pub mod init;
 pub mod options;
 pub mod passphrase;
-pub mod serve;
 
 use std::process::ExitCode;
 
@@ -22,7 +21,6 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 #[must_use]
 pub fn run(options: options::Options) -> ExitCode {
     let done = match options.command {
-        options::Command::Serve(from) => serve::run(&from),
         options::Command::Init(init) => init::run(&init),
         options::Command::Config(what) => config::run(&what),
     };

@@ -15,8 +15,6 @@ pub struct Options {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Runs the node that lives in a folder.
-    Serve(From),
     /// Makes the folder of a new cluster's first node.
     Init(Init),
     /// Looks at a configuration; touches nothing.

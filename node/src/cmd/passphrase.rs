@@ -11,7 +11,8 @@ use crate::limits;
 /// # Errors
 /// No file is named; others may read it; it cannot be read.
 pub fn read(config: &Config) -> Result<Passphrase, Failure> {
-    let path = config.node.passphrase_file.as_ref().ok_or("kms.passphrase_file must name a file of mode 0600")?;
+    let path =
+        config.node.passphrase_file.as_ref().ok_or("kms.passphrase_file must name a file of mode 0600")?;
     let bytes = files::read_secret(path, limits::PASSPHRASE_BYTES_MAX as u64 + 2)?;
     let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let text = text.strip_suffix(b"\r").unwrap_or(text);

@@ -2,7 +2,7 @@
 //! room of the node sees one whole picture, and a newer one a moment later.
 
 use super::view::MetaView;
-use crate::host::replicas::Host;
+use crate::running::replicas::Running;
 use raft::machine::note::Note;
 use raft::machine::{AppliedEntry, Feed};
 use raft::types::GroupId;
@@ -81,21 +81,21 @@ impl Published {
 ///
 /// # Errors
 /// What the engine says; `Damaged`: a row makes no sense.
-pub fn read(host: &Host) -> engine::Result<Option<MetaView>> {
-    let Some(hosted) = host.replica(GroupId::META) else { return Ok(None) };
-    let machine = hosted.receiver.group().machine();
+pub fn read(running: &Running) -> engine::Result<Option<MetaView>> {
+    let Some(seated) = running.replica(GroupId::META) else { return Ok(None) };
+    let machine = seated.receiver.group().machine();
     // What is applied afterwards is in the view as well: its number is one that is reached for certain.
     let version = machine.applied().applied.map_or(0, |id| id.index);
-    let view = machine.tablet().view(host.parts().clock.wall_ms())?;
+    let view = machine.tablet().view(running.parts().clock.wall_ms())?;
     MetaView::read(&view, version).map(Some)
 }
 
 /// Publishes every newer picture, until the node ends. `seen` is called with each before it is published.
-pub async fn follow(host: Arc<Host>, changes: Changes, published: Published, seen: impl Fn(&MetaView)) {
+pub async fn follow(running: Arc<Running>, changes: Changes, published: Published, seen: impl Fn(&MetaView)) {
     let mut heard = changes.meta.subscribe();
     loop {
         heard.mark_unchanged();
-        match read(&host) {
+        match read(&running) {
             Ok(Some(view)) => {
                 if view.version >= published.now().version {
                     seen(&view);

@@ -73,7 +73,7 @@ impl Server {
         let authority = self.authority()?;
         // Ids are never given twice, nor near one another: nobody can guess the next.
         let node = NodeId(u64::from_be_bytes(random(&SystemEntropy)) >> 16 | 1 << 32);
-        let hosts = [&newcomer.client_address, &newcomer.peer_address].map(|at| host_of(at));
+        let hosts = [&newcomer.client_address, &newcomer.peer_address].map(|at| reached_by(at));
         let now_s = self.clock.now_ms() / 1_000;
         let identity = Identity::node(self.cluster, node);
         let issued = authority.issue(&identity, &hosts, &newcomer.request, now_s, &SystemEntropy);
@@ -91,7 +91,7 @@ impl Server {
         let root = RootFile::decode(&root).map_err(|_| Refused::new(code::DAMAGED))?;
         Ok(Admittance {
             cluster: self.cluster,
-            generation: self.host()?.parts().cluster.1,
+            generation: self.running()?.parts().cluster.1,
             node,
             authority: authority.pem().to_owned(),
             certificate: issued.pem,
@@ -101,9 +101,9 @@ impl Server {
     }
 }
 
-/// The host of an address.
+/// The running of an address.
 #[must_use]
-pub fn host_of(address: &str) -> String {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    host.trim_start_matches('[').trim_end_matches(']').to_owned()
+pub fn reached_by(address: &str) -> String {
+    let running = address.rsplit_once(':').map_or(address, |(running, _)| running);
+    running.trim_start_matches('[').trim_end_matches(']').to_owned()
 }

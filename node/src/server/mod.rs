@@ -2,7 +2,7 @@
 //!
 //! 1. Keys: the passphrase opens the root file, and with it everything of this node.
 //! 2. Links: a node that has not read its disk neither dials nor answers.
-//! 3. Disk: log and tablets are read, and peers say whether this disk may go on ([`crate::host::opening`]).
+//! 3. Disk: log and tablets are read, and peers say whether this disk may go on ([`crate::running::opening`]).
 //! 4. Replicas run, the meta group is followed, and what it wants of this node is done.
 
 pub mod founding;
@@ -12,7 +12,6 @@ pub mod start;
 
 use crate::boot::peers::Known;
 use crate::clock::SystemClock;
-use crate::host::replicas::Host;
 use crate::keys::source::Keys;
 use crate::meta::command::{MetaCommand, MetaReply};
 use crate::meta::follow::{Changes, Published};
@@ -20,6 +19,7 @@ use crate::meta::forward::Forward;
 use crate::meta::view::MetaView;
 use crate::peer::Serving;
 use crate::refused::Refused;
+use crate::running::replicas::Running;
 use crate::shard::door::Door;
 use crate::shard::placing::Changer;
 use crate::tls::Tls;
@@ -59,7 +59,7 @@ pub struct Server {
 
 /// What is there once the node is admitted.
 pub(crate) struct Inner {
-    pub(crate) host: Arc<Host>,
+    pub(crate) running: Arc<Running>,
     pub(crate) door: Arc<Door>,
 }
 
@@ -74,8 +74,8 @@ impl Server {
     ///
     /// # Errors
     /// `STARTING`: it is not admitted yet.
-    pub fn host(&self) -> Result<&Arc<Host>, Refused> {
-        self.inner.get().map(|inner| &inner.host).ok_or_else(|| Refused::new(code::STARTING))
+    pub fn running(&self) -> Result<&Arc<Running>, Refused> {
+        self.inner.get().map(|inner| &inner.running).ok_or_else(|| Refused::new(code::STARTING))
     }
 
     /// Where reads and writes come in.
@@ -115,7 +115,7 @@ impl Server {
     /// Who leads a group, as far as this node knows.
     #[must_use]
     pub fn leader(&self, group: GroupId) -> Option<NodeId> {
-        let standing = self.host().ok()?.replica(group)?.receiver.group().standing();
+        let standing = self.running().ok()?.replica(group)?.receiver.group().standing();
         let leader = standing.leader?;
         standing.membership.1.seats.get(&leader).map(|seat| seat.node)
     }
@@ -158,16 +158,16 @@ impl Server {
 
     /// Ends it in order. What it leads goes over to others first, as far as those may lead.
     pub async fn stop(&self, grace_ms: u64) {
-        if let Ok(host) = self.host() {
-            let handed = tokio::time::timeout(Duration::from_millis(grace_ms), host.hand_over_all());
+        if let Ok(running) = self.running() {
+            let handed = tokio::time::timeout(Duration::from_millis(grace_ms), running.hand_over_all());
             if handed.await.is_err() {
                 tracing::warn!("not everything that is led here was handed over in time");
             }
         }
         self.tasks.end().await;
         self.serving.clear();
-        if let Ok(host) = self.host() {
-            host.end().await;
+        if let Ok(running) = self.running() {
+            running.end().await;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Who takes the frames of peers: first the claim of a node that starts, then its replicas.
 
-use crate::host::replicas::Host;
 use crate::peer::Serve;
+use crate::running::replicas::Running;
 use bytes::Bytes;
 use raft::group::admission::Admission;
 use raft::net::heard::Voice;
@@ -23,7 +23,7 @@ impl Serve for Porch {
 }
 
 /// Takes frames for a node that runs.
-pub(super) struct Inside(pub(super) Arc<Host>);
+pub(super) struct Inside(pub(super) Arc<Running>);
 
 impl Serve for Inside {
     fn voice(&self) -> Voice {

@@ -9,10 +9,6 @@ use crate::boot::subject::Role;
 use crate::clock::SystemClock;
 use crate::config;
 use crate::entropy::SystemEntropy;
-use crate::host::mover::{Mover, WantedGroup};
-use crate::host::opening::{Admitted, Opening};
-use crate::host::replicas::Host;
-use crate::host::{self, HostParts};
 use crate::keys::kms::Passphrase;
 use crate::keys::kms::file::FileKms;
 use crate::keys::root_file::RootFile;
@@ -22,6 +18,10 @@ use crate::meta::forward::Forward;
 use crate::meta::shard_row::ShardRow;
 use crate::meta::view::MetaView;
 use crate::peer::{Identify, PeerParts, PeerServer, Serving, TlsLink};
+use crate::running::mover::{Mover, WantedGroup};
+use crate::running::opening::{Admitted, Opening};
+use crate::running::replicas::Running;
+use crate::running::{self, RunningParts};
 use crate::shard::door::Door;
 use crate::shard::map::ShardRange;
 use crate::shard::operations::NodeOperations;
@@ -65,7 +65,7 @@ pub enum StartError {
     Tls(#[from] crate::tls::TlsError),
     /// Its disk.
     #[error(transparent)]
-    Host(#[from] host::Error),
+    Running(#[from] running::Error),
     /// A socket.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -189,27 +189,27 @@ impl Server {
         identity: NodeIdentity,
         peer: PeerParts,
     ) -> Result<()> {
-        let parts = self.host_parts(config, &identity, peer)?;
+        let parts = self.running_parts(config, &identity, peer)?;
         let founding = Founding::read(&self.folder)?;
         let admitted = match self.admitted_as_founder(parts.clone(), founding.is_some()).await? {
             Some(admitted) => admitted,
             None => self.admitted(parts).await?,
         };
         let births = founding.as_ref().map(|one| founding::births(one.shards, self.node)).unwrap_or_default();
-        let host = self.run(admitted, &births).await?;
+        let running = self.run(admitted, &births).await?;
         if let Some(founding) = founding {
             let own = self.tls.current().own.serial.clone();
             let at = (config.node.advertise.peer.as_str(), config.node.advertise.client.as_str());
             let row = founding::node_row(self.node, (&identity.name, &identity.region), at, &own);
             self.found(&founding, row).await;
         } else {
-            self.await_meta(&host).await;
+            self.await_meta(&running).await;
         }
         Ok(())
     }
 
     /// Where a cluster begins there is nobody yet whom its first node could ask.
-    async fn admitted_as_founder(&self, parts: HostParts, is_founder: bool) -> Result<Option<Admitted>> {
+    async fn admitted_as_founder(&self, parts: RunningParts, is_founder: bool) -> Result<Option<Admitted>> {
         if !is_founder {
             return Ok(None);
         }
@@ -218,7 +218,7 @@ impl Server {
     }
 
     /// Reads the disk, and waits until the peers have said that it may go on.
-    async fn admitted(&self, parts: HostParts) -> Result<Admitted> {
+    async fn admitted(&self, parts: RunningParts) -> Result<Admitted> {
         let others: BTreeSet<NodeId> =
             self.known().keys().copied().filter(|node| *node != self.node).collect();
         let reading = tokio::task::spawn_blocking(move || Opening::read(parts, &others));
@@ -229,17 +229,17 @@ impl Server {
             Verdict::Runs { .. } => Ok(opening.begin()?),
             other => {
                 opening.close();
-                Err(host::Error::NotAdmitted(other.to_string()).into())
+                Err(running::Error::NotAdmitted(other.to_string()).into())
             }
         }
     }
 
-    fn host_parts(
+    fn running_parts(
         &self,
         config: &config::Config,
         identity: &NodeIdentity,
         peer: PeerParts,
-    ) -> Result<HostParts> {
+    ) -> Result<RunningParts> {
         let dir = config.node.data_dir.clone();
         let name =
             ServerName::try_from("node.dewpond").map_err(|error| StartError::Other(error.to_string()))?;
@@ -261,7 +261,7 @@ impl Server {
             cache_bytes: size(config.node.cache),
             ..PoolConfig::new(dir.join("pool"))
         };
-        Ok(HostParts {
+        Ok(RunningParts {
             node: self.node,
             cluster: (self.cluster, identity.generation),
             dir,
@@ -273,6 +273,7 @@ impl Server {
             feed: Arc::new(self.changes.clone()),
             shredded: Arc::new(NobodyShredded),
             pace: pace(&config.node.pace),
+            spawner: self.tasks.spawner(),
             log,
             pool,
         })
@@ -283,16 +284,16 @@ impl Server {
         self: &Arc<Self>,
         admitted: Admitted,
         births: &[raft::group::birth::Birth],
-    ) -> Result<Arc<Host>> {
-        let host = Host::run(admitted, births).await?;
-        let door = Arc::new(Door::new(host.clone(), self.published.clone()));
-        let inner = Inner { host: host.clone(), door };
+    ) -> Result<Arc<Running>> {
+        let running = Running::run(admitted, births).await?;
+        let door = Arc::new(Door::new(running.clone(), self.published.clone()));
+        let inner = Inner { running: running.clone(), door };
         if self.inner.set(inner).is_err() {
             return Err(StartError::Other("the node was started twice".to_owned()));
         }
-        self.serving.set(Arc::new(Inside(host.clone())));
-        self.tasks.spawn("chores", host.clone().work());
-        let (supervised, failed) = (host.clone(), self.failed.clone());
+        self.serving.set(Arc::new(Inside(running.clone())));
+        self.tasks.spawn("chores", running.clone().work());
+        let (supervised, failed) = (running.clone(), self.failed.clone());
         self.tasks.spawn("supervise", async move {
             while supervised.check().is_ok() {
                 tokio::time::sleep(Duration::from_millis(SUPERVISE_MS)).await;
@@ -310,14 +311,14 @@ impl Server {
         };
         self.tasks.spawn(
             "follow",
-            follow::follow(host.clone(), self.changes.clone(), self.published.clone(), seen),
+            follow::follow(running.clone(), self.changes.clone(), self.published.clone(), seen),
         );
         // Beside the start: it waits for keys that the meta group brings, and that for its quorum.
-        let rest = host.clone();
+        let rest = running.clone();
         self.tasks.spawn("seat", async move { rest.seat_rest().await });
         let changer = Arc::new(Through(Arc::downgrade(self)));
-        self.tasks.spawn("placing", Placing::new(host.clone(), self.published.clone(), changer).run());
-        Ok(host)
+        self.tasks.spawn("placing", Placing::new(running.clone(), self.published.clone(), changer).run());
+        Ok(running)
     }
 
     pub(crate) fn known(&self) -> Known {
@@ -343,22 +344,22 @@ impl Server {
             }
             *self.peers.write().unwrap_or_else(PoisonError::into_inner) = known;
         }
-        if let Ok(host) = self.host() {
+        if let Ok(running) = self.running() {
             let window = |row: &crate::meta::tenant_row::TenantRow| (row.id, row.history_ms);
             let mut windows: std::collections::BTreeMap<TenantId, u64> =
                 view.tenants.values().map(window).collect();
             windows.insert(TenantId(0), crate::limits::HISTORY_MS);
-            host.pool().set_policy(Policy { windows, ..Policy::default() });
+            running.pool().set_policy(Policy { windows, ..Policy::default() });
         }
     }
 
     /// A node that has joined has no replica of the meta group yet: it asks others for the row that says which one it gets.
-    async fn await_meta(&self, host: &Arc<Host>) {
+    async fn await_meta(&self, running: &Arc<Running>) {
         let mover = Mover::default();
-        while host.replica(GroupId::META).is_none() && !host.living().contains_key(&GroupId::META) {
+        while running.replica(GroupId::META).is_none() && !running.living().contains_key(&GroupId::META) {
             for node in self.known().into_keys().filter(|node| *node != self.node) {
                 match self.forward.shard(node, GroupId::META).await {
-                    Ok(Some(value)) => self.bear(host, &mover, &value).await,
+                    Ok(Some(value)) => self.bear(running, &mover, &value).await,
                     Ok(None) => {}
                     Err(why) => tracing::debug!(%node, %why, "no row of the meta group"),
                 }
@@ -367,7 +368,7 @@ impl Server {
         }
     }
 
-    async fn bear(&self, host: &Arc<Host>, mover: &Mover, value: &Bytes) {
+    async fn bear(&self, running: &Arc<Running>, mover: &Mover, value: &Bytes) {
         let Ok(row) = ShardRow::decode(&ShardRow::key(GroupId::META), value) else { return };
         let wanted = WantedGroup {
             group: row.group,
@@ -375,7 +376,7 @@ impl Server {
             seats: row.seats,
             gone: Vec::new(),
         };
-        if let Err(error) = mover.settle(host, &[wanted]).await {
+        if let Err(error) = mover.settle(running, &[wanted]).await {
             tracing::warn!(
                 cause = engine::error::with_sources(&error),
                 "the meta group does not come here yet"

@@ -3,11 +3,11 @@
 
 use super::command::KvCommand;
 use super::reply::KvReply;
-use crate::host::replicas::{Host, Hosted};
 use crate::meta::command::{Change, MetaCommand, MetaReply};
 use crate::meta::follow::Published;
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
+use crate::running::replicas::{Running, Seated};
 use crate::tenants::rules::{Bucket, TenantState};
 use bytes::Bytes;
 use engine::Stamp;
@@ -48,7 +48,7 @@ pub struct WriteId {
 
 /// The door.
 pub struct Door {
-    host: Arc<Host>,
+    running: Arc<Running>,
     meta: Published,
     buckets: Mutex<BTreeMap<TenantId, Bucket>>,
 }
@@ -56,8 +56,8 @@ pub struct Door {
 impl Door {
     /// That of a node.
     #[must_use]
-    pub fn new(host: Arc<Host>, meta: Published) -> Self {
-        Self { host, meta, buckets: Mutex::default() }
+    pub fn new(running: Arc<Running>, meta: Published) -> Self {
+        Self { running, meta, buckets: Mutex::default() }
     }
 
     /// The picture of now.
@@ -78,7 +78,7 @@ impl Door {
         wait_ms: u64,
     ) -> Result<Stamp, Refused> {
         command.check().map_err(|why| Refused::new(code::BATCH_TOO_LARGE).saying(why.to_string()))?;
-        let hosted = self.enter(tenant, command.operations.len() as u64)?;
+        let seated = self.enter(tenant, command.operations.len() as u64)?;
         let unsealed = Unsealed {
             tenant,
             session: id.session,
@@ -87,7 +87,7 @@ impl Door {
             counts: command.counts(),
             body: command.encode().into(),
         };
-        let reply = submit(&hosted, unsealed, wait_ms).await?;
+        let reply = submit(&seated, unsealed, wait_ms).await?;
         match KvReply::decode(&ran(reply)?).map_err(|_| Refused::new(code::INTERNAL))? {
             KvReply::Applied(stamp) => Ok(stamp),
             KvReply::Failed { condition, now } => Err(Refused::condition(u32::from(condition), now)),
@@ -100,19 +100,19 @@ impl Door {
     /// # Errors
     /// What is wrong with tenant, quota or routing; that it cannot be answered here now.
     pub async fn view(&self, tenant: TenantId, how: Consistency, wait_ms: u64) -> Result<View, Refused> {
-        let hosted = self.enter(tenant, 1)?;
-        let door = hosted.receiver.door();
-        let asked = Asked { wall_ms: self.host.parts().clock.wall_ms(), wait_ms };
+        let seated = self.enter(tenant, 1)?;
+        let door = seated.receiver.door();
+        let asked = Asked { wall_ms: self.running.parts().clock.wall_ms(), wait_ms };
         let granted = match how {
             Consistency::Linearizable => door.linearizable(asked).await,
             Consistency::Bounded(bound_ms) => door.bounded(bound_ms, asked).await,
-            Consistency::AsOf(at) => door.as_of(at, wait_ms, &hosted.batcher).await,
+            Consistency::AsOf(at) => door.as_of(at, wait_ms, &seated.batcher).await,
         };
         Ok(granted?.view)
     }
 
     /// The replica here of the shard of a tenant that is served, and has room for so many operations more.
-    fn enter(&self, tenant: TenantId, operations: u64) -> Result<Arc<Hosted>, Refused> {
+    fn enter(&self, tenant: TenantId, operations: u64) -> Result<Arc<Seated>, Refused> {
         let meta = self.meta.now();
         let row = meta.tenants.get(&tenant).ok_or_else(|| Refused::new(code::TENANT_UNKNOWN))?;
         match row.state {
@@ -121,20 +121,20 @@ impl Door {
             _ => return Err(Refused::new(code::TENANT_DROPPED)),
         }
         let shard = meta.shard_of(tenant).ok_or_else(|| Refused::new(code::STARTING))?;
-        let Some(hosted) = self.host.replica(shard.group) else {
+        let Some(seated) = self.running.replica(shard.group) else {
             // Whoever has a replica knows who leads.
             let node =
-                shard.seats.values().map(|seat| seat.node).find(|node| *node != self.host.parts().node);
+                shard.seats.values().map(|seat| seat.node).find(|node| *node != self.running.parts().node);
             return Err(Refused::not_leader(node));
         };
-        let now_ms = self.host.parts().clock.monotonic_ms();
+        let now_ms = self.running.parts().clock.monotonic_ms();
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let bucket = buckets.get(&tenant).copied().unwrap_or_default();
         match bucket.take(row.quota, operations, now_ms) {
             Ok(left) => drop(buckets.insert(tenant, left)),
             Err(retry_ms) => return Err(Refused::new(code::QUOTA_RATE).after(retry_ms)),
         }
-        Ok(hosted)
+        Ok(seated)
     }
 
     /// The number of a collection of a tenant.
@@ -159,7 +159,7 @@ impl Door {
     /// As [`Door::change`]; `MALFORMED`.
     pub async fn change_bytes(&self, body: Bytes, wait_ms: u64) -> Result<Bytes, Refused> {
         MetaCommand::decode(&body).map_err(|_| Refused::new(code::MALFORMED))?;
-        let hosted = self.host.replica(GroupId::META).ok_or_else(|| Refused::new(code::STARTING))?;
+        let seated = self.running.replica(GroupId::META).ok_or_else(|| Refused::new(code::STARTING))?;
         let unsealed = Unsealed {
             tenant: TenantId(0),
             session: Session::default(),
@@ -169,7 +169,7 @@ impl Door {
             body,
         };
         let within = async {
-            let answer = hosted.batcher.submit(unsealed).await?;
+            let answer = seated.batcher.submit(unsealed).await?;
             self.meta.reaches(answer.log_id.index).await;
             ran(answer.reply)
         };
@@ -201,8 +201,8 @@ impl Door {
     }
 }
 
-async fn submit(hosted: &Hosted, command: Unsealed, wait_ms: u64) -> Result<Reply, Refused> {
-    let answered = tokio::time::timeout(Duration::from_millis(wait_ms), hosted.batcher.submit(command)).await;
+async fn submit(seated: &Seated, command: Unsealed, wait_ms: u64) -> Result<Reply, Refused> {
+    let answered = tokio::time::timeout(Duration::from_millis(wait_ms), seated.batcher.submit(command)).await;
     let late = || NotApplied::Unknown { cause: "nobody has answered in time".to_owned() };
     Ok(answered.unwrap_or_else(|_| Err(late()))?.reply)
 }

@@ -2,13 +2,13 @@
 //! the meta group is led, changes those rows when nodes come and go. One small step at a time, so a crash anywhere costs nothing.
 
 use super::placement::{self, Voters};
-use crate::host::mover::{Mover, WantedGroup};
-use crate::host::replicas::Host;
 use crate::meta::command::{Change, MetaCommand, MetaReply};
 use crate::meta::follow::Published;
 use crate::meta::shard_row::ShardRow;
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
+use crate::running::mover::{Mover, WantedGroup};
+use crate::running::replicas::Running;
 use engine::ids::NodeId;
 use raft::group::handle::Standing;
 use raft::net::link::BoxFuture;
@@ -32,7 +32,7 @@ pub trait Changer: Send + Sync + 'static {
 
 /// Places replicas.
 pub struct Placing {
-    host: Arc<Host>,
+    running: Arc<Running>,
     meta: Published,
     changer: Arc<dyn Changer>,
     mover: Mover,
@@ -48,8 +48,8 @@ fn wanted(row: &ShardRow) -> WantedGroup {
 impl Placing {
     /// That of a node.
     #[must_use]
-    pub fn new(host: Arc<Host>, meta: Published, changer: Arc<dyn Changer>) -> Self {
-        Self { host, meta, changer, mover: Mover::default() }
+    pub fn new(running: Arc<Running>, meta: Published, changer: Arc<dyn Changer>) -> Self {
+        Self { running, meta, changer, mover: Mover::default() }
     }
 
     /// Goes on until the node ends.
@@ -64,24 +64,24 @@ impl Placing {
     pub async fn round(&mut self) {
         let view = self.meta.now();
         let groups: Vec<WantedGroup> = view.shards.values().map(wanted).collect();
-        if let Err(error) = self.mover.settle(&self.host, &groups).await {
+        if let Err(error) = self.mover.settle(&self.running, &groups).await {
             tracing::warn!(cause = engine::error::with_sources(&error), "a replica is not settled yet");
         }
         self.tell_ended(&view).await;
         let leaving = view.shards.values().map(|row| (row.group, row.leaving.keys().copied().collect()));
-        let gone = self.mover.reconcile(&self.host, &groups, &leaving.collect()).await;
+        let gone = self.mover.reconcile(&self.running, &groups, &leaving.collect()).await;
         for (group, replica) in gone {
             let next = view.shards.get(&group).and_then(|row| row.has_left(replica));
             self.put(next).await;
         }
-        if self.host.replica(GroupId::META).is_some_and(|hosted| hosted.receiver.group().leads()) {
+        if self.running.replica(GroupId::META).is_some_and(|seated| seated.receiver.group().leads()) {
             self.plan(&view).await;
         }
     }
 
     /// Replicas that have left their group, and do not live here any more.
     async fn tell_ended(&self, view: &MetaView) {
-        let (here, living) = (self.host.parts().node, self.host.living());
+        let (here, living) = (self.running.parts().node, self.running.living());
         for row in view.shards.values() {
             let lives = living.get(&row.group).copied();
             let ended = row.gone.iter().find(|(replica, node)| **node == here && lives != Some(**replica));
@@ -115,9 +115,9 @@ impl Placing {
 
     /// Nodes that were heard of late, as far as who leads the meta group knows; itself among them.
     fn live(&self, view: &MetaView) -> BTreeSet<NodeId> {
-        let mut live: BTreeSet<NodeId> = [self.host.parts().node].into();
-        let Some(hosted) = self.host.replica(GroupId::META) else { return live };
-        let standing = hosted.receiver.group().standing();
+        let mut live: BTreeSet<NodeId> = [self.running.parts().node].into();
+        let Some(seated) = self.running.replica(GroupId::META) else { return live };
+        let standing = seated.receiver.group().standing();
         let seats = &standing.membership.1.seats;
         let is_heard = |replica: &ReplicaId| {
             standing.heard_ms.get(replica).copied().flatten().is_some_and(|ms| ms <= LIVE_MS)
@@ -134,8 +134,8 @@ impl Placing {
     fn voters(&self, view: &MetaView) -> Voters {
         let mut voters = BTreeMap::new();
         for row in view.shards.values() {
-            let known = match self.host.replica(row.group) {
-                Some(hosted) => settled(&hosted.receiver.group().standing()),
+            let known = match self.running.replica(row.group) {
+                Some(seated) => settled(&seated.receiver.group().standing()),
                 None if row.leaving.is_empty() && row.gone.is_empty() => {
                     Some(row.seats.keys().copied().collect())
                 }

@@ -1,5 +1,7 @@
 //! Whole nodes in one process, over real disks and real TLS: a cluster is founded, others join, data goes in and comes back, leaders go.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod rig;
 
 use engine::ids::{CollectionId, TenantId};

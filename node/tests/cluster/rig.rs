@@ -263,7 +263,7 @@ impl Cluster {
 
     pub fn voters(&self, group: GroupId) -> usize {
         let standing = |server: &Arc<Server>| {
-            let standing = server.host().ok()?.replica(group)?.receiver.group().standing();
+            let standing = server.running().ok()?.replica(group)?.receiver.group().standing();
             let voters = &standing.membership.1.voters;
             (standing.is_leader && voters.len() == 1).then(|| voters[0].len())
         };
@@ -274,8 +274,8 @@ impl Cluster {
     pub async fn kill_leader(&mut self, group: GroupId) -> usize {
         let leads = |server: &Arc<Server>| {
             server
-                .host()
-                .is_ok_and(|host| host.replica(group).is_some_and(|one| one.receiver.group().leads()))
+                .running()
+                .is_ok_and(|running| running.replica(group).is_some_and(|one| one.receiver.group().leads()))
         };
         for _ in 0..ROUNDS {
             let at = self.nodes.iter().position(|one| one.server.as_ref().is_some_and(leads));
@@ -291,7 +291,7 @@ impl Cluster {
 
     pub fn is_caught_up(&self, at: usize, group: GroupId) -> bool {
         let applied = |server: &Arc<Server>| {
-            Some(server.host().ok()?.replica(group)?.receiver.group().machine().applied().applied?.index)
+            Some(server.running().ok()?.replica(group)?.receiver.group().machine().applied().applied?.index)
         };
         let all: Vec<Option<u64>> = self.running().map(applied).collect();
         let here = applied(self.server(at));

@@ -1,7 +1,7 @@
 //! What a node does beside answering: it lets replicas stand for election, closes time, purges, asks replicas elsewhere for their word,
 //! and builds again what has died.
 
-use super::replicas::Host;
+use super::replicas::Running;
 use engine::error::with_sources;
 use raft::group::batcher::Batcher;
 use raft::group::closing::{self, Now};
@@ -26,8 +26,8 @@ const PURGE_BYTES: u64 = 64 << 20;
 /// Or when the oldest have been there for so long, in milliseconds.
 const PURGE_MS: u64 = 600_000;
 
-impl Host {
-    /// All chores, until the node ends. Whoever owns the host runs this once.
+impl Running {
+    /// All chores, until the node ends. Whoever owns the running runs this once.
     pub async fn work(self: Arc<Self>) {
         let asks = self.clone();
         tokio::join!(self.look_after(), asks.ask_for_words());
@@ -96,11 +96,11 @@ impl Host {
     }
 }
 
-impl Host {
+impl Running {
     /// Hands the lead of every group that is led here to a voter elsewhere that may lead.
     pub async fn hand_over_all(&self) {
-        for hosted in self.replicas() {
-            let group = hosted.receiver.group();
+        for seated in self.replicas() {
+            let group = seated.receiver.group();
             if !group.leads() {
                 continue;
             }
@@ -117,13 +117,13 @@ impl Host {
 }
 
 /// Closes the time of one group, whenever this node leads it and nothing else does.
-pub(super) async fn close(host: Weak<Host>, group: Arc<Group>, batcher: Arc<Batcher>) {
+pub(super) async fn close(running: Weak<Running>, group: Arc<Group>, batcher: Arc<Batcher>) {
     loop {
         tokio::time::sleep(Duration::from_millis(TICK_MS / 4)).await;
-        let Some(host) = host.upgrade() else { return };
-        let clock = &host.parts.clock;
+        let Some(running) = running.upgrade() else { return };
+        let clock = &running.parts.clock;
         let now = Now { wall_ms: clock.now_ms(), is_agreed: !clock.is_disputed(), tick_ms: TICK_MS };
-        let closing = closing::close_if_due(&group, &batcher, &host.log, now);
+        let closing = closing::close_if_due(&group, &batcher, &running.log, now);
         if let Ok(Err(why)) = tokio::time::timeout(Duration::from_millis(TICK_MS), closing).await {
             tracing::debug!(group = %group.id(), %why, "the time is not closed now");
         }

@@ -1,17 +1,18 @@
-//! What a node hosts: its log, its tablets and its replicas, from the claim it makes when it starts to the order in which it ends.
+//! What runs on a node: its log, its tablets and its replicas, from the claim it makes when it starts to the order in which it ends.
 //!
 //! * [`opening`] reads the disk and makes the claim: nothing is written before the peers have said that this disk may go on;
 //! * [`replicas`] are what runs then, with what works for each of them;
 //! * [`chores`] is what is done from time to time: elections, closing of time, purging, supervision, the word of replicas elsewhere;
 //! * [`mover`] makes the replicas here those that the meta group wants here.
 //!
-//! What commands mean, whose keys there are and how frames travel is handed in ([`HostParts`]).
+//! What commands mean, whose keys there are and how frames travel is handed in ([`RunningParts`]).
 
 pub mod chores;
 pub mod mover;
 pub mod opening;
 pub mod replicas;
 
+use crate::work::Spawner;
 use engine::clock::Clock;
 use engine::entropy::Entropy;
 use engine::ids::{ClusterId, NodeId};
@@ -31,9 +32,9 @@ pub trait NodeClock: Clock + BootClock {}
 
 impl<T: Clock + BootClock> NodeClock for T {}
 
-/// What a host is made with.
+/// What a running is made with.
 #[derive(Clone)]
-pub struct HostParts {
+pub struct RunningParts {
     /// The node.
     pub node: NodeId,
     /// Its cluster, and the generation that is in.
@@ -56,13 +57,15 @@ pub struct HostParts {
     pub shredded: Arc<dyn Shredded>,
     /// Times of consensus.
     pub pace: Pace,
+    /// Starts tasks.
+    pub spawner: Spawner,
     /// Sizes of the log.
     pub log: LogConfig,
     /// Sizes of the tablets' pool.
     pub pool: PoolConfig,
 }
 
-impl HostParts {
+impl RunningParts {
     /// The folder in which snapshots arrive.
     #[must_use]
     pub fn spool(&self) -> PathBuf {
@@ -70,7 +73,7 @@ impl HostParts {
     }
 }
 
-/// Why something of a host failed.
+/// Why something of a running failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Replication says so.

@@ -1,7 +1,8 @@
 //! A node at work: its replicas, what works for each of them, and what all of them stand on.
 
 use super::opening::Admitted;
-use super::{Error, HostParts, Result};
+use super::{Error, Result, RunningParts};
+use crate::work::Task;
 use engine::tablet::pool::Pool;
 use raft::group::batcher::Batcher;
 use raft::group::birth::{self, Birth, Here};
@@ -19,20 +20,19 @@ use raft::net::words::Words;
 use raft::types::{GroupId, ReplicaId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use tokio::task::JoinHandle;
 
 /// A replica at work.
-pub struct Hosted {
+pub struct Seated {
     /// Its receiver, behind which is its group.
     pub receiver: Arc<Receiver>,
     /// Where commands for it go.
     pub batcher: Arc<Batcher>,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Vec<Task>,
 }
 
 /// A node at work.
-pub struct Host {
-    pub(super) parts: HostParts,
+pub struct Running {
+    pub(super) parts: RunningParts,
     pub(super) log: Arc<Log>,
     pub(super) pool: Arc<Pool>,
     pub(super) registry: Arc<Registry>,
@@ -40,7 +40,7 @@ pub struct Host {
     pub(super) requests: Arc<Requests>,
     pub(super) words: Arc<Words>,
     pub(super) supervisor: tokio::sync::Mutex<Supervisor>,
-    hosted: RwLock<BTreeMap<GroupId, Arc<Hosted>>>,
+    seated: RwLock<BTreeMap<GroupId, Arc<Seated>>>,
     failed: Mutex<BTreeMap<GroupId, String>>,
     /// What lives here and does not run yet.
     waiting: tokio::sync::Mutex<Vec<Wanted>>,
@@ -48,17 +48,17 @@ pub struct Host {
     thread: Mutex<Option<LogThread>>,
 }
 
-impl Hosted {
+impl Seated {
     /// Ends what works for it: whoever waits for a command does not hear whether it was applied.
     fn end(&self) {
         self.batcher.close();
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.tasks.iter().for_each(Task::end);
     }
 }
 
-impl Host {
+impl Running {
     /// Lets the meta group run, if it lives here or is born now: the founders of a new cluster are. The others wait for
-    /// [`Host::seat_rest`]: what they have to apply again may need keys that the meta group brings. Nothing of it is heard before
+    /// [`Running::seat_rest`]: what they have to apply again may need keys that the meta group brings. Nothing of it is heard before
     /// `self.registry` is served.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl Host {
             clock: parts.clock.clone(),
             pace: parts.pace,
         };
-        let host = Arc::new(Self {
+        let running = Arc::new(Self {
             supervisor: tokio::sync::Mutex::new(Supervisor::new(ground.clone())),
             parts,
             log,
@@ -107,16 +107,16 @@ impl Host {
             ground,
             requests,
             words: Arc::default(),
-            hosted: RwLock::default(),
+            seated: RwLock::default(),
             failed: Mutex::default(),
             waiting: tokio::sync::Mutex::default(),
             thread: Mutex::new(Some(thread)),
         });
         let is_meta = |one: &Wanted| one.machine.group() == GroupId::META;
         let (meta, rest): (Vec<_>, Vec<_>) = wanted.into_iter().partition(is_meta);
-        host.seat_all(meta).await;
-        *host.waiting.lock().await = rest;
-        Ok(host)
+        running.seat_all(meta).await;
+        *running.waiting.lock().await = rest;
+        Ok(running)
     }
 
     /// Lets all others run that live here. The meta group must be followed by then.
@@ -125,7 +125,7 @@ impl Host {
         self.seat_all(rest).await;
     }
 
-    /// Builds replicas, lets them run, and lets work what works for them. What could not be built is told by [`Host::failed`].
+    /// Builds replicas, lets them run, and lets work what works for them. What could not be built is told by [`Running::failed`].
     pub(super) async fn seat_all(self: &Arc<Self>, wanted: Vec<Wanted>) {
         let started = self.ground.start(wanted).await;
         started.receivers.into_values().for_each(|receiver| self.seat(receiver));
@@ -141,26 +141,28 @@ impl Host {
         let (sealer, entropy) = (self.parts.sealer.clone(), self.parts.entropy.clone());
         let batcher = Batcher::new(group.clone(), sealer, entropy, self.parts.clock.clone());
         let works = batcher.clone();
+        let (spawner, id) = (&self.parts.spawner, group.id());
+        let closes = super::chores::close(Arc::downgrade(self), group.clone(), batcher.clone());
         let tasks = vec![
-            tokio::spawn(super::chores::close(Arc::downgrade(self), group.clone(), batcher.clone())),
-            tokio::spawn(async move { works.run().await }),
+            spawner.spawn(format!("close {id}"), closes),
+            spawner.spawn(format!("propose {id}"), async move { works.run().await }),
         ];
         self.failures().remove(&group.id());
-        let hosted = Arc::new(Hosted { receiver, batcher, tasks });
-        if let Some(before) = self.write().insert(group.id(), hosted) {
+        let seated = Arc::new(Seated { receiver, batcher, tasks });
+        if let Some(before) = self.write().insert(group.id(), seated) {
             before.end();
         }
     }
 
     /// Ends what works for the replica of a group here.
     pub(super) fn unseat(&self, group: GroupId) {
-        if let Some(hosted) = self.write().remove(&group) {
-            hosted.end();
+        if let Some(seated) = self.write().remove(&group) {
+            seated.end();
         }
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<GroupId, Arc<Hosted>>> {
-        self.hosted.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<GroupId, Arc<Seated>>> {
+        self.seated.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn failures(&self) -> MutexGuard<'_, BTreeMap<GroupId, String>> {
@@ -169,14 +171,14 @@ impl Host {
 
     /// The replica of a group here, if it runs.
     #[must_use]
-    pub fn replica(&self, group: GroupId) -> Option<Arc<Hosted>> {
-        self.hosted.read().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
+    pub fn replica(&self, group: GroupId) -> Option<Arc<Seated>> {
+        self.seated.read().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
     }
 
     /// All replicas that run here.
     #[must_use]
-    pub fn replicas(&self) -> Vec<Arc<Hosted>> {
-        self.hosted.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    pub fn replicas(&self) -> Vec<Arc<Seated>> {
+        self.seated.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// Which replica of which group lives here, whether it runs or not.
@@ -218,7 +220,7 @@ impl Host {
 
     /// What it is made with.
     #[must_use]
-    pub fn parts(&self) -> &HostParts {
+    pub fn parts(&self) -> &RunningParts {
         &self.parts
     }
 
@@ -235,9 +237,9 @@ impl Host {
 
     /// Ends it in order: no more commands, consensus ends, tables and log are closed. All of it that is durable is found by the next start.
     pub async fn end(&self) {
-        let hosted = std::mem::take(&mut *self.write());
-        hosted.values().for_each(|one| one.end());
-        let ends = hosted.values().map(|one| async move {
+        let seated = std::mem::take(&mut *self.write());
+        seated.values().for_each(|one| one.end());
+        let ends = seated.values().map(|one| async move {
             self.registry.remove(one.receiver.group().id());
             one.receiver.group().shutdown().await;
         });

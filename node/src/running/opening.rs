@@ -1,6 +1,6 @@
 //! A node that starts: it reads its log and its tablets, writes nothing, and asks its peers whether this disk may go on.
 
-use super::{HostParts, Result};
+use super::{Result, RunningParts};
 use engine::catalog::SledCatalog;
 use engine::disk::{Disk, RealDisk};
 use engine::ids::NodeId;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// A node that has read its disk and makes its claim.
 pub struct Opening {
-    pub(super) parts: HostParts,
+    pub(super) parts: RunningParts,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) pool: Arc<Pool>,
     admission: Arc<Admission>,
@@ -27,7 +27,7 @@ pub struct Opening {
 
 /// A node that may go on: its log is begun.
 pub struct Admitted {
-    pub(super) parts: HostParts,
+    pub(super) parts: RunningParts,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) pool: Arc<Pool>,
     pub(super) requests: Arc<Requests>,
@@ -45,7 +45,7 @@ struct Ground {
 }
 
 impl Ground {
-    fn read(parts: &HostParts) -> Result<Self> {
+    fn read(parts: &RunningParts) -> Result<Self> {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let stats: Arc<Stats> = Arc::default();
         let log_parts = LogParts {
@@ -68,7 +68,7 @@ impl Ground {
     }
 }
 
-fn requests(parts: &HostParts, heard: Arc<Heard>, stats: Arc<Stats>) -> Arc<Requests> {
+fn requests(parts: &RunningParts, heard: Arc<Heard>, stats: Arc<Stats>) -> Arc<Requests> {
     let (cluster, generation) = parts.cluster;
     let asked = (cluster_tag(cluster, generation), parts.pace.election_min_ms);
     Requests::new(parts.link.clone(), heard, asked, stats)
@@ -79,7 +79,7 @@ impl Admitted {
     ///
     /// # Errors
     /// As [`Opening::read`].
-    pub fn founder(parts: HostParts) -> Result<Option<Self>> {
+    pub fn founder(parts: RunningParts) -> Result<Option<Self>> {
         let Ground { disk, stats, log, pool } = Ground::read(&parts)?;
         if !log.groups().is_empty() {
             pool.close();
@@ -97,7 +97,7 @@ impl Opening {
     ///
     /// # Errors
     /// What keeps the node from starting: disk, damage, another process in its folder, a format it does not know.
-    pub fn read(parts: HostParts, others: &BTreeSet<NodeId>) -> Result<Self> {
+    pub fn read(parts: RunningParts, others: &BTreeSet<NodeId>) -> Result<Self> {
         let Ground { disk, stats, log, pool } = Ground::read(&parts)?;
         let spool = parts.spool();
         let at = Whereabouts {

@@ -2,7 +2,7 @@
 //! the one it wants. A step at a time: called again it goes on, also after a crash.
 
 use super::Result;
-use super::replicas::{Host, found};
+use super::replicas::{Running, found};
 use engine::key::KeyRange;
 use raft::group::birth::{self, Birth};
 use raft::group::ending::{NotRemoved, Removed};
@@ -40,35 +40,35 @@ impl Mover {
     ///
     /// # Errors
     /// Of disk and log.
-    pub async fn settle(&self, host: &Arc<Host>, wanted: &[WantedGroup]) -> Result<()> {
-        let living = host.living();
+    pub async fn settle(&self, running: &Arc<Running>, wanted: &[WantedGroup]) -> Result<()> {
+        let living = running.living();
         for one in wanted {
             let here = living.get(&one.group).copied();
             match here {
                 Some(replica) if one.gone.contains(&replica) => {
-                    host.unseat(one.group);
+                    running.unseat(one.group);
                     let removed = Removed::recorded(one.group, replica);
-                    host.supervisor.lock().await.end(removed, host.now_ms());
+                    running.supervisor.lock().await.end(removed, running.now_ms());
                 }
                 Some(_) => {}
-                None => self.bear(host, one).await?,
+                None => self.bear(running, one).await?,
             }
         }
         Ok(())
     }
 
-    async fn bear(&self, host: &Arc<Host>, one: &WantedGroup) -> Result<()> {
-        let is_here = |seat: &Seat| seat.node == host.parts.node;
+    async fn bear(&self, running: &Arc<Running>, one: &WantedGroup) -> Result<()> {
+        let is_here = |seat: &Seat| seat.node == running.parts.node;
         let Some((replica, _)) = one.seats.iter().rev().find(|(_, seat)| is_here(seat)) else {
             return Ok(());
         };
-        if host.supervisor.lock().await.is_busy(one.group) || host.registry.get(one.group).is_some() {
+        if running.supervisor.lock().await.is_busy(one.group) || running.registry.get(one.group).is_some() {
             return Ok(());
         }
         let birth = Birth { group: one.group, replica: *replica, range: one.range.clone(), founders: None };
-        let machine = birth::bear(&birth, host.ground.parts.clone()).await?;
+        let machine = birth::bear(&birth, running.ground.parts.clone()).await?;
         tracing::info!(group = %one.group, %replica, "a replica is born here");
-        host.seat_all(vec![found(machine, true)]).await;
+        running.seat_all(vec![found(machine, true)]).await;
         Ok(())
     }
 
@@ -76,19 +76,19 @@ impl Mover {
     /// good since, for the meta group to record: `known` are those of which it knows that they live somewhere.
     pub async fn reconcile(
         &mut self,
-        host: &Arc<Host>,
+        running: &Arc<Running>,
         wanted: &[WantedGroup],
         known: &BTreeMap<GroupId, Vec<ReplicaId>>,
     ) -> Vec<(GroupId, ReplicaId)> {
         let mut gone = Vec::new();
         for one in wanted {
-            let Some(hosted) = host.replica(one.group) else { continue };
-            let group = hosted.receiver.group().clone();
+            let Some(seated) = running.replica(one.group) else { continue };
+            let group = seated.receiver.group().clone();
             if !group.leads() {
                 self.reconcilers.remove(&one.group);
                 continue;
             }
-            self.step(host, &group, &one.seats).await;
+            self.step(running, &group, &one.seats).await;
             let unwanted = known.get(&one.group).into_iter().flatten();
             for replica in unwanted.filter(|replica| !one.seats.contains_key(replica)) {
                 match Removed::ask(&group, *replica, STEP_MS).await {
@@ -101,16 +101,16 @@ impl Mover {
         gone
     }
 
-    async fn step(&mut self, host: &Arc<Host>, group: &Arc<Group>, seats: &BTreeMap<ReplicaId, Seat>) {
-        let (id, now_ms) = (group.id(), host.now_ms());
-        let words = host.words.of(id, now_ms);
+    async fn step(&mut self, running: &Arc<Running>, group: &Arc<Group>, seats: &BTreeMap<ReplicaId, Seat>) {
+        let (id, now_ms) = (group.id(), running.now_ms());
+        let words = running.words.of(id, now_ms);
         self.reconcilers.retain(|of, one| *of != id || one.lives());
         let reconciler = self.reconcilers.entry(id).or_insert_with(|| Reconciler::new(group.clone()));
         // What has begun goes on, though nobody waits for it.
         let step = reconciler.step(seats, &words, now_ms);
         match tokio::time::timeout(Duration::from_millis(STEP_MS), step).await {
             Ok(Stepped::HandedOver(to)) => {
-                host.supervisor.lock().await.handed_over(group, now_ms);
+                running.supervisor.lock().await.handed_over(group, now_ms);
                 tracing::info!(group = %id, %to, "the lead is handed over");
             }
             Ok(Stepped::Changed(change, at)) => {
