@@ -32,13 +32,19 @@ pub enum NotHandedOver {
     },
 }
 
-/// Whether `replica` was heard within the shortest election timeout. What is known is when that was sent which it has answered last: that
-/// is older than its answer, by a round trip and the time between two heartbeats, so two of those are given to it.
+/// Whether `replica` is heard: see [`is_heard`].
 #[must_use]
 pub fn is_live(group: &Group, standing: &Standing, replica: ReplicaId) -> bool {
     let heard = standing.heard_ms.get(&replica).copied().flatten();
-    let Pace { election_min_ms, heartbeat_ms, .. } = group.pace();
-    replica == group.replica() || heard.is_some_and(|age_ms| age_ms <= election_min_ms + 2 * heartbeat_ms)
+    replica == group.replica() || is_heard(heard, &group.pace())
+}
+
+/// Whether one was heard within the shortest election timeout, by the age of what is known of it. What is known is when that was sent
+/// which it has answered last: that is older than its answer, by a round trip and the time between two heartbeats, so two of those are
+/// given to it.
+#[must_use]
+pub fn is_heard(age_ms: Option<u64>, pace: &Pace) -> bool {
+    age_ms.is_some_and(|age_ms| age_ms <= pace.election_min_ms + 2 * pace.heartbeat_ms)
 }
 
 /// Asks `to` to lead, if it may; `word` is what it says of itself, for of its clock and its guard its leader cannot know. Proposals pause
@@ -81,4 +87,24 @@ fn is_ready(group: &Group, to: ReplicaId, word: Word) -> Result<(), NotHandedOve
     };
     may_lead(&standing.membership.1, group.replica(), to, &heir, group.last())?;
     if group.pause().is_quiet() { Ok(()) } else { Err(NotHandedOver::Busy) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_heard_for_the_shortest_election_timeout_and_the_way_of_an_answer() {
+        for pace in [Pace::PRODUCTION, Pace::FAR, Pace::TEST] {
+            let most = pace.election_min_ms + 2 * pace.heartbeat_ms;
+            assert!(
+                is_heard(Some(0), &pace) && is_heard(Some(pace.election_min_ms + pace.heartbeat_ms), &pace)
+            );
+            assert!(
+                is_heard(Some(most), &pace) && !is_heard(Some(most + 1), &pace) && !is_heard(None, &pace)
+            );
+            // Who is silent for so long that others stand for election is taken for lost before a quorum is.
+            assert!(most < pace.election_min_ms + pace.election_max_ms);
+        }
+    }
 }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What is known of a replica.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Whether it was heard within the shortest election timeout.
+    /// Whether it is heard: [`crate::group::handover::is_heard`].
     pub is_live: bool,
     /// Whether it has caught up ([`super::catch_up::CatchUp`]).
     pub is_caught_up: bool,

@@ -7,7 +7,7 @@ use std::fmt;
 /// What is known of a replica that may lead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Heir {
-    /// Whether it was heard within the shortest election timeout.
+    /// Whether it is heard: [`crate::group::handover::is_heard`].
     pub is_live: bool,
     /// The last entry it has matched. Proposals pause while this is waited for.
     pub matched: Option<LogId>,
