@@ -3,8 +3,13 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 4] =
-    ["dewpond/v1/kv.proto", "dewpond/v1/watch.proto", "dewpond/v1/cluster.proto", "dewpond/v1/admin.proto"];
+const FILES: [&str; 5] = [
+    "dewpond/v1/kv.proto",
+    "dewpond/v1/watch.proto",
+    "dewpond/v1/cluster.proto",
+    "dewpond/v1/admin.proto",
+    "dewpond/peer/v1/meta.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -14,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         compiler.open_file(file)?;
     }
     let mut set = compiler.file_descriptor_set();
-    tonic_prost_build::configure().bytes(".dewpond.v1").build_transport(false).compile_fds(set.clone())?;
+    tonic_prost_build::configure().bytes(".dewpond").build_transport(false).compile_fds(set.clone())?;
     for file in &mut set.file {
         file.source_code_info = None;
     }

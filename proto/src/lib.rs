@@ -13,5 +13,11 @@ pub mod v1 {
     tonic::include_proto!("dewpond.v1");
 }
 
+/// The messages and services of `dewpond.peer.v1`: nodes speak them among each other.
+#[allow(missing_docs, clippy::all)]
+pub mod peer_v1 {
+    tonic::include_proto!("dewpond.peer.v1");
+}
+
 /// The schema itself, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

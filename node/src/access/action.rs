@@ -92,6 +92,7 @@ impl Action {
             ) => &[Self::AdminTenants],
             ("dewpond.v1.Keys", "List" | "Rotate") => &[Self::AdminKeys],
             ("dewpond.v1.Identities", "Issue") => &[Self::AdminIdentities],
+            ("dewpond.peer.v1.Meta", "Change" | "Shard") => &[Self::Peer],
             ("grpc.health.v1.Health", "Check" | "Watch") => &[Self::Health],
             ("grpc.reflection.v1.ServerReflection", "ServerReflectionInfo") => &[Self::Reflection],
             _ => &[],

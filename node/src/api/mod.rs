@@ -1,0 +1,178 @@
+//! What clients and administrators are answered: gRPC inside TLS of the node's own.
+//!
+//! * [`listener`] takes connections and reads from the certificate who comes; [`guard`] refuses by path what the role may not do at all, before
+//!   anything of a request is read. Every handler then asks [`crate::access::policy::decide`] once more, with the tenant.
+//! * [`convert`] makes nouns of the wire into ours, and is the only place that trusts none of them; [`errors`] makes [`Refused`] into what
+//!   travels.
+//! * [`data`] is what clients call, [`admin`] what administrators do, [`peers`] what nodes ask each other of the meta group, and [`forward`] the
+//!   other end of that.
+//!
+//! All of it stands on [`Backend`], which is the node.
+
+pub mod admin;
+pub mod convert;
+pub mod data;
+pub mod errors;
+pub mod forward;
+pub mod guard;
+pub mod listener;
+pub mod peers;
+pub mod serve;
+
+use crate::keys::coverage::Sealed;
+use crate::keys::source::Keys;
+use crate::limits;
+use crate::meta::command::{MetaCommand, MetaReply};
+use crate::meta::view::MetaView;
+use crate::refused::Refused;
+use crate::shard::command::KvCommand;
+use crate::shard::door::{Consistency, WriteId};
+use bytes::Bytes;
+use engine::Stamp;
+use engine::ids::{ClusterId, NodeId, TenantId};
+use engine::tablet::view::View;
+use proto::errors::code;
+use raft::net::link::BoxFuture;
+use raft::types::{GroupId, ReplicaId, Seat};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{Semaphore, watch};
+
+/// The replica of a group on this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupStanding {
+    /// The group.
+    pub group: GroupId,
+    /// Its term.
+    pub term: u64,
+    /// The node that leads, as far as is known here.
+    pub leader: Option<NodeId>,
+    /// The index of the last entry of its log.
+    pub last_index: u64,
+    /// The index of the last entry applied.
+    pub applied_index: u64,
+    /// Who votes.
+    pub voters: BTreeSet<ReplicaId>,
+    /// Who is a member, where, and as what.
+    pub seats: BTreeMap<ReplicaId, Seat>,
+    /// Of the leader alone: how far the logs of members agree with its own.
+    pub matched: BTreeMap<ReplicaId, u64>,
+    /// Why it does not run; empty if it does.
+    pub failure: String,
+}
+
+/// Something a person should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Whether something does not work; otherwise it may soon not.
+    pub is_failure: bool,
+    /// What it is.
+    pub text: String,
+    /// The command to type.
+    pub command: String,
+}
+
+/// The node, as what is called here sees it.
+pub trait Backend: Send + Sync + 'static {
+    /// Its id.
+    fn node(&self) -> NodeId;
+    /// Its cluster.
+    fn cluster(&self) -> ClusterId;
+    /// The generation of the cluster.
+    fn generation(&self) -> u64;
+    /// Its wall clock, in milliseconds since 1970.
+    fn now_ms(&self) -> u64;
+    /// What is known of the meta group here.
+    fn meta(&self) -> Arc<MetaView>;
+    /// Writes all of a command or nothing. The life of the tenant, its quota and the routing are looked at in there.
+    fn write(
+        &self,
+        tenant: TenantId,
+        command: KvCommand<Bytes>,
+        id: WriteId,
+        wait_ms: u64,
+    ) -> BoxFuture<Result<Stamp, Refused>>;
+    /// What a read may look at. The life of the tenant, its quota and the routing are looked at in there.
+    fn view(&self, tenant: TenantId, how: Consistency, wait_ms: u64) -> BoxFuture<Result<View, Refused>>;
+    /// Changes rows of the meta group, wherever that is led.
+    fn change(&self, command: MetaCommand, wait_ms: u64) -> BoxFuture<Result<MetaReply, Refused>>;
+    /// Changes them if this node leads the meta group, else says who does; command and reply are bytes.
+    fn change_here(&self, command: Bytes, wait_ms: u64) -> BoxFuture<Result<Bytes, Refused>>;
+    /// Who leads a group, as far as is known here.
+    fn leader(&self, group: GroupId) -> Option<NodeId>;
+    /// The replicas here.
+    fn groups(&self) -> Vec<GroupStanding>;
+    /// Hands the lead of a group to the replica on `to`. Whoever does not lead says who does.
+    fn transfer(&self, group: GroupId, to: NodeId) -> BoxFuture<Result<(), Refused>>;
+    /// The keys that are unwrapped here.
+    fn keys(&self) -> Arc<Keys>;
+    /// Bytes in tables here, by tenant and key.
+    fn sealed(&self) -> Sealed;
+    /// The part of the root file that all nodes have alike, encoded.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn shared_root(&self) -> Result<Vec<u8>, Refused>;
+    /// Rotates the cluster key; returns its new version.
+    fn rotate_cluster(&self) -> BoxFuture<Result<u32, Refused>> {
+        let refused = Refused::new(code::FEATURE_MISSING).saying("the cluster key cannot be rotated yet");
+        Box::pin(std::future::ready(Err(refused)))
+    }
+    /// Whether a node was heard lately.
+    fn is_heard(&self, node: NodeId) -> bool;
+    /// A number that rises whenever anything is applied here.
+    fn hears_changes(&self) -> watch::Receiver<u64>;
+    /// What a person should know that is not seen from groups and nodes: the disk, the clock, keys.
+    fn findings(&self) -> Vec<Finding> {
+        Vec::new()
+    }
+}
+
+/// What all handlers share.
+#[derive(Clone)]
+pub struct Api {
+    backend: Arc<dyn Backend>,
+    /// Names calls in the log.
+    requests: Arc<AtomicU64>,
+    watches: Arc<Semaphore>,
+}
+
+impl Api {
+    /// Over a node.
+    #[must_use]
+    pub fn new(backend: Arc<dyn Backend>) -> Self {
+        // Numbers of calls go on where those of an earlier start cannot have come.
+        let first = backend.now_ms() << 20;
+        Self {
+            backend,
+            requests: Arc::new(AtomicU64::new(first)),
+            watches: Arc::new(Semaphore::new(limits::WATCHES_MAX)),
+        }
+    }
+
+    /// The node.
+    #[must_use]
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    /// A number for one call.
+    fn next_request(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Changes rows of the meta group; what the meta group refuses is given a code by `of`.
+    async fn change(
+        &self,
+        command: MetaCommand,
+        wait_ms: u64,
+        of: impl Fn(crate::meta::command::Reason) -> u32,
+    ) -> Result<Vec<engine::ids::CollectionId>, Refused> {
+        match self.backend.change(command, wait_ms).await? {
+            MetaReply::Applied { collections, .. } => Ok(collections),
+            MetaReply::Refused { reason, .. } => Err(Refused::new(of(reason)).saying(reason.to_string())),
+            MetaReply::Malformed => Err(Refused::new(code::MALFORMED)),
+        }
+    }
+}
