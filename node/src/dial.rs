@@ -22,7 +22,8 @@ pub const NAME: &str = "node.dewpond";
 /// # Errors
 /// `InvalidInput`: that is no address.
 pub fn channel(address: &str, tls: Arc<ClientConfig>) -> io::Result<Channel> {
-    let invalid = |error: &dyn std::fmt::Display| io::Error::new(io::ErrorKind::InvalidInput, error.to_string());
+    let invalid =
+        |error: &dyn std::fmt::Display| io::Error::new(io::ErrorKind::InvalidInput, error.to_string());
     // TLS is ours: to tonic it is a plain connection.
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| invalid(&error))?;
     let name = ServerName::try_from(NAME).map_err(|error| invalid(&error))?;

@@ -3,10 +3,12 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod api;
 pub mod boot;
 pub mod clock;
 pub mod cmd;
 pub mod config;
+pub mod dial;
 pub mod entropy;
 pub mod keys;
 pub mod limits;

@@ -90,12 +90,70 @@ pub const AUTHORITY_SECONDS: u64 = 3_650 * 86_400;
 /// Seconds by which a certificate is valid before it was issued: clocks of nodes differ.
 pub const CERTIFICATE_EARLY_SECONDS: u64 = 3_600;
 
+/// Bytes of a message of clients, in either direction: a batch of the greatest size, and its frame.
+pub const MESSAGE_BYTES_MAX: usize = 12 << 20;
+/// Bytes of a message that somebody without a certificate may send.
+pub const STRANGER_MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of values that one answer to a read of several keys has: it must fit a message.
+pub const ANSWER_BYTES_MAX: usize = 10 << 20;
+/// Bytes of keys and values of a page of a scan: large enough to be worth a message, small enough to wait for.
+pub const PAGE_BYTES_MAX: usize = 1 << 20;
+/// Rows of a page of a scan.
+pub const PAGE_ROWS_MAX: u64 = 2_000;
+/// How long one call of a scan goes on, in milliseconds: it pins what it reads. Whoever wants more goes on from where it ended.
+pub const SCAN_MS_MAX: u64 = 10 * 60_000;
+/// How long a call waits that does not say how long, in milliseconds.
+pub const CALL_MS: u64 = 10_000;
+/// How long a call waits at most, in milliseconds.
+pub const CALL_MS_MAX: u64 = 60_000;
+/// Calls under way on one stream; more wait in the connection.
+pub const STREAM_CALLS_MAX: usize = 1_024;
+/// Streams of one connection that are open at once.
+pub const CONNECTION_STREAMS_MAX: u32 = 512;
+/// Bytes of the headers of a request.
+pub const HEADER_BYTES_MAX: u32 = 16 << 10;
+/// Connections whose certificate is known.
+pub const CONNECTIONS_MAX: usize = 8_192;
+/// Connections without a certificate: they ask one thing and go.
+pub const STRANGERS_MAX: usize = 256;
+/// How long a connection without a certificate lasts, in milliseconds.
+pub const STRANGER_MS: u64 = 60_000;
+/// Connections that are in their handshake; of more, the oldest must go.
+pub const HANDSHAKES_MAX: usize = 256;
+/// How long a handshake takes at most, in milliseconds.
+pub const HANDSHAKE_MS: u64 = 10_000;
+/// After so long without a word a connection is asked whether it is there, in milliseconds; and so long it may take to say so.
+pub const KEEPALIVE_MS: u64 = 20_000;
+/// Watches of a node: each reads again whenever something is applied.
+pub const WATCHES_MAX: usize = 1_024;
+/// Changes that a watch reads at once.
+pub const WATCH_CHANGES_MAX: usize = 10_000;
+/// Bytes of the changes that a watch reads at once; one change is always read.
+pub const WATCH_BYTES_MAX: usize = 4 << 20;
+/// A watcher hears something at least so often, in milliseconds.
+pub const WATCH_PROGRESS_MS: u64 = 5_000;
+/// Between two reads of a watch, in milliseconds: what comes close together is read together.
+pub const WATCH_PAUSE_MS: u64 = 20;
+/// Nodes of a cluster: each has a replica of the meta group.
+pub const NODES_MAX: usize = raft::limits::MEMBERS_MAX;
+/// How long a token holds at most, in milliseconds: a week.
+pub const TOKEN_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// How long a token holds if nobody says otherwise, in milliseconds: an hour.
+pub const TOKEN_MS: u64 = 60 * 60 * 1_000;
+/// How often a node looks whether it has heard of a change that it has made, before it answers without.
+pub const SHOW_TRIES: u32 = 50;
+/// How long a change of the meta group is waited for, in milliseconds.
+pub const CHANGE_MS: u64 = 10_000;
+
 const _: () = {
     assert!(KEY_BYTES_MAX <= u16::MAX as usize); // stored as u16
     assert!(BATCH_OPERATIONS_MAX <= u16::MAX as usize); // stored as u16
     assert!(CONDITIONS_MAX <= u16::MAX as usize); // stored as u16
     assert!(2 * KEY_BYTES_MAX + VALUE_BYTES_MAX + OPERATION_BYTES < BATCH_BYTES_MAX);
     assert!(BATCH_BYTES_MAX <= raft::limits::COMMAND_BYTES_MAX);
+    assert!(BATCH_BYTES_MAX + (1 << 20) < MESSAGE_BYTES_MAX);
+    assert!(ANSWER_BYTES_MAX + (1 << 20) < MESSAGE_BYTES_MAX);
+    assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX + PAGE_BYTES_MAX < MESSAGE_BYTES_MAX);
     assert!(QUARANTINE_MS < HISTORY_MS_MAX);
     assert!(META_VOTERS_MAX % 2 == 1 && META_VOTERS_MAX <= raft::limits::MEMBERS_MAX);
 };

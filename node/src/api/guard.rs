@@ -49,8 +49,7 @@ impl Call {
     /// Of a request. Whoever has no connection is nobody.
     #[must_use]
     pub fn of<T>(request: &Request<T>) -> Self {
-        let caller =
-            request.extensions().get::<Peer>().map_or(Caller::Anonymous, |peer| peer.caller.clone());
+        let caller = request.extensions().get::<Peer>().map_or(Caller::Anonymous, |peer| peer.caller.clone());
         let asked = request.metadata().get("grpc-timeout").and_then(|value| timeout_ms(value.to_str().ok()?));
         Self { caller, wait_ms: bounded(asked.unwrap_or(0)) }
     }

@@ -19,12 +19,14 @@ pub mod listener;
 pub mod peers;
 pub mod serve;
 
+use crate::boot::authority::Authority;
+use crate::boot::join::Admittance;
 use crate::keys::coverage::Sealed;
 use crate::keys::source::Keys;
-use crate::limits;
 use crate::meta::command::{MetaCommand, MetaReply};
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
+use crate::server::joining::Newcomer;
 use crate::shard::command::KvCommand;
 use crate::shard::door::{Consistency, WriteId};
 use bytes::Bytes;
@@ -37,7 +39,6 @@ use raft::types::{GroupId, ReplicaId, Seat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::{Semaphore, watch};
 
 /// The replica of a group on this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,8 +80,6 @@ pub trait Backend: Send + Sync + 'static {
     fn node(&self) -> NodeId;
     /// Its cluster.
     fn cluster(&self) -> ClusterId;
-    /// The generation of the cluster.
-    fn generation(&self) -> u64;
     /// Its wall clock, in milliseconds since 1970.
     fn now_ms(&self) -> u64;
     /// What is known of the meta group here.
@@ -109,11 +108,13 @@ pub trait Backend: Send + Sync + 'static {
     fn keys(&self) -> Arc<Keys>;
     /// Bytes in tables here, by tenant and key.
     fn sealed(&self) -> Sealed;
-    /// The part of the root file that all nodes have alike, encoded.
+    /// Lets a new node in.
+    fn admit(&self, newcomer: Newcomer, wait_ms: u64) -> BoxFuture<Result<Admittance, Refused>>;
+    /// The authority of the cluster, unsealed.
     ///
     /// # Errors
-    /// It cannot be read.
-    fn shared_root(&self) -> Result<Vec<u8>, Refused>;
+    /// `STARTING`. `DAMAGED`.
+    fn authority(&self) -> Result<Authority, Refused>;
     /// Rotates the cluster key; returns its new version.
     fn rotate_cluster(&self) -> BoxFuture<Result<u32, Refused>> {
         let refused = Refused::new(code::FEATURE_MISSING).saying("the cluster key cannot be rotated yet");
@@ -121,8 +122,6 @@ pub trait Backend: Send + Sync + 'static {
     }
     /// Whether a node was heard lately.
     fn is_heard(&self, node: NodeId) -> bool;
-    /// A number that rises whenever anything is applied here.
-    fn hears_changes(&self) -> watch::Receiver<u64>;
     /// What a person should know that is not seen from groups and nodes: the disk, the clock, keys.
     fn findings(&self) -> Vec<Finding> {
         Vec::new()
@@ -135,7 +134,6 @@ pub struct Api {
     backend: Arc<dyn Backend>,
     /// Names calls in the log.
     requests: Arc<AtomicU64>,
-    watches: Arc<Semaphore>,
 }
 
 impl Api {
@@ -144,11 +142,12 @@ impl Api {
     pub fn new(backend: Arc<dyn Backend>) -> Self {
         // Numbers of calls go on where those of an earlier start cannot have come.
         let first = backend.now_ms() << 20;
-        Self {
-            backend,
-            requests: Arc::new(AtomicU64::new(first)),
-            watches: Arc::new(Semaphore::new(limits::WATCHES_MAX)),
-        }
+        Self { backend, requests: Arc::new(AtomicU64::new(first)) }
+    }
+
+    /// What travels of an answer.
+    fn answered<T>(&self, answer: Result<T, Refused>) -> Result<tonic::Response<T>, tonic::Status> {
+        answer.map(tonic::Response::new).map_err(|refused| self.status(&refused))
     }
 
     /// The node.

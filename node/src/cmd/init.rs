@@ -1,12 +1,13 @@
 //! `dewpond init`: a new cluster, in the folder of its first node.
 
 use super::options::Init;
-use super::{Failure, config, passphrase};
+use super::{Failure, config};
 use crate::boot::files;
 use crate::boot::init::{self, NewCluster};
 use crate::clock::SystemClock;
 use crate::entropy::SystemEntropy;
 use crate::keys::kms::file::Cost;
+use crate::keys::kms::passphrase;
 use crate::server::joining::reached_by;
 use engine::clock::Clock;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 /// The configuration; the passphrase; the folder holds a node already, or cannot be written.
 pub fn run(options: &Init) -> Result<(), Failure> {
     let config = config::load(&options.from)?;
-    let passphrase = passphrase::read(&config)?;
+    let passphrase = passphrase::read(config.node.passphrase_file.as_ref().ok_or(config::NO_PASSPHRASE)?)?;
     let node = &config.node;
     let hosts =
         [&node.advertise.client, &node.advertise.admin, &node.advertise.peer].map(|at| reached_by(at));

@@ -2,8 +2,9 @@
 
 pub mod config;
 pub mod init;
+pub mod join;
 pub mod options;
-pub mod passphrase;
+pub mod serve;
 
 use std::process::ExitCode;
 
@@ -21,7 +22,9 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 #[must_use]
 pub fn run(options: options::Options) -> ExitCode {
     let done = match options.command {
+        options::Command::Serve(from) => serve::run(&from),
         options::Command::Init(init) => init::run(&init),
+        options::Command::Join(join) => join::run(&join),
         options::Command::Config(what) => config::run(&what),
     };
     match done {

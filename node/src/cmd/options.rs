@@ -15,8 +15,12 @@ pub struct Options {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Runs the node that lives in a folder.
+    Serve(From),
     /// Makes the folder of a new cluster's first node.
     Init(Init),
+    /// Makes the folder of a node that a cluster lets in.
+    Join(Join),
     /// Looks at a configuration; touches nothing.
     #[command(subcommand)]
     Config(Config),
@@ -48,6 +52,17 @@ pub struct Init {
     /// The folder for the certificate and key of that administrator.
     #[arg(long, value_name = "DIR")]
     pub admin_dir: PathBuf,
+}
+
+/// Joins a cluster.
+#[derive(Debug, Args)]
+pub struct Join {
+    /// Where the configuration of the node comes from.
+    #[command(flatten)]
+    pub from: From,
+    /// The token, as `dew node add` gives it.
+    #[arg(long)]
+    pub token: String,
 }
 
 /// Looks at a configuration.

@@ -240,7 +240,11 @@ mod tests {
         use Purpose::Wrap;
         let rows = [row(T, Wrap, 1, Active, 3), row(U, Wrap, 1, Active, 2), row(U, Wrap, 0, Destroyed, 1)];
         assert_eq!(cluster_keys_to_destroy(&rows, &[1, 2, 3], 3), [1]);
-        assert_eq!(cluster_keys_to_destroy(&rows, &[1, 2, 3], 1), Vec::<u32>::new(), "a node still stands on it");
+        assert_eq!(
+            cluster_keys_to_destroy(&rows, &[1, 2, 3], 1),
+            Vec::<u32>::new(),
+            "a node still stands on it"
+        );
         assert_eq!(cluster_keys_to_destroy(&[], &[1, 2, 3], 9), [1, 2], "the active one stays");
     }
 }

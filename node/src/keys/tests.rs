@@ -250,7 +250,11 @@ fn the_cluster_key_is_rotated_and_old_copies_die_with_the_old_root_key() {
     }
     world.put(made.rows);
     let versions = [1, 2];
-    assert_eq!(rotation::cluster_keys_to_destroy(&world.rows, &versions, 1), Vec::<u32>::new(), "a node has not confirmed");
+    assert_eq!(
+        rotation::cluster_keys_to_destroy(&world.rows, &versions, 1),
+        Vec::<u32>::new(),
+        "a node has not confirmed"
+    );
     let old = rotation::cluster_keys_to_destroy(&world.rows, &versions, 2);
     assert_eq!(old, [1]);
     let shared = turn::retire(&world.roots[0], &old, &world.kms).unwrap();

@@ -5,6 +5,7 @@
 //! 3. Disk: log and tablets are read, and peers say whether this disk may go on ([`crate::running::opening`]).
 //! 4. Replicas run, the meta group is followed, and what it wants of this node is done.
 
+pub mod backend;
 pub mod founding;
 pub mod joining;
 pub mod serving;
@@ -31,6 +32,7 @@ use raft::types::GroupId;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::sync::{OnceCell, watch};
 
 /// A change is forwarded so often at most: whoever leads may have changed meanwhile.
@@ -104,6 +106,15 @@ impl Server {
     #[must_use]
     pub fn keys(&self) -> &Arc<Keys> {
         &self.keys
+    }
+
+    /// Serves clients and administrators at these listeners, until it is stopped.
+    ///
+    /// # Errors
+    /// TLS refuses a configuration.
+    pub fn serve(self: &Arc<Self>, doors: (TcpListener, TcpListener)) -> Result<(), crate::tls::TlsError> {
+        let called = Arc::new(backend::Called(self.clone()));
+        crate::api::serve::serve(called, &self.tls, &self.tasks.spawner(), doors)
     }
 
     /// What it shows and demands on connections.

@@ -1,0 +1,44 @@
+//! Certificates of services and administrators.
+
+use super::{Api, allowed};
+use crate::access::action::Action;
+use crate::api::convert::{Result, malformed};
+use crate::boot::subject::Identity;
+use crate::entropy::SystemEntropy;
+use proto::errors::code;
+use proto::v1;
+use proto::v1::identities_server::Identities;
+use proto::v1::issue_request::Whose;
+use tonic::{Request, Response, Status};
+
+impl Api {
+    fn issue(&self, asked: &v1::IssueRequest) -> Result<v1::IssueResponse> {
+        let cluster = self.backend.cluster();
+        let identity = match &asked.whose {
+            Some(Whose::Tenant(name)) => {
+                self.backend.meta().tenant_named(name).ok_or_else(|| Self::unknown(code::TENANT_UNKNOWN))?;
+                Identity::service(cluster, name)
+            }
+            Some(Whose::Admin(name)) => Identity::admin(cluster, name),
+            None => return Err(malformed("it does not say whose the certificate is to be")),
+        };
+        let identity = identity.ok_or_else(|| malformed("that is no name"))?;
+        let authority = self.backend.authority()?;
+        let now_s = self.backend.now_ms() / 1_000;
+        let issued = authority.issue(&identity, &[], &asked.request, now_s, &SystemEntropy);
+        let issued = issued.map_err(|error| malformed(&error.to_string()))?;
+        Ok(v1::IssueResponse { certificate: issued.pem, authority: authority.pem().to_owned() })
+    }
+}
+
+#[tonic::async_trait]
+impl Identities for Api {
+    async fn issue(
+        &self,
+        request: Request<v1::IssueRequest>,
+    ) -> std::result::Result<Response<v1::IssueResponse>, Status> {
+        let issued =
+            allowed(&request, Action::AdminIdentities).and_then(|_| Self::issue(self, request.get_ref()));
+        self.answered(issued)
+    }
+}

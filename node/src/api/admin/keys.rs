@@ -1,0 +1,144 @@
+//! Keys: what there is, how much is under the newest, and new ones.
+
+use super::{Api, allowed};
+use crate::access::action::Action;
+use crate::api::convert::{Result, malformed};
+use crate::api::guard::Call;
+use crate::entropy::SystemEntropy;
+use crate::keys::{KeyRow, KeyState, coverage, hierarchy, rotation, turn};
+use crate::meta::command::{Change, MetaCommand};
+use crate::meta::key_row;
+use crate::refused::Refused;
+use engine::ids::{KeyEpoch, Owner, Purpose, TenantId};
+use proto::errors::code;
+use proto::v1;
+use proto::v1::keys_server::Keys;
+use proto::v1::rotate_request::What;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+type Answer<T> = std::result::Result<Response<T>, Status>;
+
+impl Api {
+    fn keys_shown(&self, of: &str) -> Result<v1::ListKeysResponse> {
+        let meta = self.backend.meta();
+        let only = match of {
+            "" => None,
+            name => Some(meta.tenant_named(name).ok_or_else(|| Self::unknown(code::TENANT_UNKNOWN))?.id),
+        };
+        let name = |tenant: TenantId| match (tenant, meta.tenants.get(&tenant)) {
+            (TenantId(0), _) => "cluster".to_owned(),
+            (_, Some(row)) => row.name.clone(),
+            (tenant, None) => tenant.to_string(),
+        };
+        let (rows, sealed) = (meta.key_rows(), self.backend.sealed());
+        let mut active: BTreeMap<TenantId, KeyEpoch> = BTreeMap::new();
+        let mut keys = Vec::new();
+        for row in &rows {
+            let Owner::Tenant(tenant) = row.key.name.owner else { continue };
+            if only.is_some_and(|only| only != tenant) {
+                continue;
+            }
+            let is_data = row.key.name.purpose == Purpose::Data;
+            if is_data && row.state == KeyState::Active {
+                active.insert(tenant, row.key.name.epoch);
+            }
+            let bytes = if is_data { sealed.get(&(tenant, row.key.name.epoch)).copied() } else { None };
+            keys.push(v1::Key {
+                owner: name(tenant),
+                purpose: format!("{:?}", row.key.name.purpose).to_lowercase(),
+                epoch: row.key.name.epoch.0,
+                state: state(row.state).to_owned(),
+                bytes: bytes.unwrap_or(0),
+                created_ms: 0,
+            });
+        }
+        let of_tenants = coverage::by_tenant(&sealed, &active).into_iter();
+        let wanted = of_tenants.filter(|(tenant, _)| active.contains_key(tenant));
+        let coverage_permille =
+            wanted.map(|(tenant, one)| (name(tenant), u32::from(one.percent()) * 10)).collect();
+        Ok(v1::ListKeysResponse { keys, coverage_permille })
+    }
+
+    async fn rotate(&self, call: &Call, asked: v1::RotateRequest) -> Result<v1::RotateResponse> {
+        let meta = self.backend.meta();
+        let owner = |name: &str| -> Result<Owner> {
+            let row = meta.tenant_named(name).ok_or_else(|| Self::unknown(code::TENANT_UNKNOWN))?;
+            Ok(Owner::Tenant(row.id))
+        };
+        let rows = meta.key_rows();
+        let (epoch, changes) = match &asked.what {
+            Some(What::Data(name)) => self.data_keys(&rows, owner(name)?)?,
+            Some(What::Tenant(name)) => self.tenant_key(&rows, owner(name)?)?,
+            Some(What::Cluster(_)) => {
+                let refused = Refused::new(code::FEATURE_MISSING);
+                return Err(refused.saying("the cluster key cannot be rotated while nodes run yet"));
+            }
+            None => return Err(malformed("it does not say which key")),
+        };
+        self.change(MetaCommand::new(changes), call.wait_ms, |_| code::CHANGE_REFUSED).await?;
+        Ok(v1::RotateResponse { epoch: epoch.0 })
+    }
+
+    /// New data keys of an owner, for every purpose. They wait until every node has them.
+    fn data_keys(&self, rows: &[KeyRow], owner: Owner) -> Result<(KeyEpoch, Vec<Change>)> {
+        let keys = self.backend.keys();
+        let (mut epoch, mut changes) = (KeyEpoch(0), Vec::new());
+        for purpose in hierarchy::TENANT_PURPOSES {
+            let name = rotation::next(rows, owner, purpose);
+            let name = name.map_err(|why| Refused::new(code::CHANGE_REFUSED).saying(why.to_string()))?;
+            epoch = name.epoch;
+            changes.push(key_row::put(&turn::data_key(keys.sealer(), name)?));
+        }
+        Ok((epoch, changes))
+    }
+
+    /// A new tenant key, with the data keys wrapped by it.
+    fn tenant_key(&self, rows: &[KeyRow], owner: Owner) -> Result<(KeyEpoch, Vec<Change>)> {
+        let keys = self.backend.keys();
+        let name = rotation::next(rows, owner, Purpose::Wrap);
+        let name = name.map_err(|why| Refused::new(code::CHANGE_REFUSED).saying(why.to_string()))?;
+        let turned = turn::tenant_key(keys.sealer(), name, rows, Arc::new(SystemEntropy))?;
+        let before = |row: &KeyRow| {
+            let same = rows.iter().find(|other| other.key.name == row.key.name);
+            same.map(|other| other.wrapped_by)
+        };
+        let changes = turned.iter().map(|row| match key_row::put(row) {
+            Change::PutTenantKey(key, _) => Change::PutTenantKey(key, before(row)),
+            Change::PutDataKey(key, _) => Change::PutDataKey(key, before(row)),
+            other => other,
+        });
+        // The key before is there already, and only its state would change: that follows from its place.
+        let is_new =
+            |change: &Change| !matches!(change, Change::PutTenantKey(key, Some(_)) if key.epoch < name.epoch);
+        Ok((name.epoch, changes.filter(is_new).collect()))
+    }
+}
+
+fn state(state: KeyState) -> &'static str {
+    match state {
+        KeyState::Pending => "pending",
+        KeyState::Active => "active",
+        KeyState::OpenOnly => "open-only",
+        KeyState::Disabled => "disabled",
+        KeyState::Destroyed => "destroyed",
+    }
+}
+
+#[tonic::async_trait]
+impl Keys for Api {
+    async fn list(&self, request: Request<v1::ListKeysRequest>) -> Answer<v1::ListKeysResponse> {
+        let listed =
+            allowed(&request, Action::AdminKeys).and_then(|_| self.keys_shown(&request.get_ref().tenant));
+        self.answered(listed)
+    }
+
+    async fn rotate(&self, request: Request<v1::RotateRequest>) -> Answer<v1::RotateResponse> {
+        let turned = match allowed(&request, Action::AdminKeys) {
+            Ok(call) => Self::rotate(self, &call, request.into_inner()).await,
+            Err(refused) => Err(refused),
+        };
+        self.answered(turned)
+    }
+}

@@ -1,0 +1,69 @@
+//! What is asked before anything else: who serves here, and where everything is.
+
+use crate::access::action::Action;
+use crate::access::policy::decide;
+use crate::api::Api;
+use crate::api::convert::Result;
+use crate::api::guard::Call;
+use crate::meta::shard_row::ShardRow;
+use crate::meta::view::MetaView;
+use crate::refused::Refused;
+use engine::ids::NodeId;
+use proto::errors::code;
+use proto::v1::hello_server::Hello;
+use proto::{v1, version};
+use raft::types::GroupId;
+use tonic::{Request, Response, Status};
+
+impl Api {
+    fn route(&self, call: &Call, asked: &v1::RouteRequest) -> Result<v1::RouteResponse> {
+        let meta = self.backend.meta();
+        if asked.tenant.is_empty() {
+            decide(&call.caller, Action::RouteAll, None)?;
+            let data = meta.shards.values().filter(|row| row.group != GroupId::META);
+            let shards = data.map(|row| self.shard(&meta, row)).collect();
+            return Ok(v1::RouteResponse { tenant: 0, map_version: meta.version, shards });
+        }
+        decide(&call.caller, Action::Route, Some(&asked.tenant))?;
+        let row = meta.tenant_named(&asked.tenant).ok_or_else(|| Refused::new(code::TENANT_UNKNOWN))?;
+        let shards = meta.shard_of(row.id).map(|shard| self.shard(&meta, shard)).into_iter().collect();
+        Ok(v1::RouteResponse { tenant: row.id.0, map_version: meta.version, shards })
+    }
+
+    fn shard(&self, meta: &MetaView, row: &ShardRow) -> v1::Shard {
+        let address = |node: &NodeId| meta.nodes.get(node).map(|row| row.client_address.clone());
+        let leader = self.backend.leader(row.group);
+        v1::Shard {
+            group: row.group.0,
+            start: row.start.0,
+            end: row.end.map_or(0, |end| end.0),
+            leader: leader.as_ref().and_then(address).unwrap_or_default(),
+            replicas: row.seats.values().filter_map(|seat| address(&seat.node)).collect(),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Hello for Api {
+    async fn hello(
+        &self,
+        _: Request<v1::HelloRequest>,
+    ) -> std::result::Result<Response<v1::HelloResponse>, Status> {
+        Ok(Response::new(v1::HelloResponse {
+            cluster: self.backend.cluster().0.to_vec().into(),
+            node: self.backend.node().0,
+            protocol_min: version::PROTOCOL_MIN,
+            protocol_max: version::PROTOCOL_MAX,
+            features: version::FEATURES,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }))
+    }
+
+    async fn route(
+        &self,
+        request: Request<v1::RouteRequest>,
+    ) -> std::result::Result<Response<v1::RouteResponse>, Status> {
+        let call = Call::of(&request);
+        self.answered(Self::route(self, &call, &request.into_inner()))
+    }
+}

@@ -1,0 +1,96 @@
+//! What clients call: reads and writes of one tenant's rows, and what is asked before anything else.
+
+pub mod hello;
+pub mod join;
+pub mod kv;
+pub mod read;
+pub mod scan;
+pub mod stream;
+pub mod write;
+
+use super::Api;
+use super::convert::{self, Result, needed};
+use super::guard::Call;
+use crate::access::action::Action;
+use crate::access::policy::decide;
+use crate::limits;
+use crate::meta::command::{Change, MetaCommand, Reason};
+use crate::refused::Refused;
+use engine::ids::{CollectionId, TenantId};
+use proto::errors::code;
+use proto::v1;
+use std::collections::BTreeMap;
+
+/// Where a call that is allowed goes: whose rows, and which of them by name.
+pub(super) struct Entered {
+    pub tenant: TenantId,
+    /// The name of its collection.
+    pub collection: String,
+}
+
+impl Api {
+    /// Lets a call in to the place that it names, if the caller may do `action` there. That comes first: who may not come in does not hear
+    /// whether anything is there.
+    pub(super) fn enter(&self, call: &Call, place: Option<v1::Place>, action: Action) -> Result<Entered> {
+        let v1::Place { tenant, collection } = needed(place, "place")?;
+        decide(&call.caller, action, Some(&tenant))?;
+        convert::name(&collection)?;
+        let meta = self.backend.meta();
+        let row = meta.tenant_named(&tenant).ok_or_else(|| Refused::new(code::TENANT_UNKNOWN))?;
+        Ok(Entered { tenant: row.id, collection })
+    }
+
+    /// The number of a collection; nothing if there is none of that name.
+    pub(super) fn collection(&self, at: &Entered) -> Option<CollectionId> {
+        self.backend.meta().collection(at.tenant, &at.collection)
+    }
+
+    /// The numbers of collections by name. Those that are not there are made.
+    pub(super) async fn make_collections(
+        &self,
+        tenant: TenantId,
+        names: impl IntoIterator<Item = String>,
+        wait_ms: u64,
+    ) -> Result<BTreeMap<String, CollectionId>> {
+        let meta = self.backend.meta();
+        let (mut found, mut missing) = (BTreeMap::new(), Vec::new());
+        for name in names {
+            match meta.collection(tenant, &name) {
+                _ if found.contains_key(&name) || missing.contains(&name) => {}
+                Some(id) => drop(found.insert(name, id)),
+                None => missing.push(name),
+            }
+            if missing.len() > limits::META_CHANGES_MAX {
+                return Err(Refused::new(code::BATCH_TOO_LARGE).saying("it names too many new collections"));
+            }
+        }
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let add = |name: &String| Change::AddCollection(tenant, name.clone());
+        let command = MetaCommand::new(missing.iter().map(add).collect());
+        let made = self.change(command, wait_ms, refused_collection).await?;
+        if made.len() != missing.len() {
+            return Err(Refused::new(code::INTERNAL));
+        }
+        found.extend(missing.into_iter().zip(made));
+        Ok(found)
+    }
+}
+
+fn refused_collection(reason: Reason) -> u32 {
+    match reason {
+        Reason::Full => code::COLLECTIONS_FULL,
+        Reason::NotFound => code::TENANT_UNKNOWN,
+        Reason::State => code::TENANT_DROPPED,
+        _ => code::CHANGE_REFUSED,
+    }
+}
+
+/// Runs what may read from the disk where it keeps nobody else waiting.
+pub(super) async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> engine::Result<T> + Send + 'static,
+) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.map_err(|_| Refused::new(code::INTERNAL).saying("a read has panicked"))??)
+}

@@ -1,0 +1,193 @@
+//! Scans and histories: streams of pages. A page is read when the one before was taken, and not earlier.
+
+use super::aside;
+use crate::access::action::Action;
+use crate::api::convert::{self, Result};
+use crate::api::guard::Call;
+use crate::api::{Api, Consistency};
+use crate::limits;
+use crate::refused::Refused;
+use bytes::Bytes;
+use engine::Stamp;
+use engine::ids::{CollectionId, TenantId};
+use engine::tablet::history::Event;
+use engine::tablet::view::{Entry, Page, Scan, ScanCursor, View};
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use proto::errors::code;
+use proto::v1;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A scan under way.
+pub(super) struct Scanning {
+    view: Arc<View>,
+    scan: Scan,
+    cursor: Option<ScanCursor>,
+    /// Rows that may still come; `None`: any.
+    left: Option<u64>,
+    keys_only: bool,
+    until: Instant,
+    is_over: bool,
+}
+
+impl Api {
+    /// Begins a scan, or goes on with one.
+    pub(super) async fn scan(&self, call: &Call, asked: v1::ScanRequest) -> Result<Scanning> {
+        let at = self.enter(call, asked.place, Action::KvRead)?;
+        let range = asked.range.unwrap_or_default();
+        let (start, end) = convert::range(range.start, range.end)?;
+        let resumed = convert::resumed(&asked.resume, &start, end.as_deref())?;
+        let how = match &resumed {
+            Some((at, _)) => Consistency::AsOf(*at),
+            None => convert::consistency(asked.consistency)?,
+        };
+        let view = Arc::new(self.backend.view(at.tenant, how, call.wait_ms).await?);
+        let collection = self.collection(&at);
+        let scan = Scan {
+            start: (!start.is_empty()).then(|| start.to_vec()),
+            end: end.map(|end| end.to_vec()),
+            is_reverse: asked.reverse,
+            bytes_max: limits::PAGE_BYTES_MAX,
+            ..Scan::all(at.tenant, collection.unwrap_or_default())
+        };
+        let cursor = resumed.map(|(at, after)| ScanCursor { at, now_ms: at.ms(), after });
+        let left = (asked.limit > 0).then_some(asked.limit);
+        let until = Instant::now() + Duration::from_millis(limits::SCAN_MS_MAX);
+        let is_over = false;
+        let mut scanning = Scanning { view, scan, cursor, left, keys_only: asked.keys_only, until, is_over };
+        if collection.is_none() {
+            // Nothing was ever written there.
+            scanning.left = Some(0);
+        }
+        Ok(scanning)
+    }
+
+    /// Begins to read the versions of a key.
+    pub(super) async fn history(
+        &self,
+        call: &Call,
+        asked: v1::HistoryRequest,
+    ) -> Result<impl Stream<Item = Result<v1::HistoryPage>> + Send + use<>> {
+        let at = self.enter(call, asked.place, Action::KvRead)?;
+        convert::key(&asked.key)?;
+        let view = self.backend.view(at.tenant, Consistency::Linearizable, call.wait_ms).await?;
+        let remembering = Remembering {
+            api: self.clone(),
+            place: (at.tenant, self.collection(&at)),
+            key: asked.key,
+            view: Some(view),
+            left: if asked.limit == 0 { u64::MAX } else { asked.limit },
+            wait_ms: call.wait_ms,
+        };
+        Ok(unfold(Some(remembering), |state| async move {
+            let mut state = state?;
+            let page = state.next().await;
+            let goes_on = page.is_ok() && state.view.is_some();
+            Some((page, goes_on.then_some(state)))
+        }))
+    }
+}
+
+impl Scanning {
+    /// Its pages.
+    pub(super) fn pages(self) -> impl Stream<Item = Result<v1::ScanPage>> + Send + use<> {
+        unfold(Some(self), |state| async move {
+            let mut state = state?;
+            let page = state.next().await;
+            let goes_on = page.is_ok() && !state.is_over;
+            Some((page, goes_on.then_some(state)))
+        })
+    }
+
+    async fn next(&mut self) -> Result<v1::ScanPage> {
+        let at = self.view.at().0;
+        if self.left == Some(0) {
+            self.is_over = true;
+            return Ok(v1::ScanPage { rows: Vec::new(), resume: Bytes::new(), at });
+        }
+        loop {
+            if Instant::now() >= self.until {
+                return Err(Refused::new(code::DEADLINE)
+                    .saying("a scan ends after a while: go on from its last page"));
+            }
+            let page = self.read().await?;
+            let more = page.next.is_some();
+            self.cursor = page.next.or_else(|| self.cursor.take());
+            // Where much was deleted a page may be empty and not the last.
+            if page.entries.is_empty() && more {
+                continue;
+            }
+            let rows: Vec<v1::Row> =
+                page.entries.into_iter().map(|entry| row(entry, self.keys_only)).collect();
+            self.left = self.left.map(|left| left.saturating_sub(rows.len() as u64));
+            self.is_over = !more || self.left == Some(0);
+            let resume =
+                self.cursor.as_ref().filter(|_| more).map(|next| convert::resume(next.at, &next.after));
+            return Ok(v1::ScanPage { rows, resume: resume.unwrap_or_default(), at });
+        }
+    }
+
+    async fn read(&self) -> Result<Page> {
+        let limit = self.left.unwrap_or(u64::MAX).min(limits::PAGE_ROWS_MAX);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let (view, cursor) = (self.view.clone(), self.cursor.clone());
+        let scan = Scan { limit, ..self.scan.clone() };
+        aside(move || view.scan(&scan, cursor.as_ref())).await
+    }
+}
+
+fn row(entry: Entry, keys_only: bool) -> v1::Row {
+    let mut version = convert::version(entry.found);
+    if keys_only {
+        version.value = Bytes::new();
+    }
+    v1::Row { key: entry.key.into(), version: Some(version) }
+}
+
+/// The versions of a key, page by page, newest first.
+struct Remembering {
+    api: Api,
+    place: (TenantId, Option<CollectionId>),
+    key: Bytes,
+    /// What the next page is read from.
+    view: Option<View>,
+    left: u64,
+    wait_ms: u64,
+}
+
+impl Remembering {
+    async fn next(&mut self) -> Result<v1::HistoryPage> {
+        let nothing = v1::HistoryPage { versions: Vec::new(), is_last: true };
+        let ((tenant, Some(collection)), Some(view)) = (self.place, self.view.take()) else {
+            return Ok(nothing);
+        };
+        let (key, limit) = (self.key.clone(), usize::try_from(self.left).unwrap_or(usize::MAX));
+        let page = aside(move || view.history(tenant, collection, &key, limit)).await?;
+        let mut events = page.events;
+        events.truncate(limit);
+        self.left -= events.len() as u64;
+        let mut is_last = page.next.is_none();
+        if let Some(next) = page.next.filter(|_| self.left > 0) {
+            match self.before(next).await {
+                Ok(view) => self.view = Some(view),
+                // Meanwhile nothing older is kept.
+                Err(refused) if refused.code == code::HISTORY_GONE => is_last = true,
+                Err(refused) => return Err(refused),
+            }
+        }
+        Ok(v1::HistoryPage { versions: events.into_iter().map(past).collect(), is_last })
+    }
+
+    async fn before(&self, at: Stamp) -> Result<View> {
+        self.api.backend.view(self.place.0, Consistency::AsOf(at), self.wait_ms).await
+    }
+}
+
+fn past(event: Event) -> v1::PastVersion {
+    let is_removed = event.value.is_none();
+    let (value, expires_ms) = event.value.unwrap_or_default();
+    let version = v1::Version { stamp: event.stamp.0, value, expires_ms };
+    v1::PastVersion { version: Some(version), is_removed }
+}

@@ -1,0 +1,85 @@
+//! Asks other nodes of the meta group, at their address for clients. Whoever answers must be that very node.
+
+use super::errors::failure_in;
+use crate::boot::peers::Known;
+use crate::dial;
+use crate::meta::forward::Forward;
+use crate::refused::Refused;
+use crate::tls::{self, Tls};
+use bytes::Bytes;
+use engine::ids::NodeId;
+use proto::errors::code;
+use proto::peer_v1::meta_client::MetaClient;
+use proto::peer_v1::{ChangeRequest, ShardRequest};
+use raft::net::link::BoxFuture;
+use raft::types::GroupId;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+/// So long a row is waited for, in milliseconds.
+const ROW_MS: u64 = 2_000;
+
+/// Channels to other nodes, by the address that each was made for.
+struct Channels {
+    tls: Tls,
+    known: Arc<RwLock<Known>>,
+    made: Mutex<BTreeMap<NodeId, (String, Channel)>>,
+}
+
+/// What asks other nodes, with the certificate of `tls`, at the addresses in `known`.
+#[must_use]
+pub fn make(tls: &Tls, known: Arc<RwLock<Known>>) -> Arc<dyn Forward> {
+    Arc::new(Channels { tls: tls.clone(), known, made: Mutex::default() })
+}
+
+impl Channels {
+    fn client(&self, to: NodeId) -> Result<MetaClient<Channel>, Refused> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let address = known.get(&to).map(|at| at.client.clone());
+        let address = address
+            .ok_or_else(|| Refused::new(code::NO_LEADER).saying("where that node is, is not known here"))?;
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, channel)) = made.get(&to).filter(|(of, _)| *of == address) {
+            return Ok(MetaClient::new(channel.clone()));
+        }
+        let wrong = |error: &dyn std::fmt::Display| Refused::new(code::NO_LEADER).saying(error.to_string());
+        let tls = self.tls.client(Some(to), tls::GRPC).map_err(|error| wrong(&error))?;
+        let channel = dial::channel(&address, tls).map_err(|error| wrong(&error))?;
+        made.insert(to, (address, channel.clone()));
+        Ok(MetaClient::new(channel))
+    }
+}
+
+/// What a status of another node says.
+fn refused(status: &Status) -> Refused {
+    match failure_in(status) {
+        Some(failure) => Refused::new(failure.code).saying(failure.text).after(failure.retry_after_ms),
+        // It was not reached, or has gone meanwhile.
+        None => Refused::new(code::NO_LEADER).saying(status.message()),
+    }
+}
+
+impl Forward for Channels {
+    fn change(&self, to: NodeId, command: Bytes, wait_ms: u64) -> BoxFuture<Result<Bytes, Refused>> {
+        let client = self.client(to);
+        Box::pin(async move {
+            let mut request = Request::new(ChangeRequest { command });
+            request.set_timeout(Duration::from_millis(wait_ms));
+            let answer = client?.change(request).await.map_err(|status| refused(&status))?;
+            Ok(answer.into_inner().reply)
+        })
+    }
+
+    fn shard(&self, to: NodeId, group: GroupId) -> BoxFuture<Result<Option<Bytes>, Refused>> {
+        let client = self.client(to);
+        Box::pin(async move {
+            let mut request = Request::new(ShardRequest { group: group.0 });
+            request.set_timeout(Duration::from_millis(ROW_MS));
+            let answer = client?.shard(request).await.map_err(|status| refused(&status))?;
+            Ok(answer.into_inner().row)
+        })
+    }
+}

@@ -1,0 +1,23 @@
+//! What other nodes ask of the meta group.
+
+use super::Api;
+use super::guard::Call;
+use proto::peer_v1::meta_server::Meta;
+use proto::peer_v1::{ChangeRequest, ChangeResponse, ShardRequest, ShardResponse};
+use raft::types::GroupId;
+use tonic::{Request, Response, Status};
+
+#[tonic::async_trait]
+impl Meta for Api {
+    async fn change(&self, request: Request<ChangeRequest>) -> Result<Response<ChangeResponse>, Status> {
+        let call = Call::of(&request);
+        let reply = self.backend.change_here(request.into_inner().command, call.wait_ms).await;
+        self.answered(reply.map(|reply| ChangeResponse { reply }))
+    }
+
+    async fn shard(&self, request: Request<ShardRequest>) -> Result<Response<ShardResponse>, Status> {
+        let meta = self.backend.meta();
+        let row = meta.shards.get(&GroupId(request.into_inner().group)).map(|row| row.value().into());
+        Ok(Response::new(ShardResponse { row }))
+    }
+}

@@ -1,0 +1,82 @@
+//! Which services stand behind which door: clients at one, administrators at another.
+
+use super::guard::Guard;
+use super::{Api, Backend, listener};
+use crate::limits;
+use crate::tls::{self, Tls, TlsError};
+use crate::work::Spawner;
+use proto::peer_v1::meta_server::MetaServer;
+use proto::v1::groups_server::GroupsServer;
+use proto::v1::hello_server::HelloServer;
+use proto::v1::identities_server::IdentitiesServer;
+use proto::v1::join_server::JoinServer;
+use proto::v1::keys_server::KeysServer;
+use proto::v1::kv_server::KvServer;
+use proto::v1::nodes_server::NodesServer;
+use proto::v1::status_server::StatusServer;
+use proto::v1::tenants_server::TenantsServer;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Server;
+
+fn server(api: &Api) -> Server<tower::layer::util::Stack<Guard, tower::layer::util::Identity>> {
+    let keepalive = Duration::from_millis(limits::KEEPALIVE_MS);
+    Server::builder()
+        .http2_keepalive_interval(Some(keepalive))
+        .http2_keepalive_timeout(Some(keepalive))
+        .max_concurrent_streams(Some(limits::CONNECTION_STREAMS_MAX))
+        .http2_max_header_list_size(Some(limits::HEADER_BYTES_MAX))
+        .layer(Guard::new(api.clone()))
+}
+
+/// Serves clients at one listener and administrators at the other, until the tasks of `spawner` end.
+///
+/// # Errors
+/// TLS refuses a configuration.
+pub fn serve(
+    backend: Arc<dyn Backend>,
+    tls: &Tls,
+    spawner: &Spawner,
+    (client, admin): (TcpListener, TcpListener),
+) -> Result<(), TlsError> {
+    let api = Api::new(backend);
+    let max = limits::MESSAGE_BYTES_MAX;
+    let demanded = tls.server(tls::Caller::AnyoneKnown, &[tls::GRPC])?;
+    let taken = listener::connections(client, tls, demanded, spawner);
+    let clients = server(&api)
+        .add_service(KvServer::new(api.clone()).max_decoding_message_size(max).max_encoding_message_size(max))
+        .add_service(
+            HelloServer::new(api.clone()).max_decoding_message_size(limits::STRANGER_MESSAGE_BYTES_MAX),
+        )
+        .add_service(
+            JoinServer::new(api.clone()).max_decoding_message_size(limits::STRANGER_MESSAGE_BYTES_MAX),
+        )
+        .add_service(
+            MetaServer::new(api.clone()).max_decoding_message_size(max).max_encoding_message_size(max),
+        )
+        .serve_with_incoming(ReceiverStream::new(taken));
+    let demanded = tls.server(tls::Caller::Known, &[tls::GRPC])?;
+    let taken = listener::connections(admin, tls, demanded, spawner);
+    let admins = server(&api)
+        .add_service(StatusServer::new(api.clone()))
+        .add_service(NodesServer::new(api.clone()))
+        .add_service(GroupsServer::new(api.clone()))
+        .add_service(TenantsServer::new(api.clone()))
+        .add_service(KeysServer::new(api.clone()))
+        .add_service(IdentitiesServer::new(api))
+        .serve_with_incoming(ReceiverStream::new(taken));
+    for (name, served) in [("clients", clients), ("admins", admins)] {
+        spawner.spawn(name, async move {
+            if let Err(error) = served.await {
+                tracing::error!(
+                    cause = engine::error::with_sources(&error),
+                    door = name,
+                    "a door is served no more"
+                );
+            }
+        });
+    }
+    Ok(())
+}

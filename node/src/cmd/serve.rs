@@ -1,0 +1,49 @@
+//! `dewpond serve`: runs a node until it is told to stop.
+
+use super::options::From;
+use super::{Failure, config};
+use crate::api;
+use crate::keys::kms::passphrase;
+use crate::server::Server;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Runs it.
+///
+/// # Errors
+/// What keeps it from starting.
+pub fn run(from: &From) -> Result<(), Failure> {
+    let config = Arc::new(config::load(from)?);
+    let passphrase = passphrase::read(config.node.passphrase_file.as_ref().ok_or(config::NO_PASSPHRASE)?)?;
+    crate::telemetry::logs::begin(&config.live.log_level);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listen = &config.node.listen;
+        // All doors are taken before anything is opened: who finds one taken touches nothing.
+        let peer = bind("listen.peer", listen.peer).await?;
+        let client = bind("listen.client", listen.client).await?;
+        let admin = bind("listen.admin", listen.admin).await?;
+        let mut ends = signal(SignalKind::terminate())?;
+        let mut interrupts = signal(SignalKind::interrupt())?;
+        let make = Box::new(api::forward::make);
+        let server = Server::start(config.clone(), passphrase, peer, make).await?;
+        server.serve((client, admin))?;
+        tracing::info!(node = %server.node(), version = env!("CARGO_PKG_VERSION"), "the node serves");
+        tokio::select! {
+            _ = ends.recv() => {}
+            _ = interrupts.recv() => {}
+            why = server.failed() => {
+                server.stop(0).await;
+                return Err(why.into());
+            }
+        }
+        tracing::info!("the node stops");
+        server.stop(config.live.stop_grace.ms()).await;
+        Ok(())
+    })
+}
+
+async fn bind(what: &str, at: std::net::SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(at).await.map_err(|error| format!("{what}: {at}: {error}").into())
+}

@@ -1,0 +1,187 @@
+//! The node, as what is called from outside sees it.
+
+use super::Server;
+use crate::api::{Backend, Finding, GroupStanding};
+use crate::boot::authority::Authority;
+use crate::boot::join::Admittance;
+use crate::clock::Agreement;
+use crate::keys::coverage::{self, Sealed};
+use crate::keys::source::Keys;
+use crate::meta::command::{MetaCommand, MetaReply};
+use crate::meta::view::MetaView;
+use crate::refused::Refused;
+use crate::running::replicas::Seated;
+use crate::server::joining::Newcomer;
+use crate::shard::command::KvCommand;
+use crate::shard::door::{Consistency, WriteId};
+use bytes::Bytes;
+use engine::Stamp;
+use engine::clock::Clock;
+use engine::ids::{ClusterId, NodeId, TenantId};
+use engine::tablet::view::View;
+use proto::errors::code;
+use raft::group::handover::hand_over;
+use raft::net::link::BoxFuture;
+use raft::time::BootClock;
+use raft::types::GroupId;
+use std::sync::Arc;
+
+/// A node was heard if it was this short a time ago, in milliseconds.
+const HEARD_MS: u64 = 5_000;
+
+/// A node that is called from outside.
+pub struct Called(pub Arc<Server>);
+
+fn standing(seated: &Seated) -> GroupStanding {
+    let group = seated.receiver.group();
+    let known = group.standing();
+    let (_, membership) = &known.membership;
+    let leader = known.leader.and_then(|leader| membership.seats.get(&leader)).map(|seat| seat.node);
+    let matched = known.matched.iter().filter_map(|(replica, at)| Some((*replica, at.as_ref()?.index)));
+    GroupStanding {
+        group: group.id(),
+        term: known.vote.term,
+        leader,
+        last_index: known.last_index.unwrap_or(0),
+        applied_index: known.applied.map_or(0, |id| id.index),
+        voters: membership.voters.iter().flatten().copied().collect(),
+        seats: membership.seats.clone(),
+        matched: matched.collect(),
+        failure: known.stopped.unwrap_or_default(),
+    }
+}
+
+impl Server {
+    async fn transfer_here(&self, group: GroupId, to: NodeId) -> Result<(), Refused> {
+        let running = self.running()?;
+        let seated = running.replica(group).ok_or_else(|| Refused::new(code::GROUP_UNKNOWN))?;
+        if !seated.receiver.group().leads() {
+            return Err(Refused::not_leader(self.leader(group)));
+        }
+        let known = seated.receiver.group().standing();
+        let replica = known.membership.1.replica_at(to).ok_or_else(|| Refused::new(code::NODE_UNKNOWN))?;
+        let word = running.words().of(group, self.clock.boot_ms()).get(&replica).copied().unwrap_or_default();
+        let handed = hand_over(seated.receiver.group(), replica, word).await;
+        handed.map_err(|why| Refused::new(code::TRANSFER_REFUSED).saying(why.to_string()))
+    }
+}
+
+impl Backend for Called {
+    fn node(&self) -> NodeId {
+        self.0.node
+    }
+
+    fn cluster(&self) -> ClusterId {
+        self.0.cluster
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.0.clock.now_ms()
+    }
+
+    fn meta(&self) -> Arc<MetaView> {
+        self.0.meta()
+    }
+
+    fn write(
+        &self,
+        tenant: TenantId,
+        command: KvCommand<Bytes>,
+        id: WriteId,
+        wait_ms: u64,
+    ) -> BoxFuture<Result<Stamp, Refused>> {
+        let door = self.0.door().cloned();
+        Box::pin(async move { door?.write(tenant, &command, id, wait_ms).await })
+    }
+
+    fn view(&self, tenant: TenantId, how: Consistency, wait_ms: u64) -> BoxFuture<Result<View, Refused>> {
+        let door = self.0.door().cloned();
+        Box::pin(async move { door?.view(tenant, how, wait_ms).await })
+    }
+
+    fn change(&self, command: MetaCommand, wait_ms: u64) -> BoxFuture<Result<MetaReply, Refused>> {
+        let server = self.0.clone();
+        Box::pin(async move { server.change(command, wait_ms).await })
+    }
+
+    fn change_here(&self, command: Bytes, wait_ms: u64) -> BoxFuture<Result<Bytes, Refused>> {
+        let door = self.0.door().cloned();
+        Box::pin(async move { door?.change_bytes(command, wait_ms).await })
+    }
+
+    fn leader(&self, group: GroupId) -> Option<NodeId> {
+        self.0.leader(group)
+    }
+
+    fn groups(&self) -> Vec<GroupStanding> {
+        let Ok(running) = self.0.running() else { return Vec::new() };
+        let mut groups: Vec<GroupStanding> =
+            running.replicas().iter().map(|seated| standing(seated)).collect();
+        for (group, failure) in running.failed() {
+            groups.retain(|one| one.group != group);
+            groups.push(GroupStanding { group, failure, ..GroupStanding::default() });
+        }
+        groups.sort_by_key(|one| one.group);
+        groups
+    }
+
+    fn transfer(&self, group: GroupId, to: NodeId) -> BoxFuture<Result<(), Refused>> {
+        let server = self.0.clone();
+        Box::pin(async move { server.transfer_here(group, to).await })
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        self.0.keys.clone()
+    }
+
+    fn sealed(&self) -> Sealed {
+        let Ok(running) = self.0.running() else { return Sealed::default() };
+        let tablets = running.pool().tablets();
+        coverage::sum(tablets.iter().map(|tablet| tablet.coverage()))
+    }
+
+    fn admit(&self, newcomer: Newcomer, wait_ms: u64) -> BoxFuture<Result<Admittance, Refused>> {
+        let server = self.0.clone();
+        Box::pin(async move { server.admit(&newcomer, wait_ms).await })
+    }
+
+    fn authority(&self) -> Result<Authority, Refused> {
+        self.0.authority()
+    }
+
+    fn is_heard(&self, node: NodeId) -> bool {
+        if node == self.0.node {
+            return true;
+        }
+        let Ok(running) = self.0.running() else { return false };
+        running.replicas().iter().any(|seated| {
+            let known = seated.receiver.group().standing();
+            let Some(replica) = known.membership.1.replica_at(node) else { return false };
+            let age_ms = known.heard_ms.get(&replica).copied().flatten();
+            age_ms.is_some_and(|age_ms| age_ms <= HEARD_MS) || known.leader == Some(replica)
+        })
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut find = |is_failure: bool, text: String, command: &str| {
+            findings.push(Finding { is_failure, text, command: command.to_owned() });
+        };
+        if let Agreement::Disputed { ahead_ms } = self.0.clock.agreement() {
+            find(
+                true,
+                format!("the clock is {ahead_ms} ms ahead of its peers: the node leads nothing"),
+                "dew status",
+            );
+        }
+        match self.0.running() {
+            Err(_) => find(false, "the node is starting: it waits for its peers".to_owned(), "dew status"),
+            Ok(running) => {
+                for (group, why) in running.failed() {
+                    find(true, format!("the replica of {group} does not run: {why}"), "dew group list");
+                }
+            }
+        }
+        findings
+    }
+}
