@@ -101,6 +101,17 @@ impl fmt::Debug for DataKeyRow {
     }
 }
 
+/// A state of a key, as it stands in a row.
+#[must_use]
+pub fn state(state: crate::keys::KeyState) -> KeyState {
+    match state {
+        crate::keys::KeyState::Pending => KeyState::Waiting,
+        crate::keys::KeyState::Active => KeyState::Active,
+        crate::keys::KeyState::OpenOnly | crate::keys::KeyState::Disabled => KeyState::Retired,
+        crate::keys::KeyState::Destroyed => KeyState::Destroyed,
+    }
+}
+
 /// The change that puts a key which was just made, or wrapped for the first time.
 #[must_use]
 pub fn put(row: &crate::keys::KeyRow) -> super::command::Change {
@@ -112,12 +123,7 @@ pub fn put(row: &crate::keys::KeyRow) -> super::command::Change {
             Change::PutTenantKey(TenantKeyRow { tenant, epoch, wrapped_by: row.wrapped_by, wrapped }, None)
         }
         (owner, purpose) => {
-            let state = match row.state {
-                crate::keys::KeyState::Pending => KeyState::Waiting,
-                crate::keys::KeyState::Active => KeyState::Active,
-                crate::keys::KeyState::OpenOnly | crate::keys::KeyState::Disabled => KeyState::Retired,
-                crate::keys::KeyState::Destroyed => KeyState::Destroyed,
-            };
+            let state = state(row.state);
             let (epoch, wrapped_by, wrapped) = (name.epoch, row.wrapped_by, row.key.wrapped.clone());
             Change::PutDataKey(DataKeyRow { owner, purpose, epoch, state, wrapped_by, wrapped }, None)
         }

@@ -327,8 +327,15 @@ impl Server {
 
     /// Takes what the meta group says: keys, addresses, how long history is kept.
     fn learn(&self, view: &MetaView) {
+        let before = self.keys.tenants();
         for (name, cause) in self.keys.learn(&view.key_rows()) {
             tracing::error!(?name, cause, "a key of the meta group does not open");
+        }
+        let is_turned = self.keys.tenants() != before && !before.is_empty();
+        if let (true, Ok(running)) = (is_turned, self.running())
+            && let Err(error) = running.pool().request_reseal()
+        {
+            tracing::warn!(cause = engine::error::with_sources(&error), "tables are not sealed anew");
         }
         let at = |row: &crate::meta::node_row::NodeRow| PeerAddresses {
             peer: row.peer_address.clone(),

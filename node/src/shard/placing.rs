@@ -2,8 +2,10 @@
 //! the meta group is led, changes those rows when nodes come and go. One small step at a time, so a crash anywhere costs nothing.
 
 use super::placement::{self, Voters};
+use crate::keys::rotation;
 use crate::meta::command::{Change, MetaCommand, MetaReply};
 use crate::meta::follow::Published;
+use crate::meta::key_row;
 use crate::meta::shard_row::ShardRow;
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
@@ -76,6 +78,36 @@ impl Placing {
         }
         if self.running.replica(GroupId::META).is_some_and(|seated| seated.receiver.group().leads()) {
             self.plan(&view).await;
+            self.promote(&view).await;
+        }
+    }
+
+    /// Keys that wait become those that seal, once every node has their rows.
+    async fn promote(&self, view: &MetaView) {
+        let Some(seated) = self.running.replica(GroupId::META) else { return };
+        let standing = seated.receiver.group().standing();
+        let own = seated.receiver.group().replica();
+        let stored =
+            |replica: &ReplicaId| standing.matched.get(replica).copied().flatten().map_or(0, |id| id.index);
+        let all = standing.membership.1.seats.keys().filter(|replica| **replica != own);
+        let is_everywhere = all.map(stored).all(|index| index >= view.version);
+        let changes: Vec<Change> = rotation::promote(&view.key_rows(), |_| is_everywhere)
+            .into_iter()
+            .map(|one| {
+                Change::SetKeyState(
+                    one.name.owner,
+                    one.name.purpose,
+                    one.name.epoch,
+                    key_row::state(one.state),
+                )
+            })
+            .collect();
+        if changes.is_empty() {
+            return;
+        }
+        match self.changer.change(MetaCommand::new(changes), CHANGE_MS).await {
+            Ok(MetaReply::Applied { .. }) => tracing::info!("new keys seal from now on"),
+            other => tracing::debug!(?other, "new keys wait on"),
         }
     }
 
