@@ -24,12 +24,13 @@ type Seat = Arc<tokio::sync::Mutex<Option<Connected>>>;
 pub(crate) struct Pool {
     connector: Connector,
     seats: Mutex<BTreeMap<String, Seat>>,
+    channels: Mutex<BTreeMap<String, Channel>>,
 }
 
 impl Pool {
     /// One without connections yet.
     pub(crate) fn new(connector: Connector) -> Self {
-        Self { connector, seats: Mutex::default() }
+        Self { connector, seats: Mutex::default(), channels: Mutex::default() }
     }
 
     /// The connection to a node; a stream that has ended is opened anew.
@@ -47,9 +48,21 @@ impl Pool {
         }
     }
 
+    /// The connection to a node that is asked for calls of their own alone, as administrators do.
+    pub(crate) async fn channel(&self, address: &str) -> Result<Channel> {
+        let known = self.channels.lock().unwrap_or_else(PoisonError::into_inner).get(address).cloned();
+        if let Some(channel) = known {
+            return Ok(channel);
+        }
+        let channel = self.connector.connect(address).await?;
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner).insert(address.to_owned(), channel.clone());
+        Ok(channel)
+    }
+
     /// Lets go of a connection that fails: the next call makes a new one.
     pub(crate) fn forget(&self, address: &str) {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner).remove(address);
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner).remove(address);
     }
 
     fn seat(&self, address: &str) -> Seat {
