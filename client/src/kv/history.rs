@@ -117,7 +117,8 @@ impl Walk {
     async fn page(&mut self) -> Result<HistoryPage> {
         if self.pages.is_none() {
             let node = self.spot.link.node(&self.spot.tenant, Aim::Leader, &self.attempts, &mut self.address).await?;
-            let asked = kv(node.channel).history(self.request.clone());
+            let mut client = kv(node.channel);
+            let asked = client.history(self.request.clone());
             let late = |_| Error::new(code::DEADLINE, "the history did not begin in time");
             let opened = tokio::time::timeout(self.attempts.deadline.left(), asked).await.map_err(late)?;
             self.pages = Some(opened.map_err(Error::from_status)?.into_inner());

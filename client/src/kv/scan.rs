@@ -153,7 +153,8 @@ impl Walk {
         if self.pages.is_none() {
             // The time counts from the last page on: a long scan is no late one.
             let node = self.spot.link.node(&self.spot.tenant, self.aim, &self.attempts, &mut self.address).await?;
-            let asked = kv(node.channel).scan(self.request.clone());
+            let mut client = kv(node.channel);
+            let asked = client.scan(self.request.clone());
             let late = |_| Error::new(code::DEADLINE, "the scan did not begin in time");
             let opened = tokio::time::timeout(self.attempts.deadline.left(), asked).await.map_err(late)?;
             self.pages = Some(opened.map_err(Error::from_status)?.into_inner());
