@@ -1,3 +1,9 @@
-//! x
+//! The command line `dew`.
+
 #![forbid(unsafe_code)]
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dewpond::cli::main()
+}
