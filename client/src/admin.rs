@@ -15,9 +15,10 @@ use proto::v1::nodes_client::NodesClient;
 use proto::v1::status_client::StatusClient;
 use proto::v1::tenants_client::TenantsClient;
 use proto::v1::{
-    AddNodeRequest, AddNodeResponse, CreateTenantRequest, Group, IssueRequest, IssueResponse, ListGroupsRequest,
-    ListKeysRequest, ListKeysResponse, ListNodesRequest, ListTenantsRequest, Node, NodeRequest, RotateRequest,
-    RotateResponse, SetTenantRequest, StatusRequest, StatusResponse, Tenant, TenantRequest, TransferRequest,
+    AddNodeRequest, AddNodeResponse, CreateTenantRequest, Group, IssueRequest, IssueResponse,
+    ListGroupsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest, ListTenantsRequest, Node,
+    NodeRequest, RotateRequest, RotateResponse, SetTenantRequest, StatusRequest, StatusResponse, Tenant,
+    TenantRequest, TransferRequest,
 };
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -207,12 +208,14 @@ impl Admin {
             let Some(address) = better.take().or(next) else {
                 return Err(Error::new(code::ADDRESS, "this client was given no admin endpoints"));
             };
-            let error = match tokio::time::timeout(deadline.left(), self.once(&address, &message, deadline, &send)).await
-            {
-                Ok(Ok(response)) => return Ok(response),
-                Ok(Err(error)) => error,
-                Err(_) => Error::new(code::DEADLINE, format!("{address} did not answer in time")),
-            };
+            let error =
+                match tokio::time::timeout(deadline.left(), self.once(&address, &message, deadline, &send))
+                    .await
+                {
+                    Ok(Ok(response)) => return Ok(response),
+                    Ok(Err(error)) => error,
+                    Err(_) => Error::new(code::DEADLINE, format!("{address} did not answer in time")),
+                };
             if error.is_lost() {
                 self.link.pool.forget(&address);
             }
@@ -226,7 +229,8 @@ impl Admin {
             match decide(outcome, deadline.left(), entropy::number()) {
                 Next::Wait(wait) => tokio::time::sleep(wait).await,
                 Next::Stop if is_doubtful && !may_repeat => {
-                    let text = "it is not known whether the command was carried out: look before it is given again";
+                    let text =
+                        "it is not known whether the command was carried out: look before it is given again";
                     return Err(Error::new(code::UNKNOWN_OUTCOME, text).because(error));
                 }
                 Next::Stop => return Err(error),

@@ -62,7 +62,13 @@ impl Link {
     ) -> Result<Self> {
         let seeds = |from: &[String]| Mutex::new(RouteCache::new(from.to_vec()));
         let session = Session::new()?;
-        Ok(Self { pool: Pool::new(connector), routes: seeds(endpoints), admins: seeds(admins), session, deadline })
+        Ok(Self {
+            pool: Pool::new(connector),
+            routes: seeds(endpoints),
+            admins: seeds(admins),
+            session,
+            deadline,
+        })
     }
 
     pub(crate) fn routes(&self) -> MutexGuard<'_, RouteCache> {
@@ -103,7 +109,11 @@ impl Link {
         let node = self.node(tenant, aim, attempts, address).await?;
         let left = attempts.deadline.left();
         // A node that is silent is left before the whole time is gone, if there is another one.
-        let patience = if left > Duration::from_millis(ATTEMPT_MS * 2) { Duration::from_millis(ATTEMPT_MS) } else { left };
+        let patience = if left > Duration::from_millis(ATTEMPT_MS * 2) {
+            Duration::from_millis(ATTEMPT_MS)
+        } else {
+            left
+        };
         match tokio::time::timeout(patience, node.calls.call(what, left)).await {
             Ok(answered) => answered,
             Err(_) => Err(Error::new(code::DEADLINE, format!("{address} did not answer in time"))),
@@ -173,14 +183,17 @@ impl Link {
         let is_elsewhere = !better.is_empty() && better != address;
         if is_elsewhere {
             self.routes().redirect(tenant, &better);
-        } else if matches!(error.class(), RetryClass::Same | RetryClass::Ask) || error.code() == code::SERVER_STRANGE {
+        } else if matches!(error.class(), RetryClass::Same | RetryClass::Ask)
+            || error.code() == code::SERVER_STRANGE
+        {
             self.routes().doubt(tenant, address);
         }
         if error.is_lost() || error.code() == code::UNREACHABLE {
             self.pool.forget(address);
         }
         // One strange server among the seeds does not hide the others.
-        let is_next_seed = error.code() == code::SERVER_STRANGE && (attempts.attempt as usize) < self.routes().nodes();
+        let is_next_seed =
+            error.code() == code::SERVER_STRANGE && (attempts.attempt as usize) < self.routes().nodes();
         let outcome = Outcome {
             class: if is_next_seed { RetryClass::Same } else { error.class() },
             attempt: attempts.attempt,

@@ -3,8 +3,8 @@
 use crate::request_id::RequestId;
 use crate::stamp::Stamp;
 use prost::Message;
-pub use proto::errors::{Kind, code};
 use proto::errors::{Entry, RetryClass, find};
+pub use proto::errors::{Kind, code};
 use proto::v1::Failure;
 use std::fmt;
 use std::time::Duration;
@@ -43,6 +43,12 @@ struct Parts {
 impl Error {
     pub(crate) fn new(code: u32, text: impl Into<String>) -> Self {
         Self::failed(Failure { code, text: text.into(), ..Failure::default() })
+    }
+
+    /// An error of the application's own, for closures of transactions that give up.
+    #[must_use]
+    pub fn local(code: u32, text: impl Into<String>) -> Self {
+        Self::new(code, text)
     }
 
     pub(crate) fn failed(failure: Failure) -> Self {

@@ -37,7 +37,9 @@ impl Session {
         RequestId {
             session: self.session,
             number: self.next.fetch_add(1, Ordering::Relaxed),
-            valid_until_ms: clock::now_ms().saturating_add(clock::ms(deadline)).saturating_add(WRITE_VALID_MS),
+            valid_until_ms: clock::now_ms()
+                .saturating_add(clock::ms(deadline))
+                .saturating_add(WRITE_VALID_MS),
         }
     }
 }
@@ -96,7 +98,9 @@ mod tests {
         let (one, two) = (session.next(Duration::from_secs(5)), session.next(Duration::from_secs(5)));
         assert_ne!(one, two);
         assert_eq!(one.to_string().parse(), Ok(one));
-        for bad in ["", "00-1-1", "zz000000000000000000000000000000-1-1", "00000000000000000000000000000000-1"] {
+        for bad in
+            ["", "00-1-1", "zz000000000000000000000000000000-1-1", "00000000000000000000000000000000-1"]
+        {
             assert_eq!(bad.parse::<RequestId>(), Err(NoRequestId));
         }
     }

@@ -35,7 +35,8 @@ pub fn decide(outcome: Outcome, left: Duration, random: u64) -> Next {
     if !matches!(class, RetryClass::Same | RetryClass::Ask) {
         return Next::Stop;
     }
-    let wait = if is_elsewhere && hops < HOPS_MAX { Duration::ZERO } else { backoff(attempt, told_ms, random) };
+    let wait =
+        if is_elsewhere && hops < HOPS_MAX { Duration::ZERO } else { backoff(attempt, told_ms, random) };
     if wait < left { Next::Wait(wait) } else { Next::Stop }
 }
 
@@ -118,7 +119,9 @@ mod tests {
     #[test]
     fn a_refusal_at_the_door_does_not_say_that_nothing_was_applied() {
         assert!(is_final(code::CONDITION_FAILED) && is_final(code::KEY_TOO_LONG));
-        for code in [code::TENANT_FROZEN, code::QUOTA_BYTES, code::NO_LEADER, code::REQUEST_EXPIRED, code::DEADLINE] {
+        for code in
+            [code::TENANT_FROZEN, code::QUOTA_BYTES, code::NO_LEADER, code::REQUEST_EXPIRED, code::DEADLINE]
+        {
             assert!(!is_final(code), "{code}");
         }
     }

@@ -61,7 +61,8 @@ mod tests {
 
     #[test]
     fn a_stamp_is_read_as_it_is_written() {
-        for stamp in [Stamp(0), Stamp(1), Stamp(0xffff), Stamp(1_764_000_000_000 << 16 | 3), Stamp(u64::MAX)] {
+        for stamp in [Stamp(0), Stamp(1), Stamp(0xffff), Stamp(1_764_000_000_000 << 16 | 3), Stamp(u64::MAX)]
+        {
             assert_eq!(stamp.to_string().parse(), Ok(stamp));
         }
         for bad in ["", "1", "1.", ".1", "1.65536", "281474976710656.0", "-1.0", "1.0.0"] {

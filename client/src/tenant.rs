@@ -100,7 +100,12 @@ impl Tenant {
     }
 
     pub(crate) fn spot(&self, collection: &str) -> Spot {
-        Spot { link: self.link.clone(), tenant: self.name.clone(), collection: collection.into(), time: self.time }
+        Spot {
+            link: self.link.clone(),
+            tenant: self.name.clone(),
+            collection: collection.into(),
+            time: self.time,
+        }
     }
 
     fn open<S>(&self, collection: &str) -> Collection<S> {

@@ -7,8 +7,8 @@ use super::output::{Document, Fields, Format, fields, hex};
 use super::words::{confirmed, time};
 use crate::clock::ms;
 use crate::wire::{
-    CreateTenantRequest, Group, IssueRequest, Node, RotateCluster, RotateRequest, SetTenantRequest, StatusResponse,
-    Tenant, issue_request::Whose, rotate_request::What,
+    CreateTenantRequest, Group, IssueRequest, Node, RotateCluster, RotateRequest, SetTenantRequest,
+    StatusResponse, Tenant, issue_request::Whose, rotate_request::What,
 };
 use crate::{Admin, Error, Result, code};
 use serde_json::{Value, json};
@@ -99,7 +99,8 @@ fn screen(context: &str, status: &StatusResponse) -> String {
     let heard = nodes.iter().filter(|node| node.is_heard).count();
     let led = groups.iter().filter(|group| group.leader != 0).count();
     let name = &status.name;
-    let mut out = format!("{context}   {verdict}, {findings} findings   cluster {name}, version {}\n", status.version);
+    let mut out =
+        format!("{context}   {verdict}, {findings} findings   cluster {name}, version {}\n", status.version);
     out += &format!("nodes     {}, {heard} heard\n", nodes.len());
     out += &format!("groups    {}, {} without leader\n", groups.len(), groups.len() - led);
     out += &format!("tenants   {}\n", status.tenants);
@@ -154,7 +155,9 @@ fn history_ms(quota: &Quota) -> Result<Option<u64>> {
 async fn node_id(admin: &Admin, name: &str) -> Result<u64> {
     let nodes = admin.nodes().await?;
     let found = nodes.iter().find(|node| node.name == name && node.state != "removed");
-    found.map(|node| node.id).ok_or_else(|| Error::new(code::NODE_UNKNOWN, format!("there is no node `{name}`")))
+    found
+        .map(|node| node.id)
+        .ok_or_else(|| Error::new(code::NODE_UNKNOWN, format!("there is no node `{name}`")))
 }
 
 /// Runs a command about nodes.
@@ -245,7 +248,8 @@ pub async fn identity(session: &Session, verb: IdentityVerb) -> Result<()> {
     };
     let unmade = |cause: rcgen::Error| Error::new(code::INTERNAL, "make a key and a request").because(cause);
     let key = rcgen::KeyPair::generate().map_err(unmade)?;
-    let request = rcgen::CertificateParams::default().serialize_request(&key).and_then(|request| request.pem());
+    let request =
+        rcgen::CertificateParams::default().serialize_request(&key).and_then(|request| request.pem());
     let valid_ms = valid.as_deref().map(time).transpose()?.map_or(0, ms);
     let issued = session
         .client

@@ -24,9 +24,8 @@ pub async fn run(session: &Session, what: Bench) -> Result<()> {
     let what = Arc::new(what);
     let begun = now();
     progress(&format!("{} for {} s", what.what, what.seconds));
-    let workers: Vec<_> = (0..what.in_flight)
-        .map(|_| tokio::spawn(work(collection.clone(), what.clone(), until)))
-        .collect();
+    let workers: Vec<_> =
+        (0..what.in_flight).map(|_| tokio::spawn(work(collection.clone(), what.clone(), until))).collect();
     let mut all = Tally::default();
     for worker in workers {
         // A worker that panics is our bug, and is counted as one failure.

@@ -70,9 +70,8 @@ impl Config {
         refuse_open(path)?;
         let text = std::fs::read_to_string(path)
             .map_err(|cause| Error::new(code::INPUT, format!("read {}", path.display())).because(cause))?;
-        toml::from_str(&text).map_err(|cause| {
-            Error::new(code::INPUT, format!("{}: {}", path.display(), cause.message()))
-        })
+        toml::from_str(&text)
+            .map_err(|cause| Error::new(code::INPUT, format!("{}: {}", path.display(), cause.message())))
     }
 
     /// The context that is meant.
@@ -165,7 +164,8 @@ mod tests {
         let path = folder.path().join("dew/config.toml");
         assert_eq!(Config::load(&path).unwrap(), Config::default());
         let mut config = Config { current: Some("a".into()), ..Config::default() };
-        let context = Context { endpoints: vec!["https://a:7400".into()], ca: "ca".into(), ..Context::default() };
+        let context =
+            Context { endpoints: vec!["https://a:7400".into()], ca: "ca".into(), ..Context::default() };
         config.contexts.insert("a".into(), context);
         config.save(&path).unwrap();
         assert_eq!(Config::load(&path).unwrap(), config);

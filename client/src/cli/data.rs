@@ -37,7 +37,9 @@ pub async fn run(session: &Session, command: Command) -> Result<()> {
             written(session, "dew.data.delete/1", &key.key, delete.await?)
         }
         Command::Cas { key, expected, value } => cas(session, key, &expected, value).await,
-        Command::Scan { range, limit, reverse, as_of } => scan(session, &range, (limit, reverse, as_of)).await,
+        Command::Scan { range, limit, reverse, as_of } => {
+            scan(session, &range, (limit, reverse, as_of)).await
+        }
         Command::History { key, limit } => history(session, key, limit).await,
         Command::Watch { range, after, count } => watch(session, &range, after, count).await,
         _ => Err(Error::new(code::INTERNAL, "a command has no room")),

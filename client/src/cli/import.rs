@@ -90,12 +90,15 @@ pub async fn run(session: &Session, what: Import) -> Result<()> {
 
 impl Progress {
     fn load(path: Option<&str>, batch: u64) -> Result<Self> {
-        let fresh = || -> Result<Self> { Ok(Self { session: super::output::hex(&entropy::bytes()?), batch, ..Self::default() }) };
+        let fresh = || -> Result<Self> {
+            Ok(Self { session: super::output::hex(&entropy::bytes()?), batch, ..Self::default() })
+        };
         let Some(path) = path.filter(|path| Path::new(path).exists()) else { return fresh() };
         let text = std::fs::read(path)
             .map_err(|cause| Error::new(code::INPUT, format!("read {path}")).because(cause))?;
-        serde_json::from_slice(&text)
-            .map_err(|cause| Error::new(code::INPUT, format!("{path} is no progress of an import")).because(cause))
+        serde_json::from_slice(&text).map_err(|cause| {
+            Error::new(code::INPUT, format!("{path} is no progress of an import")).because(cause)
+        })
     }
 
     /// Gives the next batch an id and keeps it before it is sent. An id whose time is nearly over is given up: the same values are
@@ -142,7 +145,8 @@ fn parse(text: &str, what: &Import, number: u64) -> Result<Line> {
         return Ok(Line { collection: collection.clone(), key: key.into(), value: text.trim().into() });
     }
     let collection = word("collection").ok_or_else(|| bad("`collection` is missing"))?.to_owned();
-    let hex = |name: &str| word(name).map(|hex| unhex(hex).ok_or_else(|| bad("the hexadecimal digits are none")));
+    let hex =
+        |name: &str| word(name).map(|hex| unhex(hex).ok_or_else(|| bad("the hexadecimal digits are none")));
     let key = match (word("key"), hex("key_hex")) {
         (Some(key), _) => key.as_bytes().to_vec(),
         (None, Some(key)) => key?,
@@ -169,7 +173,13 @@ mod tests {
 
     fn what(collection: Option<&str>) -> Import {
         let key_field = collection.map(|_| "id".to_owned());
-        Import { file: String::new(), collection: collection.map(str::to_owned), key_field, resume: None, batch: 2 }
+        Import {
+            file: String::new(),
+            collection: collection.map(str::to_owned),
+            key_field,
+            resume: None,
+            batch: 2,
+        }
     }
 
     #[test]
@@ -180,9 +190,17 @@ mod tests {
             value: value.into(),
         };
         let parsed = |text| parse(text, &what(None), 1).ok();
-        assert_eq!(parsed(r#"{"collection":"c","key":"k","value":{"a":1}}"#), Some(line("c", b"k", b"{\"a\":1}")));
-        assert_eq!(parsed(r#"{"collection":"c","key_hex":"ff00","value_hex":"01"}"#), Some(line("c", &[255, 0], &[1])));
-        for bad in ["", "{}", r#"{"collection":"c","value":1}"#, r#"{"collection":"c","key_hex":"f","value":1}"#] {
+        assert_eq!(
+            parsed(r#"{"collection":"c","key":"k","value":{"a":1}}"#),
+            Some(line("c", b"k", b"{\"a\":1}"))
+        );
+        assert_eq!(
+            parsed(r#"{"collection":"c","key_hex":"ff00","value_hex":"01"}"#),
+            Some(line("c", &[255, 0], &[1]))
+        );
+        for bad in
+            ["", "{}", r#"{"collection":"c","value":1}"#, r#"{"collection":"c","key_hex":"f","value":1}"#]
+        {
             assert_eq!(parsed(bad), None, "{bad}");
         }
         let by_field = parse(r#"{"id":7,"x":1}"#, &what(Some("c")), 1).unwrap();

@@ -78,7 +78,8 @@ impl Session {
         let config = Config::load(&context::path()?)?;
         let Named { name, context } = config.choose(args.context.as_deref())?;
         let read = |path: &str| {
-            std::fs::read(path).map_err(|cause| Error::new(code::INPUT, format!("read {path}")).because(cause))
+            std::fs::read(path)
+                .map_err(|cause| Error::new(code::INPUT, format!("read {path}")).because(cause))
         };
         let client = Client::builder()
             .endpoints(context.endpoints.clone())

@@ -53,7 +53,9 @@ impl Document {
         };
         match format {
             Format::Jsonl => self.rows.iter().map(|row| format!("{}\n", marked(row))).collect(),
-            Format::Json if self.is_list => format!("{}\n", json!({ "schema": self.schema, "rows": self.rows })),
+            Format::Json if self.is_list => {
+                format!("{}\n", json!({ "schema": self.schema, "rows": self.rows }))
+            }
             Format::Json => self.rows.iter().map(|row| format!("{}\n", marked(row))).collect(),
             Format::Table => self.table(),
         }
@@ -112,7 +114,9 @@ pub fn progress_end() {
 
 /// No control character of a value reaches a terminal.
 fn printable(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter }).collect()
+    text.chars()
+        .map(|letter| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter })
+        .collect()
 }
 
 /// Bytes as a field: text if they are, else hexadecimal under another name.

@@ -50,7 +50,9 @@ pub fn moment(text: &str, now_ms: u64) -> Result<Stamp> {
 pub fn confirmed(what: &str, name: &str, again: Option<&str>) -> Result<()> {
     match again {
         Some(again) if again == name => Ok(()),
-        Some(again) => Err(Error::new(code::INPUT, format!("--confirm says `{again}`, and the name is `{name}`"))),
+        Some(again) => {
+            Err(Error::new(code::INPUT, format!("--confirm says `{again}`, and the name is `{name}`")))
+        }
         None => Err(Error::new(code::INPUT, format!("{what}: type the name again: --confirm {name}"))),
     }
 }
@@ -62,7 +64,10 @@ mod tests {
     #[test]
     fn times_have_units() {
         let ms = |text| time(text).map(|time| time.as_millis()).ok();
-        assert_eq!((ms("250ms"), ms("90s"), ms("2h"), ms("7d")), (Some(250), Some(90_000), Some(7_200_000), Some(604_800_000)));
+        assert_eq!(
+            (ms("250ms"), ms("90s"), ms("2h"), ms("7d")),
+            (Some(250), Some(90_000), Some(7_200_000), Some(604_800_000))
+        );
         for bad in ["", "5", "s", "5w", "-5s", "99999999999999999999s", "99999999999999999d"] {
             assert_eq!(ms(bad), None, "{bad}");
         }

@@ -68,8 +68,11 @@ impl<S: Shape> Stream for History<S> {
             let versions = try_unfold(walk, |mut walk| async move {
                 let Some(past) = walk.next().await? else { return Ok(None) };
                 let version = past.version.unwrap_or_default();
-                let past =
-                    if past.is_removed { Past::Removed(Stamp(version.stamp)) } else { Past::Value(opened::<S>(version)?) };
+                let past = if past.is_removed {
+                    Past::Removed(Stamp(version.stamp))
+                } else {
+                    Past::Value(opened::<S>(version)?)
+                };
                 Ok(Some((past, walk)))
             });
             versions.boxed()
@@ -83,7 +86,16 @@ impl Walk {
         let request = HistoryRequest { place: spot.place(), key, limit };
         let attempts = Attempts::until(Deadline::after(spot.time));
         let (pages, versions) = (None, VecDeque::new());
-        Self { spot, request, pages, address: String::new(), attempts, versions, oldest: u64::MAX, is_over: false }
+        Self {
+            spot,
+            request,
+            pages,
+            address: String::new(),
+            attempts,
+            versions,
+            oldest: u64::MAX,
+            is_over: false,
+        }
     }
 
     async fn next(&mut self) -> Result<Option<PastVersion>> {
@@ -116,7 +128,11 @@ impl Walk {
 
     async fn page(&mut self) -> Result<HistoryPage> {
         if self.pages.is_none() {
-            let node = self.spot.link.node(&self.spot.tenant, Aim::Leader, &self.attempts, &mut self.address).await?;
+            let node = self
+                .spot
+                .link
+                .node(&self.spot.tenant, Aim::Leader, &self.attempts, &mut self.address)
+                .await?;
             let mut client = kv(node.channel);
             let asked = client.history(self.request.clone());
             let late = |_| Error::new(code::DEADLINE, "the history did not begin in time");

@@ -90,9 +90,11 @@ impl<S: Shape> MultiGet<S> {
         let Self { spot, keys, how: consistency, aim, .. } = self;
         let what = Request::MultiGet(MultiGetRequest { place: spot.place(), keys, consistency });
         match spot.link.call(&spot.tenant, what, (aim, spot.time, None)).await? {
-            Answer::MultiGet(response) if response.versions.len() == count => {
-                response.versions.into_iter().map(|found| found.version.map(opened::<S>).transpose()).collect()
-            }
+            Answer::MultiGet(response) if response.versions.len() == count => response
+                .versions
+                .into_iter()
+                .map(|found| found.version.map(opened::<S>).transpose())
+                .collect(),
             _ => Err(odd()),
         }
     }

@@ -57,7 +57,8 @@ struct Walk {
 
 impl<S: Shape> Scan<S> {
     pub(crate) fn new(spot: Spot, range: KeyRange) -> Self {
-        let request = ScanRequest { place: spot.place(), range: Some(range.sent()), ..ScanRequest::default() };
+        let request =
+            ScanRequest { place: spot.place(), range: Some(range.sent()), ..ScanRequest::default() };
         Self { spot, request, aim: Aim::Leader, rows: None }
     }
 
@@ -152,7 +153,8 @@ impl Walk {
     async fn page(&mut self) -> Result<ScanPage> {
         if self.pages.is_none() {
             // The time counts from the last page on: a long scan is no late one.
-            let node = self.spot.link.node(&self.spot.tenant, self.aim, &self.attempts, &mut self.address).await?;
+            let node =
+                self.spot.link.node(&self.spot.tenant, self.aim, &self.attempts, &mut self.address).await?;
             let mut client = kv(node.channel);
             let asked = client.scan(self.request.clone());
             let late = |_| Error::new(code::DEADLINE, "the scan did not begin in time");

@@ -53,7 +53,10 @@ impl<D: Doc> Shape for Docs<D> {
 
     fn open_key(bytes: Bytes) -> Result<String> {
         String::from_utf8(bytes.into()).map_err(|_| {
-            Error::new(code::INPUT, format!("a key of the collection {} is no text: read it raw", D::COLLECTION))
+            Error::new(
+                code::INPUT,
+                format!("a key of the collection {} is no text: read it raw", D::COLLECTION),
+            )
         })
     }
 
@@ -82,7 +85,10 @@ impl Shape for Raw {
 
 pub(crate) fn written<D: Doc>(document: &D) -> Result<Bytes> {
     let bytes = serde_json::to_vec(document).map_err(|_| {
-        Error::new(code::INPUT, format!("a document of the collection {} cannot be written as JSON", D::COLLECTION))
+        Error::new(
+            code::INPUT,
+            format!("a document of the collection {} cannot be written as JSON", D::COLLECTION),
+        )
     })?;
     Ok(bytes.into())
 }

@@ -79,7 +79,10 @@ impl Txn {
     /// Conflict, if it is not; what reading can meet.
     pub async fn require<D: Doc>(&self, key: impl AsRef<[u8]>) -> Result<D> {
         self.get(key).await?.ok_or_else(|| {
-            Error::new(code::CONDITION_FAILED, format!("a document of {} that is needed is not there", D::COLLECTION))
+            Error::new(
+                code::CONDITION_FAILED,
+                format!("a document of {} that is needed is not there", D::COLLECTION),
+            )
         })
     }
 
@@ -163,7 +166,8 @@ impl Txn {
         if !writes.is_empty() {
             let mut batch: Batch = tenant.deadline(deadline.left()).batch();
             for ((collection, key), version) in &reads {
-                batch = batch.if_version(collection, key, version.as_ref().map(|version| Stamp(version.stamp)));
+                batch =
+                    batch.if_version(collection, key, version.as_ref().map(|version| Stamp(version.stamp)));
             }
             for ((collection, key), value) in writes {
                 batch = match value {

@@ -181,7 +181,9 @@ impl Walk {
         self.pay().await?;
         let Some(ear) = &mut self.ear else { return Err(Error::lost()) };
         match tokio::time::timeout(Duration::from_millis(WATCH_SILENCE_MS), ear.heard.message()).await {
-            Ok(Ok(Some(WatchResponse { what: Some(Heard::Failure(failure)) }))) => Err(Error::failed(failure)),
+            Ok(Ok(Some(WatchResponse { what: Some(Heard::Failure(failure)) }))) => {
+                Err(Error::failed(failure))
+            }
             Ok(Ok(Some(WatchResponse { what: Some(heard) }))) => Ok(heard),
             Ok(Ok(_)) => Err(Error::lost()),
             Ok(Err(status)) => Err(Error::from_status(status)),
@@ -198,7 +200,8 @@ impl Walk {
                 *self.after.insert(at.0)
             }
         };
-        let node = self.spot.link.node(&self.spot.tenant, Aim::Leader, &self.attempts, &mut self.address).await?;
+        let node =
+            self.spot.link.node(&self.spot.tenant, Aim::Leader, &self.attempts, &mut self.address).await?;
         let (say, said) = mpsc::channel(8);
         let open = OpenWatch { place: self.spot.place(), range: Some(self.range.sent()), after };
         for what in [Said::Open(open), Said::Credit(WATCH_CREDIT)] {
@@ -210,7 +213,8 @@ impl Walk {
             Duration::from_millis(WATCH_SILENCE_MS),
             client.watch(ReceiverStream::new(said)),
         );
-        let opened = opened.await.map_err(|_| Error::new(code::UNREACHABLE, "the watch was not opened in time"))?;
+        let opened =
+            opened.await.map_err(|_| Error::new(code::UNREACHABLE, "the watch was not opened in time"))?;
         Ok(Ear { say, heard: opened.map_err(Error::from_status)?.into_inner() })
     }
 

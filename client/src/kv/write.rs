@@ -14,7 +14,8 @@ use proto::v1::operation::What;
 use proto::v1::stream_request::What as Request;
 use proto::v1::stream_response::What as Answer;
 use proto::v1::{
-    Absent, BatchRequest, Condition, DeleteRangeRequest, DeleteRequest, Operation, Present, PutRequest, WriteId,
+    Absent, BatchRequest, Condition, DeleteRangeRequest, DeleteRequest, Operation, Present, PutRequest,
+    WriteId,
 };
 use std::time::Duration;
 
@@ -96,7 +97,11 @@ macro_rules! conditional {
 }
 conditional!(Put, Delete);
 
-async fn send(spot: &Spot, id: Option<RequestId>, what: impl FnOnce(Option<WriteId>) -> Request) -> Result<Stamp> {
+async fn send(
+    spot: &Spot,
+    id: Option<RequestId>,
+    what: impl FnOnce(Option<WriteId>) -> Request,
+) -> Result<Stamp> {
     let id = id.unwrap_or_else(|| spot.link.session.next(spot.time));
     match spot.link.call(&spot.tenant, what(Some(id.into())), (Aim::Leader, spot.time, Some(id))).await? {
         Answer::Write(response) => Ok(Stamp(response.stamp)),

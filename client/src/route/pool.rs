@@ -55,7 +55,10 @@ impl Pool {
             return Ok(channel);
         }
         let channel = self.connector.connect(address).await?;
-        self.channels.lock().unwrap_or_else(PoisonError::into_inner).insert(address.to_owned(), channel.clone());
+        self.channels
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(address.to_owned(), channel.clone());
         Ok(channel)
     }
 

@@ -81,7 +81,9 @@ pub async fn serve(authority: &Authority, uri: &str, server: Server) -> String {
     roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier =
-        rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone()).build().unwrap();
+        rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
+            .build()
+            .unwrap();
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
@@ -227,7 +229,10 @@ impl Hello for Server {
 impl Watch for Server {
     type WatchStream = Out<WatchResponse>;
 
-    async fn watch(&self, said: Request<Streaming<WatchRequest>>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        said: Request<Streaming<WatchRequest>>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         let mut said = said.into_inner();
         let Some(WatchRequest { what: Some(watch_request::What::Open(open)) }) = said.message().await? else {
             return Err(Status::invalid_argument("open first"));
@@ -246,7 +251,8 @@ impl Watch for Server {
         } else {
             (open.after + 1..=13).map(change).collect()
         };
-        let mut heard: Vec<_> = heard.into_iter().map(|what| Ok(WatchResponse { what: Some(what) })).collect();
+        let mut heard: Vec<_> =
+            heard.into_iter().map(|what| Ok(WatchResponse { what: Some(what) })).collect();
         if is_first {
             heard.push(Err(Status::unavailable("cut")));
             return Ok(Response::new(Box::pin(tokio_stream::iter(heard))));
@@ -271,7 +277,8 @@ impl Kv for Server {
         let last = keys.last().cloned();
         let mut pages: Vec<Result<ScanPage, Status>> = vec![];
         for key in keys.chunks(2) {
-            let rows = key.iter().map(|key| Row { key: key.clone().into(), version: state.version(key) }).collect();
+            let rows =
+                key.iter().map(|key| Row { key: key.clone().into(), version: state.version(key) }).collect();
             let end = key.last().cloned().unwrap_or_default();
             let resume = if Some(&end) == last.as_ref() { vec![] } else { end };
             pages.push(Ok(ScanPage { rows, resume: resume.into(), at: 5 }));
