@@ -88,7 +88,6 @@ impl Tenant {
     }
 
     /// Several writes, all or none of which happen. Their collections are named in each.
-    #[must_use]
     pub fn batch(&self) -> Batch {
         Batch::new(self.spot(""))
     }
