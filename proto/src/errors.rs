@@ -134,6 +134,8 @@ pub mod code {
     pub const TOKEN_INVALID: u32 = 2003;
     /// The certificate is worth nothing any more.
     pub const CERTIFICATE_REVOKED: u32 = 2004;
+    /// The server does not prove that it is a node of the cluster.
+    pub const SERVER_STRANGE: u32 = 2005;
     /// There is no such tenant.
     pub const TENANT_UNKNOWN: u32 = 3001;
     /// There is a tenant of this name.
@@ -182,6 +184,8 @@ pub mod code {
     pub const CHANGE_REFUSED: u32 = 4013;
     /// The cluster has as many nodes as it may.
     pub const NODES_FULL: u32 = 4014;
+    /// No node can be reached.
+    pub const UNREACHABLE: u32 = 4015;
     /// The history does not reach so far back.
     pub const HISTORY_GONE: u32 = 5001;
     /// The stamp lies in the future.
@@ -347,6 +351,16 @@ pub const TABLE: &[Entry] = &[
         "CERTIFICATE_REVOKED",
         (Kind::Denied, RetryClass::Never),
         ["the certificate is worth nothing any more", "its node was removed", "join again, under a new id"],
+    ),
+    entry(
+        code::SERVER_STRANGE,
+        "SERVER_STRANGE",
+        (Kind::Denied, RetryClass::Never),
+        [
+            "the server does not prove that it is a node of the cluster",
+            "its certificate is of another authority or another cluster, is no node's, or has expired",
+            "correct the address or the authority; if both are right, somebody stands in between",
+        ],
     ),
     entry(
         code::TENANT_UNKNOWN,
@@ -566,6 +580,16 @@ pub const TABLE: &[Entry] = &[
             "the cluster has as many nodes as it may",
             "more than the limit have joined",
             "remove nodes that are gone",
+        ],
+    ),
+    entry(
+        code::UNREACHABLE,
+        "UNREACHABLE",
+        (Kind::Unavailable, RetryClass::Same),
+        [
+            "no node can be reached",
+            "none listens at the addresses that are known, or the connection was cut before the request was sent",
+            "look at the addresses, the network and the nodes; then send the same again",
         ],
     ),
     entry(

@@ -1,0 +1,259 @@
+//! What administrators do. No data of a tenant is in any of it.
+
+use crate::call::{Link, timed};
+use crate::clock::Deadline;
+use crate::entropy;
+use crate::error::{Error, Result, code};
+use crate::retry::{Next, Outcome, decide};
+use crate::route::plain;
+use futures_util::future::BoxFuture;
+use proto::errors::{Kind, RetryClass};
+use proto::v1::groups_client::GroupsClient;
+use proto::v1::identities_client::IdentitiesClient;
+use proto::v1::keys_client::KeysClient;
+use proto::v1::nodes_client::NodesClient;
+use proto::v1::status_client::StatusClient;
+use proto::v1::tenants_client::TenantsClient;
+use proto::v1::{
+    AddNodeRequest, AddNodeResponse, CreateTenantRequest, Group, IssueRequest, IssueResponse,
+    ListGroupsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest, ListTenantsRequest, Node,
+    NodeRequest, RotateRequest, RotateResponse, SetTenantRequest, StatusRequest, StatusResponse, Tenant,
+    TenantRequest, TransferRequest,
+};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+
+type Called<R> = BoxFuture<'static, std::result::Result<Response<R>, Status>>;
+
+/// The admin service of a cluster.
+#[derive(Clone)]
+pub struct Admin {
+    link: Arc<Link>,
+    time: Duration,
+}
+
+macro_rules! call {
+    ($self:ident, $repeat:expr, $client:ident . $method:ident, $message:expr) => {
+        $self.call($repeat, $message, |channel, request| {
+            Box::pin(async move { $client::new(channel).$method(request).await })
+        })
+    };
+}
+
+/// May it be sent again when its answer was lost?
+const AGAIN: bool = true;
+const ONCE: bool = false;
+
+macro_rules! tenant_verbs {
+    ($($(#[$doc:meta])* $name:ident),*) => {$(
+        $(#[$doc])*
+        ///
+        /// # Errors
+        /// Invalid, if there is no such tenant; conflict, if its state does not allow it.
+        pub async fn $name(&self, name: &str) -> Result<Tenant> {
+            let request = TenantRequest { name: name.to_owned() };
+            whole(call!(self, AGAIN, TenantsClient.$name, request).await?.tenant)
+        }
+    )*};
+}
+
+macro_rules! node_verbs {
+    ($($(#[$doc:meta])* $name:ident),*) => {$(
+        $(#[$doc])*
+        ///
+        /// # Errors
+        /// Invalid, if there is no such node; conflict, if its state does not allow it.
+        pub async fn $name(&self, node: u64) -> Result<Node> {
+            whole(call!(self, AGAIN, NodesClient.$name, NodeRequest { node }).await?.node)
+        }
+    )*};
+}
+
+impl Admin {
+    pub(crate) fn new(link: Arc<Link>) -> Self {
+        let time = link.deadline;
+        Self { link, time }
+    }
+
+    /// The same, with another deadline.
+    #[must_use]
+    pub fn deadline(mut self, time: Duration) -> Self {
+        self.time = time;
+        self
+    }
+
+    /// How the cluster is.
+    ///
+    /// # Errors
+    /// Denied, for anybody but an administrator.
+    pub async fn status(&self) -> Result<StatusResponse> {
+        call!(self, AGAIN, StatusClient.status, StatusRequest {}).await
+    }
+
+    /// All nodes.
+    ///
+    /// # Errors
+    /// Denied, for anybody but an administrator.
+    pub async fn nodes(&self) -> Result<Vec<Node>> {
+        Ok(call!(self, AGAIN, NodesClient.list, ListNodesRequest {}).await?.nodes)
+    }
+
+    /// Makes a token that lets one new node in.
+    ///
+    /// # Errors
+    /// Denied, for anybody but an administrator.
+    pub async fn add_node(&self, valid_ms: u64) -> Result<AddNodeResponse> {
+        call!(self, ONCE, NodesClient.add, AddNodeRequest { valid_ms }).await
+    }
+
+    node_verbs!(
+        /// Takes all replicas away from a node.
+        drain,
+        /// Gives replicas to a drained node again.
+        undrain,
+        /// Lets a drained node go for good.
+        remove
+    );
+
+    /// All groups.
+    ///
+    /// # Errors
+    /// Denied, for anybody but an administrator.
+    pub async fn groups(&self) -> Result<Vec<Group>> {
+        Ok(call!(self, AGAIN, GroupsClient.list, ListGroupsRequest {}).await?.groups)
+    }
+
+    /// Hands the lead of a group to the replica on a node.
+    ///
+    /// # Errors
+    /// Unavailable, if that one is not ready to lead.
+    pub async fn transfer(&self, group: u64, node: u64) -> Result<()> {
+        call!(self, AGAIN, GroupsClient.transfer, TransferRequest { group, node }).await.map(|_| ())
+    }
+
+    /// All tenants.
+    ///
+    /// # Errors
+    /// Denied, for anybody but an administrator.
+    pub async fn tenants(&self) -> Result<Vec<Tenant>> {
+        Ok(call!(self, AGAIN, TenantsClient.list, ListTenantsRequest {}).await?.tenants)
+    }
+
+    /// Makes a tenant.
+    ///
+    /// # Errors
+    /// Conflict, if there is one of this name; invalid, if the name is none.
+    pub async fn create(&self, request: CreateTenantRequest) -> Result<Tenant> {
+        whole(call!(self, ONCE, TenantsClient.create, request).await?.tenant)
+    }
+
+    tenant_verbs!(
+        /// Tells of one tenant.
+        show,
+        /// Refuses its reads and writes.
+        freeze,
+        /// Serves it again.
+        unfreeze,
+        /// Puts it in quarantine: gone when the window has passed.
+        drop,
+        /// Takes it out of quarantine.
+        undrop
+    );
+
+    /// Changes what a tenant may use.
+    ///
+    /// # Errors
+    /// Invalid, if there is no such tenant.
+    pub async fn set(&self, request: SetTenantRequest) -> Result<Tenant> {
+        whole(call!(self, AGAIN, TenantsClient.set, request).await?.tenant)
+    }
+
+    /// The keys of a tenant, or of all and of the cluster.
+    ///
+    /// # Errors
+    /// Denied, for anybody but an administrator.
+    pub async fn keys(&self, tenant: Option<&str>) -> Result<ListKeysResponse> {
+        let request = ListKeysRequest { tenant: tenant.unwrap_or("").to_owned() };
+        call!(self, AGAIN, KeysClient.list, request).await
+    }
+
+    /// Makes new keys.
+    ///
+    /// # Errors
+    /// Invalid, if there is no such tenant.
+    pub async fn rotate(&self, request: RotateRequest) -> Result<RotateResponse> {
+        call!(self, ONCE, KeysClient.rotate, request).await
+    }
+
+    /// Signs a certificate request.
+    ///
+    /// # Errors
+    /// Invalid, if there is no such tenant, or the request is none.
+    pub async fn issue(&self, request: IssueRequest) -> Result<IssueResponse> {
+        call!(self, AGAIN, IdentitiesClient.issue, request).await
+    }
+
+    async fn call<Q: Clone + Send + 'static, R>(
+        &self,
+        may_repeat: bool,
+        message: Q,
+        send: impl Fn(Channel, Request<Q>) -> Called<R>,
+    ) -> Result<R> {
+        let deadline = Deadline::after(self.time);
+        let (mut attempt, mut hops, mut better) = (0, 0, None);
+        loop {
+            let next = self.link.admins.lock().unwrap_or_else(PoisonError::into_inner).any();
+            let Some(address) = better.take().or(next) else {
+                return Err(Error::new(code::ADDRESS, "this client was given no admin endpoints"));
+            };
+            let error =
+                match tokio::time::timeout(deadline.left(), self.once(&address, &message, deadline, &send))
+                    .await
+                {
+                    Ok(Ok(response)) => return Ok(response),
+                    Ok(Err(error)) => error,
+                    Err(_) => Error::new(code::DEADLINE, format!("{address} did not answer in time")),
+                };
+            if error.is_lost() {
+                self.link.pool.forget(&address);
+            }
+            attempt += 1;
+            let named = plain(&error.failure().better).to_owned();
+            let is_elsewhere = !named.is_empty() && named != address;
+            let is_doubtful = error.is_lost() || error.kind() == Kind::Unknown;
+            let class = if is_doubtful && !may_repeat { RetryClass::Never } else { error.class() };
+            let told_ms = error.failure().retry_after_ms;
+            let outcome = Outcome { class, attempt, hops, is_elsewhere, told_ms };
+            match decide(outcome, deadline.left(), entropy::number()) {
+                Next::Wait(wait) => tokio::time::sleep(wait).await,
+                Next::Stop if is_doubtful && !may_repeat => {
+                    let text =
+                        "it is not known whether the command was carried out: look before it is given again";
+                    return Err(Error::new(code::UNKNOWN_OUTCOME, text).because(error));
+                }
+                Next::Stop => return Err(error),
+            }
+            if is_elsewhere {
+                (better, hops) = (Some(named), hops + 1);
+            }
+        }
+    }
+
+    async fn once<Q: Clone, R>(
+        &self,
+        address: &str,
+        message: &Q,
+        deadline: Deadline,
+        send: &impl Fn(Channel, Request<Q>) -> Called<R>,
+    ) -> Result<R> {
+        let channel = self.link.pool.channel(address).await?;
+        let response = send(channel, timed(message.clone(), deadline)).await;
+        response.map(Response::into_inner).map_err(Error::from_status)
+    }
+}
+
+fn whole<T>(part: Option<T>) -> Result<T> {
+    part.ok_or_else(|| Error::new(code::INTERNAL, "the answer is empty"))
+}

@@ -1,0 +1,237 @@
+//! Makes a call until it is answered, or its time is over: finds the node, learns from refusals, waits, sends the same again.
+
+use crate::clock::{Deadline, ms};
+use crate::connect::Connector;
+use crate::entropy;
+use crate::error::{Error, Result, code};
+use crate::limits::{ATTEMPT_MS, MESSAGE_BYTES_MAX};
+use crate::request_id::{RequestId, Session};
+use crate::retry::{Next, Outcome, decide, is_final};
+use crate::route::cache::RouteCache;
+use crate::route::plain;
+use crate::route::pool::{Connected, Pool};
+use proto::errors::{Kind, RetryClass};
+use proto::v1::RouteRequest;
+use proto::v1::hello_client::HelloClient;
+use proto::v1::kv_client::KvClient;
+use proto::v1::stream_request::What as Request;
+use proto::v1::stream_response::What as Answer;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tonic::transport::Channel;
+
+/// Which node is to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// Who leads the shard.
+    Leader,
+    /// Any that has a replica.
+    Replica,
+}
+
+/// What all handles of a client have in common.
+pub(crate) struct Link {
+    pub pool: Pool,
+    pub routes: Mutex<RouteCache>,
+    pub admins: Mutex<RouteCache>,
+    pub session: Session,
+    pub deadline: Duration,
+}
+
+/// The attempts of one call.
+pub(crate) struct Attempts {
+    pub deadline: Deadline,
+    attempt: u32,
+    hops: u32,
+    /// Whether some attempt may have been applied.
+    is_in_doubt: bool,
+}
+
+impl Attempts {
+    pub(crate) fn until(deadline: Deadline) -> Self {
+        Self { deadline, attempt: 0, hops: 0, is_in_doubt: false }
+    }
+}
+
+impl Link {
+    pub(crate) fn new(
+        connector: Connector,
+        endpoints: &[String],
+        admins: &[String],
+        deadline: Duration,
+    ) -> Result<Self> {
+        let seeds = |from: &[String]| Mutex::new(RouteCache::new(from.to_vec()));
+        let session = Session::new()?;
+        Ok(Self {
+            pool: Pool::new(connector),
+            routes: seeds(endpoints),
+            admins: seeds(admins),
+            session,
+            deadline,
+        })
+    }
+
+    pub(crate) fn routes(&self) -> MutexGuard<'_, RouteCache> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One request of the stream. With an id it is a write.
+    pub(crate) async fn call(
+        &self,
+        tenant: &str,
+        what: Request,
+        (aim, time, id): (Aim, Duration, Option<RequestId>),
+    ) -> Result<Answer> {
+        let mut attempts = Attempts::until(Deadline::after(time));
+        loop {
+            let mut address = String::new();
+            let tried = self.attempt(tenant, aim, what.clone(), (&mut address, &attempts)).await;
+            let error = match tried {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            // Once it is in doubt, a refusal at the door says nothing of the sending before it.
+            attempts.is_in_doubt |= error.is_lost() || error.kind() == Kind::Unknown;
+            if let Err(error) = self.failed(&mut attempts, tenant, &address, error).await {
+                let is_unknown = id.is_some() && attempts.is_in_doubt && !is_final(error.code());
+                return Err(if is_unknown { unknown(error, id) } else { error.of_request(id) });
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        tenant: &str,
+        aim: Aim,
+        what: Request,
+        (address, attempts): (&mut String, &Attempts),
+    ) -> Result<Answer> {
+        let node = self.node(tenant, aim, attempts, address).await?;
+        let left = attempts.deadline.left();
+        // A node that is silent is left before the whole time is gone, if there is another one.
+        let patience = if left > Duration::from_millis(ATTEMPT_MS * 2) {
+            Duration::from_millis(ATTEMPT_MS)
+        } else {
+            left
+        };
+        match tokio::time::timeout(patience, node.calls.call(what, left)).await {
+            Ok(answered) => answered,
+            Err(_) => Err(Error::new(code::DEADLINE, format!("{address} did not answer in time"))),
+        }
+    }
+
+    /// The node to ask, and its address.
+    pub(crate) async fn node(
+        &self,
+        tenant: &str,
+        aim: Aim,
+        attempts: &Attempts,
+        address: &mut String,
+    ) -> Result<Connected> {
+        let left = attempts.deadline.left();
+        let found = async {
+            *address = self.find(tenant, aim, attempts.attempt).await?;
+            self.pool.node(address).await
+        };
+        match tokio::time::timeout(left, found).await {
+            Ok(found) => found,
+            Err(_) => Err(Error::new(code::UNREACHABLE, "no node was found in time")),
+        }
+    }
+
+    async fn find(&self, tenant: &str, aim: Aim, attempt: u32) -> Result<String> {
+        let known = {
+            let routes = self.routes();
+            let replica = || routes.replica(tenant, entropy::number());
+            if aim == Aim::Replica && attempt == 0 { replica() } else { routes.leader(tenant) }
+        };
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let Some(asked) = self.routes().any() else {
+            return Err(Error::new(code::ADDRESS, "this client was given no endpoints"));
+        };
+        let node = self.pool.node(&asked).await?;
+        let request = RouteRequest { tenant: tenant.to_owned() };
+        match HelloClient::new(node.channel).route(request).await {
+            Ok(response) => self.routes().learn(tenant, response.get_ref()),
+            Err(status) => {
+                let error = Error::from_status(status);
+                if error.is_lost() {
+                    self.pool.forget(&asked);
+                    // Nothing was asked of the data yet.
+                    return Err(Error::new(code::UNREACHABLE, format!("{asked} was lost")).because(error));
+                }
+                return Err(error);
+            }
+        }
+        // Who knows no leader may know who does: the node itself answers or names another.
+        let routes = self.routes();
+        Ok(routes.leader(tenant).or_else(|| routes.replica(tenant, entropy::number())).unwrap_or(asked))
+    }
+
+    /// Learns from a failed attempt and waits; an error, if it is not to be tried again.
+    pub(crate) async fn failed(
+        &self,
+        attempts: &mut Attempts,
+        tenant: &str,
+        address: &str,
+        error: Error,
+    ) -> Result<()> {
+        attempts.attempt += 1;
+        let better = plain(&error.failure().better).to_owned();
+        let is_elsewhere = !better.is_empty() && better != address;
+        if is_elsewhere {
+            self.routes().redirect(tenant, &better);
+        } else if matches!(error.class(), RetryClass::Same | RetryClass::Ask)
+            || error.code() == code::SERVER_STRANGE
+        {
+            self.routes().doubt(tenant, address);
+        }
+        if error.is_lost() || error.code() == code::UNREACHABLE {
+            self.pool.forget(address);
+        }
+        // One strange server among the seeds does not hide the others.
+        let is_next_seed =
+            error.code() == code::SERVER_STRANGE && (attempts.attempt as usize) < self.routes().nodes();
+        let outcome = Outcome {
+            class: if is_next_seed { RetryClass::Same } else { error.class() },
+            attempt: attempts.attempt,
+            hops: attempts.hops,
+            is_elsewhere,
+            told_ms: error.failure().retry_after_ms,
+        };
+        attempts.hops += u32::from(is_elsewhere);
+        match decide(outcome, attempts.deadline.left(), entropy::number()) {
+            Next::Stop => Err(error),
+            Next::Wait(wait) => {
+                tokio::time::sleep(wait).await;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A client for calls of their own.
+pub(crate) fn kv(channel: Channel) -> KvClient<Channel> {
+    KvClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// An answer of another kind than the question.
+pub(crate) fn odd() -> Error {
+    Error::new(code::INTERNAL, "the server answered another question")
+}
+
+fn unknown(last: Error, id: Option<RequestId>) -> Error {
+    let text = format!("it is not known whether the write was applied; the last answer was: {last}");
+    Error::new(code::UNKNOWN_OUTCOME, text).because(last).of_request(id)
+}
+
+/// What is left, as the header of gRPC.
+pub(crate) fn timed<T>(message: T, deadline: Deadline) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(Duration::from_millis(ms(deadline.left()).max(1)));
+    request
+}

@@ -1,0 +1,181 @@
+//! Contexts: which cluster, as whom. Kept in a file of the user that nobody else may read.
+
+use super::args::ContextVerb;
+use super::output::{Document, Format, fields};
+use crate::error::{Error, Result, code};
+use crate::identity::refuse_open;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// All contexts.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The one that is used if none is named.
+    pub current: Option<String>,
+    /// By their names.
+    #[serde(default)]
+    pub contexts: BTreeMap<String, Context>,
+}
+
+/// Which cluster, as whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Context {
+    /// Nodes for clients.
+    #[serde(default)]
+    pub endpoints: Vec<String>,
+    /// Nodes for administrators.
+    #[serde(default)]
+    pub admin_endpoints: Vec<String>,
+    /// The file with the certificate of the authority.
+    pub ca: String,
+    /// The file with the certificate.
+    pub certificate: String,
+    /// The file with its key.
+    pub key: String,
+    /// The tenant that is meant if none is named.
+    pub tenant: Option<String>,
+}
+
+/// A context and its name.
+pub struct Named<'a> {
+    /// The name.
+    pub name: &'a str,
+    /// The context.
+    pub context: &'a Context,
+}
+
+/// Where the file is.
+#[expect(clippy::disallowed_methods, reason = "where a user's files are follows from the surroundings")]
+pub fn path() -> Result<PathBuf> {
+    if let Ok(path) = std::env::var("DEW_CONFIG") {
+        return Ok(path.into());
+    }
+    if let Ok(folder) = std::env::var("XDG_CONFIG_HOME") {
+        return Ok(PathBuf::from(folder).join("dew/config.toml"));
+    }
+    let home = std::env::var("HOME")
+        .map_err(|_| Error::new(code::INPUT, "there is no HOME: say where the file is by DEW_CONFIG"))?;
+    Ok(PathBuf::from(home).join(".config/dew/config.toml"))
+}
+
+impl Config {
+    /// Reads it; empty, if there is none.
+    pub fn load(path: &Path) -> Result<Self> {
+        if !path.exists() {
+            return Ok(Self::default());
+        }
+        refuse_open(path)?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|cause| Error::new(code::INPUT, format!("read {}", path.display())).because(cause))?;
+        toml::from_str(&text)
+            .map_err(|cause| Error::new(code::INPUT, format!("{}: {}", path.display(), cause.message())))
+    }
+
+    /// The context that is meant.
+    pub fn choose(&self, name: Option<&str>) -> Result<Named<'_>> {
+        let name = name.or(self.current.as_deref()).ok_or_else(|| {
+            Error::new(code::INPUT, "no context: make one with `dew context add`, or name one with --context")
+        })?;
+        let found = self.contexts.get_key_value(name);
+        let (name, context) = found.ok_or_else(|| {
+            let known: Vec<_> = self.contexts.keys().map(String::as_str).collect();
+            Error::new(code::INPUT, format!("there is no context `{name}`; there are: {}", known.join(", ")))
+        })?;
+        Ok(Named { name, context })
+    }
+
+    fn save(&self, path: &Path) -> Result<()> {
+        let unwritten = |cause: std::io::Error| {
+            Error::new(code::INPUT, format!("write {}", path.display())).because(cause)
+        };
+        let text = toml::to_string(self)
+            .map_err(|cause| Error::new(code::INTERNAL, "the contexts are no TOML").because(cause))?;
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(unwritten)?;
+        }
+        let new = path.with_extension("toml.new");
+        write_private(&new, text.as_bytes()).map_err(unwritten)?;
+        std::fs::rename(&new, path).map_err(unwritten)
+    }
+}
+
+/// Writes a file that only its owner may read.
+pub fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Runs a command about contexts.
+pub fn run(verb: &ContextVerb, format: Format) -> Result<()> {
+    let path = path()?;
+    let mut config = Config::load(&path)?;
+    match verb {
+        ContextVerb::List => {}
+        ContextVerb::Use { name } => {
+            config.choose(Some(name))?;
+            config.current = Some(name.clone());
+            config.save(&path)?;
+        }
+        ContextVerb::Add { name, endpoints, admin_endpoints, ca, certificate, key, default_tenant } => {
+            let absolute = |file: &String| {
+                std::path::absolute(file).map_or_else(|_| file.clone(), |path| path.display().to_string())
+            };
+            let context = Context {
+                endpoints: endpoints.clone(),
+                admin_endpoints: admin_endpoints.clone(),
+                ca: absolute(ca),
+                certificate: absolute(certificate),
+                key: absolute(key),
+                tenant: default_tenant.clone(),
+            };
+            config.contexts.insert(name.clone(), context);
+            config.current.get_or_insert_with(|| name.clone());
+            config.save(&path)?;
+        }
+    }
+    let rows = config.contexts.iter().map(|(name, context)| {
+        fields([
+            ("name", name.as_str().into()),
+            ("current", (config.current.as_ref() == Some(name)).into()),
+            ("endpoints", context.endpoints.join(" ").into()),
+            ("tenant", context.tenant.clone().into()),
+        ])
+    });
+    let columns = ["name", "current", "endpoints", "tenant"];
+    Document::list("dew.context.list/1", &columns, rows.collect()).print(format)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_comes_back_and_others_may_not_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dew/config.toml");
+        assert_eq!(Config::load(&path).unwrap(), Config::default());
+        let mut config = Config { current: Some("a".into()), ..Config::default() };
+        let context =
+            Context { endpoints: vec!["https://a:7400".into()], ca: "ca".into(), ..Context::default() };
+        config.contexts.insert("a".into(), context);
+        config.save(&path).unwrap();
+        assert_eq!(Config::load(&path).unwrap(), config);
+        assert_eq!(config.choose(None).unwrap().name, "a");
+        assert!(config.choose(Some("b")).is_err() && Config::default().choose(None).is_err());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+            assert_eq!(Config::load(&path).unwrap_err().code(), code::FILE_MODE);
+        }
+    }
+}
