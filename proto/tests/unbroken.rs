@@ -1,4 +1,4 @@
-//! The schema of the last release holds: what has a number keeps it, with its name and its type. What is new may be added.
+//! The schema of the last release holds: what has a number keeps it, with its name and its type; an error too. What is new may be added.
 //! `DEWPOND_WRITE_FIXTURES=1` takes today's schema as released.
 
 use prost::Message;
@@ -40,6 +40,7 @@ fn today() -> BTreeMap<String, String> {
             }
         }
     }
+    out.extend(proto::errors::TABLE.iter().map(|entry| (entry.label(), entry.name.to_owned())));
     out
 }
 
