@@ -19,7 +19,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         compiler.open_file(file)?;
     }
     let mut set = compiler.file_descriptor_set();
-    tonic_prost_build::configure().bytes(".dewpond").build_transport(false).compile_fds(set.clone())?;
+    tonic_prost_build::configure()
+        .bytes(".dewpond")
+        .boxed(".dewpond.v1.Failure.shard")
+        .build_transport(false)
+        .compile_fds(set.clone())?;
     for file in &mut set.file {
         file.source_code_info = None;
     }

@@ -152,7 +152,7 @@ impl Link {
             return Err(Error::new(code::ADDRESS, "this client was given no endpoints"));
         };
         let node = self.pool.node(&asked).await?;
-        let request = RouteRequest { tenant: tenant.to_owned() };
+        let request = RouteRequest { tenant: tenant.to_owned(), ..RouteRequest::default() };
         match HelloClient::new(node.channel).route(request).await {
             Ok(response) => self.routes().learn(tenant, response.get_ref()),
             Err(status) => {

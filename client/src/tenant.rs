@@ -54,7 +54,8 @@ pub(crate) struct Spot {
 
 impl Spot {
     pub(crate) fn place(&self) -> Option<Place> {
-        Some(Place { tenant: self.tenant.to_string(), collection: self.collection.to_string() })
+        let (tenant, collection) = (self.tenant.to_string(), self.collection.to_string());
+        Some(Place { tenant, collection, ..Place::default() })
     }
 }
 

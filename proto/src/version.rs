@@ -14,4 +14,10 @@ pub mod feature {
     pub const STREAM: u64 = 1;
     /// Watching changes.
     pub const WATCH: u64 = 1 << 1;
+    /// Scans and watches of the keys that begin with something: `prefix`.
+    pub const PREFIX: u64 = 1 << 2;
+    /// Scans and histories page by page on the stream of calls, and a history that goes on from `resume`.
+    pub const PAGES: u64 = 1 << 3;
+    /// Asking what became of a write.
+    pub const OUTCOME: u64 = 1 << 4;
 }

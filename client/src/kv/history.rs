@@ -83,7 +83,7 @@ impl<S: Shape> Stream for History<S> {
 
 impl Walk {
     fn new(spot: Spot, key: Bytes, limit: u64) -> Self {
-        let request = HistoryRequest { place: spot.place(), key, limit };
+        let request = HistoryRequest { place: spot.place(), key, limit, ..HistoryRequest::default() };
         let attempts = Attempts::until(Deadline::after(spot.time));
         let (pages, versions) = (None, VecDeque::new());
         Self {
@@ -143,7 +143,7 @@ impl Walk {
         match tokio::time::timeout(self.attempts.deadline.left(), pages.message()).await {
             Ok(Ok(Some(page))) => Ok(page),
             // With a limit, the server ends when it is reached.
-            Ok(Ok(None)) => Ok(HistoryPage { versions: vec![], is_last: true }),
+            Ok(Ok(None)) => Ok(HistoryPage { is_last: true, ..HistoryPage::default() }),
             Ok(Err(status)) => Err(Error::from_status(status)),
             Err(_) => Err(Error::new(code::DEADLINE, "no page came in time")),
         }

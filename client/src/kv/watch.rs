@@ -203,7 +203,12 @@ impl Walk {
         let node =
             self.spot.link.node(&self.spot.tenant, Aim::Leader, &self.attempts, &mut self.address).await?;
         let (say, said) = mpsc::channel(8);
-        let open = OpenWatch { place: self.spot.place(), range: Some(self.range.sent()), after };
+        let open = OpenWatch {
+            place: self.spot.place(),
+            range: Some(self.range.sent()),
+            after,
+            ..OpenWatch::default()
+        };
         for what in [Said::Open(open), Said::Credit(WATCH_CREDIT)] {
             say.send(WatchRequest { what: Some(what) }).await.map_err(|_| Error::lost())?;
         }
@@ -249,6 +254,11 @@ impl Walk {
                     Change::Put { key, version: opened::<S>(version)? }
                 }))
             }
+            // To leave it out would be to show keys that are gone.
+            Heard::RangeRemoved(_) => Err(Error::new(
+                code::FEATURE_MISSING,
+                "the server tells of a removed range, which this client cannot",
+            )),
             Heard::Progress(stamp) => {
                 self.after = Some(self.after.unwrap_or(0).max(stamp));
                 self.seen.retain(|_, seen| *seen > stamp);

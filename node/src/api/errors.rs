@@ -46,6 +46,7 @@ impl Api {
             better: refused.better.map(|node| self.address(node)).unwrap_or_default(),
             condition,
             stamp: stamp.map_or(0, |stamp| stamp.0),
+            ..errors::find(refused.code).map(errors::Entry::failure).unwrap_or_default()
         }
     }
 
@@ -112,6 +113,7 @@ mod tests {
             better: "a:1".to_owned(),
             condition: 3,
             stamp: 9,
+            ..v1::Failure::default()
         };
         let status = status_of(&failure);
         assert_eq!((status.code(), status.message()), (Code::Aborted, "DEW-1010: no"));

@@ -78,7 +78,7 @@ impl Api {
             None => return Err(malformed("it does not say which key")),
         };
         self.change(MetaCommand::new(changes), call.wait_ms, |_| code::CHANGE_REFUSED).await?;
-        Ok(v1::RotateResponse { epoch: epoch.0 })
+        Ok(v1::RotateResponse { epoch: epoch.0, ..v1::RotateResponse::default() })
     }
 
     /// New data keys of an owner, for every purpose. They wait until every node has them.

@@ -71,7 +71,7 @@ impl Api {
         let of = codes(code::NODE_UNKNOWN, code::NODE_STATE, code::NODE_STATE);
         self.change(command, call.wait_ms, of).await?;
         let shown = self.node_shown(&meta, &NodeRow { state, ..row.clone() });
-        Ok(v1::NodeResponse { node: Some(shown) })
+        Ok(v1::NodeResponse { node: Some(shown), ..v1::NodeResponse::default() })
     }
 
     async fn node_set(

@@ -72,6 +72,7 @@ impl StatusService for Api {
                 nodes,
                 groups,
                 tenants: u32::try_from(meta.tenants.len()).unwrap_or(u32::MAX),
+                ..v1::StatusResponse::default()
             }
         });
         self.answered(shown)

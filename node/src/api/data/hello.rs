@@ -39,6 +39,7 @@ impl Api {
             end: row.end.map_or(0, |end| end.0),
             leader: leader.as_ref().and_then(address).unwrap_or_default(),
             replicas: row.seats.values().filter_map(|seat| address(&seat.node)).collect(),
+            ..v1::Shard::default()
         }
     }
 }

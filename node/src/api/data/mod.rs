@@ -32,8 +32,11 @@ impl Api {
     /// Lets a call in to the place that it names, if the caller may do `action` there. That comes first: who may not come in does not hear
     /// whether anything is there.
     pub(super) fn enter(&self, call: &Call, place: Option<v1::Place>, action: Action) -> Result<Entered> {
-        let v1::Place { tenant, collection } = needed(place, "place")?;
+        let v1::Place { tenant, collection, features, .. } = needed(place, "place")?;
         decide(&call.caller, action, Some(&tenant))?;
+        if features & !proto::version::FEATURES != 0 {
+            return Err(Refused::new(code::FEATURE_MISSING));
+        }
         convert::name(&collection)?;
         let meta = self.backend.meta();
         let row = meta.tenant_named(&tenant).ok_or_else(|| Refused::new(code::TENANT_UNKNOWN))?;

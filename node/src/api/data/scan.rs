@@ -36,6 +36,11 @@ impl Api {
     /// Begins a scan, or goes on with one.
     pub(super) async fn scan(&self, call: &Call, asked: v1::ScanRequest) -> Result<Scanning> {
         let at = self.enter(call, asked.place, Action::KvRead)?;
+        if !asked.prefix.is_empty() {
+            return Err(
+                Refused::new(code::FEATURE_MISSING).saying("a prefix is not served yet: ask for its range")
+            );
+        }
         let range = asked.range.unwrap_or_default();
         let (start, end) = convert::range(range.start, range.end)?;
         let resumed = convert::resumed(&asked.resume, &start, end.as_deref())?;
@@ -71,6 +76,9 @@ impl Api {
         asked: v1::HistoryRequest,
     ) -> Result<impl Stream<Item = Result<v1::HistoryPage>> + Send + use<>> {
         let at = self.enter(call, asked.place, Action::KvRead)?;
+        if !asked.resume.is_empty() {
+            return Err(Refused::new(code::FEATURE_MISSING).saying("a history cannot be resumed here yet"));
+        }
         convert::key(&asked.key)?;
         let view = self.backend.view(at.tenant, Consistency::Linearizable, call.wait_ms).await?;
         let remembering = Remembering {
@@ -159,7 +167,7 @@ struct Remembering {
 
 impl Remembering {
     async fn next(&mut self) -> Result<v1::HistoryPage> {
-        let nothing = v1::HistoryPage { versions: Vec::new(), is_last: true };
+        let nothing = v1::HistoryPage { is_last: true, ..v1::HistoryPage::default() };
         let ((tenant, Some(collection)), Some(view)) = (self.place, self.view.take()) else {
             return Ok(nothing);
         };
@@ -177,7 +185,8 @@ impl Remembering {
                 Err(refused) => return Err(refused),
             }
         }
-        Ok(v1::HistoryPage { versions: events.into_iter().map(past).collect(), is_last })
+        let versions = events.into_iter().map(past).collect();
+        Ok(v1::HistoryPage { versions, is_last, ..v1::HistoryPage::default() })
     }
 
     async fn before(&self, at: Stamp) -> Result<View> {

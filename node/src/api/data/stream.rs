@@ -56,6 +56,9 @@ impl Api {
             What::DeleteRange(asked) => self.delete_range(call, asked).await.map(Answer::Write),
             What::Batch(asked) => self.batch(call, asked).await.map(Answer::Write),
             What::Cancel(_) => Err(malformed("a cancel is no call")),
+            What::Scan(_) | What::History(_) | What::Outcome(_) => {
+                Err(Refused::new(code::FEATURE_MISSING).saying("the stream does not carry this call yet"))
+            }
         };
         answered.unwrap_or_else(|refused| Answer::Failure(self.failure(&refused)))
     }
