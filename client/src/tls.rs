@@ -5,7 +5,7 @@ use crate::error::{Error, Result, code};
 use crate::identity::{Identity, certificates};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
@@ -30,7 +30,7 @@ pub(crate) fn config(authority: &[u8], identity: Option<&Identity>) -> Result<Ar
     for certificate in certificates(authority)? {
         roots.add(certificate).map_err(unfit)?;
     }
-    let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
+    let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let cluster = identity.and_then(|identity| cluster_of(identity.chain.first()?));
     let algorithms = provider.signature_verification_algorithms;
     let verifier = Arc::new(NodesOnly { roots, cluster, algorithms });

@@ -11,9 +11,6 @@ use proto::v1;
 use tonic::metadata::{BinaryMetadataValue, MetadataMap};
 use tonic::{Code, Status};
 
-/// The trailer in which a failure travels whole.
-pub const TRAILER: &str = "dewpond-failure-bin";
-
 impl From<Denied> for Refused {
     fn from(denied: Denied) -> Self {
         let code = match denied {
@@ -67,14 +64,14 @@ fn status_of(failure: &v1::Failure) -> Status {
     let label = entry.map(errors::Entry::label).unwrap_or_default();
     let code = Code::from_i32(entry.map_or(Kind::Internal, |entry| entry.kind).status());
     let mut metadata = MetadataMap::new();
-    metadata.insert_bin(TRAILER, BinaryMetadataValue::from_bytes(&failure.encode_to_vec()));
+    metadata.insert_bin(errors::FAILURE_METADATA, BinaryMetadataValue::from_bytes(&failure.encode_to_vec()));
     Status::with_metadata(code, format!("{label}: {}", failure.text), metadata)
 }
 
 /// The failure in a status, if it carries one.
 #[must_use]
 pub fn failure_in(status: &Status) -> Option<v1::Failure> {
-    let bytes = status.metadata().get_bin(TRAILER)?.to_bytes().ok()?;
+    let bytes = status.metadata().get_bin(errors::FAILURE_METADATA)?.to_bytes().ok()?;
     v1::Failure::decode(bytes).ok()
 }
 

@@ -12,13 +12,14 @@ use engine::Stamp;
 use engine::ids::{CollectionId, TenantId};
 use engine::tablet::history::Event;
 use engine::tablet::view::{Entry, Page, Scan, ScanCursor, View};
-use futures_util::Stream;
 use futures_util::stream::unfold;
+use futures_util::{FutureExt, Stream};
 use proto::errors::code;
 use proto::v1;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Sleep, sleep};
 
 /// A scan under way.
 pub(super) struct Scanning {
@@ -28,7 +29,8 @@ pub(super) struct Scanning {
     /// Rows that may still come; `None`: any.
     left: Option<u64>,
     keys_only: bool,
-    until: Instant,
+    /// When it must end.
+    until: Pin<Box<Sleep>>,
     is_over: bool,
 }
 
@@ -59,7 +61,7 @@ impl Api {
         };
         let cursor = resumed.map(|(at, after)| ScanCursor { at, now_ms: at.ms(), after });
         let left = (asked.limit > 0).then_some(asked.limit);
-        let until = Instant::now() + Duration::from_millis(limits::SCAN_MS_MAX);
+        let until = Box::pin(sleep(Duration::from_millis(limits::SCAN_MS_MAX)));
         let is_over = false;
         let mut scanning = Scanning { view, scan, cursor, left, keys_only: asked.keys_only, until, is_over };
         if collection.is_none() {
@@ -116,7 +118,7 @@ impl Scanning {
             return Ok(v1::ScanPage { rows: Vec::new(), resume: Bytes::new(), at });
         }
         loop {
-            if Instant::now() >= self.until {
+            if self.until.as_mut().now_or_never().is_some() {
                 return Err(Refused::new(code::DEADLINE)
                     .saying("a scan ends after a while: go on from its last page"));
             }
