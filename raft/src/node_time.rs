@@ -1,10 +1,12 @@
 //! The time of one node of a simulation: its clock runs at a rate of its own, and stands still while its machine sleeps. Consensus of a
 //! node, and all that it spawns, goes by it.
 
+use futures_util::FutureExt as _;
 use openraft_rt::deterministic_rng::DeterministicRng;
 use openraft_rt::{AsyncRuntime, OptionalSend};
 use std::fmt;
 use std::future::Future;
+use std::hash::{BuildHasher as _, RandomState};
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -20,6 +22,7 @@ const RIGHT_PERMILLE: i64 = 1_000;
 
 tokio::task_local! {
     static CLOCK: NodeClock;
+    static SEEDED: ();
 }
 
 /// The monotonic clock of a node. Clones are the same.
@@ -262,8 +265,20 @@ pub struct NodeTime(Inner);
 impl NodeTime {
     /// Runs `future` with randomness of consensus that follows from `seed`, and of everything that it spawns.
     pub fn scope<F: Future>(seed: u64, future: F) -> impl Future<Output = F::Output> {
-        Inner::scope(seed, future)
+        SEEDED.scope((), Inner::scope(seed, future))
     }
+
+    /// Whether what runs here belongs to a simulation. A build may hold the simulator and, beside it, nodes that are no part of one.
+    fn is_simulated() -> bool {
+        SEEDED.try_with(|()| ()).is_ok() || NodeClock::here().is_some()
+    }
+}
+
+/// Randomness for whoever is no part of a simulation.
+fn true_randomness() -> <Inner as AsyncRuntime>::ThreadLocalRng {
+    let seed = RandomState::new().hash_one(true_ns());
+    let seeded = Inner::scope(seed, async { Inner::thread_rng() });
+    seeded.now_or_never().expect("does not wait")
 }
 
 impl AsyncRuntime for NodeTime {
@@ -285,8 +300,9 @@ impl AsyncRuntime for NodeTime {
         T::Output: OptionalSend + 'static,
     {
         match NodeClock::here() {
-            Some(clock) => Inner::spawn(CLOCK.scope(clock, future)),
-            None => Inner::spawn(future),
+            Some(clock) => Inner::spawn(SEEDED.scope((), CLOCK.scope(clock, future))),
+            None if Self::is_simulated() => Inner::spawn(SEEDED.scope((), future)),
+            None => openraft::TokioRuntime::spawn(future),
         }
     }
 
@@ -311,7 +327,7 @@ impl AsyncRuntime for NodeTime {
     }
 
     fn thread_rng() -> Self::ThreadLocalRng {
-        Inner::thread_rng()
+        if Self::is_simulated() { Inner::thread_rng() } else { true_randomness() }
     }
 
     fn new(threads: usize) -> Self {
@@ -334,6 +350,16 @@ mod tests {
     fn perform(work: impl Future<Output = ()>) {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         runtime.enable_time().start_paused(true).build().unwrap().block_on(NodeTime::scope(7, work));
+    }
+
+    #[test]
+    fn nodes_outside_a_simulation_need_no_seed() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let drawn = runtime.block_on(async {
+            let draw = || async { NodeTime::thread_rng() };
+            [draw().await, NodeTime::spawn(draw()).await.unwrap()]
+        });
+        assert_ne!(drawn[0], drawn[1]);
     }
 
     async fn true_ms_of(work: impl Future) -> u64 {

@@ -10,8 +10,6 @@ use openraft::impls::leader_id_adv::LeaderId;
 use openraft::{EntryPayload, alias};
 
 #[cfg(feature = "sim")]
-type Seeded = openraft_rt::deterministic_rng::DeterministicRng<openraft::TokioRuntime>;
-#[cfg(feature = "sim")]
 type Runtime = crate::pause::Pausable<crate::node_time::NodeTime>;
 #[cfg(not(feature = "sim"))]
 type Runtime = openraft::TokioRuntime;
@@ -124,7 +122,7 @@ pub(crate) fn read(entry: Entry) -> Result<RaftEntryOf, Damage> {
 /// Runs `future` with randomness of consensus that follows from `seed`, and of everything that it spawns.
 #[cfg(feature = "sim")]
 pub fn scope<F: Future>(seed: u64, future: F) -> impl Future<Output = F::Output> {
-    Seeded::scope(seed, future)
+    crate::node_time::NodeTime::scope(seed, future)
 }
 
 /// Spawns a task. In a simulator its randomness follows from that of the one that spawns it, and it stands still with it.
