@@ -247,6 +247,11 @@ pub async fn identity(session: &Session, verb: IdentityVerb) -> Result<()> {
         (None, None) => return Err(Error::new(code::INPUT, "for whom? --service-of TENANT or --admin NAME")),
     };
     let unmade = |cause: rcgen::Error| Error::new(code::INTERNAL, "make a key and a request").because(cause);
+    let folder = Path::new(&folder);
+    let unwritten = |path: &Path, cause: std::io::Error| {
+        Error::new(code::INPUT, format!("write {}", path.display())).because(cause)
+    };
+    std::fs::create_dir_all(folder).map_err(|cause| unwritten(folder, cause))?;
     let key = rcgen::KeyPair::generate().map_err(unmade)?;
     let request =
         rcgen::CertificateParams::default().serialize_request(&key).and_then(|request| request.pem());
@@ -256,7 +261,6 @@ pub async fn identity(session: &Session, verb: IdentityVerb) -> Result<()> {
         .admin()
         .issue(IssueRequest { whose: Some(whose), request: request.map_err(unmade)?, valid_ms })
         .await?;
-    let folder = Path::new(&folder);
     let mut row = Fields::new();
     for (field, file, bytes) in [
         ("key", format!("{name}.key"), key.serialize_pem()),
@@ -264,8 +268,7 @@ pub async fn identity(session: &Session, verb: IdentityVerb) -> Result<()> {
         ("authority", "ca.crt".to_owned(), issued.authority),
     ] {
         let path = folder.join(file);
-        write_private(&path, bytes.as_bytes())
-            .map_err(|cause| Error::new(code::INPUT, format!("write {}", path.display())).because(cause))?;
+        write_private(&path, bytes.as_bytes()).map_err(|cause| unwritten(&path, cause))?;
         row.insert(field.to_owned(), path.display().to_string().into());
     }
     Document::one("dew.identity.issue/1", &["key", "certificate", "authority"], row).print(session.format)

@@ -240,9 +240,6 @@ pub enum ContextVerb {
         /// The file with its key.
         #[arg(long)]
         key: String,
-        /// The tenant that is meant if none is named.
-        #[arg(long = "default-tenant")]
-        default_tenant: Option<String>,
     },
 }
 

@@ -115,7 +115,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 /// Runs a command about contexts.
-pub fn run(verb: &ContextVerb, format: Format) -> Result<()> {
+pub fn run(verb: &ContextVerb, tenant: Option<&String>, format: Format) -> Result<()> {
     let path = path()?;
     let mut config = Config::load(&path)?;
     match verb {
@@ -125,7 +125,7 @@ pub fn run(verb: &ContextVerb, format: Format) -> Result<()> {
             config.current = Some(name.clone());
             config.save(&path)?;
         }
-        ContextVerb::Add { name, endpoints, admin_endpoints, ca, certificate, key, default_tenant } => {
+        ContextVerb::Add { name, endpoints, admin_endpoints, ca, certificate, key } => {
             let absolute = |file: &String| {
                 std::path::absolute(file).map_or_else(|_| file.clone(), |path| path.display().to_string())
             };
@@ -135,7 +135,7 @@ pub fn run(verb: &ContextVerb, format: Format) -> Result<()> {
                 ca: absolute(ca),
                 certificate: absolute(certificate),
                 key: absolute(key),
-                tenant: default_tenant.clone(),
+                tenant: tenant.cloned(),
             };
             config.contexts.insert(name.clone(), context);
             config.current.get_or_insert_with(|| name.clone());

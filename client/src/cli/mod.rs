@@ -45,7 +45,7 @@ pub fn main() -> ExitCode {
         None => ExitCode::from(130),
         Some(Ok(status)) => ExitCode::from(status),
         Some(Err(error)) => {
-            eprintln!("dew: {error}");
+            eprintln!("dew: {}", with_causes(&error));
             let help = error.help();
             if !help.is_empty() {
                 eprintln!("     {help}");
@@ -53,6 +53,12 @@ pub fn main() -> ExitCode {
             ExitCode::from(status_of(&error))
         }
     }
+}
+
+/// An error, and what led to it.
+fn with_causes(error: &Error) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// The exit code of an error.
@@ -113,7 +119,7 @@ async fn run(args: Args) -> Result<u8> {
             let of = fields([("version", env!("CARGO_PKG_VERSION").into())]);
             return Document::one("dew.version.show/1", &["version"], of).print(format).map(|()| 0);
         }
-        Command::Context(verb) => return context::run(verb, format).map(|()| 0),
+        Command::Context(verb) => return context::run(verb, args.tenant.as_ref(), format).map(|()| 0),
         _ => {}
     }
     let session = Session::open(&args).await?;
@@ -168,6 +174,13 @@ mod tests {
         ] {
             assert_eq!(status_of(&Error::new(code, "")), status, "{code}");
         }
+    }
+
+    #[test]
+    fn an_error_is_printed_with_its_causes() {
+        let cause = std::io::Error::other("no such folder");
+        let error = Error::new(code::INPUT, "write a.key").because(cause);
+        assert_eq!(with_causes(&error), format!("{error}: no such folder"));
     }
 
     #[test]

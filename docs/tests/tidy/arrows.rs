@@ -11,7 +11,7 @@ const MEMBERS: [(&str, &str, &[&str]); 8] = [
     ("engine", "engine", &[]),
     ("raft", "raft", &["engine"]),
     ("proto", "proto", &[]),
-    ("node", "node", &["raft", "engine", "proto"]),
+    ("node", "node", &["raft", "engine", "proto", "dewpond"]),
     ("dewpond", "client", &["proto"]),
     ("chaos-tests", "chaos-tests", &["*"]),
     ("benches", "benches", &["*"]),

@@ -1,6 +1,7 @@
 //! What the binary does, a file a command.
 
 pub mod config;
+mod demo;
 pub mod init;
 pub mod join;
 pub mod options;
@@ -26,6 +27,7 @@ pub fn run(options: options::Options) -> ExitCode {
         options::Command::Init(init) => init::run(&init),
         options::Command::Join(join) => join::run(&join),
         options::Command::Config(what) => config::run(&what),
+        options::Command::Demo(demo) => demo::run(&demo),
     };
     match done {
         Ok(()) => ExitCode::from(DONE),

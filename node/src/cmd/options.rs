@@ -16,7 +16,7 @@ pub struct Options {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Runs the node that lives in a folder.
-    Serve(From),
+    Serve(Serve),
     /// Makes the folder of a new cluster's first node.
     Init(Init),
     /// Makes the folder of a node that a cluster lets in.
@@ -24,6 +24,30 @@ pub enum Command {
     /// Looks at a configuration; touches nothing.
     #[command(subcommand)]
     Config(Config),
+    /// Runs a cluster of three nodes on this machine, with data to play with.
+    Demo(Demo),
+}
+
+/// Runs a node.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Where its configuration comes from.
+    #[command(flatten)]
+    pub from: From,
+    /// Stops when the standard input ends, as it does when whoever started the node is gone.
+    #[arg(long)]
+    pub end_with_stdin: bool,
+}
+
+/// Runs a cluster to play with.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Goes through the whole tour by itself, breaks things on the way, and prints what it found as one line of JSON.
+    #[arg(long)]
+    pub check: bool,
+    /// Keeps everything in this folder, which must not exist yet. Otherwise it is gone at the end.
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
 }
 
 /// Where the configuration comes from: file, then environment (`DEWPOND_...`), then flags.

@@ -1,20 +1,21 @@
 //! `dewpond serve`: runs a node until it is told to stop.
 
-use super::options::From;
+use super::options::Serve;
 use super::{Failure, config};
 use crate::api;
 use crate::keys::kms::passphrase;
 use crate::server::Server;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs it.
 ///
 /// # Errors
 /// What keeps it from starting.
-pub fn run(from: &From) -> Result<(), Failure> {
-    let config = Arc::new(config::load(from)?);
+pub fn run(options: &Serve) -> Result<(), Failure> {
+    let config = Arc::new(config::load(&options.from)?);
     let passphrase = passphrase::read(config.node.passphrase_file.as_ref().ok_or(config::NO_PASSPHRASE)?)?;
     crate::telemetry::logs::begin(&config.live.log_level);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -24,6 +25,7 @@ pub fn run(from: &From) -> Result<(), Failure> {
         let peer = bind("listen.peer", listen.peer).await?;
         let client = bind("listen.client", listen.client).await?;
         let admin = bind("listen.admin", listen.admin).await?;
+        let input = options.end_with_stdin.then(end_of_input);
         let mut ends = signal(SignalKind::terminate())?;
         let mut interrupts = signal(SignalKind::interrupt())?;
         let make = Box::new(api::forward::make);
@@ -33,6 +35,7 @@ pub fn run(from: &From) -> Result<(), Failure> {
         tokio::select! {
             _ = ends.recv() => {}
             _ = interrupts.recv() => {}
+            () = ended(input) => {}
             why = server.failed() => {
                 server.stop(0).await;
                 return Err(why.into());
@@ -46,4 +49,21 @@ pub fn run(from: &From) -> Result<(), Failure> {
 
 async fn bind(what: &str, at: std::net::SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(at).await.map_err(|error| format!("{what}: {at}: {error}").into())
+}
+
+/// Reads the standard input to its end, in a thread of its own: nothing else ever waits for it.
+fn end_of_input() -> oneshot::Receiver<()> {
+    let (tell, told) = oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        let _ = tell.send(());
+    });
+    told
+}
+
+async fn ended(input: Option<oneshot::Receiver<()>>) {
+    match input {
+        Some(told) => drop(told.await),
+        None => std::future::pending().await,
+    }
 }

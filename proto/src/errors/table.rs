@@ -265,8 +265,8 @@ table! {
         "choose another one";
     8008 INPUT Invalid Never "0.1"
         "the input cannot be read",
-        "a line is not what it should be",
-        "correct the line that is named";
+        "a line, a file or an argument is not what it should be",
+        "correct what is named";
     8009 KMS_AWAY Unavailable Same "0.1"
         "the keeper of the root key does not answer",
         "it is down, or out of reach; it is needed at start and to rotate, never to read or write",

@@ -1,0 +1,52 @@
+//! What the check of the demo has found, as one line of JSON.
+
+use serde::Serialize;
+
+/// The form of the line.
+pub const SCHEMA: &str = "dewpond.demo.check/1";
+
+/// What was found.
+#[derive(Debug, Default, Serialize)]
+pub struct Findings {
+    /// The form of this line.
+    pub schema: &'static str,
+    /// Whether all went as it has to.
+    pub passed: bool,
+    /// What went wrong first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+    /// Seconds it took.
+    pub seconds: f64,
+    /// Records that were imported.
+    pub records: usize,
+    /// Records that were read back through each node.
+    pub read_back: Vec<usize>,
+    /// The node that was killed while it led.
+    pub killed: String,
+    /// Milliseconds from the kill to the next batch that was acknowledged.
+    pub failover_ms: u64,
+    /// Records of the second import that were lost.
+    pub lost: usize,
+    /// Records of the second import that were written more than once.
+    pub doubled: usize,
+    /// Milliseconds that the killed node needed, from its start, to have all that the others had.
+    pub caught_up_ms: u64,
+    /// Records that were there after all nodes had been stopped and started.
+    pub after_restart: usize,
+    /// Groups of which the fourth node has a replica, each begun by a snapshot.
+    pub on_fourth: usize,
+    /// What the past said: records overwritten since and read as they were before.
+    pub as_of: usize,
+    /// The code with which one tenant's identity was refused the data of another.
+    pub foreign_read: String,
+    /// Bytes of tables under old keys when the rotation began.
+    pub old_key_bytes: u64,
+    /// How far the rotation came, in thousandths.
+    pub coverage_permille: u32,
+    /// Files that were searched for readable bytes.
+    pub files: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Files with readable bytes of a tenant.
+    pub readable: usize,
+}
