@@ -144,6 +144,8 @@ pub const TOKEN_MS: u64 = 60 * 60 * 1_000;
 pub const SHOW_TRIES: u32 = 50;
 /// How long a change of the meta group is waited for, in milliseconds.
 pub const CHANGE_MS: u64 = 10_000;
+/// Within which a node says what it knows best, in milliseconds; one that does not is shown as not heard.
+pub const SURVEY_MS: u64 = 1_000;
 
 const _: () = {
     assert!(KEY_BYTES_MAX <= u16::MAX as usize); // stored as u16

@@ -3,14 +3,16 @@
 use super::errors::failure_in;
 use crate::boot::peers::Known;
 use crate::dial;
+use crate::limits::SURVEY_MS;
 use crate::meta::forward::Forward;
+use crate::meta::survey::Survey;
 use crate::refused::Refused;
 use crate::tls::{self, Tls};
 use bytes::Bytes;
 use engine::ids::NodeId;
 use proto::errors::code;
 use proto::peer_v1::meta_client::MetaClient;
-use proto::peer_v1::{ChangeRequest, ShardRequest};
+use proto::peer_v1::{ChangeRequest, ShardRequest, SurveyRequest};
 use raft::net::link::BoxFuture;
 use raft::types::GroupId;
 use std::collections::BTreeMap;
@@ -80,6 +82,16 @@ impl Forward for Channels {
             request.set_timeout(Duration::from_millis(ROW_MS));
             let answer = client?.shard(request).await.map_err(|status| refused(&status))?;
             Ok(answer.into_inner().row)
+        })
+    }
+
+    fn survey(&self, to: NodeId) -> BoxFuture<Result<Survey, Refused>> {
+        let client = self.client(to);
+        Box::pin(async move {
+            let mut request = Request::new(SurveyRequest {});
+            request.set_timeout(Duration::from_millis(SURVEY_MS));
+            let answer = client?.survey(request).await.map_err(|status| refused(&status))?;
+            Ok(answer.into_inner().into())
         })
     }
 }

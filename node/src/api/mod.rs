@@ -21,9 +21,9 @@ pub mod serve;
 
 use crate::boot::authority::Authority;
 use crate::boot::join::Admittance;
-use crate::keys::coverage::Sealed;
 use crate::keys::source::Keys;
 use crate::meta::command::{MetaCommand, MetaReply};
+use crate::meta::survey::{Survey, Surveys};
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
 use crate::server::joining::Newcomer;
@@ -63,17 +63,6 @@ pub struct GroupStanding {
     pub failure: String,
 }
 
-/// Something a person should know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Whether something does not work; otherwise it may soon not.
-    pub is_failure: bool,
-    /// What it is.
-    pub text: String,
-    /// The command to type.
-    pub command: String,
-}
-
 /// The node, as what is called here sees it.
 pub trait Backend: Send + Sync + 'static {
     /// Its id.
@@ -106,8 +95,6 @@ pub trait Backend: Send + Sync + 'static {
     fn transfer(&self, group: GroupId, to: NodeId) -> BoxFuture<Result<(), Refused>>;
     /// The keys that are unwrapped here.
     fn keys(&self) -> Arc<Keys>;
-    /// Bytes in tables here, by tenant and key.
-    fn sealed(&self) -> Sealed;
     /// Lets a new node in.
     fn admit(&self, newcomer: Newcomer, wait_ms: u64) -> BoxFuture<Result<Admittance, Refused>>;
     /// The authority of the cluster, unsealed.
@@ -120,12 +107,10 @@ pub trait Backend: Send + Sync + 'static {
         let refused = Refused::new(code::FEATURE_MISSING).saying("the cluster key cannot be rotated yet");
         Box::pin(std::future::ready(Err(refused)))
     }
-    /// Whether a node was heard lately.
-    fn is_heard(&self, node: NodeId) -> bool;
-    /// What a person should know that is not seen from groups and nodes: the disk, the clock, keys.
-    fn findings(&self) -> Vec<Finding> {
-        Vec::new()
-    }
+    /// What this node knows best.
+    fn survey(&self) -> Survey;
+    /// What every node says of itself, this one included; who does not answer in time is missing.
+    fn surveys(&self) -> BoxFuture<Surveys>;
 }
 
 /// What all handlers share.

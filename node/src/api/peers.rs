@@ -3,7 +3,9 @@
 use super::Api;
 use super::guard::Call;
 use proto::peer_v1::meta_server::Meta;
-use proto::peer_v1::{ChangeRequest, ChangeResponse, ShardRequest, ShardResponse};
+use proto::peer_v1::{
+    ChangeRequest, ChangeResponse, ShardRequest, ShardResponse, SurveyRequest, SurveyResponse,
+};
 use raft::types::GroupId;
 use tonic::{Request, Response, Status};
 
@@ -19,5 +21,9 @@ impl Meta for Api {
         let meta = self.backend.meta();
         let row = meta.shards.get(&GroupId(request.into_inner().group)).map(|row| row.value().into());
         Ok(Response::new(ShardResponse { row }))
+    }
+
+    async fn survey(&self, _: Request<SurveyRequest>) -> Result<Response<SurveyResponse>, Status> {
+        Ok(Response::new(self.backend.survey().into()))
     }
 }

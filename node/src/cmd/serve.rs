@@ -7,8 +7,8 @@ use crate::keys::kms::passphrase;
 use crate::server::Server;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 /// Runs it.
 ///

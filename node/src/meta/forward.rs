@@ -1,5 +1,6 @@
 //! What one node asks another of the meta group.
 
+use super::survey::Survey;
 use crate::refused::Refused;
 use bytes::Bytes;
 use engine::ids::NodeId;
@@ -13,4 +14,7 @@ pub trait Forward: Send + Sync + 'static {
 
     /// The value of the row of a group, as `to` knows it; nothing if there is none.
     fn shard(&self, to: NodeId, group: GroupId) -> BoxFuture<Result<Option<Bytes>, Refused>>;
+
+    /// What `to` knows best.
+    fn survey(&self, to: NodeId) -> BoxFuture<Result<Survey, Refused>>;
 }

@@ -13,6 +13,7 @@ pub mod machine;
 pub mod node_row;
 pub mod rows;
 pub mod shard_row;
+pub mod survey;
 pub mod tenant_row;
 pub mod view;
 

@@ -1,13 +1,12 @@
 //! The node, as what is called from outside sees it.
 
 use super::Server;
-use crate::api::{Backend, Finding, GroupStanding};
+use crate::api::{Backend, GroupStanding};
 use crate::boot::authority::Authority;
 use crate::boot::join::Admittance;
-use crate::clock::Agreement;
-use crate::keys::coverage::{self, Sealed};
 use crate::keys::source::Keys;
 use crate::meta::command::{MetaCommand, MetaReply};
+use crate::meta::survey::{Survey, Surveys};
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
 use crate::running::replicas::Seated;
@@ -25,9 +24,6 @@ use raft::net::link::BoxFuture;
 use raft::time::BootClock;
 use raft::types::GroupId;
 use std::sync::Arc;
-
-/// A node was heard if it was this short a time ago, in milliseconds.
-const HEARD_MS: u64 = 5_000;
 
 /// A node that is called from outside.
 pub struct Called(pub Arc<Server>);
@@ -134,12 +130,6 @@ impl Backend for Called {
         self.0.keys.clone()
     }
 
-    fn sealed(&self) -> Sealed {
-        let Ok(running) = self.0.running() else { return Sealed::default() };
-        let tablets = running.pool().tablets();
-        coverage::sum(tablets.iter().map(|tablet| tablet.coverage()))
-    }
-
     fn admit(&self, newcomer: Newcomer, wait_ms: u64) -> BoxFuture<Result<Admittance, Refused>> {
         let server = self.0.clone();
         Box::pin(async move { server.admit(&newcomer, wait_ms).await })
@@ -149,39 +139,12 @@ impl Backend for Called {
         self.0.authority()
     }
 
-    fn is_heard(&self, node: NodeId) -> bool {
-        if node == self.0.node {
-            return true;
-        }
-        let Ok(running) = self.0.running() else { return false };
-        running.replicas().iter().any(|seated| {
-            let known = seated.receiver.group().standing();
-            let Some(replica) = known.membership.1.replica_at(node) else { return false };
-            let age_ms = known.heard_ms.get(&replica).copied().flatten();
-            age_ms.is_some_and(|age_ms| age_ms <= HEARD_MS) || known.leader == Some(replica)
-        })
+    fn survey(&self) -> Survey {
+        self.0.survey_here()
     }
 
-    fn findings(&self) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        let mut find = |is_failure: bool, text: String, command: &str| {
-            findings.push(Finding { is_failure, text, command: command.to_owned() });
-        };
-        if let Agreement::Disputed { ahead_ms } = self.0.clock.agreement() {
-            find(
-                true,
-                format!("the clock is {ahead_ms} ms ahead of its peers: the node leads nothing"),
-                "dew status",
-            );
-        }
-        match self.0.running() {
-            Err(_) => find(false, "the node is starting: it waits for its peers".to_owned(), "dew status"),
-            Ok(running) => {
-                for (group, why) in running.failed() {
-                    find(true, format!("the replica of {group} does not run: {why}"), "dew group list");
-                }
-            }
-        }
-        findings
+    fn surveys(&self) -> BoxFuture<Surveys> {
+        let server = self.0.clone();
+        Box::pin(async move { server.surveys().await })
     }
 }

@@ -10,6 +10,7 @@ pub mod founding;
 pub mod joining;
 pub mod serving;
 pub mod start;
+mod survey;
 
 use crate::boot::peers::Known;
 use crate::clock::SystemClock;

@@ -13,6 +13,7 @@ use node::keys::kms::file::Cost;
 use node::meta::command::{Change, MetaCommand, MetaReply};
 use node::meta::forward::Forward;
 use node::meta::shard_row::ShardRow;
+use node::meta::survey::Survey;
 use node::refused::Refused;
 use node::server::Server;
 use node::server::joining::Newcomer;
@@ -56,6 +57,11 @@ impl Forward for Near {
             let meta = at?.meta();
             Ok(meta.shards.get(&group).map(|row: &ShardRow| row.value().into()))
         })
+    }
+
+    fn survey(&self, to: NodeId) -> BoxFuture<Result<Survey, Refused>> {
+        let at = self.at(to);
+        Box::pin(async move { Ok(at?.survey_here()) })
     }
 }
 

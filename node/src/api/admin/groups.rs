@@ -4,47 +4,37 @@ use super::{Api, allowed};
 use crate::access::action::Action;
 use crate::api::GroupStanding;
 use crate::meta::shard_row::ShardRow;
+use crate::meta::survey::{Led, Surveys, moving, role_name};
 use engine::ids::NodeId;
 use proto::v1;
 use proto::v1::groups_server::Groups;
-use raft::types::{GroupId, ReplicaId, Role, Seat};
-use std::collections::BTreeMap;
+use raft::types::GroupId;
 use tonic::{Request, Response, Status};
 
 type Answer<T> = std::result::Result<Response<T>, Status>;
 
-fn group(row: &ShardRow, here: Option<&GroupStanding>) -> v1::Group {
+/// A group: who belongs to it is said by the one that leads it, the rest by the replica here.
+fn group(row: &ShardRow, led: Option<(NodeId, &Led)>, here: Option<&GroupStanding>) -> v1::Group {
     let is_meta = row.group == GroupId::META;
-    let mut seats: BTreeMap<ReplicaId, (Seat, bool, bool)> =
-        row.seats.iter().map(|(replica, seat)| (*replica, (*seat, true, false))).collect();
-    for (replica, seat) in here.into_iter().flat_map(|here| &here.seats) {
-        seats
-            .entry(*replica)
-            .and_modify(|(_, is_coming, _)| *is_coming = false)
-            .or_insert((*seat, false, true));
-    }
-    let replica = |(replica, (seat, is_coming, is_leaving)): (ReplicaId, (Seat, bool, bool))| {
-        let role = match seat.role {
-            Role::Voter => "voter",
-            Role::Learner => "learner",
-            Role::Delayed => "delayed",
-        };
-        let matched = here.and_then(|here| here.matched.get(&replica)).copied();
-        v1::Replica {
-            id: replica.0,
-            node: seat.node.0,
-            role: role.to_owned(),
-            is_coming: is_coming && here.is_some(),
-            is_leaving,
-            matched_index: matched.unwrap_or(0),
-        }
-    };
+    let (coming, leaving) = led.map(|(_, led)| moving(&row.seats, led)).unwrap_or_default();
+    let members = led.into_iter().flat_map(|(_, led)| &led.members);
+    let left = members.clone().filter(|(replica, _)| !row.seats.contains_key(replica));
+    let seats = row.seats.iter().map(|(replica, seat)| (replica, *seat));
+    let seats = seats.chain(left.map(|(replica, member)| (replica, member.seat)));
+    let replicas = seats.map(|(replica, seat)| v1::Replica {
+        id: replica.0,
+        node: seat.node.0,
+        role: role_name(seat.role).to_owned(),
+        is_coming: coming.contains(replica),
+        is_leaving: leaving.contains(replica),
+        matched_index: members.clone().find(|(of, _)| *of == replica).map_or(0, |(_, one)| one.matched_index),
+    });
     v1::Group {
         id: row.group.0,
         start: if is_meta { 0 } else { row.start.0 },
         end: if is_meta { 0 } else { row.end.map_or(0, |end| end.0) },
-        leader: here.and_then(|here| here.leader).map_or(0, |node| node.0),
-        replicas: seats.into_iter().map(replica).collect(),
+        leader: led.map_or(0, |(node, _)| node.0),
+        replicas: replicas.collect(),
         term: here.map_or(0, |here| here.term),
         last_index: here.map_or(0, |here| here.last_index),
         applied_index: here.map_or(0, |here| here.applied_index),
@@ -53,18 +43,21 @@ fn group(row: &ShardRow, here: Option<&GroupStanding>) -> v1::Group {
 }
 
 impl Api {
-    pub(super) fn groups_shown(&self) -> Vec<v1::Group> {
+    pub(super) fn groups_shown(&self, surveys: &Surveys) -> Vec<v1::Group> {
         let (meta, here) = (self.backend.meta(), self.backend.groups());
         let of = |row: &ShardRow| here.iter().find(|one| one.group == row.group);
-        meta.shards.values().map(|row| group(row, of(row))).collect()
+        meta.shards.values().map(|row| group(row, surveys.led(row.group), of(row))).collect()
     }
 }
 
 #[tonic::async_trait]
 impl Groups for Api {
     async fn list(&self, request: Request<v1::ListGroupsRequest>) -> Answer<v1::ListGroupsResponse> {
-        let listed = allowed(&request, Action::AdminGroups);
-        self.answered(listed.map(|_| v1::ListGroupsResponse { groups: self.groups_shown() }))
+        let listed = match allowed(&request, Action::AdminGroups) {
+            Ok(_) => Ok(v1::ListGroupsResponse { groups: self.groups_shown(&self.backend.surveys().await) }),
+            Err(refused) => Err(refused),
+        };
+        self.answered(listed)
     }
 
     async fn transfer(&self, request: Request<v1::TransferRequest>) -> Answer<v1::TransferResponse> {

@@ -8,6 +8,8 @@ use crate::entropy::SystemEntropy;
 use crate::keys::{KeyRow, KeyState, coverage, hierarchy, rotation, turn};
 use crate::meta::command::{Change, MetaCommand};
 use crate::meta::key_row;
+use crate::meta::node_row::NodeState;
+use crate::meta::survey::Surveys;
 use crate::refused::Refused;
 use engine::ids::{KeyEpoch, Owner, Purpose, TenantId};
 use proto::errors::code;
@@ -21,7 +23,7 @@ use tonic::{Request, Response, Status};
 type Answer<T> = std::result::Result<Response<T>, Status>;
 
 impl Api {
-    fn keys_shown(&self, of: &str) -> Result<v1::ListKeysResponse> {
+    fn keys_shown(&self, of: &str, surveys: &Surveys) -> Result<v1::ListKeysResponse> {
         let meta = self.backend.meta();
         let only = match of {
             "" => None,
@@ -32,7 +34,10 @@ impl Api {
             (_, Some(row)) => row.name.clone(),
             (tenant, None) => tenant.to_string(),
         };
-        let (rows, sealed) = (meta.key_rows(), self.backend.sealed());
+        let (rows, sealed) = (meta.key_rows(), surveys.sealed());
+        // A node that is silent may hold what is not seen.
+        let there = meta.nodes.values().filter(|row| row.state != NodeState::Removed);
+        let most = if there.into_iter().all(|row| surveys.hears(row.id)) { 1_000 } else { 999 };
         let mut active: BTreeMap<TenantId, KeyEpoch> = BTreeMap::new();
         let mut keys = Vec::new();
         for row in &rows {
@@ -57,7 +62,7 @@ impl Api {
         let of_tenants = coverage::by_tenant(&sealed, &active).into_iter();
         let wanted = of_tenants.filter(|(tenant, _)| active.contains_key(tenant));
         let coverage_permille =
-            wanted.map(|(tenant, one)| (name(tenant), u32::from(one.percent()) * 10)).collect();
+            wanted.map(|(tenant, one)| (name(tenant), most.min(u32::from(one.percent()) * 10))).collect();
         Ok(v1::ListKeysResponse { keys, coverage_permille })
     }
 
@@ -129,8 +134,10 @@ fn state(state: KeyState) -> &'static str {
 #[tonic::async_trait]
 impl Keys for Api {
     async fn list(&self, request: Request<v1::ListKeysRequest>) -> Answer<v1::ListKeysResponse> {
-        let listed =
-            allowed(&request, Action::AdminKeys).and_then(|_| self.keys_shown(&request.get_ref().tenant));
+        let listed = match allowed(&request, Action::AdminKeys) {
+            Ok(_) => self.keys_shown(&request.get_ref().tenant, &self.backend.surveys().await),
+            Err(refused) => Err(refused),
+        };
         self.answered(listed)
     }
 

@@ -9,6 +9,7 @@ use crate::entropy::SystemEntropy;
 use crate::limits;
 use crate::meta::command::{Change, MetaCommand};
 use crate::meta::node_row::{NodeRow, NodeState};
+use crate::meta::survey::Surveys;
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
 use engine::ids::NodeId;
@@ -20,7 +21,7 @@ use tonic::{Request, Response, Status};
 type Answer<T> = std::result::Result<Response<T>, Status>;
 
 impl Api {
-    pub(super) fn node_shown(&self, meta: &MetaView, row: &NodeRow) -> v1::Node {
+    pub(super) fn node_shown(meta: &MetaView, surveys: &Surveys, row: &NodeRow) -> v1::Node {
         let seats = meta.shards.values().flat_map(|shard| shard.seats.values());
         let replicas = seats.filter(|seat| seat.node == row.id).count();
         let state = match row.state {
@@ -36,7 +37,7 @@ impl Api {
             peer_address: row.peer_address.clone(),
             client_address: row.client_address.clone(),
             admin_address: String::new(),
-            is_heard: self.backend.is_heard(row.id),
+            is_heard: surveys.hears(row.id),
             replicas: u32::try_from(replicas).unwrap_or(u32::MAX),
         }
     }
@@ -70,7 +71,7 @@ impl Api {
         let command = MetaCommand::new(vec![Change::SetNodeState(row.id, state)]);
         let of = codes(code::NODE_UNKNOWN, code::NODE_STATE, code::NODE_STATE);
         self.change(command, call.wait_ms, of).await?;
-        let shown = self.node_shown(&meta, &NodeRow { state, ..row.clone() });
+        let shown = Self::node_shown(&meta, &self.backend.surveys().await, &NodeRow { state, ..row.clone() });
         Ok(v1::NodeResponse { node: Some(shown), ..v1::NodeResponse::default() })
     }
 
@@ -90,11 +91,14 @@ impl Api {
 #[tonic::async_trait]
 impl Nodes for Api {
     async fn list(&self, request: Request<v1::ListNodesRequest>) -> Answer<v1::ListNodesResponse> {
-        let listed = allowed(&request, Action::AdminNodes).map(|_| {
-            let meta = self.backend.meta();
-            let nodes = meta.nodes.values().map(|row| self.node_shown(&meta, row)).collect();
-            v1::ListNodesResponse { nodes }
-        });
+        let listed = match allowed(&request, Action::AdminNodes) {
+            Ok(_) => {
+                let (surveys, meta) = (self.backend.surveys().await, self.backend.meta());
+                let nodes = meta.nodes.values().map(|row| Self::node_shown(&meta, &surveys, row)).collect();
+                Ok(v1::ListNodesResponse { nodes })
+            }
+            Err(refused) => Err(refused),
+        };
         self.answered(listed)
     }
 

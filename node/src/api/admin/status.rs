@@ -3,22 +3,26 @@
 use super::{Api, allowed};
 use crate::access::action::Action;
 use crate::meta::node_row::NodeState;
+use crate::meta::survey::Surveys;
 use proto::v1;
 use proto::v1::status_server::Status as StatusService;
 use tonic::{Request, Response, Status};
 
 impl Api {
     /// What a person should know, worst first.
-    fn found(&self, nodes: &[v1::Node], groups: &[v1::Group]) -> Vec<v1::Finding> {
+    fn found(surveys: &Surveys, nodes: &[v1::Node], groups: &[v1::Group]) -> Vec<v1::Finding> {
         let finding = |level: &str, text: String, command: &str| v1::Finding {
             level: level.to_owned(),
             text,
             command: command.to_owned(),
         };
         let mut found = Vec::new();
-        for one in self.backend.findings() {
-            let level = if one.is_failure { "fail" } else { "warn" };
-            found.push(finding(level, one.text, &one.command));
+        for (node, survey) in &surveys.0 {
+            let name = nodes.iter().find(|one| one.id == node.0).map_or("", |one| &one.name);
+            for one in &survey.findings {
+                let level = if one.is_failure { "fail" } else { "warn" };
+                found.push(finding(level, format!("{name}: {}", one.text), &one.command));
+            }
         }
         for node in nodes.iter().filter(|node| node.state != "removed" && !node.is_heard) {
             found.push(finding(
@@ -32,7 +36,7 @@ impl Api {
             found.push(finding("warn", text, "dew node list"));
         }
         for group in groups {
-            if group.leader == 0 && group.term > 0 {
+            if group.leader == 0 {
                 found.push(finding("fail", format!("group {} has no leader", group.id), "dew group list"));
             }
             if group.replicas.iter().any(|one| one.is_coming || one.is_leaving) {
@@ -55,26 +59,26 @@ impl StatusService for Api {
         &self,
         request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
-        let shown = allowed(&request, Action::AdminStatus).map(|_| {
-            let meta = self.backend.meta();
-            let there = meta.nodes.values().filter(|row| row.state != NodeState::Removed);
-            let nodes: Vec<v1::Node> = there.map(|row| self.node_shown(&meta, row)).collect();
-            let groups = self.groups_shown();
-            let findings = self.found(&nodes, &groups);
-            v1::StatusResponse {
-                cluster: self.backend.cluster().0.to_vec().into(),
-                name: meta.cluster.as_ref().map(|row| row.name.clone()).unwrap_or_default(),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                node: self.backend.node().0,
-                now_ms: self.backend.now_ms(),
-                is_well: findings.iter().all(|one| one.level != "fail"),
-                findings,
-                nodes,
-                groups,
-                tenants: u32::try_from(meta.tenants.len()).unwrap_or(u32::MAX),
-                ..v1::StatusResponse::default()
-            }
-        });
-        self.answered(shown)
+        if let Err(refused) = allowed(&request, Action::AdminStatus) {
+            return self.answered(Err(refused));
+        }
+        let (surveys, meta) = (self.backend.surveys().await, self.backend.meta());
+        let there = meta.nodes.values().filter(|row| row.state != NodeState::Removed);
+        let nodes: Vec<v1::Node> = there.map(|row| Self::node_shown(&meta, &surveys, row)).collect();
+        let groups = self.groups_shown(&surveys);
+        let findings = Self::found(&surveys, &nodes, &groups);
+        self.answered(Ok(v1::StatusResponse {
+            cluster: self.backend.cluster().0.to_vec().into(),
+            name: meta.cluster.as_ref().map(|row| row.name.clone()).unwrap_or_default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node: self.backend.node().0,
+            now_ms: self.backend.now_ms(),
+            is_well: findings.iter().all(|one| one.level != "fail"),
+            findings,
+            nodes,
+            groups,
+            tenants: u32::try_from(meta.tenants.len()).unwrap_or(u32::MAX),
+            ..v1::StatusResponse::default()
+        }))
     }
 }

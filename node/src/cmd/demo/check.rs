@@ -165,7 +165,8 @@ impl<'a> Tour<'a> {
         let tenants = admin.admin().tenants().await?;
         let group = tenants.iter().find(|one| one.name == tenant).ok_or("the tenant is unknown")?.group;
         let node = leader(&admin, group).await.ok_or("the group of the tenant has no leader")?;
-        let name = admin.admin().nodes().await?.into_iter().find(|one| one.id == node).ok_or("no such node")?.name;
+        let name =
+            admin.admin().nodes().await?.into_iter().find(|one| one.id == node).ok_or("no such node")?.name;
         let place = self.world.nodes.iter().position(|one| one.name == name);
         place.ok_or_else(|| format!("{name} is no node of the demo").into())
     }
@@ -217,7 +218,12 @@ impl<'a> Tour<'a> {
     }
 
     async fn bring_back(&mut self) -> Result<(), Failure> {
-        let place = self.world.nodes.iter().position(|node| node.name == self.found.killed).ok_or("nobody was killed")?;
+        let place = self
+            .world
+            .nodes
+            .iter()
+            .position(|node| node.name == self.found.killed)
+            .ok_or("nobody was killed")?;
         let others: Vec<usize> = self.everywhere().into_iter().filter(|other| *other != place).collect();
         let wanted = client(self.world, "admin", &others)?.admin().groups().await?;
         let begun_ms = self.world.now_ms();
@@ -225,7 +231,8 @@ impl<'a> Tour<'a> {
         let here = client(self.world, "admin", &[place])?;
         let caught_up = async || {
             let groups = here.admin().groups().await.ok()?;
-            let has = |id: u64, index: u64| groups.iter().any(|one| one.id == id && one.applied_index >= index);
+            let has =
+                |id: u64, index: u64| groups.iter().any(|one| one.id == id && one.applied_index >= index);
             wanted.iter().all(|group| has(group.id, group.applied_index)).then_some(())
         };
         self.world.until("the killed node has all that the others have", SETTLED_MS, caught_up).await?;
@@ -260,12 +267,14 @@ impl<'a> Tour<'a> {
         let taken_over = async || {
             let groups = here.admin().groups().await.ok()?;
             let is_here = |group: &&dewpond::wire::Group| {
-                group.applied_index > 0 && group.replicas.iter().any(|one| one.node == id && one.role == "voter")
+                group.applied_index > 0
+                    && group.replicas.iter().any(|one| one.node == id && one.role == "voter")
             };
             let count = groups.iter().filter(is_here).count();
             (count > 0 && is_settled(&groups)).then_some(count)
         };
-        self.found.on_fourth = self.world.until("the fourth node holds replicas", SETTLED_MS, taken_over).await?;
+        self.found.on_fourth =
+            self.world.until("the fourth node holds replicas", SETTLED_MS, taken_over).await?;
         self.whole(FIRST, &[place]).await.map(drop)
     }
 
@@ -280,7 +289,8 @@ impl<'a> Tour<'a> {
         let then = tenant.as_of(before).raw("customers");
         for ((_, key), value) in &records {
             let (past, now) = (then.get(key.clone()).await?, customers.get(key.clone()).await?);
-            let is_so = past.is_some_and(|past| past.value == *value) && now.is_some_and(|now| now.value != *value);
+            let is_so =
+                past.is_some_and(|past| past.value == *value) && now.is_some_and(|now| now.value != *value);
             ensure(is_so, || format!("customers/{key} as of {before} is not what it was"))?;
             self.found.as_of += 1;
         }
@@ -321,7 +331,9 @@ impl<'a> Tour<'a> {
             self.world.until(&what, SETTLED_MS, covered).await?;
         }
         self.found.coverage_permille = 1_000;
-        ensure(self.found.old_key_bytes > 0, || "no table was under the old key: nothing was sealed again".to_owned())?;
+        ensure(self.found.old_key_bytes > 0, || {
+            "no table was under the old key: nothing was sealed again".to_owned()
+        })?;
         self.whole(FIRST, &self.everywhere()).await.map(drop)
     }
 

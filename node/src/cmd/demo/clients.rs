@@ -2,8 +2,8 @@
 
 use super::super::Failure;
 use super::world::World;
-use crate::boot::files;
 use crate::boot::authority;
+use crate::boot::files;
 use dewpond::wire::issue_request::Whose;
 use dewpond::wire::{CreateTenantRequest, Group, IssueRequest, Node};
 use dewpond::{Client, Identity};
@@ -42,7 +42,10 @@ pub fn client(world: &World, name: &str, places: &[usize]) -> Result<Client, Fai
 /// # Errors
 /// The administrator is refused; the files cannot be written.
 pub async fn make_tenant(world: &World, admin: &Client, name: &str) -> Result<(), Failure> {
-    admin.admin().create(CreateTenantRequest { name: name.to_owned(), ..CreateTenantRequest::default() }).await?;
+    admin
+        .admin()
+        .create(CreateTenantRequest { name: name.to_owned(), ..CreateTenantRequest::default() })
+        .await?;
     let request = authority::request()?;
     let whose = Some(Whose::Tenant(name.to_owned()));
     let issued = admin.admin().issue(IssueRequest { whose, request: request.pem, valid_ms: 0 }).await?;
@@ -57,8 +60,10 @@ pub async fn make_tenant(world: &World, admin: &Client, name: &str) -> Result<()
 /// Whether every group has three voters and a leader, and none is on the move.
 pub fn is_settled(groups: &[Group]) -> bool {
     let is_so = |group: &Group| {
-        let voters = group.replicas.iter().filter(|one| one.role == "voter" && !one.is_coming && !one.is_leaving);
-        voters.count() == 3 && group.replicas.len() == 3
+        let voters = group.replicas.iter().filter(|one| one.role == "voter");
+        voters.count() == 3
+            && group.leader != 0
+            && group.replicas.iter().all(|one| !one.is_coming && !one.is_leaving)
     };
     !groups.is_empty() && groups.iter().all(is_so)
 }
@@ -92,7 +97,8 @@ pub fn write_contexts(world: &World, names: &[&str]) -> Result<PathBuf, Failure>
     let mut text = format!("current = {}\n", quoted(names[0].to_owned()));
     for name in names {
         let at = folder(world, name);
-        let (ca, certificate, key) = (at.join("ca.crt"), at.join(format!("{name}.crt")), at.join(format!("{name}.key")));
+        let (ca, certificate, key) =
+            (at.join("ca.crt"), at.join(format!("{name}.crt")), at.join(format!("{name}.key")));
         writeln!(text, "\n[contexts.{name}]\nendpoints = [{clients}]\nadmin_endpoints = [{admins}]")?;
         writeln!(text, "ca = {}\ncertificate = {}\nkey = {}", shown(&ca), shown(&certificate), shown(&key))?;
         if *name != "admin" {

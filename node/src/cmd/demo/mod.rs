@@ -30,7 +30,9 @@ impl Ground {
                 return Err(format!("{} exists already: name a new folder", folder.display()).into());
             }
             Some(folder) => std::path::absolute(folder)?,
-            None => std::env::temp_dir().join(format!("dewpond-demo-{:016x}", entropy::random_id(&SystemEntropy))),
+            None => {
+                std::env::temp_dir().join(format!("dewpond-demo-{:016x}", entropy::random_id(&SystemEntropy)))
+            }
         };
         Ok(Self { folder, is_kept: keep.is_some() })
     }
@@ -97,10 +99,17 @@ async fn play(world: &mut World, is_kept: bool) -> Result<(), Failure> {
 }
 
 fn tour_text(world: &World, contexts: &Path, records: usize, is_kept: bool) -> String {
-    let mut text = format!("\nA cluster of three nodes serves. Tenant {FIRST} has the {records} records of a shop, tenant {SECOND} is empty.\n\n");
+    let mut text = format!(
+        "\nA cluster of three nodes serves. Tenant {FIRST} has the {records} records of a shop, tenant {SECOND} is empty.\n\n"
+    );
     for node in &world.nodes {
         let (clients, admins) = (node.client(), node.admin());
-        text += &format!("  {}  region {}  clients {clients}  administrators {admins}  figures {}\n", node.name, node.region, node.metrics());
+        text += &format!(
+            "  {}  region {}  clients {clients}  administrators {admins}  figures {}\n",
+            node.name,
+            node.region,
+            node.metrics()
+        );
     }
     let contexts = contexts.display();
     let kept = if is_kept { "stays" } else { "is removed" };

@@ -114,8 +114,15 @@ mod tests {
     #[test]
     fn the_sample_is_whole() {
         let store = Store::read().unwrap();
-        assert_eq!((store.count(), store.of("customers").count(), store.of("invoices").count()), (15_607, 59, 412));
-        assert_eq!(store.collections().values().map(BTreeMap::len).sum::<usize>(), 15_607, "each key is there once");
+        assert_eq!(
+            (store.count(), store.of("customers").count(), store.of("invoices").count()),
+            (15_607, 59, 412)
+        );
+        assert_eq!(
+            store.collections().values().map(BTreeMap::len).sum::<usize>(),
+            15_607,
+            "each key is there once"
+        );
         assert_eq!(store.batches().map(<[_]>::len).sum::<usize>(), 15_607);
     }
 }

@@ -116,7 +116,8 @@ impl DemoNode {
     /// # Errors
     /// The system does not.
     pub fn start(&mut self, program: &Path, folder: &Path) -> Result<(), Failure> {
-        let log = File::options().create(true).append(true).open(folder.join(format!("{}.log", self.name)))?;
+        let log =
+            File::options().create(true).append(true).open(folder.join(format!("{}.log", self.name)))?;
         let mut command = Command::new(program);
         command.arg("serve").arg("--config").arg(&self.config).arg("--end-with-stdin");
         // Whose input ends with this process: no node stays behind, however the demo ends.

@@ -1,0 +1,83 @@
+//! What this node knows best, and what all the others say of themselves.
+
+use super::Server;
+use crate::clock::Agreement;
+use crate::keys::coverage;
+use crate::limits::SURVEY_MS;
+use crate::meta::node_row::NodeState;
+use crate::meta::survey::{Finding, Led, Member, Survey, Surveys};
+use crate::running::replicas::Seated;
+use engine::ids::NodeId;
+use futures_util::future::join_all;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A group that is led here.
+fn led(seated: &Seated) -> Option<Led> {
+    let group = seated.receiver.group();
+    if !group.leads() {
+        return None;
+    }
+    let known = group.standing();
+    let (_, membership) = &known.membership;
+    let members = membership.seats.iter().map(|(replica, seat)| {
+        let matched = known.matched.get(replica).and_then(|at| at.as_ref()).map_or(0, |at| at.index);
+        let votes = membership.voters.iter().any(|voters| voters.contains(replica));
+        (*replica, Member { seat: *seat, votes, matched_index: matched })
+    });
+    Some(Led { group: group.id(), term: known.vote.term, members: members.collect() })
+}
+
+impl Server {
+    /// What this node knows best.
+    pub fn survey_here(&self) -> Survey {
+        let findings = self.findings_here();
+        let Ok(running) = self.running() else { return Survey { findings, ..Survey::default() } };
+        let tablets = running.pool().tablets();
+        Survey {
+            led: running.replicas().iter().filter_map(|seated| led(seated)).collect(),
+            sealed: coverage::sum(tablets.iter().map(|tablet| tablet.coverage())),
+            findings,
+        }
+    }
+
+    /// What every node says of itself. All are asked at once; who does not answer in time is missing.
+    pub async fn surveys(self: &Arc<Self>) -> Surveys {
+        let meta = self.meta();
+        let there = meta.nodes.values().filter(|row| row.state != NodeState::Removed && row.id != self.node);
+        let asked = there.map(|row| {
+            let (node, answer) = (row.id, self.forward.survey(row.id));
+            async move { Some((node, within(answer).await?)) }
+        });
+        let mut all: Vec<(NodeId, Survey)> = join_all(asked).await.into_iter().flatten().collect();
+        all.push((self.node, self.survey_here()));
+        Surveys(all.into_iter().collect())
+    }
+
+    fn findings_here(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut find = |is_failure: bool, text: String, command: &str| {
+            findings.push(Finding { is_failure, text, command: command.to_owned() });
+        };
+        if let Agreement::Disputed { ahead_ms } = self.clock.agreement() {
+            find(
+                true,
+                format!("the clock is {ahead_ms} ms ahead of its peers: the node leads nothing"),
+                "dew status",
+            );
+        }
+        match self.running() {
+            Err(_) => find(false, "the node is starting: it waits for its peers".to_owned(), "dew status"),
+            Ok(running) => {
+                for (group, why) in running.failed() {
+                    find(true, format!("the replica of {group} does not run: {why}"), "dew group list");
+                }
+            }
+        }
+        findings
+    }
+}
+
+async fn within<T, E>(answer: impl Future<Output = Result<T, E>>) -> Option<T> {
+    tokio::time::timeout(Duration::from_millis(SURVEY_MS), answer).await.ok()?.ok()
+}
