@@ -94,7 +94,7 @@ impl Action {
             ("dewpond.v1.Keys", "List" | "Rotate") => &[Self::AdminKeys],
             ("dewpond.v1.Identities", "Issue") => &[Self::AdminIdentities],
             ("dewpond.v1.Jobs", "List" | "Show") => &[Self::AdminJobs],
-            ("dewpond.peer.v1.Meta", "Change" | "Shard" | "Survey") => &[Self::Peer],
+            ("dewpond.peer.v1.Meta", "Change" | "Index" | "Shard" | "Survey") => &[Self::Peer],
             ("grpc.health.v1.Health", "Check" | "Watch") => &[Self::Health],
             ("grpc.reflection.v1.ServerReflection", "ServerReflectionInfo") => &[Self::Reflection],
             _ => &[],

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use engine::ids::NodeId;
 use proto::errors::code;
 use proto::peer_v1::meta_client::MetaClient;
-use proto::peer_v1::{ChangeRequest, ShardRequest, SurveyRequest};
+use proto::peer_v1::{ChangeRequest, IndexRequest, ShardRequest, SurveyRequest};
 use raft::net::link::BoxFuture;
 use raft::types::GroupId;
 use std::collections::BTreeMap;
@@ -82,6 +82,15 @@ impl Forward for Channels {
             request.set_timeout(Duration::from_millis(ROW_MS));
             let answer = client?.shard(request).await.map_err(|status| refused(&status))?;
             Ok(answer.into_inner().row)
+        })
+    }
+
+    fn meta_index(&self, to: NodeId, wait_ms: u64) -> BoxFuture<Result<u64, Refused>> {
+        let client = self.client(to);
+        Box::pin(async move {
+            let mut request = Request::new(IndexRequest {});
+            request.set_timeout(Duration::from_millis(wait_ms));
+            Ok(client?.index(request).await.map_err(|status| refused(&status))?.into_inner().index)
         })
     }
 

@@ -87,6 +87,10 @@ pub trait Backend: Send + Sync + 'static {
     fn change(&self, command: MetaCommand, wait_ms: u64) -> BoxFuture<Result<MetaReply, Refused>>;
     /// Changes them if this node leads the meta group, else says who does; command and reply are bytes.
     fn change_here(&self, command: Bytes, wait_ms: u64) -> BoxFuture<Result<Bytes, Refused>>;
+    /// Waits until what is known of the meta group here holds every change that was acknowledged before.
+    fn refresh(&self, wait_ms: u64) -> BoxFuture<Result<(), Refused>>;
+    /// The index of an entry of the meta group with all that was acknowledged before, if this node leads it.
+    fn meta_index(&self, wait_ms: u64) -> BoxFuture<Result<u64, Refused>>;
     /// Who leads a group, as far as is known here.
     fn leader(&self, group: GroupId) -> Option<NodeId>;
     /// The replicas here.

@@ -4,7 +4,8 @@ use super::Api;
 use super::guard::Call;
 use proto::peer_v1::meta_server::Meta;
 use proto::peer_v1::{
-    ChangeRequest, ChangeResponse, ShardRequest, ShardResponse, SurveyRequest, SurveyResponse,
+    ChangeRequest, ChangeResponse, IndexRequest, IndexResponse, ShardRequest, ShardResponse, SurveyRequest,
+    SurveyResponse,
 };
 use raft::types::GroupId;
 use tonic::{Request, Response, Status};
@@ -21,6 +22,12 @@ impl Meta for Api {
         let meta = self.backend.meta();
         let row = meta.shards.get(&GroupId(request.into_inner().group)).map(|row| row.value().into());
         Ok(Response::new(ShardResponse { row }))
+    }
+
+    async fn index(&self, request: Request<IndexRequest>) -> Result<Response<IndexResponse>, Status> {
+        let call = Call::of(&request);
+        let index = self.backend.meta_index(call.wait_ms).await;
+        self.answered(index.map(|index| IndexResponse { index }))
     }
 
     async fn survey(&self, _: Request<SurveyRequest>) -> Result<Response<SurveyResponse>, Status> {

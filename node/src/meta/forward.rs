@@ -15,6 +15,9 @@ pub trait Forward: Send + Sync + 'static {
     /// The value of the row of a group, as `to` knows it; nothing if there is none.
     fn shard(&self, to: NodeId, group: GroupId) -> BoxFuture<Result<Option<Bytes>, Refused>>;
 
+    /// The index of an entry with all that was acknowledged before, if `to` leads the meta group.
+    fn meta_index(&self, to: NodeId, wait_ms: u64) -> BoxFuture<Result<u64, Refused>>;
+
     /// What `to` knows best.
     fn survey(&self, to: NodeId) -> BoxFuture<Result<Survey, Refused>>;
 }

@@ -105,6 +105,16 @@ impl Backend for Called {
         Box::pin(async move { door?.change_bytes(command, wait_ms).await })
     }
 
+    fn refresh(&self, wait_ms: u64) -> BoxFuture<Result<(), Refused>> {
+        let server = self.0.clone();
+        Box::pin(async move { server.refresh(wait_ms).await })
+    }
+
+    fn meta_index(&self, wait_ms: u64) -> BoxFuture<Result<u64, Refused>> {
+        let door = self.0.door().cloned();
+        Box::pin(async move { door?.meta_index(wait_ms).await })
+    }
+
     fn leader(&self, group: GroupId) -> Option<NodeId> {
         self.0.leader(group)
     }

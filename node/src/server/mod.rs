@@ -26,6 +26,7 @@ use crate::shard::door::Door;
 use crate::shard::placing::Changer;
 use crate::tls::Tls;
 use crate::work::Tasks;
+use bytes::Bytes;
 use engine::ids::{ClusterId, NodeId};
 use proto::errors::code;
 use raft::net::link::BoxFuture;
@@ -143,22 +144,46 @@ impl Server {
     }
 
     async fn change_anywhere(&self, command: &MetaCommand, wait_ms: u64) -> Result<MetaReply, Refused> {
-        let body = command.encode().ok_or_else(|| Refused::new(code::BATCH_TOO_LARGE))?;
+        let body = Bytes::from(command.encode().ok_or_else(|| Refused::new(code::BATCH_TOO_LARGE))?);
+        let body = &body;
+        self.where_meta_is_led(|leader| async move {
+            let Some(leader) = leader else { return self.door()?.change(command, wait_ms).await };
+            let reply = self.forward.change(leader, body.clone(), wait_ms).await?;
+            MetaReply::decode(&reply).map_err(|_| Refused::new(code::INTERNAL))
+        })
+        .await
+    }
+
+    /// Waits until what is known of the meta group here holds every change that was acknowledged before.
+    ///
+    /// # Errors
+    /// `NO_LEADER`, `DEADLINE`.
+    pub async fn refresh(&self, wait_ms: u64) -> Result<(), Refused> {
+        let refreshed = async {
+            let asked = self.where_meta_is_led(|leader| async move {
+                match leader {
+                    None => self.door()?.meta_index(wait_ms).await,
+                    Some(leader) => self.forward.meta_index(leader, wait_ms).await,
+                }
+            });
+            self.published.reaches(asked.await?).await;
+            Ok(())
+        };
+        let refreshed = tokio::time::timeout(Duration::from_millis(wait_ms), refreshed);
+        refreshed.await.unwrap_or_else(|_| Err(Refused::new(code::DEADLINE)))
+    }
+
+    /// Does something at the node that leads the meta group: it is named, or this one does. Whoever leads may change meanwhile.
+    async fn where_meta_is_led<T, F: Future<Output = Result<T, Refused>>>(
+        &self,
+        does: impl Fn(Option<NodeId>) -> F,
+    ) -> Result<T, Refused> {
         let mut refused = Refused::new(code::NO_LEADER);
         for _ in 0..FORWARDS_MAX {
-            refused = match self.leader(GroupId::META) {
-                Some(leader) if leader != self.node => {
-                    match self.forward.change(leader, body.clone().into(), wait_ms).await {
-                        Ok(reply) => {
-                            return MetaReply::decode(&reply).map_err(|_| Refused::new(code::INTERNAL));
-                        }
-                        Err(refused) => refused,
-                    }
-                }
-                _ => match self.door()?.change(command, wait_ms).await {
-                    Ok(reply) => return Ok(reply),
-                    Err(refused) => refused,
-                },
+            let leader = self.leader(GroupId::META).filter(|leader| *leader != self.node);
+            refused = match does(leader).await {
+                Ok(done) => return Ok(done),
+                Err(refused) => refused,
             };
             if !matches!(refused.code, code::WRONG_NODE | code::NO_LEADER) {
                 break;

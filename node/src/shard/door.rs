@@ -114,7 +114,7 @@ impl Door {
     /// The replica here of the shard of a tenant that is served, and has room for so many operations more.
     fn enter(&self, tenant: TenantId, operations: u64) -> Result<Arc<Seated>, Refused> {
         let meta = self.meta.now();
-        let row = meta.tenants.get(&tenant).ok_or_else(|| Refused::new(code::TENANT_UNKNOWN))?;
+        let row = meta.tenants.get(&tenant).ok_or_else(|| Refused::new(code::STARTING))?;
         match row.state {
             TenantState::Active => {}
             TenantState::Frozen => return Err(Refused::new(code::TENANT_FROZEN)),
@@ -176,6 +176,18 @@ impl Door {
         tokio::time::timeout(Duration::from_millis(wait_ms), within)
             .await
             .unwrap_or_else(|_| Err(Refused::new(code::DEADLINE)))
+    }
+
+    /// The index of an entry of the meta group that holds every change that was acknowledged before, if this node leads it.
+    ///
+    /// # Errors
+    /// `WRONG_NODE` names who leads; `NO_LEADER`.
+    pub async fn meta_index(&self, wait_ms: u64) -> Result<u64, Refused> {
+        let seated = self.running.replica(GroupId::META).ok_or_else(|| Refused::new(code::STARTING))?;
+        let asked = Asked { wall_ms: self.running.parts().clock.wall_ms(), wait_ms };
+        seated.receiver.door().linearizable(asked).await?;
+        let applied = seated.receiver.group().machine().applied().applied;
+        Ok(applied.map_or(0, |id| id.index))
     }
 
     /// Makes a collection, or finds it, if this node leads the meta group.

@@ -59,6 +59,11 @@ impl Forward for Near {
         })
     }
 
+    fn meta_index(&self, to: NodeId, wait_ms: u64) -> BoxFuture<Result<u64, Refused>> {
+        let at = self.at(to);
+        Box::pin(async move { at?.door()?.meta_index(wait_ms).await })
+    }
+
     fn survey(&self, to: NodeId) -> BoxFuture<Result<Survey, Refused>> {
         let at = self.at(to);
         Box::pin(async move { Ok(at?.survey_here()) })

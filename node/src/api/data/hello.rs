@@ -1,5 +1,6 @@
 //! What is asked before anything else: who serves here, and where everything is.
 
+use super::unheard_of;
 use crate::access::action::Action;
 use crate::access::policy::decide;
 use crate::api::Api;
@@ -7,9 +8,7 @@ use crate::api::convert::Result;
 use crate::api::guard::Call;
 use crate::meta::shard_row::ShardRow;
 use crate::meta::view::MetaView;
-use crate::refused::Refused;
 use engine::ids::NodeId;
-use proto::errors::code;
 use proto::v1::hello_server::Hello;
 use proto::{v1, version};
 use raft::types::GroupId;
@@ -25,7 +24,7 @@ impl Api {
             return Ok(v1::RouteResponse { tenant: 0, map_version: meta.version, shards });
         }
         decide(&call.caller, Action::Route, Some(&asked.tenant))?;
-        let row = meta.tenant_named(&asked.tenant).ok_or_else(|| Refused::new(code::TENANT_UNKNOWN))?;
+        let row = meta.tenant_named(&asked.tenant).ok_or_else(unheard_of)?;
         let shards = meta.shard_of(row.id).map(|shard| self.shard(&meta, shard)).into_iter().collect();
         Ok(v1::RouteResponse { tenant: row.id.0, map_version: meta.version, shards })
     }

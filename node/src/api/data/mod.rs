@@ -39,13 +39,19 @@ impl Api {
         }
         convert::name(&collection)?;
         let meta = self.backend.meta();
-        let row = meta.tenant_named(&tenant).ok_or_else(|| Refused::new(code::TENANT_UNKNOWN))?;
+        let row = meta.tenant_named(&tenant).ok_or_else(unheard_of)?;
         Ok(Entered { tenant: row.id, collection })
     }
 
-    /// The number of a collection; nothing if there is none of that name.
-    pub(super) fn collection(&self, at: &Entered) -> Option<CollectionId> {
-        self.backend.meta().collection(at.tenant, &at.collection)
+    /// The number of a collection; nothing if there is none of that name. A node that knows none may only not have heard of it yet, so it
+    /// asks first: to a reader "there is none" means that its rows are not there.
+    pub(super) async fn collection(&self, at: &Entered, wait_ms: u64) -> Result<Option<CollectionId>> {
+        let known = self.backend.meta().collection(at.tenant, &at.collection);
+        if known.is_some() {
+            return Ok(known);
+        }
+        self.backend.refresh(wait_ms).await?;
+        Ok(self.backend.meta().collection(at.tenant, &at.collection))
     }
 
     /// The numbers of collections by name. Those that are not there are made.
@@ -79,6 +85,11 @@ impl Api {
         found.extend(missing.into_iter().zip(made));
         Ok(found)
     }
+}
+
+/// The certificate of a service names a tenant that was there when it was issued: a node that does not know it lags behind.
+pub(super) fn unheard_of() -> Refused {
+    Refused::new(code::STARTING).saying("this node has not heard of the tenant yet")
 }
 
 fn refused_collection(reason: Reason) -> u32 {

@@ -18,7 +18,7 @@ impl Api {
         let how = convert::consistency(asked.consistency)?;
         let view = self.backend.view(at.tenant, how, call.wait_ms).await?;
         // One key is read from memory, or from one block of a disk: handing it to somebody else costs more.
-        let found = match self.collection(&at) {
+        let found = match self.collection(&at, call.wait_ms).await? {
             Some(collection) => view.get(at.tenant, collection, &asked.key)?,
             None => None,
         };
@@ -39,7 +39,7 @@ impl Api {
         let how = convert::consistency(asked.consistency)?;
         let view = self.backend.view(at.tenant, how, call.wait_ms).await?;
         let stamp = view.at().0;
-        let Some(collection) = self.collection(&at) else {
+        let Some(collection) = self.collection(&at, call.wait_ms).await? else {
             let versions = vec![v1::MaybeVersion::default(); asked.keys.len()];
             return Ok(v1::MultiGetResponse { versions, at: stamp });
         };

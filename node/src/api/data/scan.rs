@@ -51,7 +51,7 @@ impl Api {
             None => convert::consistency(asked.consistency)?,
         };
         let view = Arc::new(self.backend.view(at.tenant, how, call.wait_ms).await?);
-        let collection = self.collection(&at);
+        let collection = self.collection(&at, call.wait_ms).await?;
         let scan = Scan {
             start: (!start.is_empty()).then(|| start.to_vec()),
             end: end.map(|end| end.to_vec()),
@@ -85,7 +85,7 @@ impl Api {
         let view = self.backend.view(at.tenant, Consistency::Linearizable, call.wait_ms).await?;
         let remembering = Remembering {
             api: self.clone(),
-            place: (at.tenant, self.collection(&at)),
+            place: (at.tenant, self.collection(&at, call.wait_ms).await?),
             key: asked.key,
             view: Some(view),
             left: if asked.limit == 0 { u64::MAX } else { asked.limit },
