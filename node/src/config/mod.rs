@@ -335,7 +335,7 @@ mod tests {
     fn what_does_not_go_together_is_told_all_at_once() {
         let cases: [(&[(&str, &str)], &str); 6] = [
             (&[("raft.heartbeat", "501ms")], "set at most 500ms"),
-            (&[("raft.election_max", "1500ms")], "above raft.election_min"),
+            (&[("raft.election_max", "1200ms")], "above raft.election_min"),
             (&[("disk.warn_percent", "95")], "below disk.stop_percent"),
             (&[("listen.admin", "127.0.0.1:7400")], "listen.client has the port 7400"),
             (&[("listen.metrics", "127.0.0.1:7402")], "listen.peer has the port 7402"),

@@ -201,7 +201,7 @@ pub const SETTINGS: &[Setting] = &[
         "raft.election_min",
         NODE,
         Shape::Duration(50, 60_000),
-        "1500ms",
+        "1200ms",
         [
             "How long a node waits at least for its leader before it stands for election. At least three heartbeats.",
             "A short pause of the network or the disk costs a healthy leader its place.",
@@ -212,7 +212,7 @@ pub const SETTINGS: &[Setting] = &[
         "raft.election_max",
         NODE,
         Shape::Duration(60, 120_000),
-        "3s",
+        "1800ms",
         [
             "How long it waits at most. Each node draws its own time between the two, so that they do not stand at once.",
             "Nodes stand against each other, and nobody wins.",

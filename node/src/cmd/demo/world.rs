@@ -89,7 +89,8 @@ impl DemoNode {
         let quoted = |path: &Path| serde_json::Value::from(path.display().to_string()).to_string();
         format!(
             "name = \"{}\"\nregion = \"{}\"\ndata_dir = {}\n\n[kms]\npassphrase_file = {}\nmemory = \"19 MiB\"\n\n\
-             [listen]\nclient = \"{}\"\nadmin = \"{}\"\npeer = \"{}\"\nmetrics = \"{}\"\n",
+             [listen]\nclient = \"{}\"\nadmin = \"{}\"\npeer = \"{}\"\nmetrics = \"{}\"\n\n\
+             [engine]\nmemtable_bytes = \"1 MiB\"\n",
             self.name,
             self.region,
             quoted(&self.data),
