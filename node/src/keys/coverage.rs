@@ -60,10 +60,22 @@ pub fn by_tenant(sealed: &Sealed, active: &BTreeMap<TenantId, KeyEpoch>) -> BTre
     out
 }
 
+fn owner(tenant: TenantId) -> Owner {
+    if tenant == TenantId(0) { Owner::Cluster } else { Owner::Tenant(tenant) }
+}
+
+/// Whether something in tables is sealed under another key than the one that is active, so that it has to be sealed again. Whoever has no
+/// active key has nothing to seal it with.
+#[must_use]
+pub fn is_behind(sealed: &Sealed, active: impl Fn(Owner) -> Option<KeyEpoch>) -> bool {
+    sealed.iter().any(|((tenant, epoch), bytes)| {
+        *bytes > 0 && active(owner(*tenant)).is_some_and(|active| active != *epoch)
+    })
+}
+
 /// Which keys tables still need.
 #[must_use]
 pub fn in_tables(sealed: &Sealed) -> BTreeSet<(Owner, KeyEpoch)> {
-    let owner = |tenant: TenantId| if tenant == TenantId(0) { Owner::Cluster } else { Owner::Tenant(tenant) };
     sealed
         .iter()
         .filter(|(_, bytes)| **bytes > 0)
@@ -93,6 +105,18 @@ mod tests {
         assert_eq!((seven.percent(), seven.left_bytes()), (60, 399));
         assert_eq!((eight.percent(), eight.left_bytes()), (0, 5));
         assert_eq!((nine.percent(), nine.left_bytes()), (100, 0));
+    }
+
+    #[test]
+    fn what_lies_under_an_old_key_is_behind() {
+        let active = |owner| match owner {
+            Owner::Tenant(TenantId(7)) => Some(KeyEpoch(2)),
+            Owner::Cluster => Some(KeyEpoch(1)),
+            _ => None,
+        };
+        assert!(is_behind(&sealed(&[(0, 1, 5), (7, 2, 5), (7, 1, 1)]), active));
+        assert!(is_behind(&sealed(&[(0, 2, 1)]), active));
+        assert!(!is_behind(&sealed(&[(0, 1, 5), (7, 2, 5), (7, 1, 0), (8, 1, 9)]), active));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //! and builds again what has died.
 
 use super::replicas::Running;
+use crate::keys::coverage;
 use engine::error::with_sources;
+use engine::ids::Purpose;
 use raft::group::batcher::Batcher;
 use raft::group::closing::{self, Now};
 use raft::group::handle::Group;
@@ -21,6 +23,8 @@ const LOOK_MS: u64 = 200;
 const ASK_MS: u64 = 1_000;
 /// Looks between two notes of what peers were heard to have.
 const NOTE_LOOKS: u64 = 5;
+/// Looks between two times that tables are sought which are sealed under an old key.
+const RESEAL_LOOKS: u64 = 10;
 /// Entries go when the log of a group holds so many bytes that nobody needs.
 const PURGE_BYTES: u64 = 64 << 20;
 /// Or when the oldest have been there for so long, in milliseconds.
@@ -47,9 +51,24 @@ impl Running {
                 }
             }
             self.registry.set_clock_agreed(!self.parts.clock.is_disputed());
+            if round.is_multiple_of(RESEAL_LOOKS) {
+                self.seal_again();
+            }
             if round.is_multiple_of(NOTE_LOOKS) && self.registry.heard().note_in(&self.log).is_err() {
                 tracing::debug!("what peers have is not noted: the log is fenced");
             }
+        }
+    }
+
+    /// What lies in tables under an old key is sealed again, once a rotation has made another one active.
+    fn seal_again(&self) {
+        let sealed = coverage::sum(self.pool.tablets().iter().map(|tablet| tablet.coverage()));
+        let active = |owner| self.parts.sealer.keys().active(owner, Purpose::Data).ok();
+        if !coverage::is_behind(&sealed, active) {
+            return;
+        }
+        if let Err(error) = self.pool.request_reseal() {
+            tracing::debug!(cause = with_sources(&error), "tables are not sealed again now");
         }
     }
 
