@@ -164,7 +164,9 @@ mod tests {
             matches!(from, "chaos-tests" | "benches")
                 || matches!(
                     (from, to),
-                    ("raft", "engine") | ("node", "raft" | "engine" | "proto") | ("dewpond", "proto")
+                    ("raft", "engine")
+                        | ("node", "raft" | "engine" | "proto" | "dewpond")
+                        | ("dewpond", "proto")
                 )
         };
         for from in members {

@@ -43,7 +43,7 @@ const RAFT: &[&str] = &[
     "raft/tests/machine/consensus.rs",
 ];
 
-const BORDERS: [Border; 13] = [
+const BORDERS: [Border; 14] = [
     Border {
         words: Words::Paths(&[&["sled"]]),
         within: &[],
@@ -63,6 +63,13 @@ const BORDERS: [Border; 13] = [
         is_open_to_tests: false,
     },
     Border { words: Words::Paths(&[&["openraft"]]), within: &[], only: RAFT, is_open_to_tests: false },
+    // The demo shows the cluster as an application sees it. Nothing else of the server calls another one.
+    Border {
+        words: Words::Paths(&[&["dewpond"]]),
+        within: &["node/src/"],
+        only: &["node/src/cmd/demo/"],
+        is_open_to_tests: false,
+    },
     Border {
         words: Words::Paths(&[&["argon2"], &["bcrypt"]]),
         within: &[],

@@ -334,7 +334,7 @@ mod tests {
     #[test]
     fn what_does_not_go_together_is_told_all_at_once() {
         let cases: [(&[(&str, &str)], &str); 6] = [
-            (&[("raft.heartbeat", "501ms")], "set at most 500ms"),
+            (&[("raft.heartbeat", "501ms")], "set at most 400ms"),
             (&[("raft.election_max", "1200ms")], "above raft.election_min"),
             (&[("disk.warn_percent", "95")], "below disk.stop_percent"),
             (&[("listen.admin", "127.0.0.1:7400")], "listen.client has the port 7400"),
@@ -355,6 +355,6 @@ mod tests {
             ("listen.peer", "127.0.0.2:7403"),
         ];
         assert!(with(&free).is_ok());
-        assert!(with(&[("raft.heartbeat", "500ms")]).is_ok());
+        assert!(with(&[("raft.heartbeat", "400ms")]).is_ok());
     }
 }

@@ -25,12 +25,12 @@ pub struct Led {
     /// Its term.
     pub term: u64,
     /// Its members.
-    pub members: BTreeMap<ReplicaId, Member>,
+    pub members: BTreeMap<ReplicaId, Standing>,
 }
 
-/// A member of a group.
+/// How a member of a group stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Member {
+pub struct Standing {
     /// Where it lives, and what it is to be.
     pub seat: Seat,
     /// Whether it votes now.
@@ -91,7 +91,7 @@ fn role(name: &str) -> Option<Role> {
 
 impl From<Survey> for wire::SurveyResponse {
     fn from(survey: Survey) -> Self {
-        let member = |(replica, one): (ReplicaId, Member)| wire::Member {
+        let member = |(replica, one): (ReplicaId, Standing)| wire::Member {
             replica: replica.0,
             node: one.seat.node.0,
             role: role_name(one.seat.role).to_owned(),
@@ -123,7 +123,7 @@ impl From<wire::SurveyResponse> for Survey {
     fn from(said: wire::SurveyResponse) -> Self {
         let member = |one: wire::Member| {
             let seat = Seat { node: NodeId(one.node), role: role(&one.role).unwrap_or(Role::Learner) };
-            (ReplicaId(one.replica), Member { seat, votes: one.votes, matched_index: one.matched_index })
+            (ReplicaId(one.replica), Standing { seat, votes: one.votes, matched_index: one.matched_index })
         };
         let led = |led: wire::Led| Led {
             group: GroupId(led.group),
@@ -161,15 +161,15 @@ mod tests {
         Seat { node: NodeId(node), role }
     }
 
-    fn member(node: u64, votes: bool) -> Member {
-        Member { seat: seat(node, Role::Voter), votes, matched_index: 7 }
+    fn member(node: u64, votes: bool) -> Standing {
+        Standing { seat: seat(node, Role::Voter), votes, matched_index: 7 }
     }
 
     #[test]
     fn what_a_node_says_comes_over_the_wire() {
         let members = [
             (ReplicaId(1), member(1, true)),
-            (ReplicaId(4), Member { seat: seat(2, Role::Delayed), votes: false, matched_index: 0 }),
+            (ReplicaId(4), Standing { seat: seat(2, Role::Delayed), votes: false, matched_index: 0 }),
         ];
         let survey = Survey {
             led: vec![Led { group: GroupId(3), term: 9, members: members.into() }],

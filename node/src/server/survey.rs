@@ -5,7 +5,7 @@ use crate::clock::Agreement;
 use crate::keys::coverage;
 use crate::limits::SURVEY_MS;
 use crate::meta::node_row::NodeState;
-use crate::meta::survey::{Finding, Led, Member, Survey, Surveys};
+use crate::meta::survey::{Finding, Led, Standing, Survey, Surveys};
 use crate::running::replicas::Seated;
 use engine::ids::NodeId;
 use futures_util::future::join_all;
@@ -23,7 +23,7 @@ fn led(seated: &Seated) -> Option<Led> {
     let members = membership.seats.iter().map(|(replica, seat)| {
         let matched = known.matched.get(replica).and_then(|at| at.as_ref()).map_or(0, |at| at.index);
         let votes = membership.voters.iter().any(|voters| voters.contains(replica));
-        (*replica, Member { seat: *seat, votes, matched_index: matched })
+        (*replica, Standing { seat: *seat, votes, matched_index: matched })
     });
     Some(Led { group: group.id(), term: known.vote.term, members: members.collect() })
 }

@@ -59,7 +59,7 @@ async fn tenants_that_are_frozen_or_unknown_are_refused() {
     let view = cluster.server(0).door().unwrap().view(tenant, Consistency::Linearizable, 1_000).await;
     assert_eq!(view.map(drop).unwrap_err().code, code::TENANT_FROZEN);
     let error = cluster.write(TenantId(99), &put("a", "two"), WriteId::default()).await.unwrap_err();
-    assert_eq!(error.code, code::TENANT_UNKNOWN);
+    assert_eq!(error.code, code::STARTING, "the node may only not have heard of it yet");
     cluster.stop().await;
 }
 
@@ -78,6 +78,20 @@ async fn nodes_join_and_a_leader_that_goes_is_replaced_without_loss() {
     })
     .await;
     assert!(cluster.join_again("two").await.is_err(), "a token lets one in");
+    for node in 0..3 {
+        let surveys = cluster.server(node).surveys().await;
+        let (leader, led) = surveys.led(group).expect("somebody leads it");
+        assert!(surveys.0.len() == 3 && surveys.hears(leader), "all are heard");
+        assert_eq!(led.members.values().filter(|one| one.votes).count(), 3);
+    }
+    // What was changed through one node is known at every other that asks first.
+    for n in 0..60 {
+        let (name, writer, reader) = (format!("c{n}"), n % 3, (n + 1 + n / 3 % 2) % 3);
+        let change = MetaCommand::new(vec![Change::AddCollection(tenant, name.clone())]);
+        cluster.server(writer).change(change, 5_000).await.unwrap();
+        cluster.server(reader).refresh(5_000).await.unwrap();
+        assert!(cluster.server(reader).meta().collection(tenant, &name).is_some(), "{name}");
+    }
     let gone = cluster.kill_leader(group).await;
     cluster.write(tenant, &put("after", "it"), WriteId::default()).await.unwrap();
     for n in 0..50 {
@@ -85,6 +99,7 @@ async fn nodes_join_and_a_leader_that_goes_is_replaced_without_loss() {
     }
     cluster.start(gone).await;
     eventually("it catches up", || cluster.is_caught_up(gone, group)).await;
+    assert!(cluster.server(gone).surveys().await.hears(cluster.server((gone + 1) % 3).node()));
     cluster.stop().await;
 }
 

@@ -57,7 +57,7 @@ impl Canaries {
 
     /// Reads to the end. What lies across two pieces is found as well.
     fn read(&self, mut from: impl Read) -> Result<(u64, bool), Failure> {
-        let finders: Vec<_> = self.needles.iter().map(|needle| memchr::memmem::Finder::new(needle)).collect();
+        let finders: Vec<_> = self.needles.iter().map(memchr::memmem::Finder::new).collect();
         let keep = self.longest.saturating_sub(1);
         let mut piece = vec![0; keep + PIECE];
         let (mut held, mut bytes, mut is_found) = (0, 0, false);

@@ -185,7 +185,7 @@ impl<'a> Tour<'a> {
         let world = &mut *self.world;
         let kill = async {
             tokio::time::sleep(UNDER_WAY).await;
-            world.nodes[place].kill().map(|()| world.now_ms())
+            world.nodes[place].crash().map(|()| world.now_ms())
         };
         let (written, killed_ms) = tokio::join!(store::write(&tenant, next), kill);
         written?;

@@ -131,7 +131,7 @@ impl DemoNode {
     ///
     /// # Errors
     /// The system does not.
-    pub fn kill(&mut self) -> Result<(), Failure> {
+    pub fn crash(&mut self) -> Result<(), Failure> {
         if let Some(mut process) = self.process.take() {
             process.kill()?;
             process.wait()?;
@@ -261,7 +261,7 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         for node in &mut self.nodes {
-            let _ = node.kill();
+            let _ = node.crash();
         }
     }
 }
