@@ -26,11 +26,15 @@ fn commands(readme: &str) -> Vec<(usize, String)> {
     block.map(|(index, line)| (index + 1, plain(line))).filter(|(_, line)| !line.is_empty()).collect()
 }
 
-/// A command without prompt, comment, and the wish to be quiet, which changes nothing but what is printed.
+/// A command without prompt and comment, and without words that change nothing of what is done: to be quiet, to be built for speed, and
+/// to go through it alone, with nobody there to type.
 fn plain(line: &str) -> String {
     let line = line.trim().trim_start_matches("$ ");
     let line = line.split(" #").next().filter(|line| !line.starts_with('#')).unwrap_or_default();
-    line.split_whitespace().filter(|word| !["--quiet", "-q"].contains(word)).collect::<Vec<_>>().join(" ")
+    line.split_whitespace()
+        .filter(|word| !["--quiet", "-q", "--release", "--check"].contains(word))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -44,6 +48,10 @@ mod tests {
         assert_complains(&check(readme, "cargo test --workspace\ncargo run --quiet --example first\n"), &[]);
         let wanted = ["README.md:6: `cargo run --example first` is no line of .ci/run"];
         assert_complains(&check(readme, "cargo test --workspace\n# cargo run --example first\n"), &wanted);
+        let demo = "```\ncargo run --release --bin a -- demo\ncargo test\n```\n";
+        assert_complains(&check(demo, "cargo run --bin a -- demo --check\ncargo test\n"), &[]);
+        let wanted = ["README.md:2: `cargo run --bin a -- demo` is no line of .ci/run"];
+        assert_complains(&check(demo, "cargo run --bin a -- serve --check\ncargo test\n"), &wanted);
         let wanted = ["README.md:5: `cargo test --workspace`"];
         assert_complains(
             &check(readme, "cargo test --workspace --lib\ncargo run --example first\n"),
