@@ -1,6 +1,7 @@
 //! Pure: who should have a replica of which group. Asked again and again; each time it says at most one small change a group, and none when
 //! all is well:
-//!   * the meta group has a replica on every node that is there, of which an odd number, `META_VOTERS_MAX` at most, vote;
+//!   * the meta group has a replica on every node that is there, of which an odd number, `META_VOTERS_MAX` at most, vote; from a node that
+//!     leaves it goes last;
 //!   * a data group has `DATA_VOTERS` voters, or as many as there are nodes, in as many regions as can be, on the nodes that have least;
 //!   * of a data group one replica is on the move at most: the new one counts before the old one goes;
 //!   * for the sake of balance alone one group moves at a time, and only if it gets better by it.
@@ -51,7 +52,8 @@ pub fn plan(places: &Places, shards: &BTreeMap<GroupId, ShardRow>, voters: &Vote
     for seat in data().flat_map(|row| row.seats.values()) {
         *load.entry(seat.node).or_default() += 1;
     }
-    let mut planner = Planner { places, load };
+    let busy = data().flat_map(ShardRow::replicas).map(|(_, node)| node).collect();
+    let mut planner = Planner { places, load, busy };
     let mut changed = Vec::new();
     if let Some(row) = shards.get(&GroupId::META) {
         changed.extend(voters.get(&GroupId::META).and_then(|now| planner.meta(row, now)));
@@ -85,6 +87,8 @@ struct Planner<'a> {
     places: &'a Places,
     /// Seats of data groups on each node.
     load: BTreeMap<NodeId, usize>,
+    /// Nodes on which something of a data group is, or still ends.
+    busy: BTreeSet<NodeId>,
 }
 
 impl Planner<'_> {
@@ -138,8 +142,11 @@ impl Planner<'_> {
     /// The next change of the meta group.
     fn meta(&self, row: &ShardRow, now: &BTreeSet<ReplicaId>) -> Option<ShardRow> {
         let mut next = change(row);
-        // Who is to leave and does not count goes at once, and whoever is new comes at once: as a learner neither is in anyone's way.
-        let leaves = |id: &ReplicaId, seat: &Seat| !self.is_active(seat.node) && !now.contains(id);
+        // Whoever is new comes at once: as a learner it is in nobody's way. Who is to leave stays a learner as long as anything else of its
+        // node does: only from here the node hears what else has to go.
+        let leaves = |id: &ReplicaId, seat: &Seat| {
+            !self.is_active(seat.node) && !self.busy.contains(&seat.node) && !now.contains(id)
+        };
         let leaving: Vec<_> =
             row.seats.iter().filter(|(id, seat)| leaves(id, seat)).map(|(id, _)| *id).collect();
         leaving.into_iter().for_each(|id| remove(&mut next, id));
@@ -184,10 +191,8 @@ impl Planner<'_> {
         if good < wanted {
             learner.iter().for_each(|(id, _)| set(next, **id, Role::Voter));
         } else if good < voters.len() || good > wanted {
-            match surplus.map(|id| (id, voters[&id].node)) {
-                Some((id, node)) if self.is_active(node) => set(next, id, Role::Learner),
-                Some((id, _)) => remove(next, id),
-                None => {}
+            if let Some(id) = surplus {
+                set(next, id, Role::Learner);
             }
         } else if let Some((id, seat)) = learner
             && regions_with(seat.node) > self.regions(nodes.iter().copied())

@@ -6,11 +6,13 @@ mod rig;
 
 use engine::ids::{CollectionId, TenantId};
 use node::meta::command::{Change, MetaCommand, MetaReply};
+use node::meta::node_row::NodeState;
 use node::shard::command::{Condition, Expected, Expiry, KvCommand, Operation};
 use node::shard::door::{Consistency, WriteId};
 use proto::errors::code;
 use raft::types::GroupId;
 use rig::{Cluster, DATA, eventually};
+use std::time::Duration;
 
 fn put(key: &str, value: &str) -> KvCommand<bytes::Bytes> {
     let (key, value) = (key.to_owned().into(), value.to_owned().into());
@@ -100,6 +102,37 @@ async fn nodes_join_and_a_leader_that_goes_is_replaced_without_loss() {
     cluster.start(gone).await;
     eventually("it catches up", || cluster.is_caught_up(gone, group)).await;
     assert!(cluster.server(gone).surveys().await.hears(cluster.server((gone + 1) % 3).node()));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_drained_ends_with_nothing() {
+    let mut cluster = Cluster::found().await;
+    let tenant = cluster.tenant("acme").await;
+    cluster.write(tenant, &put("a", "one"), WriteId::default()).await.unwrap();
+    for (name, region) in [("two", "us"), ("three", "ap"), ("four", "eu")] {
+        cluster.join(name, region).await;
+    }
+    let group = cluster.server(0).meta().shard_of(tenant).unwrap().group;
+    eventually("three vote", || cluster.voters(GroupId::META) == 3 && cluster.voters(group) == 3).await;
+    // It leads, and knows best what else is under way.
+    let first = cluster.server(0).node();
+    let drain = MetaCommand::new(vec![Change::SetNodeState(first, NodeState::Draining)]);
+    cluster.server(1).change(drain, 5_000).await.unwrap();
+    let left = || cluster.server(1).meta().replicas_on(first);
+    for _ in 0..3 {
+        let _ = tokio::time::timeout(Duration::from_secs(25), async {
+            while left() > 0 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+    }
+    assert_eq!(left(), 0, "{:?}", cluster.server(1).meta().shards);
+    assert_eq!(cluster.server(0).running().unwrap().living().len(), usize::from(cluster.has_meta(0)));
+    eventually("the others lead", || cluster.voters(GroupId::META) == 3 && cluster.voters(group) == 3).await;
+    assert_eq!(cluster.read(tenant, "a").await, Some("one".to_owned()));
+    cluster.write(tenant, &put("a", "two"), WriteId::default()).await.unwrap();
     cluster.stop().await;
 }
 

@@ -309,6 +309,11 @@ impl Cluster {
         here.is_some() && all.iter().flatten().max() == here.as_ref()
     }
 
+    /// Whether a replica of the meta group is left on a node: it does not hear of its own end.
+    pub fn has_meta(&self, at: usize) -> bool {
+        self.server(at).running().is_ok_and(|running| running.living().contains_key(&GroupId::META))
+    }
+
     pub async fn stop(self) {
         for one in self.nodes {
             if let Some(server) = one.server {

@@ -22,8 +22,7 @@ type Answer<T> = std::result::Result<Response<T>, Status>;
 
 impl Api {
     pub(super) fn node_shown(meta: &MetaView, surveys: &Surveys, row: &NodeRow) -> v1::Node {
-        let seats = meta.shards.values().flat_map(|shard| shard.seats.values());
-        let replicas = seats.filter(|seat| seat.node == row.id).count();
+        let replicas = meta.replicas_on(row.id);
         let state = match row.state {
             NodeState::Active => "active",
             NodeState::Draining => "draining",
@@ -63,8 +62,7 @@ impl Api {
     async fn node_becomes(&self, call: &Call, node: u64, state: NodeState) -> Result<v1::NodeResponse> {
         let meta = self.backend.meta();
         let row = meta.nodes.get(&NodeId(node)).ok_or_else(|| Self::unknown(code::NODE_UNKNOWN))?;
-        let has_seat = meta.shards.values().any(|shard| shard.seats.values().any(|seat| seat.node == row.id));
-        if state == NodeState::Removed && has_seat {
+        if state == NodeState::Removed && meta.replicas_on(row.id) > 0 {
             return Err(Refused::new(code::NODE_STATE)
                 .saying("it still has replicas: drain it first, and wait until it has none"));
         }

@@ -56,6 +56,12 @@ impl World {
     }
 
     fn check(&self, old: &ShardRow, next: &ShardRow) {
+        let gone = old.seats.iter().filter(|(id, _)| !next.seats.contains_key(id));
+        for (_, seat) in gone.filter(|_| old.group == GroupId::META) {
+            let data = self.shards.values().filter(|row| row.group != GroupId::META);
+            let is_busy = data.flat_map(ShardRow::replicas).any(|(_, node)| node == seat.node);
+            assert!(!is_busy, "a node that still has something hears no more of it: {old:?} then {next:?}");
+        }
         let Some(now) = self.voters.get(&old.group) else { return };
         let is_data = old.group != GroupId::META;
         let voters = |row: &ShardRow| -> BTreeSet<ReplicaId> {
@@ -65,7 +71,7 @@ impl World {
         let (came, went) = (after.difference(&before).count(), before.difference(&after).count());
         assert!(came + went <= 1, "one at a time: {old:?} then {next:?}");
         let counted = before.difference(&after).filter(|id| now.contains(id)).count();
-        let planner = Planner { places: &self.places, load: BTreeMap::new() };
+        let planner = Planner { places: &self.places, load: BTreeMap::new(), busy: BTreeSet::new() };
         let stay =
             after.iter().filter(|id| planner.is_active(next.seats[id].node) && now.contains(id)).count();
         let wanted =
