@@ -2,7 +2,8 @@
 //!
 //! A [`Client`] is built once and cloned freely; from it come handles of a [`Tenant`] and its collections. An operation is a builder:
 //! nothing happens before it is awaited. Calls have deadlines, are sent again when that is safe, and find the node that serves by
-//! themselves. `examples/tour.rs` shows all of it.
+//! themselves. `examples/tour.rs` shows all of it. Tests of an application run against `node::double::Double` of the crate `node` (feature
+//! `memory`): a whole node in the process of the test.
 
 #![forbid(unsafe_code)]
 

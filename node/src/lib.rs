@@ -9,6 +9,8 @@ pub mod clock;
 pub mod cmd;
 pub mod config;
 pub mod dial;
+#[cfg(feature = "memory")]
+pub mod double;
 pub mod entropy;
 pub mod keys;
 pub mod limits;

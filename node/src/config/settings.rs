@@ -222,7 +222,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "log.segment_bytes",
         NODE,
-        Shape::Bytes(raft::limits::SEGMENT_BYTES_MIN, GIB),
+        Shape::Bytes(32 << 20, raft::limits::SEGMENT_BYTES),
         "64 MiB",
         [
             "Bytes of one file of the log. A file is dropped whole, when nothing in it is needed.",
@@ -418,6 +418,17 @@ mod tests {
             let has_ends = matches!(setting.shape, Shape::Duration(..) | Shape::Bytes(..));
             assert!(!has_ends || !setting.high.is_empty(), "{key} does not say what breaks at its end");
         }
+    }
+
+    #[test]
+    fn every_segment_that_is_allowed_holds_the_largest_write() {
+        let setting = SETTINGS.iter().find(|setting| setting.key == "log.segment_bytes").unwrap();
+        let Shape::Bytes(least, most) = setting.shape else { panic!("it is a size") };
+        let largest = raft::log::LogConfig::new("").largest_write_bytes();
+        assert!(
+            least >= largest && most <= raft::limits::SEGMENT_BYTES,
+            "{least} to {most}, {largest} needed"
+        );
     }
 
     #[test]

@@ -46,18 +46,23 @@ impl LogConfig {
         }
     }
 
-    /// Whether a write always fits a segment: what opens it, what waits, and one entry over what a write should be.
-    pub(super) fn check(&self) -> Result<()> {
+    /// The largest write there can be: what opens a segment, what waits, and one entry over what a write should be. A segment has to hold it.
+    #[must_use]
+    pub fn largest_write_bytes(&self) -> u64 {
         let opening = self.groups_max.saturating_mul(GROUP_BYTES) + self.peers_max.saturating_mul(MARK_BYTES);
         let entry = self.entry_bytes_max.saturating_add(RECORD_ROOM_BYTES);
         let ends = segment::HEADER_BYTES as usize + BATCH_RECORD_BYTES + 4 * RECORD_ROOM_BYTES;
-        let largest = [opening, self.write_bytes, entry, ends].into_iter().fold(0, usize::saturating_add);
+        [opening, self.write_bytes, entry, ends].into_iter().fold(0, usize::saturating_add) as u64
+    }
+
+    /// Whether a write always fits a segment.
+    pub(super) fn check(&self) -> Result<()> {
         let is_sane = self.segment_bytes >= limits::SEGMENT_BYTES_MIN
             && self.segment_bytes <= limits::SEGMENT_BYTES
             && self.entry_bytes_max <= limits::ENTRY_BYTES_MAX
             && self.groups_max <= limits::GROUPS_MAX
             && self.peers_max <= limits::MARKS_MAX
-            && largest as u64 <= self.segment_bytes;
+            && self.largest_write_bytes() <= self.segment_bytes;
         if is_sane { Ok(()) } else { Err(Error::Invalid("a write must fit a segment; see LogConfig")) }
     }
 }

@@ -1,0 +1,57 @@
+//! A cluster of one in this process, an administrator, and services of tenants.
+
+use dewpond::{Client, Identity, Tenant, wire};
+use node::double::Double;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+use wire::issue_request::Whose;
+
+pub struct Rig {
+    double: Double,
+    pub admin: Client,
+    clients: Mutex<BTreeMap<String, Client>>,
+}
+
+fn client(double: &Double, certificate: &str, key: &[u8]) -> Client {
+    let builder = Client::builder()
+        .endpoints([double.endpoint()])
+        .admin_endpoints([double.admin_endpoint()])
+        .authority(double.authority())
+        .identity(Identity::from_pem(certificate, key).unwrap())
+        .deadline(Duration::from_secs(20));
+    builder.build().unwrap()
+}
+
+impl Rig {
+    pub async fn start() -> Self {
+        let double = Double::start().await.unwrap();
+        let admin = client(&double, double.admin_certificate(), double.admin_key());
+        Self { double, admin, clients: Mutex::default() }
+    }
+
+    /// Makes a tenant, and a client of its service.
+    pub async fn tenant(&self, name: &str) -> Tenant {
+        let admin = self.admin.admin();
+        admin
+            .create(wire::CreateTenantRequest { name: name.to_owned(), ..Default::default() })
+            .await
+            .unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let request = rcgen::CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
+        let whose = Some(Whose::Tenant(name.to_owned()));
+        let issued = admin.issue(wire::IssueRequest { whose, request, valid_ms: 0 }).await.unwrap();
+        let own = client(&self.double, &issued.certificate, key.serialize_pem().as_bytes());
+        self.clients.lock().unwrap().insert(name.to_owned(), own.clone());
+        own.tenant(name)
+    }
+
+    /// The client of a tenant's service.
+    pub fn client_of(&self, tenant: &str) -> Client {
+        self.clients.lock().unwrap()[tenant].clone()
+    }
+
+    pub async fn stop(self) {
+        self.double.stop().await;
+    }
+}
