@@ -1,0 +1,141 @@
+//! `dew` as a person types it, against a whole node: what it prints, and how it exits.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod rig;
+
+use rig::Desk;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_five_minutes() {
+    let desk = Desk::start().await;
+    desk.says(
+        "context list",
+        "name   current  endpoints  tenant
+         admin  true     ENDPOINT   -",
+    );
+    desk.says(
+        "tenant create birch --history 36h",
+        "id                HEX
+         name              birch
+         state             active
+         quota_bytes       0
+         quota_operations  0
+         history_ms        129600000
+         group             2",
+    );
+    desk.says(
+        "identity issue --service-of birch --folder birch",
+        "key          birch/birch.key
+         certificate  birch/birch.crt
+         authority    birch/ca.crt",
+    );
+    desk.dew("context add birch --tenant birch --endpoint ENDPOINT --ca birch/ca.crt --certificate birch/birch.crt --key birch/birch.key");
+    desk.dew("context use birch");
+    desk.says(
+        "put -c customers 1 Ada",
+        "key    1
+         stamp  STAMP",
+    );
+    desk.says(
+        "get -c customers 1",
+        "key         1
+         stamp       STAMP
+         expires_ms  -
+         value       Ada",
+    );
+    let stamp = desk.json("get -c customers 1 -o json")["stamp"].as_str().unwrap().to_owned();
+    desk.dew("put -c customers 1 Eva");
+    assert_eq!(desk.json(&format!("get -c customers 1 --as-of {stamp} -o json"))["value"], "Ada");
+    desk.fails(4, "put -c customers 1 Eve --if-absent", "DEW-1010");
+    desk.fails(4, "cas -c customers 1 Ada Eve", "DEW-1010");
+    desk.dew("delete -c customers 1");
+    desk.fails(4, "get -c customers 1", "DEW-1010");
+    desk.says(
+        "history -c customers 1",
+        "stamp  removed  value
+         STAMP  true     -
+         STAMP  false    Eva
+         STAMP  false    Ada",
+    );
+    desk.fails(1, "get -c customers 1 --context admin -t birch", "DEW-2002");
+    desk.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_out_comes_in_again() {
+    let desk = Desk::start().await;
+    desk.tenant("birch");
+    let lines: String = (0..1_500)
+        .map(|n| format!("{{\"collection\":\"c\",\"key\":\"{n:05}\",\"value\":{{\"n\":{n}}}}}\n"))
+        .collect();
+    desk.write("in.ndjson", &lines);
+    let done = desk.json("import in.ndjson --batch 100 --resume progress -o json");
+    assert_eq!((done["lines"].as_str(), done["written"].as_str()), (Some("1500"), Some("1500")));
+    let again = desk.json("import in.ndjson --batch 100 --resume progress -o json");
+    assert_eq!(again["written"], "0", "it has been there");
+    let out = desk.dew("export -c c");
+    assert_eq!(out, lines, "what comes out goes in");
+    let scanned = desk.json("scan -c c --from 00010 --limit 2 -o json");
+    let keys: Vec<_> = scanned["rows"].as_array().unwrap().iter().map(|row| row["key"].clone()).collect();
+    assert_eq!(keys, ["00010", "00011"]);
+    desk.write("bad.ndjson", "{\"collection\":\"c\",\"key\":\"x\",\"value\":1}\nnonsense\n");
+    desk.fails(64, "import bad.ndjson", "line 2: it is no JSON");
+    desk.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_that_is_killed_goes_on_and_writes_nothing_twice() {
+    let desk = Desk::start().await;
+    desk.tenant("birch");
+    let line = |n: u32| format!("{{\"collection\":\"c\",\"key\":\"{n:05}\",\"value\":{n}}}\n");
+    let lines: String = (0..3_000).map(line).collect();
+    desk.write("in.ndjson", &lines);
+    let import = "import in.ndjson --batch 10 --resume progress -o json";
+    let mut killed = 0;
+    while killed < 4 {
+        let mut child = desk.begin(import);
+        let (from, mut at) = (desk.lines_done("progress"), 0);
+        while at < from + 100 && child.try_wait().unwrap().is_none() {
+            at = desk.lines_done("progress");
+        }
+        killed += 1;
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(desk.lines_done("progress") < 3_000, "it was killed on its way");
+    desk.json(import);
+    assert_eq!(desk.dew("export -c c"), lines);
+    for n in (0..3_000).step_by(37) {
+        let history = desk.json(&format!("history -c c {n:05} -o json"));
+        assert_eq!(history["rows"].as_array().unwrap().len(), 1, "{n} was written twice");
+    }
+    desk.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_dangerous_or_wrong_is_not_done() {
+    let desk = Desk::start().await;
+    desk.tenant("birch");
+    desk.dew("context use admin");
+    desk.fails(64, "tenant drop birch", "type the name again: --confirm birch");
+    desk.fails(64, "tenant drop birch --confirm brich", "the name is `birch`");
+    assert_eq!(desk.json("tenant show birch -o json")["state"], "active");
+    desk.dew("tenant drop birch --confirm birch");
+    assert_eq!(desk.json("tenant show birch -o json")["state"], "dropped");
+    desk.dew("tenant undrop birch");
+    desk.fails(1, "tenant show nobody", "DEW-3001");
+    desk.fails(64, "get --no-such-flag", "unexpected argument");
+    desk.fails(64, "get -c c k --context nowhere", "there is no context `nowhere`; there are: admin, birch");
+    desk.fails(64, "explain DEW-1", "no code of an error");
+    assert!(desk.dew("explain 4003").contains("OVERLOADED"));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(desk.dew(&format!("completion {shell}")).contains("dew"), "{shell}");
+    }
+    let status = desk.json("status -o json");
+    assert_eq!(
+        (status["schema"].as_str(), status["is_well"].as_bool()),
+        (Some("dew.status.show/1"), Some(true))
+    );
+    desk.stop().await;
+}
