@@ -10,6 +10,7 @@ pub(crate) mod ground;
 pub mod health;
 pub mod history;
 pub mod pool;
+mod reopen;
 pub(crate) mod requests;
 pub(crate) mod snapshot;
 mod split;

@@ -142,13 +142,15 @@ impl Board {
         }
     }
 
-    /// A tablet that waits for a key, or that time alone may give something to do, is looked at again when it is time to.
+    /// A tablet that waits for a key or for its disk, or that time alone may give something to do, is looked at again when it is
+    /// time to.
     pub(crate) fn look_later(&self, tablet: &Tablet) {
         let until_ms = lock(&tablet.requests).keyless_until();
         let has_tables = tablet.snapshot().levels.tables().next().is_some();
         let may_ripen = has_tables && self.ground.policy(Stamp::MAX, 0).has_windows();
+        let may_change = may_ripen || tablet.has_shut_tables();
         let look_ms = self.ground.clock.now_ms().saturating_add(limits::TIDY_LOOK_MS);
-        if let Some(at_ms) = until_ms.or(may_ripen.then_some(look_ms)) {
+        if let Some(at_ms) = until_ms.or(may_change.then_some(look_ms)) {
             self.rooms().later.insert(tablet.id(), at_ms);
         }
     }

@@ -40,6 +40,7 @@ pub(super) fn compact(tablet: &Tablet) -> Result<Looked> {
         return Err(Error::Closed);
     }
     let ground = &tablet.ground;
+    tablet.open_shut_tables();
     let snapshot = tablet.snapshot();
     let policy = ground.policy(snapshot.levels.applied.stamp, tablet.rested_ms());
     let requests = lock(&tablet.requests).clone();
