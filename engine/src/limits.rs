@@ -102,6 +102,18 @@ pub const KEYRING_KEYS_MAX: usize = 65_536;
 pub const RETRY_MS: u64 = 1_000;
 /// Milliseconds for which compaction goes around tables whose key was missing.
 pub const KEYLESS_RETRY_MS: u64 = 60_000;
+/// Milliseconds that tables whose history has passed, or that hold what has expired, wait for a compaction that touches them
+/// anyway before they are merged for that alone: an hour costs no promise, and a busy tablet nothing.
+pub const TIDY_MS: u64 = 3_600_000;
+/// What has expired waits for this part of the time over which its table was written, or of its life, so that what expires one by
+/// one is taken out by the many.
+pub const TIDY_SPREAD_PART: u64 = 4;
+/// Milliseconds that it waits at most.
+pub const TIDY_MS_MAX: u64 = 7 * 24 * TIDY_MS;
+/// Milliseconds between two looks at a tablet that time alone may give something to compact.
+pub const TIDY_LOOK_MS: u64 = 60_000;
+/// Milliseconds that count as passed between two looks at the clock, at most: one that jumps ahead drops no history.
+pub const CLOCK_STEP_MS_MAX: u64 = 600_000;
 /// How often the time between two tries is doubled: a disk that stays full is asked every half minute.
 pub const RETRY_DOUBLINGS_MAX: u32 = 5;
 /// Damaged places one scrub report lists; the count goes on.
@@ -116,6 +128,8 @@ const _: () = {
     assert!(EDIT_BYTES_MAX < ENVELOPE_BYTES_MAX);
     assert!(MULTI_GET_BYTES_MAX > VALUE_BYTES_MAX); // one value can be had
     assert!(SCAN_STEPS_MAX > SCAN_ENTRIES_MAX);
+    assert!(TIDY_MS < TIDY_MS_MAX);
+    assert!(TIDY_LOOK_MS <= KEYLESS_RETRY_MS); // both are waited for by one clock that may go back
     assert!(LEVEL0_COMPACT_TABLES < LEVEL0_SLOW_TABLES && LEVEL0_SLOW_TABLES < LEVEL0_STOP_TABLES);
     assert!(SOLO_BYTES_MAX < RAW_BLOCK_BYTES_MAX);
     assert!(TOMBSTONE_BLOCK_BYTES + 2 * BOUND_BYTES_MAX + 16 < RAW_BLOCK_BYTES_MAX);

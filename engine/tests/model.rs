@@ -1,11 +1,10 @@
-//! Random histories against an oracle that holds every version: batches, flushes, compactions, crashes, splits, and closing
-//! and opening in between.
+//! Random histories against an oracle that holds every version: batches, flushes, compactions, crashes, splits, hours without a
+//! write, and closing and opening in between.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod rig;
 
-use engine::Stamp;
 use engine::compaction::retention::Policy;
 use engine::ids::{LogIndex, TabletId, TenantId};
 use engine::key::KeyRange;
@@ -13,6 +12,7 @@ use engine::tablet::Tablet;
 use engine::tablet::pool::{NewTablet, Pool};
 use engine::tablet::view::{Scan, View};
 use engine::work::Done;
+use engine::{Stamp, limits};
 use rig::oracle::{Event, LogEntry, Oracle, Seen, Write, row};
 use rig::{C, Dice, Rig, START_MS, T1, T2, TABLET, seeds};
 use std::collections::{BTreeMap, BTreeSet};
@@ -212,6 +212,15 @@ impl Run {
         self.logs.insert(right, Vec::new());
     }
 
+    /// Nobody writes for a while, long enough for time alone to give something to do.
+    fn rest(&mut self) {
+        for _ in 0..=self.dice.below(15) {
+            self.stamp = Stamp::new(self.stamp.ms() + limits::CLOCK_STEP_MS_MAX, 0);
+            self.rig.clock.set(self.now_ms());
+            self.pool().settle();
+        }
+    }
+
     fn act(&mut self) {
         let action = self.dice.below(40);
         self.trace.push(format!("{action}"));
@@ -233,6 +242,10 @@ impl Run {
             }
             34 | 35 => self.crash(),
             36 => self.split(),
+            38 => {
+                self.rest();
+                self.check_views();
+            }
             37 => {
                 self.close_and_open();
                 self.check_views();

@@ -26,6 +26,8 @@ const BACKUP: &str = "/backup";
 /// Versions that this build does not know: before the first one, the next one, and with each byte set.
 const U8: [u8; 4] = [0, 2, 9, 0xff];
 const U16: [u16; 5] = [0, 2, 9, 0x0100, 0xffff];
+/// The same of a manifest edit, which has two versions.
+const EDITS: [u16; 5] = [0, 3, 9, 0x0100, 0xffff];
 
 /// A rig whose two tablets have a table each.
 fn filled() -> (Rig, Arc<Pool>) {
@@ -45,16 +47,21 @@ fn filled() -> (Rig, Arc<Pool>) {
     (rig, pool)
 }
 
-/// The words that name `found` beside the version this build has.
+/// The versions this build has.
+fn supported(what: &str) -> &'static str {
+    if what == "manifest edit" { "1 and 2" } else { "1" }
+}
+
+/// The words that name `found` beside them.
 fn words(what: &str, found: u32) -> String {
-    format!("{what} has version {found}; this build reads 1")
+    format!("{what} has version {found}; this build reads {}", supported(what))
 }
 
 fn assert_unsupported(error: &Error, what: &str, found: u32) {
-    let Error::Unsupported { found: told, supported: "1", .. } = error else {
+    let Error::Unsupported { found: told, supported: here, .. } = error else {
         panic!("{what} of version {found}: {error}")
     };
-    assert_eq!(*told, found);
+    assert_eq!((*told, *here), (found, supported(what)));
     assert!(error.to_string().ends_with(&words(what, found)), "{error}");
     assert_eq!(error.kind(), Kind::Stop);
 }
@@ -195,7 +202,7 @@ fn an_edit_of_another_version_inside_its_seal() {
     let key = RowKey::ManifestEdit { tablet: TABLET, sequence: 1 }.encode();
     let clean = rig.catalog.all()[&key].clone();
     let edit = sealer::open_row(&sealer, NODE, &key, 1, &[0; 16], &clean).unwrap();
-    for found in U16 {
+    for found in EDITS {
         let mut plain = edit.to_vec();
         plain[..2].copy_from_slice(&found.to_be_bytes());
         let value = sealer::seal_row(&sealer, NODE, &key, 1, &[0; 16], &plain).unwrap();
@@ -238,6 +245,8 @@ fn forged_listings(rig: &Rig, listing: &[u8]) -> Vec<(&'static str, u32, Vec<u8>
     for found in U16 {
         let forged = changed(&|bytes| bytes[4..6].copy_from_slice(&found.to_be_bytes()));
         all.push(("checkpoint listing", u32::from(found), forged));
+    }
+    for found in EDITS {
         all.push(("manifest edit", u32::from(found), with_picture(rig, listing, found)));
     }
     for found in U8 {

@@ -6,6 +6,7 @@
 pub mod export;
 pub mod import;
 pub mod listing;
+mod repair;
 
 use crate::error::Result;
 use crate::ids::TabletId;

@@ -2,7 +2,9 @@
 
 use crate::ids::{KeyEpoch, Owner, TableId, TenantId};
 use crate::key::KeyRange;
+use crate::limits;
 use crate::manifest::levels::Levels;
+use crate::stamp::Stamp;
 use crate::table::{TableMeta, owner_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -48,6 +50,8 @@ pub enum Reason {
     Reseal,
     /// Somebody asked to merge everything.
     Asked,
+    /// What is in it has left the history window or expired.
+    Time,
 }
 
 /// What somebody wants beside the usual.
@@ -59,8 +63,19 @@ pub struct Wanted {
     pub dropped: BTreeSet<TenantId>,
     /// Everything is to be merged down.
     pub compact_all: bool,
+    /// Floors of history, by owner: of what is older only the newest is needed.
+    pub floors: BTreeMap<Owner, Floor>,
     /// Tables of level 0 that come of a merge among the newest.
     pub settled: BTreeSet<TableId>,
+}
+
+/// How far back history of an owner is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Floor {
+    /// Where its history window begins: milliseconds since 1970.
+    pub since_ms: u64,
+    /// What retention goes by: that, but never above what every reader may ask for.
+    pub stamp: Stamp,
 }
 
 /// When a level is too large.
@@ -84,6 +99,7 @@ pub fn pick(levels: &Levels, busy: &BTreeSet<TableId>, wanted: &Wanted, sizes: &
         .or_else(|| rewrite_dropped(levels, busy, wanted))
         .or_else(|| rewrite(levels, busy, Reason::Reseal, |meta| has_old_epoch(meta, wanted)))
         .or_else(|| merge_all(levels, busy, wanted))
+        .or_else(|| tidy(levels, busy, wanted))
         .unwrap_or(Choice::Rest)
 }
 
@@ -145,13 +161,15 @@ fn merge(tables: BTreeSet<TableId>, to: usize, reason: Reason, busy: &BTreeSet<T
 }
 
 fn merge_level0(levels: &Levels, busy: &BTreeSet<TableId>, sizes: &Sizes) -> Option<Choice> {
+    let is_full = levels.levels.first()?.len() >= sizes.level0_tables;
+    if is_full { empty_level0(levels, busy, Reason::Level0) } else { None }
+}
+
+fn empty_level0(levels: &Levels, busy: &BTreeSet<TableId>, reason: Reason) -> Option<Choice> {
     let level0 = levels.levels.first()?;
-    if level0.len() < sizes.level0_tables {
-        return None;
-    }
     let span = hull(level0.iter())?;
     let below = overlapping(levels.levels.get(1)?, &span);
-    merge(level0.iter().chain(below).map(|meta| meta.id).collect(), 1, Reason::Level0, busy)
+    merge(level0.iter().chain(below).map(|meta| meta.id).collect(), 1, reason, busy)
 }
 
 /// Where a table that cannot be read keeps level 0 from being merged down, the ones newer than it are merged among themselves, so
@@ -183,30 +201,92 @@ fn merge_by_size(levels: &Levels, busy: &BTreeSet<TableId>, sizes: &Sizes) -> Op
 fn merge_down(levels: &Levels, depth: usize, busy: &BTreeSet<TableId>) -> Option<Choice> {
     let (here, below) = (&levels.levels[depth], &levels.levels[depth + 1]);
     let cost = |meta: &&Arc<TableMeta>| {
-        // Sorted by their starts, and two neighbours share at most a row: only a run of them can overlap.
-        let first =
-            below.partition_point(|one| one.span.end.as_ref().is_some_and(|end| *end <= meta.span.start));
-        let run = below[first..].iter().take_while(|one| one.span.overlaps(&meta.span));
-        let under: u64 = run.map(|one| one.bytes).sum();
+        let under: u64 = run_from(below, &meta.span).map(|one| one.bytes).sum();
         (u128::from(under) * 1_000 / u128::from(meta.bytes.max(1)), meta.id)
     };
     let mut candidates: Vec<_> = here.iter().filter(|meta| !busy.contains(&meta.id)).collect();
     candidates.sort_by_cached_key(cost);
-    candidates.into_iter().find_map(|meta| {
-        let inputs = overlapping(here, &meta.span);
-        let under = overlapping(below, &hull(inputs.iter().copied())?);
-        let tables: BTreeSet<TableId> = inputs.iter().map(|one| one.id).collect();
-        if under.is_empty() && tables.is_disjoint(busy) {
-            let to = u8::try_from(depth + 1).expect("LEVELS fits u8");
-            return Some(Choice::Move { tables: tables.into_iter().collect(), to });
-        }
-        merge(
-            tables.into_iter().chain(under.iter().map(|one| one.id)).collect(),
-            depth + 1,
-            Reason::Size,
-            busy,
-        )
+    candidates.into_iter().find_map(|meta| go_down(levels, depth, meta, Reason::Size, busy))
+}
+
+/// Merges one table of level `depth` down, or moves it where nothing is in its way.
+fn go_down(
+    levels: &Levels,
+    depth: usize,
+    meta: &TableMeta,
+    reason: Reason,
+    busy: &BTreeSet<TableId>,
+) -> Option<Choice> {
+    let inputs = overlapping(levels.levels.get(depth)?, &meta.span);
+    let under = overlapping(levels.levels.get(depth + 1)?, &hull(inputs.iter().copied())?);
+    let tables: BTreeSet<TableId> = inputs.iter().map(|one| one.id).collect();
+    if under.is_empty() && tables.is_disjoint(busy) {
+        let to = u8::try_from(depth + 1).expect("LEVELS fits u8");
+        return Some(Choice::Move { tables: tables.into_iter().collect(), to });
+    }
+    merge(tables.into_iter().chain(under.iter().map(|one| one.id)).collect(), depth + 1, reason, busy)
+}
+
+/// Takes out what time alone has made useless. Where all of a table is older than the floor, nobody needs what it hides: it goes
+/// down until nothing is below it, and is there written anew if it still holds what may go. Each step leaves it deeper, or with
+/// nothing to be left behind.
+fn tidy(levels: &Levels, busy: &BTreeSet<TableId>, wanted: &Wanted) -> Option<Choice> {
+    let is_due = |meta: &&Arc<TableMeta>, depth: usize| {
+        let floor = least_floor(meta, wanted);
+        let tidy_at_ms = meta.greatest_stamp.ms().saturating_add(limits::TIDY_MS);
+        let is_past = meta.greatest_stamp <= floor.stamp && tidy_at_ms <= floor.since_ms;
+        (is_past && (has_waste(meta) || has_below(levels, depth, meta))) || has_expired(meta, floor)
+    };
+    let (level0, deeper) = levels.levels.split_first()?;
+    if level0.iter().any(|meta| is_due(&meta, 0))
+        && let Some(choice) = empty_level0(levels, busy, Reason::Time)
+    {
+        return Some(choice);
+    }
+    (1..).zip(deeper).find_map(|(depth, level)| {
+        level.iter().filter(|meta| is_due(meta, depth)).find_map(|meta| {
+            match has_below(levels, depth, meta) {
+                true if !has_expired(meta, least_floor(meta, wanted)) => {
+                    go_down(levels, depth, meta, Reason::Time, busy)
+                }
+                _ => merge(
+                    overlapping(level, &meta.span).iter().map(|one| one.id).collect(),
+                    depth,
+                    Reason::Time,
+                    busy,
+                ),
+            }
+        })
     })
+}
+
+/// The least floor of those whose rows are in a table.
+fn least_floor(meta: &TableMeta, wanted: &Wanted) -> Floor {
+    let floor = |owner| wanted.floors.get(&owner).copied().unwrap_or_default();
+    meta.stripes.iter().map(|stripe| floor(stripe.owner)).min().unwrap_or_default()
+}
+
+fn has_waste(meta: &TableMeta) -> bool {
+    meta.superseded > 0 || meta.deletes > 0 || meta.tombstones > 0
+}
+
+fn has_below(levels: &Levels, depth: usize, meta: &TableMeta) -> bool {
+    let overlaps = |level: &Vec<Arc<TableMeta>>| run_from(level, &meta.span).next().is_some();
+    levels.levels.iter().skip(depth + 1).any(overlaps)
+}
+
+/// The tables of a sorted level that overlap `span`: two neighbours share at most a row, so only a run of them can.
+fn run_from<'a>(level: &'a [Arc<TableMeta>], span: &KeyRange) -> impl Iterator<Item = &'a Arc<TableMeta>> {
+    let first = level.partition_point(|one| one.span.end.as_ref().is_some_and(|end| *end <= span.start));
+    level[first..].iter().take_while(move |one| one.span.overlaps(span))
+}
+
+/// Whether enough time has passed since a value of it expired.
+fn has_expired(meta: &TableMeta, floor: Floor) -> bool {
+    let least_ms = meta.least_stamp.ms();
+    let spread_ms = meta.first_expiry_ms.max(meta.greatest_stamp.ms()).saturating_sub(least_ms);
+    let pause_ms = (spread_ms / limits::TIDY_SPREAD_PART).clamp(limits::TIDY_MS, limits::TIDY_MS_MAX);
+    meta.first_expiry_ms != 0 && meta.first_expiry_ms.saturating_add(pause_ms) <= floor.stamp.ms()
 }
 
 /// Writes the first table that `wants` it anew, at its own level.
@@ -236,7 +316,6 @@ fn merge_all(levels: &Levels, busy: &BTreeSet<TableId>, wanted: &Wanted) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stamp::Stamp;
     use crate::table::StripeMeta;
 
     fn id(n: u8) -> TableId {
@@ -260,6 +339,8 @@ mod tests {
             least_stamp: stamp,
             greatest_stamp: stamp,
             stripes: vec![StripeMeta { owner, epoch: KeyEpoch(1), bytes: 100, entries: 1 }],
+            superseded: 0,
+            first_expiry_ms: 0,
         })
     }
 
@@ -282,5 +363,26 @@ mod tests {
             panic!("not merged down")
         };
         assert_eq!(tables, ids(0..17));
+    }
+
+    #[test]
+    fn what_has_expired_waits_for_more_of_its_kind_but_not_for_ever() {
+        let hour = limits::TIDY_MS;
+        let pause = |greatest_ms: u64, first_expiry_ms: u64| {
+            let (least, greatest) = (Stamp::new(1_000, 0), Stamp::new(1_000 + greatest_ms, 0));
+            let stamps = TableMeta { least_stamp: least, greatest_stamp: greatest, ..(*table(1)).clone() };
+            let meta = TableMeta { first_expiry_ms, ..stamps };
+            let is_due = |ms: &u64| {
+                let stamp = Stamp::new(first_expiry_ms + ms, 0);
+                has_expired(&meta, Floor { since_ms: stamp.ms(), stamp })
+            };
+            // The least of these pauses after which it is due.
+            [0, hour - 1, hour, 2 * hour, 6 * hour, limits::TIDY_MS_MAX].into_iter().find(is_due)
+        };
+        assert_eq!(pause(0, 0), None, "nothing in it expires");
+        assert_eq!(pause(0, 1_001), Some(hour));
+        assert_eq!(pause(0, 1_000 + 8 * hour), Some(2 * hour), "a quarter of its life");
+        assert_eq!(pause(24 * hour, 2_000), Some(6 * hour), "a quarter of the time it was written over");
+        assert_eq!(pause(9_000 * hour, 2_000), Some(limits::TIDY_MS_MAX));
     }
 }

@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Policy {
     /// Milliseconds since 1970; set by the engine when it is used.
     pub now_ms: u64,
+    /// No floor is above it; set by the engine to the stamp whose readers must be answered after a crash too.
+    pub applied: Stamp,
     /// Milliseconds of history of a tenant that has no window of its own.
     pub default_window_ms: u64,
     /// Milliseconds of history, by tenant.
@@ -24,7 +26,8 @@ pub struct Policy {
 impl Default for Policy {
     /// Keeps everything: what nobody has spoken of must not go.
     fn default() -> Self {
-        Self { now_ms: 0, default_window_ms: u64::MAX, windows: BTreeMap::new(), dropped: BTreeSet::new() }
+        let (windows, dropped) = (BTreeMap::new(), BTreeSet::new());
+        Self { now_ms: 0, applied: Stamp::MAX, default_window_ms: u64::MAX, windows, dropped }
     }
 }
 
@@ -32,8 +35,20 @@ impl Policy {
     /// The stamp at and above which every reader of `tenant` must be answered as before.
     #[must_use]
     pub fn floor(&self, tenant: TenantId) -> Stamp {
+        Stamp::new(self.since_ms(tenant), 0).min(self.applied)
+    }
+
+    /// Where the history window of `tenant` begins: milliseconds since 1970.
+    #[must_use]
+    pub fn since_ms(&self, tenant: TenantId) -> u64 {
         let window_ms = self.windows.get(&tenant).copied().unwrap_or(self.default_window_ms);
-        Stamp::new(self.now_ms.saturating_sub(window_ms), 0)
+        self.now_ms.saturating_sub(window_ms)
+    }
+
+    /// Whether any of its windows ends: else time alone takes nothing.
+    #[must_use]
+    pub fn has_windows(&self) -> bool {
+        self.default_window_ms != u64::MAX || self.windows.values().any(|window_ms| *window_ms != u64::MAX)
     }
 }
 
@@ -160,11 +175,16 @@ mod tests {
     fn windows_are_by_tenant() {
         let policy = Policy {
             now_ms: 1_000,
+            applied: Stamp::new(950, 0),
             default_window_ms: 100,
             windows: BTreeMap::from([(TenantId(7), 5_000)]),
             dropped: BTreeSet::new(),
         };
         assert_eq!(policy.floor(TenantId(1)), Stamp::new(900, 0));
         assert_eq!(policy.floor(TenantId(7)), Stamp::ZERO);
+        let later = Policy { now_ms: 9_000, ..policy };
+        assert_eq!(later.floor(TenantId(1)), Stamp::new(950, 0), "the newest stamp stays readable");
+        assert_eq!(later.floor(TenantId(7)), Stamp::new(950, 0));
+        assert!(later.has_windows() && !Policy::default().has_windows());
     }
 }

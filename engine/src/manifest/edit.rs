@@ -11,7 +11,8 @@ use crate::table::{StripeMeta, TableMeta};
 use crate::wire::{Reader, append_bytes32};
 use std::collections::BTreeMap;
 
-const VERSION: u16 = 1;
+/// Version 2 says more of each table. It is written only where there is more to say, so that what is not new has one form.
+const VERSIONS: [u16; 2] = [1, 2];
 const IS_RESET: u8 = 1;
 const HAS_RANGE: u8 = 2;
 const HAS_APPLIED: u8 = 4;
@@ -97,7 +98,8 @@ impl Edit {
     /// The edit as bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = VERSION.to_be_bytes().to_vec();
+        let version = VERSIONS[usize::from(self.added.iter().any(|(_, meta)| says_more(meta)))];
+        let mut out = version.to_be_bytes().to_vec();
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         let flags = flag(self.is_reset, IS_RESET)
             | flag(self.range.is_some(), HAS_RANGE)
@@ -116,7 +118,7 @@ impl Edit {
         append_count(&mut out, self.added.len());
         for (level, meta) in &self.added {
             out.push(*level);
-            append_meta(&mut out, meta);
+            append_meta(&mut out, meta, version);
         }
         append_count(&mut out, self.removed.len());
         self.removed.iter().for_each(|id| out.extend_from_slice(&id.0));
@@ -140,9 +142,9 @@ impl Edit {
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(bytes);
         let version = reader.u16()?;
-        if version != VERSION {
+        if !VERSIONS.contains(&version) {
             let what = "manifest edit".to_owned();
-            return Err(Error::Unsupported { what, found: u32::from(version), supported: "1" });
+            return Err(Error::Unsupported { what, found: u32::from(version), supported: "1 and 2" });
         }
         let [flags @ 0..=7, 0] = reader.array()? else {
             return Err(malformed("unknown flags of an edit").into());
@@ -160,7 +162,10 @@ impl Edit {
         }
         for _ in 0..read_count(&mut reader)? {
             let level = read_level(&mut reader)?;
-            edit.added.push((level, read_meta(&mut reader)?));
+            edit.added.push((level, read_meta(&mut reader, version)?));
+        }
+        if version == VERSIONS[1] && !edit.added.iter().any(|(_, meta)| says_more(meta)) {
+            return Err(malformed("version 2 without anything that is new in it").into());
         }
         for _ in 0..read_count(&mut reader)? {
             edit.removed.push(TableId(reader.array()?));
@@ -218,7 +223,12 @@ fn read_range(reader: &mut Reader<'_>) -> Result<KeyRange, Damage> {
     }
 }
 
-fn append_meta(out: &mut Vec<u8>, meta: &TableMeta) {
+/// Whether version 1 has no room for all that is known of a table.
+fn says_more(meta: &TableMeta) -> bool {
+    (meta.superseded, meta.first_expiry_ms) != (0, 0)
+}
+
+fn append_meta(out: &mut Vec<u8>, meta: &TableMeta, version: u16) {
     out.extend_from_slice(&meta.id.0);
     out.extend_from_slice(&meta.bytes.to_be_bytes());
     out.extend_from_slice(&meta.content);
@@ -240,9 +250,13 @@ fn append_meta(out: &mut Vec<u8>, meta: &TableMeta) {
         out.extend_from_slice(&stripe.bytes.to_be_bytes());
         out.extend_from_slice(&stripe.entries.to_be_bytes());
     }
+    if version == VERSIONS[1] {
+        out.extend_from_slice(&meta.superseded.to_be_bytes());
+        out.extend_from_slice(&meta.first_expiry_ms.to_be_bytes());
+    }
 }
 
-fn read_meta(reader: &mut Reader<'_>) -> Result<TableMeta, Damage> {
+fn read_meta(reader: &mut Reader<'_>, version: u16) -> Result<TableMeta, Damage> {
     let (id, bytes, content, crc32) =
         (TableId(reader.array()?), reader.u64()?, reader.array()?, reader.u32()?);
     let ends = reader.array()?;
@@ -271,6 +285,11 @@ fn read_meta(reader: &mut Reader<'_>) -> Result<TableMeta, Damage> {
         let epoch = KeyEpoch(reader.u32()?);
         stripes.push(StripeMeta { owner, epoch, bytes: reader.u64()?, entries: reader.u64()? });
     }
+    let (superseded, first_expiry_ms) =
+        if version == VERSIONS[1] { (reader.u64()?, reader.u64()?) } else { (0, 0) };
+    if superseded > entries.saturating_sub(1) {
+        return Err(malformed("counts and bounds of a table disagree"));
+    }
     Ok(TableMeta {
         id,
         bytes,
@@ -286,5 +305,7 @@ fn read_meta(reader: &mut Reader<'_>) -> Result<TableMeta, Damage> {
         least_stamp,
         greatest_stamp,
         stripes,
+        superseded,
+        first_expiry_ms,
     })
 }

@@ -220,6 +220,8 @@ mod tests {
             least_stamp: Stamp(5),
             greatest_stamp: Stamp(5),
             stripes: Vec::new(),
+            superseded: 0,
+            first_expiry_ms: 0,
         }
     }
 

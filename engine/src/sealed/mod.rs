@@ -152,3 +152,45 @@ impl ReadyKey {
         EnvelopeKey { key, key_id, salt_key: &self.salt_key, fingerprint_key: &self.fingerprint_key }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::Seeded;
+    use crate::ids::TenantId;
+    use crate::limits;
+
+    #[test]
+    fn a_key_that_is_used_up_seals_no_more_and_still_opens() {
+        let ring = Keyring::new();
+        let owners = [1, 2].map(|n| Owner::Tenant(TenantId(n)));
+        for (owner, epoch) in owners.into_iter().zip([KeyEpoch(3), KeyEpoch(4)]) {
+            ring.insert(owner, Purpose::Log, epoch, SecretKey::new([7; 32])).unwrap();
+            ring.activate(owner, Purpose::Log, epoch).unwrap();
+        }
+        let ring = Arc::new(ring);
+        let sealer = Sealer::new(ClusterId([1; 16]), ring.clone(), Arc::new(Seeded::new(1))).unwrap();
+        let seal = |owner| sealer.seal_envelope(owner, Purpose::Log, EnvelopeKind::LogBody, b"name", b"text");
+        let sealed = seal(owners[0]).unwrap();
+        let scope = (owners[0], Purpose::Log, KeyEpoch(3));
+        assert_eq!(sealer.usage()[&scope], KeyUse { envelopes: 1, bytes: 4 });
+        sealer.used.lock().unwrap().get_mut(&scope).unwrap().envelopes = limits::ENVELOPES_PER_KEY_MAX - 1;
+        seal(owners[0]).unwrap();
+        let refused = seal(owners[0]).unwrap_err();
+        assert!(
+            matches!(refused, Error::KeyUsedUp { owner, purpose: Purpose::Log, epoch: KeyEpoch(3) } if owner == owners[0]),
+            "{refused}"
+        );
+        assert_eq!(
+            sealer.usage()[&scope].envelopes,
+            limits::ENVELOPES_PER_KEY_MAX,
+            "nothing more is counted"
+        );
+        seal(owners[1]).expect("another key is not");
+        let open = sealer.open_envelope(owners[0], Purpose::Log, EnvelopeKind::LogBody, b"name", &sealed);
+        assert_eq!(open.unwrap()[..], *b"text");
+        ring.insert(owners[0], Purpose::Log, KeyEpoch(5), SecretKey::new([8; 32])).unwrap();
+        ring.activate(owners[0], Purpose::Log, KeyEpoch(5)).unwrap();
+        seal(owners[0]).expect("and the next epoch begins anew");
+    }
+}

@@ -57,9 +57,14 @@ pub struct TableMeta {
     pub greatest_stamp: Stamp,
     /// Its stripes, in order.
     pub stripes: Vec<StripeMeta>,
+    /// Versions that have a newer one of their row in the same table: they stay for the history window only. 0 also of tables
+    /// written before this was counted.
+    pub superseded: u64,
+    /// Milliseconds since 1970 from which some value in it can be left behind as expired; 0 if none ever, or as above.
+    pub first_expiry_ms: u64,
 }
 
-redacted_debug!(TableMeta, id, bytes, entries, deletes, tombstones, least_stamp, greatest_stamp, stripes; least, greatest);
+redacted_debug!(TableMeta, id, bytes, entries, deletes, tombstones, least_stamp, greatest_stamp, stripes, superseded, first_expiry_ms; least, greatest);
 
 impl TableMeta {
     /// Bytes it takes in a manifest edit, at most.
@@ -67,7 +72,7 @@ impl TableMeta {
     pub fn encoded_bytes(&self) -> usize {
         let span_end = self.span.end.as_ref().map_or(0, Vec::len);
         let keys = self.least.len() + self.greatest.len() + self.span.start.len() + span_end;
-        192 + keys + self.stripes.len() * 29
+        208 + keys + self.stripes.len() * 29
     }
 }
 

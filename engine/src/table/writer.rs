@@ -37,6 +37,8 @@ struct Counts {
     deletes: u64,
     tombstones: u32,
     data_blocks: u32,
+    superseded: u64,
+    first_expiry_ms: u64,
     least: Stamp,
     greatest: Stamp,
 }
@@ -44,7 +46,17 @@ struct Counts {
 impl Default for Counts {
     fn default() -> Self {
         let (least, greatest) = (Stamp::MAX, Stamp::ZERO);
-        Self { entries: 0, deletes: 0, tombstones: 0, data_blocks: 0, least, greatest }
+        let (superseded, first_expiry_ms) = (0, 0);
+        Self {
+            entries: 0,
+            deletes: 0,
+            tombstones: 0,
+            data_blocks: 0,
+            superseded,
+            first_expiry_ms,
+            least,
+            greatest,
+        }
     }
 }
 
@@ -52,6 +64,20 @@ impl Counts {
     fn stamp(&mut self, stamp: Stamp) {
         self.least = self.least.min(stamp);
         self.greatest = self.greatest.max(stamp);
+    }
+
+    /// Notes what of a version will be of no use one day: that it `is_superseded` by the one before it, or expires.
+    fn note(&mut self, is_superseded: bool, stamp: Stamp, slot: Slot<'_>) {
+        self.superseded += u64::from(is_superseded);
+        if let Slot::Put { expires_ms: expires_ms @ 1.., .. } = slot {
+            // It can be left behind only once it is itself as old as the floor.
+            self.expires(expires_ms.max(stamp.ms().saturating_add(1)));
+        }
+    }
+
+    fn expires(&mut self, at_ms: u64) {
+        let is_first = at_ms != 0 && (self.first_expiry_ms == 0 || at_ms < self.first_expiry_ms);
+        self.first_expiry_ms = if is_first { at_ms } else { self.first_expiry_ms };
     }
 }
 
@@ -104,6 +130,8 @@ impl TableWriter {
         self.stripe.entries += 1;
         self.stripe.deletes += u64::from(slot == Slot::Delete);
         self.stripe.stamp(stamp);
+        let is_superseded = !self.last.is_empty() && key::split(&self.last).0 == row;
+        self.stripe.note(is_superseded, stamp, slot);
         if self.least.is_empty() {
             self.least.extend_from_slice(version);
         }
@@ -178,6 +206,8 @@ impl TableWriter {
         self.whole.entries += stripe.entries;
         self.whole.deletes += stripe.deletes;
         self.whole.tombstones += stripe.tombstones;
+        self.whole.superseded += stripe.superseded;
+        self.whole.expires(stripe.first_expiry_ms);
         self.whole.stamp(stripe.least);
         self.whole.stamp(stripe.greatest);
         self.ranges.clear();
@@ -277,6 +307,8 @@ impl TableWriter {
             least_stamp: self.whole.least,
             greatest_stamp: self.whole.greatest,
             stripes: summary.rows.iter().map(stripe).collect(),
+            superseded: self.whole.superseded,
+            first_expiry_ms: self.whole.first_expiry_ms,
         })
     }
 }

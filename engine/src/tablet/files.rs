@@ -40,6 +40,8 @@ struct Known {
     handles: BTreeMap<TableId, (u64, Arc<dyn DiskFile>)>,
     by_use: BTreeMap<u64, TableId>,
     uses: u64,
+    /// How often a file took the place of another of its name.
+    exchanges: u64,
 }
 
 #[derive(Default)]
@@ -105,6 +107,18 @@ impl Files {
         self.disk.create(path).map_err(|source| Error::io("create", path, source))
     }
 
+    /// Gives the whole and durable file `copy` the name of `id`, in the place of what has it now.
+    pub(crate) fn put_in_place(&self, copy: TableId, id: TableId) -> Result<()> {
+        let path = self.path(id);
+        let mut known = self.known();
+        self.disk.rename(&self.path(copy), &path).map_err(|source| Error::io("rename", &path, source))?;
+        // Whoever is opening the old file now opens again.
+        known.exchanges += 1;
+        known.close(id);
+        drop(known);
+        self.sync_names()
+    }
+
     /// Makes the names of new files durable.
     pub(crate) fn sync_names(&self) -> Result<()> {
         self.disk.sync_dir(&self.dir).map_err(|source| Error::io("sync folder", &self.dir, source))
@@ -118,9 +132,16 @@ impl Files {
         meta: &Arc<TableMeta>,
     ) -> Arc<Table> {
         let live = self.known().tables.get(&meta.id).and_then(|entry| entry.live.upgrade());
-        if let Some(table) = live {
-            return table;
-        }
+        live.unwrap_or_else(|| self.table_anew(sealer, blocks, meta))
+    }
+
+    /// The table of `meta` opened once more, whoever has it open.
+    pub(crate) fn table_anew(
+        self: &Arc<Self>,
+        sealer: &Arc<Sealer>,
+        blocks: &Arc<dyn OpenedBlocks>,
+        meta: &Arc<TableMeta>,
+    ) -> Arc<Table> {
         let files: Arc<dyn TableFiles> = self.clone();
         let place = Self::place(meta.id);
         let opened = Table::open(sealer.clone(), files.clone(), blocks.clone(), meta.clone(), place.clone());
@@ -244,7 +265,7 @@ impl Known {
 
 impl TableFiles for Files {
     fn file(&self, id: TableId) -> Result<Arc<dyn DiskFile>> {
-        {
+        let exchanges = {
             let mut known = self.known();
             known.uses += 1;
             let now = known.uses;
@@ -254,7 +275,8 @@ impl TableFiles for Files {
                 known.by_use.insert(now, id);
                 return Ok(file);
             }
-        }
+            known.exchanges
+        };
         let path = self.path(id);
         let file = self.disk.open(&path).map_err(|source| {
             if source.kind() == io::ErrorKind::NotFound {
@@ -263,6 +285,10 @@ impl TableFiles for Files {
             Error::io("open", &path, source)
         })?;
         let mut known = self.known();
+        if known.exchanges != exchanges {
+            drop(known);
+            return self.file(id);
+        }
         known.uses += 1;
         let now = known.uses;
         known.close(id);

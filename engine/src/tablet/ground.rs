@@ -2,7 +2,7 @@
 
 use super::files::Files;
 use super::pool::PoolConfig;
-use crate::clock::Clock;
+use crate::clock::{Clock, Passed};
 use crate::compaction::retention::Policy;
 use crate::ids::TabletId;
 use crate::manifest::journal::Journal;
@@ -23,6 +23,7 @@ pub(crate) struct Ground {
     pub(crate) config: PoolConfig,
     pub(crate) sealer: Arc<Sealer>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) passed: Passed,
     pub(crate) journal: Journal,
     pub(crate) files: Arc<Files>,
     pub(crate) cache: Arc<BlockCache<Opened>>,
@@ -96,11 +97,13 @@ impl Drop for Counted {
 }
 
 impl Ground {
-    /// The retention policy as of now, for work whose result is durable together with the position `applied`. History is
-    /// never cut above that: a reader at the newest stamp is right whatever the clock says, after a crash too.
-    pub(crate) fn policy(&self, applied: Stamp) -> Policy {
+    /// The retention policy as of now, for work whose result is durable together with the position `applied`, after which
+    /// `rested_ms` have passed. History is never cut above it: a reader at the newest stamp is right whatever the clock says,
+    /// after a crash too.
+    pub(crate) fn policy(&self, applied: Stamp, rested_ms: u64) -> Policy {
         let policy = self.policy.read().unwrap_or_else(PoisonError::into_inner).clone();
-        Policy { now_ms: self.clock.now_ms().min(applied.ms()), ..(*policy).clone() }
+        let now_ms = self.clock.now_ms().min(applied.ms().saturating_add(rested_ms));
+        Policy { now_ms, applied, ..(*policy).clone() }
     }
 
     /// Charges background work for `bytes` moved, and waits if it moves too many.

@@ -10,6 +10,7 @@ pub(crate) mod ground;
 pub mod health;
 pub mod history;
 pub mod pool;
+mod reopen;
 pub(crate) mod requests;
 pub(crate) mod snapshot;
 mod split;
@@ -43,6 +44,8 @@ pub struct Tablet {
     /// Greatest applied stamp: what a new view may see. Stored after the memtable has the batch.
     visible: AtomicU64,
     writer: Mutex<Applied>,
+    /// When it was opened or a batch came last, in time that has passed.
+    moved_ms: AtomicU64,
     /// No flush makes a position durable beyond this log index.
     log_durable: AtomicU64,
     pub(crate) manifest: Mutex<Manifest>,
@@ -84,6 +87,7 @@ impl Tablet {
             snapshot: RwLock::new(Arc::new(snapshot)),
             visible: AtomicU64::new(applied.stamp.0),
             writer: Mutex::new(applied),
+            moved_ms: AtomicU64::new(ground.passed.ms()),
             log_durable: AtomicU64::new(u64::MAX),
             manifest: Mutex::new(Manifest { position, pending: None }),
             health: Mutex::default(),
@@ -142,6 +146,7 @@ impl Tablet {
             last.note = note.to_vec();
         }
         self.visible.store(last.stamp.0, Ordering::Release);
+        self.moved_ms.store(self.ground.passed.ms(), Ordering::Relaxed);
         self.ground.counters.batches.add(1);
         let tombstones = snapshot.active.memtable.tombstones_len();
         if after >= self.ground.config.memtable_bytes_per_tablet
@@ -190,6 +195,11 @@ impl Tablet {
     #[must_use]
     pub fn applied_stamp(&self) -> Stamp {
         Stamp(self.visible.load(Ordering::Acquire))
+    }
+
+    /// Milliseconds that have passed since the last batch, or since it was opened.
+    pub(crate) fn rested_ms(&self) -> u64 {
+        self.ground.passed.ms().saturating_sub(self.moved_ms.load(Ordering::Relaxed))
     }
 
     /// The position that a crash leaves: the log must keep everything after it.

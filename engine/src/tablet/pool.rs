@@ -5,7 +5,7 @@ use super::ground::{Bell, CachedBlocks, Ground, MemtableBudget};
 use super::{Tablet, lock};
 use crate::catalog::rows::{self, RowKey};
 use crate::catalog::{Catalog, Change, sealer};
-use crate::clock::Clock;
+use crate::clock::{Clock, Passed};
 use crate::compaction::retention::Policy;
 use crate::disk::{DirLock, Disk, create_dir_durably, take_lock};
 use crate::error::{Damage, Error, Nature, Result};
@@ -168,6 +168,7 @@ impl Pool {
             journal: Journal::new(catalog.clone(), parts.sealer.clone(), parts.node),
             bucket: Mutex::new(Bucket::new(config.background_bytes_per_s, now_ms)),
             sealer: parts.sealer,
+            passed: Passed::new(now_ms),
             clock: parts.clock,
             memtables: Arc::new(MemtableBudget::default()),
             policy: RwLock::new(Arc::new(Policy::default())),
@@ -349,7 +350,7 @@ impl Pool {
     /// `Key`: an owner that is not dropped has no active epoch. Nothing was asked.
     pub fn request_reseal(&self) -> Result<()> {
         let tablets = self.board.tablets();
-        let dropped = self.ground.policy(Stamp::MAX).dropped;
+        let dropped = self.ground.policy(Stamp::MAX, 0).dropped;
         for (tenant, _) in tablets.iter().flat_map(|tablet| tablet.coverage().into_keys()) {
             if !dropped.contains(&tenant) {
                 self.ground.sealer.keys().active(crate::table::owner_of(tenant), Purpose::Data)?;

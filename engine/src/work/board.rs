@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::ids::TabletId;
 use crate::limits;
 use crate::memtable::budget;
+use crate::stamp::Stamp;
 use crate::tablet::ground::Ground;
 use crate::tablet::health::Work;
 use crate::tablet::{Tablet, lock};
@@ -57,7 +58,7 @@ struct Rooms {
     compacting: BTreeSet<TabletId>,
     /// Tablets that may have something to compact.
     compactable: BTreeSet<TabletId>,
-    /// Tablets where a key was missing, and when to look again: milliseconds since 1970.
+    /// Tablets to look at again, for a key that was missing or for time that passes, and when: milliseconds since 1970.
     later: BTreeMap<TabletId, u64>,
     /// The tablet whose turn it was last, so that all get theirs.
     turn: Option<TabletId>,
@@ -141,16 +142,22 @@ impl Board {
         }
     }
 
-    /// A tablet that waits for a key is looked at again when it is time to.
+    /// A tablet that waits for a key or for its disk, or that time alone may give something to do, is looked at again when it is
+    /// time to.
     pub(crate) fn look_later(&self, tablet: &Tablet) {
         let until_ms = lock(&tablet.requests).keyless_until();
-        if let Some(at_ms) = until_ms {
+        let has_tables = tablet.snapshot().levels.tables().next().is_some();
+        let may_ripen = has_tables && self.ground.policy(Stamp::MAX, 0).has_windows();
+        let may_change = may_ripen || tablet.has_shut_tables();
+        let look_ms = self.ground.clock.now_ms().saturating_add(limits::TIDY_LOOK_MS);
+        if let Some(at_ms) = until_ms.or(may_change.then_some(look_ms)) {
             self.rooms().later.insert(tablet.id(), at_ms);
         }
     }
 
     /// The most pressing work that nobody is at. Give it back with [`Board::release`].
     pub(crate) fn claim(&self, shift: Shift) -> Option<Task> {
+        self.ground.passed.look(self.ground.clock.now_ms());
         let mut rooms = self.rooms();
         if shift != Shift::Patient
             && let Some(task) = rooms.claim_flush(&self.ground)

@@ -2,11 +2,11 @@
 
 use super::board::is_due;
 use super::flush::write;
-use crate::compaction::pick::{Choice, Reason, Sizes, Wanted, pick};
+use crate::compaction::pick::{Choice, Floor, Reason, Sizes, Wanted, pick};
 use crate::compaction::retention::Policy;
 use crate::compaction::run::Job;
 use crate::error::{Error, Result};
-use crate::ids::{Owner, Purpose, TableId};
+use crate::ids::{Owner, Purpose, TableId, TenantId};
 use crate::key::KeyRange;
 use crate::limits::KEYLESS_RETRY_MS;
 use crate::manifest::edit::Edit;
@@ -40,8 +40,9 @@ pub(super) fn compact(tablet: &Tablet) -> Result<Looked> {
         return Err(Error::Closed);
     }
     let ground = &tablet.ground;
+    tablet.open_shut_tables();
     let snapshot = tablet.snapshot();
-    let policy = ground.policy(snapshot.levels.applied.stamp);
+    let policy = ground.policy(snapshot.levels.applied.stamp, tablet.rested_ms());
     let requests = lock(&tablet.requests).clone();
     let wanted = wanted(tablet, &requests, &policy, &snapshot.levels);
     let sizes = Sizes {
@@ -88,7 +89,10 @@ fn wanted(tablet: &Tablet, requests: &Requests, policy: &Policy, levels: &Levels
         reseal = owners.into_iter().filter_map(active).collect();
     }
     let (dropped, compact_all) = (policy.dropped.clone(), requests.compact_all.is_open());
-    Wanted { reseal, dropped, compact_all, settled: requests.settled.clone() }
+    let owners = levels.tables().flat_map(|meta| &meta.stripes).map(|stripe| stripe.owner);
+    let floor = |tenant| Floor { since_ms: policy.since_ms(tenant), stamp: policy.floor(tenant) };
+    let floors = owners.map(|owner| (owner, floor(TenantId(owner.id())))).collect();
+    Wanted { reseal, dropped, compact_all, floors, settled: requests.settled.clone() }
 }
 
 /// Tables that compaction goes around: those that could not be read, and for a while those whose key was missing.

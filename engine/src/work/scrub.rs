@@ -126,7 +126,7 @@ pub(crate) fn scrub_table(ground: &Ground, table: &Table, with_keys: bool) -> Re
     let found = scrub_clear(&*handle, &Files::place(id), id, &mut progress)?;
     let mut verified = Verified { found, unjudged: None };
     if with_keys && verified.found.is_empty() {
-        let policy = ground.policy(crate::stamp::Stamp::MAX);
+        let policy = ground.policy(crate::stamp::Stamp::MAX, 0);
         let skipped: BTreeSet<_> = policy.dropped.iter().map(|tenant| owner_of(*tenant)).collect();
         verified = table.verify(&skipped, &mut progress)?;
     }
@@ -170,6 +170,8 @@ mod tests {
             least_stamp: Stamp::ZERO,
             greatest_stamp: Stamp::ZERO,
             stripes: Vec::new(),
+            superseded: 0,
+            first_expiry_ms: 0,
         };
         Arc::new(Table::shut(Arc::new(NoFiles), Arc::new(meta), Error::Closed))
     }

@@ -54,20 +54,28 @@ fn fixture(name: &str) -> Vec<u8> {
     fs::read(world::folder().join(format!("{name}.bin"))).unwrap()
 }
 
-/// What the fixture `format` holds: of a list each item.
-fn clean(format: &str) -> Vec<Vec<u8>> {
-    let file = fixture(format);
+/// Fixtures of later versions of a format.
+const LATER: [(&str, &str); 1] = [("manifest_edit", "../v2/manifest_edit")];
+
+/// The names of the fixtures of `format`, by version.
+fn names(format: &str) -> impl Iterator<Item = &str> {
+    let later = LATER.iter().filter(move |(of, _)| *of == format).map(|(_, name)| *name);
+    std::iter::once(format).chain(later)
+}
+
+fn items(format: &str, file: Vec<u8>) -> Vec<Vec<u8>> {
     if WHOLE.contains(&format) { vec![file] } else { world::split(&file) }
 }
 
-/// As [`clean`], with what the damaged fixture holds.
+/// What the fixtures of `format` hold: of a list each item.
+fn clean(format: &str) -> Vec<Vec<u8>> {
+    names(format).flat_map(|name| items(format, fixture(name))).collect()
+}
+
+/// As [`clean`], with what the damaged fixtures hold.
 fn corpus(format: &str) -> Vec<Vec<u8>> {
-    let files = [fixture(format), fixture(&format!("{format}.damaged"))];
-    if WHOLE.contains(&format) {
-        files.into()
-    } else {
-        files.iter().flat_map(|list| world::split(list)).collect()
-    }
+    let damaged = names(format).flat_map(|name| items(format, fixture(&format!("{name}.damaged"))));
+    clean(format).into_iter().chain(damaged).collect()
 }
 
 /// `bytes` with one bit flipped, for every bit; inside long ones for one bit a byte.

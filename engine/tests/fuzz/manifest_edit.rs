@@ -25,7 +25,7 @@ pub fn run(bytes: &[u8]) {
             apply(&BEFORE, &Edit { is_reset: false, range: None, ..edit });
         }
         Err(Error::Damaged(damage)) => assert_eq!((damage.nature, damage.block), (Nature::Malformed, None)),
-        Err(Error::Unsupported { .. }) => assert_ne!(bytes[..2], [0, 1]),
+        Err(Error::Unsupported { .. }) => assert!(bytes[..2] != [0, 1] && bytes[..2] != [0, 2]),
         Err(error) => panic!("{error}"),
     }
 }
@@ -40,6 +40,7 @@ fn check_meta(meta: &TableMeta) {
     assert!(meta.least.len().max(meta.greatest.len()) <= limits::VERSION_KEY_BYTES_MAX);
     assert!(meta.least <= meta.greatest && meta.deletes <= meta.entries);
     assert_eq!(meta.entries == 0, meta.least.is_empty());
+    assert!(meta.superseded < meta.entries || meta.superseded == 0);
 }
 
 fn check(edit: &Edit) {

@@ -13,6 +13,7 @@ use engine::key::KeyRange;
 use engine::manifest::edit::{Applied, Edit};
 use engine::manifest::levels::Levels;
 use engine::read::OwnedSlot;
+use engine::table::TableMeta;
 use engine::tablet::Tablet;
 use engine::tablet::pool::Pool;
 use engine::tablet::view::Scan;
@@ -33,7 +34,8 @@ fn pool() -> Arc<Pool> {
 fn levels() -> Levels {
     let meta = |n: u8| {
         let (id, content) = small(n);
-        plain::write(id, CREATED, &content, Same(0xa5)).0
+        // What version 1 of a manifest edit has no room for had not been counted yet.
+        TableMeta { superseded: 0, first_expiry_ms: 0, ..plain::write(id, CREATED, &content, Same(0xa5)).0 }
     };
     let applied = Applied { index: LogIndex(9), stamp: Stamp::new(AT_MS, 200), note: b"term 3".to_vec() };
     let edit = Edit {

@@ -1,4 +1,5 @@
-//! Format: manifest_edit. A list: a change of everything, a whole picture, a change of nothing, a birth, and one of a narrow range.
+//! Format: manifest_edit. Version 1, a list: a change of everything, a whole picture, a change of nothing, a birth, and one of a
+//! narrow range. Version 2, the two of them that have tables, of which more is said.
 
 use super::world::{C, NODE, T1, T3, join, split};
 use super::{assert_same, damaged_item, fixture, refusal, unplaced};
@@ -38,6 +39,8 @@ pub fn wide() -> TableMeta {
             stripe(Owner::Node(NODE), 2, 100, 0),
             stripe(Owner::Tenant(T1), 9, 0xf000_0000, 26),
         ],
+        superseded: 0,
+        first_expiry_ms: 0,
     }
 }
 
@@ -58,6 +61,8 @@ pub fn only_tombstones() -> TableMeta {
         least_stamp: Stamp::new(5, 5),
         greatest_stamp: Stamp::new(5, 5),
         stripes: vec![stripe(Owner::Tenant(T3), 1, 80, 0)],
+        superseded: 0,
+        first_expiry_ms: 0,
     }
 }
 
@@ -113,4 +118,47 @@ fn version_1() {
         item[level] = 7;
     });
     assert_eq!(refusal(Edit::decode(&items[0]).unwrap_err()), unplaced(Nature::Malformed));
+}
+
+/// Of the first table all is said that version 2 has room for, of the other nothing.
+fn edits_2() -> [Edit; 2] {
+    let [change, whole, ..] = edits();
+    [change, whole].map(|edit| {
+        let more = |(level, meta): (u8, TableMeta)| match meta.entries {
+            0 => (level, meta),
+            _ => (level, TableMeta { superseded: 29, first_expiry_ms: 0x0001_0203_0405_0607, ..meta }),
+        };
+        Edit { added: edit.added.into_iter().map(more).collect(), ..edit }
+    })
+}
+
+#[test]
+fn version_2() {
+    let made = join(edits_2().map(|edit| edit.encode()));
+    let stored = fixture("../v2/manifest_edit", &made);
+    let items = split(&stored);
+    assert_eq!(items.len(), 2);
+    for (item, edit) in items.iter().zip(edits_2()) {
+        assert_eq!((&item[..2], Edit::decode(item).unwrap()), (&[0, 2][..], edit));
+    }
+    assert_same("manifest_edit", &stored, &made);
+    // What version 1 has room for is written as version 1: in every other way the two are the same.
+    let older = Edit { added: edits()[0].added.clone(), ..Edit::decode(&items[0]).unwrap() };
+    assert_eq!(older.encode(), edits()[0].encode());
+    assert_eq!(items[0].len(), older.encode().len() + 2 * 16);
+
+    // As many versions without use as there are versions: the table, 16 bytes from the end of which that count begins, is the
+    // first of two. Behind it stand the other one, and the lists of ids, moves and floors.
+    let other = 1 + 16 + 8 + 32 + 4 + 32 + 4 + 4 + (4 + 15 + 1 + 4) + 8 + 8 + 4 + 8 + 8 + (4 + 29) + 16;
+    let items = damaged_item("../v2/manifest_edit", &stored, 0, |item| {
+        let lists = (4 + 2 * 16) + (4 + 2 * 17) + (4 + 3 * 16);
+        let at = item.len() - lists - other - 16;
+        assert_eq!(item[at..at + 8], 29_u64.to_be_bytes());
+        item[at + 7] = 30;
+    });
+    assert_eq!(refusal(Edit::decode(&items[0]).unwrap_err()), unplaced(Nature::Malformed));
+    // And without anything that version 1 has no room for, it is none.
+    let mut plain = edits()[3].encode();
+    plain[1] = 2;
+    assert_eq!(refusal(Edit::decode(&plain).unwrap_err()), unplaced(Nature::Malformed));
 }

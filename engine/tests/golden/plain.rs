@@ -170,5 +170,7 @@ pub fn meta_of(id: TableId, bytes: &[u8]) -> TableMeta {
         least_stamp: Stamp::ZERO,
         greatest_stamp: Stamp::MAX,
         stripes: opened.rows().iter().map(stripe).collect(),
+        superseded: 0,
+        first_expiry_ms: 0,
     }
 }
