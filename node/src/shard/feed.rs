@@ -101,6 +101,10 @@ impl Feeds {
         let bytes = entry.batch.bytes() + size_of::<Applied>();
         let applied = Arc::new(Applied { upto: entry.last, batch: entry.batch.clone() });
         let mut ring = watched.ring();
+        if ring.watchers == 0 {
+            // The last one has just gone, and nobody would ever give these bytes back.
+            return;
+        }
         ring.last.push_back((applied, bytes));
         ring.bytes += bytes;
         let all = self.0.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -173,7 +177,7 @@ impl Hearing {
     ///
     /// # Errors
     /// [`Missed`]: it is gone, and so is whatever is to be known of it here.
-    pub fn next(&mut self) -> Result<Option<Arc<Applied>>, Missed> {
+    pub fn take(&mut self) -> Result<Option<Arc<Applied>>, Missed> {
         let ring = self.watched.ring();
         let place = self.next.checked_sub(ring.first).ok_or(Missed)?;
         let place = usize::try_from(place).unwrap_or(usize::MAX);
@@ -221,7 +225,7 @@ mod tests {
 
     fn heard(hearing: &mut Hearing) -> Result<Vec<u64>, Missed> {
         let mut all = Vec::new();
-        while let Some(applied) = hearing.next()? {
+        while let Some(applied) = hearing.take()? {
             all.push(applied.upto.0);
         }
         Ok(all)

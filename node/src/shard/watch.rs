@@ -183,7 +183,7 @@ impl Watch {
         let Some((hearing, rows)) = &mut self.hearing else { return self.catch_up().await };
         let (mut changes, mut after) = (Vec::new(), self.after);
         while changes.len() < limits::WATCH_UNTOLD_MAX {
-            let Ok(next) = hearing.next() else {
+            let Ok(next) = hearing.take() else {
                 // What was heard before it stays: the tablet is read behind that.
                 self.hearing = None;
                 break;
