@@ -166,12 +166,25 @@ async fn a_watch_hears_all_once_and_in_order_over_the_death_of_its_leader() {
     // What was there before is read, what comes then is heard.
     let first = writer.some(&cluster, 20).await;
     watcher.reaches(&cluster, first).await;
-    let mut other = Watcher::new(tenant, first);
-    let second = tokio::join!(writer.some(&cluster, 20), async {
-        for _ in 0..10 {
-            watcher.step(&cluster).await;
+    let (mut other, mut restless) = (Watcher::new(tenant, first), Watcher::new(tenant, first));
+    let second = tokio::join!(
+        writer.some(&cluster, 60),
+        async {
+            for _ in 0..10 {
+                watcher.step(&cluster).await;
+            }
+        },
+        // One that begins again and again, while others write.
+        async {
+            for _ in 0..40 {
+                restless.step(&cluster).await;
+                restless.step(&cluster).await;
+                restless.watch = None;
+            }
         }
-    });
+    );
+    restless.reaches(&cluster, second.0).await;
+    assert_eq!(restless.heard[..], writer.1[20..]);
     assert!(watcher.opened == 1 && watcher.after > first, "one watch goes on by itself");
     // Its leader dies while something is still to be heard.
     let gone = cluster.kill_leader(group).await;
