@@ -9,6 +9,7 @@ use engine::compaction::retention::Policy;
 use engine::ids::{LogIndex, TabletId, TenantId};
 use engine::key::KeyRange;
 use engine::tablet::Tablet;
+use engine::tablet::changes::{Change, ChangesAsked, user_bound};
 use engine::tablet::pool::{NewTablet, Pool};
 use engine::tablet::view::{Scan, View};
 use engine::work::Done;
@@ -266,6 +267,7 @@ impl Run {
         for tablet in self.pool().tablets() {
             let view = tablet.view(self.now_ms()).unwrap();
             self.check(&tablet, &view, view.at(), self.now_ms());
+            self.check_changes(&tablet, Arc::new(view));
             let oldest = if self.has_window { self.now_ms() - WINDOW_MS } else { START_MS };
             let past = Stamp::new(oldest + self.dice.below(self.now_ms() - oldest + 1), 0)
                 .max(Stamp::new(START_MS, 0));
@@ -345,6 +347,79 @@ impl Run {
         want.reverse();
         let above = |all: &[Event]| all.iter().filter(|(s, _)| *s > floor).cloned().collect::<Vec<_>>();
         assert_eq!(above(&got), above(&want), "seed {} history of {key:?}", self.seed);
+    }
+}
+
+/// What was written to the rows of `range` behind `after`, up to `upto`, oldest first.
+type Written = Vec<(Stamp, Change)>;
+
+impl Run {
+    fn written(&self, of: TenantId, range: &KeyRange, after: Stamp, upto: Stamp) -> Written {
+        let holds = |key: &[u8]| range.contains(&row(of, key));
+        let change = |write: &Write| match write {
+            Write::Put { tenant, key, value, expires_ms } if *tenant == of && holds(key) => {
+                let value = bytes::Bytes::copy_from_slice(value);
+                Some(Change::Put { key: key.clone(), value, expires_ms: *expires_ms })
+            }
+            Write::Delete { tenant, key } if *tenant == of && holds(key) => {
+                Some(Change::Delete { key: key.clone() })
+            }
+            Write::DeleteRange { tenant, start, end } if *tenant == of => {
+                let whole = KeyRange::prefix(of, C, b"");
+                let end = end.as_ref().map(|end| row(of, end)).or(whole.end);
+                let rows = KeyRange { start: row(of, start), end }.intersect(range);
+                (!rows.is_empty()).then(|| Change::DeleteRange {
+                    start: user_bound(&rows.start).unwrap(),
+                    end: rows.end.as_deref().and_then(user_bound),
+                })
+            }
+            _ => None,
+        };
+        let asked = self.oracle.writes.iter().filter(|(stamp, _)| *stamp > after && *stamp <= upto);
+        asked.filter_map(|(stamp, write)| Some((*stamp, change(write)?))).collect()
+    }
+
+    /// Walks behind a stamp, again and again, find everything that was written behind it, in order and once.
+    fn check_changes(&self, tablet: &Arc<Tablet>, view: Arc<View>) {
+        for tenant in [T1, T2] {
+            let (start, end) = (self.key(), Some(self.key()).filter(|_| !self.dice.one_in(3)));
+            let rows = KeyRange {
+                start: row(tenant, &start),
+                end: end.as_ref().map(|end| row(tenant, end)).or(KeyRange::prefix(tenant, C, b"").end),
+            };
+            let range = rows.intersect(&tablet.range());
+            let first = Stamp::new(START_MS, 0).0;
+            let after = Stamp(first + self.dice.below(view.at().0.saturating_sub(first) + 1));
+            let limit = 1 + self.dice.below(30) as usize;
+            let (bytes_max, collection) = (self.dice.below(6_000) as usize, C);
+            let mut asked = ChangesAsked { tenant, collection, start, end, after, limit, bytes_max };
+            let mut got = Written::new();
+            loop {
+                let mut walk = match view.changes(&asked) {
+                    Ok(walk) => walk,
+                    Err(engine::Error::OutsideRange { .. }) => break assert!(range.is_empty()),
+                    Err(engine::Error::HistoryGone { oldest }) => {
+                        assert!(self.has_window && got.is_empty() && oldest > asked.after);
+                        assert!(oldest.ms() <= self.now_ms() - WINDOW_MS, "what must be kept is gone");
+                        return;
+                    }
+                    Err(other) => panic!("{other}"),
+                };
+                let page = std::iter::repeat_with(|| walk.step().unwrap()).find_map(|page| page).unwrap();
+                assert!(page.changes.len() <= limit || page.changes[0].0 == page.changes.last().unwrap().0);
+                assert!(page.changes.iter().all(|(stamp, _)| *stamp > asked.after && *stamp <= page.upto));
+                got.extend(page.changes);
+                asked.after = page.upto;
+                if page.is_all {
+                    break assert_eq!(page.upto, view.at());
+                }
+            }
+            let want = self.written(tenant, &range, after, view.at());
+            let short =
+                |all: &[(Stamp, Change)]| all.iter().map(|one| format!("{one:?}")).collect::<Vec<_>>();
+            assert_eq!(short(&got), short(&want), "seed {} changes of {tenant} after {after}", self.seed);
+            assert!(got == want, "seed {} changes of {tenant} after {after}", self.seed);
+        }
     }
 }
 

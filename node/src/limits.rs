@@ -124,16 +124,25 @@ pub const HANDSHAKES_MAX: usize = 256;
 pub const HANDSHAKE_MS: u64 = 10_000;
 /// After so long without a word a connection is asked whether it is there, in milliseconds; and so long it may take to say so.
 pub const KEEPALIVE_MS: u64 = 20_000;
-/// Watches of a node: each reads again whenever something is applied.
+/// Watches of a node: each looks at whatever is applied to its group.
 pub const WATCHES_MAX: usize = 1_024;
-/// Changes that a watch reads at once.
-pub const WATCH_CHANGES_MAX: usize = 10_000;
-/// Bytes of the changes that a watch reads at once; one change is always read.
-pub const WATCH_BYTES_MAX: usize = 4 << 20;
-/// A watcher hears something at least so often, in milliseconds.
-pub const WATCH_PROGRESS_MS: u64 = 5_000;
-/// Between two reads of a watch, in milliseconds: what comes close together is read together.
-pub const WATCH_PAUSE_MS: u64 = 20;
+/// Bytes of what was applied last to a group that is watched, kept for watchers that are a little behind. Further behind they read what the
+/// tablet keeps.
+pub const FEED_BYTES_MAX: usize = 16 << 20;
+/// The same of all groups of a node together.
+pub const FEEDS_BYTES_MAX: usize = 256 << 20;
+/// Changes that a watch reads at once: each time all that was written since is looked at.
+pub const WATCH_CHANGES_MAX: usize = 4_000;
+/// Bytes of the changes that a watch reads at once, for they wait here for credit; those of one stamp are always read.
+pub const WATCH_BYTES_MAX: usize = 1 << 20;
+/// After so long without a word a watcher is told how far it has heard all, in milliseconds: half of what the schema promises.
+pub const WATCH_PROGRESS_MS: u64 = 2_500;
+/// Changes after which a watcher is told so at the latest: it remembers what it has heard since.
+pub const WATCH_UNTOLD_MAX: usize = 2_000;
+/// Between two looks of a watch at whether it may and can go on here, in milliseconds.
+pub const WATCH_LOOK_MS: u64 = 500;
+/// Changes that a watcher may have given credit for at once; beyond, more does not count.
+pub const WATCH_CREDIT_MAX: u64 = 1 << 20;
 /// Nodes of a cluster: each has a replica of the meta group.
 pub const NODES_MAX: usize = raft::limits::MEMBERS_MAX;
 /// How long a token holds at most, in milliseconds: a week.
@@ -156,6 +165,8 @@ const _: () = {
     assert!(BATCH_BYTES_MAX + (1 << 20) < MESSAGE_BYTES_MAX);
     assert!(ANSWER_BYTES_MAX + (1 << 20) < MESSAGE_BYTES_MAX);
     assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX + PAGE_BYTES_MAX < MESSAGE_BYTES_MAX);
+    assert!(WATCH_CHANGES_MAX <= engine::limits::CHANGES_MAX);
+    assert!(engine::limits::BATCH_BYTES_MAX < FEED_BYTES_MAX && FEED_BYTES_MAX < FEEDS_BYTES_MAX);
     assert!(QUARANTINE_MS < HISTORY_MS_MAX);
     assert!(META_VOTERS_MAX % 2 == 1 && META_VOTERS_MAX <= raft::limits::MEMBERS_MAX);
 };

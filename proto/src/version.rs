@@ -6,7 +6,8 @@ pub const PROTOCOL_MIN: u32 = 1;
 pub const PROTOCOL_MAX: u32 = 1;
 
 /// Features of this build, one bit each. A bit is never used again for something else.
-pub const FEATURES: u64 = feature::STREAM;
+pub const FEATURES: u64 =
+    feature::STREAM | feature::WATCH | feature::PREFIX | feature::PAGES | feature::OUTCOME;
 
 /// One bit a feature.
 pub mod feature {

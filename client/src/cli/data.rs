@@ -170,6 +170,15 @@ async fn watch(session: &Session, what: &Range, after: Option<String>, count: u6
                 put_bytes(&mut row, "key", &key);
                 row
             }
+            Change::DeleteRange { start, end, stamp } => {
+                let what = [("change", "delete_range".into()), ("stamp", stamp.to_string().into())];
+                let mut row = fields(what);
+                put_bytes(&mut row, "start", &start);
+                if let Some(end) = end {
+                    put_bytes(&mut row, "end", &end);
+                }
+                row
+            }
             Change::Reset { from, why } => fields([
                 ("change", "reset".into()),
                 ("stamp", from.to_string().into()),

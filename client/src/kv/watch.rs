@@ -20,7 +20,7 @@ use proto::v1::watch_client::WatchClient;
 use proto::v1::watch_request::What as Said;
 use proto::v1::watch_response::What as Heard;
 use proto::v1::{OpenWatch, WatchRequest, WatchResponse};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -72,6 +72,16 @@ pub enum Change<K, V> {
         /// When.
         stamp: Stamp,
     },
+    /// All keys of a range were removed at once: whatever of it was written at this stamp or before is gone, but for what comes behind this
+    /// with the same stamp.
+    DeleteRange {
+        /// The first, as it is stored.
+        start: Bytes,
+        /// The first behind; nothing: all that follow.
+        end: Option<Bytes>,
+        /// When.
+        stamp: Stamp,
+    },
     /// Everything up to this stamp has been delivered.
     Progress(Stamp),
     /// Some changes cannot be told: read all as of `from`. The watch goes on behind it.
@@ -107,6 +117,8 @@ struct Walk {
     after: Option<u64>,
     /// The newest stamp of each key that was delivered beyond `after`.
     seen: BTreeMap<Bytes, u64>,
+    /// The ranges that were removed beyond it, by stamp.
+    seen_ranges: BTreeSet<(u64, Bytes, Bytes)>,
     ear: Option<Ear>,
     unpaid: u32,
     address: String,
@@ -144,7 +156,8 @@ impl Walk {
         };
         let attempts = Attempts::until(Deadline::after(spot.time));
         let (ear, address) = (None, String::new());
-        Self { spot, range, after, seen: BTreeMap::new(), ear, unpaid: 0, address, attempts }
+        let (seen, seen_ranges) = (BTreeMap::new(), BTreeSet::new());
+        Self { spot, range, after, seen, seen_ranges, ear, unpaid: 0, address, attempts }
     }
 
     async fn next<S: Shape>(&mut self) -> Result<Change<S::Key, S::Value>> {
@@ -225,7 +238,7 @@ impl Walk {
 
     /// Gives credit for what was taken, unless too much must be remembered already.
     async fn pay(&mut self) -> Result<()> {
-        if self.unpaid < WATCH_CREDIT / 2 || self.seen.len() >= WATCH_SEEN_MAX {
+        if self.unpaid < WATCH_CREDIT / 2 || self.seen.len() + self.seen_ranges.len() >= WATCH_SEEN_MAX {
             return Ok(());
         }
         if let Some(ear) = &self.ear {
@@ -254,19 +267,26 @@ impl Walk {
                     Change::Put { key, version: opened::<S>(version)? }
                 }))
             }
-            // To leave it out would be to show keys that are gone.
-            Heard::RangeRemoved(_) => Err(Error::new(
-                code::FEATURE_MISSING,
-                "the server tells of a removed range, which this client cannot",
-            )),
+            Heard::RangeRemoved(removed) => {
+                self.unpaid += 1;
+                let (range, stamp) = (removed.range.unwrap_or_default(), removed.stamp);
+                let is_old = self.after.is_some_and(|after| stamp <= after);
+                if is_old || !self.seen_ranges.insert((stamp, range.start.clone(), range.end.clone())) {
+                    return Ok(None);
+                }
+                let end = Some(range.end).filter(|end| !end.is_empty());
+                Ok(Some(Change::DeleteRange { start: range.start, end, stamp: Stamp(stamp) }))
+            }
             Heard::Progress(stamp) => {
                 self.after = Some(self.after.unwrap_or(0).max(stamp));
                 self.seen.retain(|_, seen| *seen > stamp);
+                self.seen_ranges.retain(|(seen, _, _)| *seen > stamp);
                 Ok(Some(Change::Progress(Stamp(stamp))))
             }
             Heard::Reset(reset) => {
                 self.after = Some(reset.from);
                 self.seen.clear();
+                self.seen_ranges.clear();
                 let why = match reset.why() {
                     Why::Trimmed => ResetCause::Trimmed,
                     Why::Lagged => ResetCause::Lagged,

@@ -175,12 +175,16 @@ async fn a_transaction_runs_again_and_tells_of_its_commit_once() {
 async fn a_watch_goes_on_after_a_cut_without_gap_or_double() {
     let (client, server) = pair().await;
     let mut watch = client.tenant("acme").raw("c").watch(.., Start::After(dewpond::Stamp(10)));
-    let mut stamps = vec![];
-    while stamps.len() < 3 {
-        if let Some(Change::Put { version, .. }) = watch.try_next().await.unwrap() {
-            stamps.push(version.stamp.0);
+    let mut heard = vec![];
+    while heard.len() < 4 {
+        match watch.try_next().await.unwrap() {
+            Some(Change::Put { version, .. }) => heard.push(("put", version.stamp.0)),
+            Some(Change::DeleteRange { start, end: None, stamp }) if start == "k" => {
+                heard.push(("delete range", stamp.0));
+            }
+            _ => {}
         }
     }
-    assert_eq!(stamps, [11, 12, 13]);
+    assert_eq!(heard, [("put", 11), ("delete range", 12), ("put", 12), ("put", 13)]);
     assert_eq!(server.0.lock().unwrap().watches, [10, 11]);
 }

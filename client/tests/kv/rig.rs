@@ -245,11 +245,14 @@ impl Watch for Server {
             let key = format!("k{stamp}").into();
             watch_response::What::Change(Change { key, version, is_removed: false })
         };
-        // The first one is cut behind a progress and one more change; the second tells all behind the stamp it is asked for.
+        let range = Some(Range { start: "k".into(), end: Default::default() });
+        let removed = watch_response::What::RangeRemoved(RangeRemoved { range, stamp: 12 });
+        // The first one is cut behind a progress and one more stamp; the second tells all behind the stamp it is asked for.
         let heard = if is_first {
-            vec![change(11), watch_response::What::Progress(11), change(12)]
+            vec![change(11), watch_response::What::Progress(11), removed, change(12)]
         } else {
-            (open.after + 1..=13).map(change).collect()
+            assert_eq!(open.after, 11);
+            vec![removed, change(12), change(13)]
         };
         let mut heard: Vec<_> =
             heard.into_iter().map(|what| Ok(WatchResponse { what: Some(what) })).collect();

@@ -5,7 +5,7 @@
 mod rig;
 
 use bytes::Bytes;
-use dewpond::{Doc, Kind, Past, RequestId, Stamp, Versioned, code, wire};
+use dewpond::{Change, Doc, Kind, Past, RequestId, Stamp, Start, Versioned, code, wire};
 use futures_util::TryStreamExt as _;
 use rig::Rig;
 use std::collections::BTreeMap;
@@ -221,5 +221,64 @@ async fn what_cannot_be_is_refused_and_changes_nothing() {
     assert!(future.raw("c").get("k").await.is_err(), "nobody knows the future");
     let all: Vec<_> = raw.scan(..).try_collect().await.unwrap();
     assert!(all.is_empty());
+    rig.stop().await;
+}
+
+/// What a watch tells next, but for how far all is told.
+async fn told(
+    watch: &mut (impl futures_util::Stream<Item = dewpond::Result<Change<Bytes, Bytes>>> + Unpin),
+) -> (Stamp, String) {
+    let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+    loop {
+        let next = tokio::time::timeout(Duration::from_secs(20), watch.try_next());
+        match next.await.unwrap().unwrap().unwrap() {
+            Change::Put { key, version } => {
+                return (version.stamp, format!("{}={}", text(key), text(version.value)));
+            }
+            Change::Delete { key, stamp } => return (stamp, text(key)),
+            Change::DeleteRange { start, end, stamp } => {
+                return (stamp, format!("{}..{}", text(start), text(end.unwrap_or_default())));
+            }
+            Change::Progress(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_hears_what_is_written_from_a_stamp_and_from_now_on() {
+    let rig = Rig::start().await;
+    let acme = rig.tenant("acme").await;
+    let rows = acme.raw("rows");
+    // Nobody has written to the collection yet.
+    let mut now = rows.watch(.., Start::Now);
+    let first = tokio::join!(told(&mut now), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        rows.put("a", "one").await.unwrap()
+    });
+    assert_eq!(first.0, (first.1, "a=one".to_owned()));
+    let second = rows.put("b", "two").await.unwrap();
+    let third = rows.delete("a").await.unwrap();
+    let fourth = rows.delete_range("a".."c").await.unwrap();
+    let rest = [(second, "b=two".to_owned()), (third, "a".to_owned()), (fourth, "a..c".to_owned())];
+    let mut then = rows.watch("a".."z", Start::After(first.1));
+    for expected in rest {
+        assert_eq!(told(&mut now).await, expected);
+        assert_eq!(told(&mut then).await, expected);
+    }
+    // More than is given credit for at once.
+    let mut batch = acme.batch();
+    for n in 0..5_000 {
+        batch = batch.put("rows", format!("m{n:04}"), "x");
+    }
+    let at = batch.await.unwrap();
+    for n in 0..5_000 {
+        assert_eq!(told(&mut then).await, (at, format!("m{n:04}=x")));
+    }
+    let other = rig.tenant("umbra").await;
+    drop(other);
+    let foreign = rig.client_of("umbra").tenant("acme");
+    let refused = foreign.raw("rows").watch(.., Start::After(Stamp(1))).try_next().await.unwrap_err();
+    assert_eq!(refused.code(), code::NOT_ALLOWED);
     rig.stop().await;
 }

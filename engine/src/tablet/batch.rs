@@ -232,6 +232,12 @@ impl Batch {
         self.len == 0
     }
 
+    /// Bytes of its operations.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.operations.len()
+    }
+
     pub(crate) fn operations(&self) -> &[u8] {
         &self.operations
     }

@@ -5,6 +5,7 @@
 //! [`Tablet::durable`], and whoever holds the log applies from there again.
 
 pub mod batch;
+pub mod changes;
 pub(crate) mod files;
 pub(crate) mod ground;
 pub mod health;

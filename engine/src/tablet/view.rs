@@ -332,10 +332,7 @@ impl View {
         if let Some(end) = &scan.end {
             range.end = Some(row(end)?);
         }
-        let is_elsewhere = !range.is_empty() && range.intersect(&self.snapshot.levels.range).is_empty();
-        if is_elsewhere {
-            return Err(Error::OutsideRange { tablet: self.tablet.id() });
-        }
+        let held = self.held(&range)?;
         // A cursor goes on inside the bounds, wherever it has been meanwhile.
         if let Some(cursor) = resume {
             let after = row(&cursor.after)?;
@@ -343,9 +340,16 @@ impl View {
                 true => KeyRange { start: Vec::new(), end: Some(after) },
                 false => KeyRange { start: key::after_row(&after), end: None },
             };
-            range = range.intersect(&left);
+            return Ok(held.intersect(&left));
         }
-        Ok(range.intersect(&self.snapshot.levels.range))
+        Ok(held)
+    }
+
+    /// What of a range this tablet holds.
+    pub(super) fn held(&self, range: &KeyRange) -> Result<KeyRange> {
+        let held = range.intersect(&self.snapshot.levels.range);
+        let is_elsewhere = !range.is_empty() && held.is_empty();
+        if is_elsewhere { Err(Error::OutsideRange { tablet: self.tablet.id() }) } else { Ok(held) }
     }
 
     /// Every source that may hold rows of `range`, newest first, and the range tombstones of `tenant` in them.
@@ -353,6 +357,16 @@ impl View {
         &self,
         tenant: TenantId,
         range: &KeyRange,
+    ) -> Result<(Vec<BoxedCursor>, Vec<Arc<Tombstones>>)> {
+        self.sources_after(tenant, range, Stamp::ZERO)
+    }
+
+    /// The same, but for sources that hold nothing behind `after`.
+    pub(super) fn sources_after(
+        &self,
+        tenant: TenantId,
+        range: &KeyRange,
+        after: Stamp,
     ) -> Result<(Vec<BoxedCursor>, Vec<Arc<Tombstones>>)> {
         let mut cursors: Vec<BoxedCursor> = Vec::new();
         let mut tombstones = Vec::new();
@@ -363,8 +377,11 @@ impl View {
         }
         let reach = Reach::Only(owner_of(tenant));
         for (depth, level) in self.snapshot.tables.iter().enumerate() {
-            let inside: Vec<Arc<Table>> =
-                level.iter().filter(|table| table.meta().span.overlaps(range)).cloned().collect();
+            let is_asked = |table: &&Arc<Table>| {
+                let meta = table.meta();
+                meta.greatest_stamp >= after && meta.span.overlaps(range)
+            };
+            let inside: Vec<Arc<Table>> = level.iter().filter(is_asked).cloned().collect();
             for table in &inside {
                 tombstones.extend(table.tombstones(tenant)?);
             }

@@ -75,6 +75,31 @@ pub fn range(start: Bytes, end: Bytes) -> Result<(Bytes, Option<Bytes>)> {
     }
 }
 
+/// The keys of a range that begin with a prefix.
+///
+/// # Errors
+/// As [`range`].
+pub fn range_of(asked: Option<v1::Range>, prefix: &Bytes) -> Result<(Bytes, Option<Bytes>)> {
+    let asked = asked.unwrap_or_default();
+    let (start, end) = range(asked.start, asked.end)?;
+    if prefix.is_empty() {
+        return Ok((start, end));
+    }
+    if prefix.len() > limits::KEY_BYTES_MAX {
+        return Err(Refused::new(code::KEY_TOO_LONG));
+    }
+    let behind = engine::key::after_prefix(prefix).map(Bytes::from);
+    let end = match (end, behind) {
+        (Some(end), Some(behind)) => Some(end.min(behind)),
+        (end, behind) => end.or(behind),
+    };
+    let start = start.max(prefix.clone());
+    match &end {
+        Some(end) if *end <= start => Err(Refused::new(code::RANGE_INVALID)),
+        _ => Ok((start, end)),
+    }
+}
+
 /// How fresh a read must be.
 ///
 /// # Errors
@@ -100,12 +125,24 @@ pub fn write_id(asked: Option<v1::WriteId>, until_ms: u64) -> Result<WriteId> {
     let Some(asked) = asked else {
         return Ok(WriteId { valid_until_ms: until_ms.min(STAMP_MS_MAX), ..WriteId::default() });
     };
+    match write_asked(Some(asked))? {
+        WriteId { valid_until_ms: 0, .. } => Err(malformed("valid_until_ms is no time")),
+        id => Ok(id),
+    }
+}
+
+/// The id of a write that is asked after; its `valid_until_ms` may be left out.
+///
+/// # Errors
+/// `MALFORMED`.
+pub fn write_asked(asked: Option<v1::WriteId>) -> Result<WriteId> {
+    let asked = needed(asked, "id")?;
     let session: [u8; 16] =
         asked.session[..].try_into().map_err(|_| malformed("a write session has 16 bytes"))?;
     if session == [0; 16] {
         return Err(malformed("a write session is not all zeros"));
     }
-    if !(1..=STAMP_MS_MAX).contains(&asked.valid_until_ms) {
+    if asked.valid_until_ms > STAMP_MS_MAX {
         return Err(malformed("valid_until_ms is no time"));
     }
     Ok(WriteId { session, number: asked.number, valid_until_ms: asked.valid_until_ms })
@@ -232,6 +269,25 @@ pub fn resumed(bytes: &[u8], start: &[u8], end: Option<&[u8]>) -> Result<Option<
     Ok(Some((at, after.to_vec())))
 }
 
+/// Where a history goes on: a version of this form, and the stamp that it is read at next.
+#[must_use]
+pub fn history_resume(next: Stamp) -> Bytes {
+    [&[1][..], &next.0.to_be_bytes()].concat().into()
+}
+
+/// Reads what [`history_resume`] wrote; nothing if it is empty.
+///
+/// # Errors
+/// `RESUME_INVALID`.
+pub fn history_resumed(bytes: &[u8]) -> Result<Option<Stamp>> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let stamp = bytes.strip_prefix(&[1]).and_then(|rest| <[u8; 8]>::try_from(rest).ok());
+    let stamp = stamp.map(|stamp| Stamp(u64::from_be_bytes(stamp))).filter(|stamp| *stamp != Stamp::ZERO);
+    stamp.map(Some).ok_or_else(|| Refused::new(code::RESUME_INVALID))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,9 +296,12 @@ mod tests {
         result.err().map_or(0, |refused| refused.code)
     }
 
+    fn long(bytes: usize) -> Bytes {
+        vec![0; bytes].into()
+    }
+
     #[test]
     fn what_makes_no_sense_is_refused_with_its_code() {
-        let long = |bytes: usize| Bytes::from(vec![0; bytes]);
         assert_eq!(code_of(key(b"")), code::KEY_TOO_LONG);
         assert_eq!(code_of(key(&long(limits::KEY_BYTES_MAX + 1))), code::KEY_TOO_LONG);
         assert_eq!(code_of(key(&long(limits::KEY_BYTES_MAX))), 0);
@@ -293,6 +352,33 @@ mod tests {
         assert_eq!(how(v1::consistency::How::BoundedMs(0)), code::MALFORMED);
         assert_eq!(how(v1::consistency::How::AsOf(0)), code::MALFORMED);
         assert_eq!(how(v1::consistency::How::AsOf(1)), 0);
+    }
+
+    #[test]
+    fn a_prefix_makes_a_range_smaller_and_never_larger() {
+        let of = |start: &'static str, end: &'static str, prefix: &'static [u8]| {
+            let range = v1::Range { start: start.into(), end: end.into() };
+            range_of(Some(range), &Bytes::from_static(prefix))
+        };
+        assert_eq!(range_of(None, &Bytes::new()).unwrap(), (Bytes::new(), None));
+        assert_eq!(of("", "", b"k").unwrap(), ("k".into(), Some("l".into())));
+        assert_eq!(of("ka", "kb", b"k").unwrap(), ("ka".into(), Some("kb".into())));
+        assert_eq!(of("a", "kb", b"k").unwrap(), ("k".into(), Some("kb".into())));
+        assert_eq!(of("ka", "z", b"k").unwrap(), ("ka".into(), Some("l".into())));
+        assert_eq!(of("", "", b"\xff\xff").unwrap(), (Bytes::from_static(b"\xff\xff"), None));
+        assert_eq!(code_of(of("l", "", b"k")), code::RANGE_INVALID);
+        assert_eq!(code_of(of("", "k", b"k")), code::RANGE_INVALID);
+        assert_eq!(code_of(range_of(None, &long(limits::KEY_BYTES_MAX + 1))), code::KEY_TOO_LONG);
+    }
+
+    #[test]
+    fn a_history_goes_on_where_it_ended() {
+        let token = history_resume(Stamp::new(7, 1));
+        assert_eq!(history_resumed(&token).unwrap(), Some(Stamp::new(7, 1)));
+        assert_eq!(history_resumed(b"").unwrap(), None);
+        for wrong in [&token[..8], &[&token[..], &[0]].concat(), &[2; 9], &history_resume(Stamp::ZERO)] {
+            assert_eq!(code_of(history_resumed(wrong)), code::RESUME_INVALID);
+        }
     }
 
     #[test]

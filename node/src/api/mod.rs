@@ -29,6 +29,8 @@ use crate::refused::Refused;
 use crate::server::joining::Newcomer;
 use crate::shard::command::KvCommand;
 use crate::shard::door::{Consistency, WriteId};
+use crate::shard::outcome::Outcome;
+use crate::shard::watch::{Watch, Watched};
 use bytes::Bytes;
 use engine::Stamp;
 use engine::ids::{ClusterId, NodeId, TenantId};
@@ -83,6 +85,10 @@ pub trait Backend: Send + Sync + 'static {
     ) -> BoxFuture<Result<Stamp, Refused>>;
     /// What a read may look at. The life of the tenant, its quota and the routing are looked at in there.
     fn view(&self, tenant: TenantId, how: Consistency, wait_ms: u64) -> BoxFuture<Result<View, Refused>>;
+    /// What became of a write, which is closed with it.
+    fn outcome(&self, tenant: TenantId, id: WriteId, wait_ms: u64) -> BoxFuture<Result<Outcome, Refused>>;
+    /// Watches what is written behind a stamp; [`Stamp::ZERO`]: from now on. The life of the tenant and the routing are looked at in there.
+    fn watch(&self, watched: Watched, after: Stamp, wait_ms: u64) -> BoxFuture<Result<Watch, Refused>>;
     /// Changes rows of the meta group, wherever that is led.
     fn change(&self, command: MetaCommand, wait_ms: u64) -> BoxFuture<Result<MetaReply, Refused>>;
     /// Changes them if this node leads the meta group, else says who does; command and reply are bytes.

@@ -15,6 +15,8 @@ use proto::v1::kv_server::KvServer;
 use proto::v1::nodes_server::NodesServer;
 use proto::v1::status_server::StatusServer;
 use proto::v1::tenants_server::TenantsServer;
+use proto::v1::txn_server::TxnServer;
+use proto::v1::watch_server::WatchServer;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -47,6 +49,14 @@ pub fn serve(
     let taken = listener::connections(client, tls, demanded, spawner);
     let clients = server(&api)
         .add_service(KvServer::new(api.clone()).max_decoding_message_size(max).max_encoding_message_size(max))
+        .add_service(
+            TxnServer::new(api.clone()).max_decoding_message_size(limits::STRANGER_MESSAGE_BYTES_MAX),
+        )
+        .add_service(
+            WatchServer::new(api.clone())
+                .max_decoding_message_size(limits::STRANGER_MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(max),
+        )
         .add_service(
             HelloServer::new(api.clone()).max_decoding_message_size(limits::STRANGER_MESSAGE_BYTES_MAX),
         )

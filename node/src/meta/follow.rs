@@ -3,6 +3,7 @@
 
 use super::view::MetaView;
 use crate::running::replicas::Running;
+use crate::shard::feed::Feeds;
 use raft::machine::note::Note;
 use raft::machine::{AppliedEntry, Feed};
 use raft::types::GroupId;
@@ -13,7 +14,7 @@ use tokio::sync::watch;
 #[derive(Clone)]
 pub struct Changes {
     meta: watch::Sender<u64>,
-    all: watch::Sender<u64>,
+    feeds: Feeds,
 }
 
 /// The newest picture of the meta group.
@@ -22,7 +23,7 @@ pub struct Published(watch::Sender<Arc<MetaView>>);
 
 impl Default for Changes {
     fn default() -> Self {
-        Self { meta: watch::Sender::new(0), all: watch::Sender::new(0) }
+        Self { meta: watch::Sender::new(0), feeds: Feeds::default() }
     }
 }
 
@@ -33,14 +34,13 @@ impl Default for Published {
 }
 
 impl Changes {
-    /// A number that rises whenever anything is applied here.
+    /// What is applied, for those who watch.
     #[must_use]
-    pub fn all(&self) -> watch::Receiver<u64> {
-        self.all.subscribe()
+    pub fn feeds(&self) -> &Feeds {
+        &self.feeds
     }
 
     fn note(&self, group: GroupId) {
-        self.all.send_modify(|number| *number += 1);
         if group == GroupId::META {
             self.meta.send_modify(|number| *number += 1);
         }
@@ -48,11 +48,13 @@ impl Changes {
 }
 
 impl Feed for Changes {
-    fn applied(&self, group: GroupId, _: &AppliedEntry<'_>) {
+    fn applied(&self, group: GroupId, entry: &AppliedEntry<'_>) {
+        self.feeds.applied(group, entry);
         self.note(group);
     }
 
     fn installed(&self, group: GroupId, _: &Note) {
+        self.feeds.installed(group);
         self.note(group);
     }
 }

@@ -7,6 +7,7 @@
 //!   * an answer and a frame carry the voice that was said when their connection was made; another voice means another connection;
 //!   * nothing a stranger or a peer sends takes more memory than `limits` allow.
 
+pub mod clock;
 pub mod frame;
 mod lane;
 pub mod limits;

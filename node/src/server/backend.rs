@@ -13,6 +13,8 @@ use crate::running::replicas::Seated;
 use crate::server::joining::Newcomer;
 use crate::shard::command::KvCommand;
 use crate::shard::door::{Consistency, WriteId};
+use crate::shard::outcome::Outcome;
+use crate::shard::watch::{Watch, Watched};
 use bytes::Bytes;
 use engine::Stamp;
 use engine::clock::Clock;
@@ -93,6 +95,16 @@ impl Backend for Called {
     fn view(&self, tenant: TenantId, how: Consistency, wait_ms: u64) -> BoxFuture<Result<View, Refused>> {
         let door = self.0.door().cloned();
         Box::pin(async move { door?.view(tenant, how, wait_ms).await })
+    }
+
+    fn outcome(&self, tenant: TenantId, id: WriteId, wait_ms: u64) -> BoxFuture<Result<Outcome, Refused>> {
+        let door = self.0.door().cloned();
+        Box::pin(async move { door?.outcome(tenant, id, wait_ms).await })
+    }
+
+    fn watch(&self, watched: Watched, after: Stamp, wait_ms: u64) -> BoxFuture<Result<Watch, Refused>> {
+        let door = self.0.door().cloned();
+        Box::pin(async move { door?.watch(watched, after, wait_ms).await })
     }
 
     fn change(&self, command: MetaCommand, wait_ms: u64) -> BoxFuture<Result<MetaReply, Refused>> {

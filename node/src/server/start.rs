@@ -15,6 +15,7 @@ use crate::keys::root_file::RootFile;
 use crate::keys::source::Keys;
 use crate::meta::follow::{self, Changes, Published};
 use crate::meta::forward::Forward;
+use crate::meta::node_row::NodeState;
 use crate::meta::shard_row::ShardRow;
 use crate::meta::view::MetaView;
 use crate::peer::{Identify, PeerParts, PeerServer, Serving, TlsLink};
@@ -286,13 +287,23 @@ impl Server {
         births: &[raft::group::birth::Birth],
     ) -> Result<Arc<Running>> {
         let running = Running::run(admitted, births).await?;
-        let door = Arc::new(Door::new(running.clone(), self.published.clone()));
+        let feeds = self.changes.feeds().clone();
+        let door = Arc::new(Door::new(running.clone(), self.published.clone(), feeds));
         let inner = Inner { running: running.clone(), door };
         if self.inner.set(inner).is_err() {
             return Err(StartError::Other("the node was started twice".to_owned()));
         }
         self.serving.set(Arc::new(Inside(running.clone())));
         self.tasks.spawn("chores", running.clone().work());
+        let (published, own) = (self.published.clone(), self.node);
+        let peers = move || {
+            let meta = published.now();
+            let others = meta.nodes.values().filter(|row| row.id != own && row.state != NodeState::Removed);
+            others.map(|row| row.id).collect()
+        };
+        let asking =
+            crate::peer::clock::ask_for_ever(running.parts().link.clone(), self.clock.clone(), peers);
+        self.tasks.spawn("clocks", asking);
         let (supervised, failed) = (running.clone(), self.failed.clone());
         self.tasks.spawn("supervise", async move {
             while supervised.check().is_ok() {

@@ -2,7 +2,9 @@
 //! they are of, and whether this node may answer.
 
 use super::command::KvCommand;
+use super::feed::Feeds;
 use super::reply::KvReply;
+use super::watch::{Source, Watch, Watched};
 use crate::meta::command::{Change, MetaCommand, MetaReply};
 use crate::meta::follow::Published;
 use crate::meta::view::MetaView;
@@ -50,14 +52,21 @@ pub struct WriteId {
 pub struct Door {
     running: Arc<Running>,
     meta: Published,
+    feeds: Feeds,
     buckets: Mutex<BTreeMap<TenantId, Bucket>>,
 }
 
 impl Door {
     /// That of a node.
     #[must_use]
-    pub fn new(running: Arc<Running>, meta: Published) -> Self {
-        Self { running, meta, buckets: Mutex::default() }
+    pub fn new(running: Arc<Running>, meta: Published, feeds: Feeds) -> Self {
+        Self { running, meta, feeds, buckets: Mutex::default() }
+    }
+
+    /// The wall clock here, in milliseconds since 1970.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.running.parts().clock.wall_ms()
     }
 
     /// The picture of now.
@@ -111,9 +120,46 @@ impl Door {
         Ok(granted?.view)
     }
 
-    /// The replica here of the shard of a tenant that is served, and has room for so many operations more.
-    fn enter(&self, tenant: TenantId, operations: u64) -> Result<Arc<Seated>, Refused> {
-        let meta = self.meta.now();
+    /// Watches what is written behind `after`, of a tenant whose shard is led here; [`Stamp::ZERO`]: from now on. Waits at most `wait_ms`.
+    ///
+    /// # Errors
+    /// What is wrong with tenant, quota or routing; as [`Watch::new`].
+    pub async fn watch(
+        self: &Arc<Self>,
+        watched: Watched,
+        after: Stamp,
+        wait_ms: u64,
+    ) -> Result<Watch, Refused> {
+        let tenant = watched.tenant;
+        let seated = self.leading(tenant, None)?;
+        // Whoever was told that a write is done hears nothing of it from now on.
+        let now = self.view(tenant, Consistency::Linearizable, wait_ms).await?.at();
+        let after = if after == Stamp::ZERO { now } else { after };
+        let source = Source::new(self.clone(), self.feeds.clone(), tenant, seated.receiver.group().id());
+        Watch::new(source, watched, after)
+    }
+
+    /// The replica here of the shard of a tenant that is served, if it leads; and if the shard is `group`, where one is named.
+    ///
+    /// # Errors
+    /// What is wrong with the tenant; `WRONG_NODE` and who leads, `NO_LEADER`.
+    pub(super) fn leading(&self, tenant: TenantId, group: Option<GroupId>) -> Result<Arc<Seated>, Refused> {
+        let seated = self.seated(&self.meta.now(), tenant)?;
+        let own = seated.receiver.group();
+        if group.is_some_and(|group| group != own.id()) {
+            return Err(Refused::not_leader(None).saying("the shard has moved"));
+        }
+        if own.leads() {
+            return Ok(seated);
+        }
+        let known = own.standing();
+        let leader = known.leader.filter(|leader| *leader != own.replica());
+        let seat = leader.and_then(|leader| known.membership.1.seats.get(&leader));
+        Err(Refused::not_leader(seat.map(|seat| seat.node)))
+    }
+
+    /// The replica here of the shard of a tenant that is served.
+    fn seated(&self, meta: &MetaView, tenant: TenantId) -> Result<Arc<Seated>, Refused> {
         let row = meta.tenants.get(&tenant).ok_or_else(|| Refused::new(code::STARTING))?;
         match row.state {
             TenantState::Active => {}
@@ -121,16 +167,23 @@ impl Door {
             _ => return Err(Refused::new(code::TENANT_DROPPED)),
         }
         let shard = meta.shard_of(tenant).ok_or_else(|| Refused::new(code::STARTING))?;
-        let Some(seated) = self.running.replica(shard.group) else {
+        self.running.replica(shard.group).ok_or_else(|| {
             // Whoever has a replica knows who leads.
             let node =
                 shard.seats.values().map(|seat| seat.node).find(|node| *node != self.running.parts().node);
-            return Err(Refused::not_leader(node));
-        };
+            Refused::not_leader(node)
+        })
+    }
+
+    /// The same, if the tenant has room for so many operations more.
+    pub(super) fn enter(&self, tenant: TenantId, operations: u64) -> Result<Arc<Seated>, Refused> {
+        let meta = self.meta.now();
+        let seated = self.seated(&meta, tenant)?;
+        let quota = meta.tenants.get(&tenant).map(|row| row.quota).unwrap_or_default();
         let now_ms = self.running.parts().clock.monotonic_ms();
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let bucket = buckets.get(&tenant).copied().unwrap_or_default();
-        match bucket.take(row.quota, operations, now_ms) {
+        match bucket.take(quota, operations, now_ms) {
             Ok(left) => drop(buckets.insert(tenant, left)),
             Err(retry_ms) => return Err(Refused::new(code::QUOTA_RATE).after(retry_ms)),
         }
@@ -213,14 +266,14 @@ impl Door {
     }
 }
 
-async fn submit(seated: &Seated, command: Unsealed, wait_ms: u64) -> Result<Reply, Refused> {
+pub(super) async fn submit(seated: &Seated, command: Unsealed, wait_ms: u64) -> Result<Reply, Refused> {
     let answered = tokio::time::timeout(Duration::from_millis(wait_ms), seated.batcher.submit(command)).await;
     let late = || NotApplied::Unknown { cause: "nobody has answered in time".to_owned() };
     Ok(answered.unwrap_or_else(|_| Err(late()))?.reply)
 }
 
 /// What an operation answered, if it ran.
-fn ran(reply: Reply) -> Result<Bytes, Refused> {
+pub(super) fn ran(reply: Reply) -> Result<Bytes, Refused> {
     match reply {
         Reply::Ran(bytes) | Reply::RanBefore(bytes) => Ok(bytes),
         Reply::Expired => Err(Refused::new(code::REQUEST_EXPIRED)),

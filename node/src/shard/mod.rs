@@ -2,8 +2,11 @@
 
 pub mod command;
 pub mod door;
+pub mod feed;
 pub mod map;
 pub mod operations;
+pub mod outcome;
 pub mod placement;
 pub mod placing;
 pub mod reply;
+pub mod watch;

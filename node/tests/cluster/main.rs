@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod calls;
 mod rig;
+mod watch;
+mod watch_wire;
 
 use engine::ids::{CollectionId, TenantId};
 use node::meta::command::{Change, MetaCommand, MetaReply};

@@ -4,7 +4,10 @@ use bytes::Bytes;
 use engine::Stamp;
 use engine::entropy::Entropy;
 use engine::ids::{CollectionId, NodeId, TenantId};
+use node::api::Backend;
+use node::boot::subject::Identity;
 use node::boot::{authority, init, join, peers};
+use node::clock::SystemClock;
 use node::config;
 use node::entropy::SystemEntropy;
 use node::keys::hierarchy;
@@ -16,10 +19,12 @@ use node::meta::shard_row::ShardRow;
 use node::meta::survey::Survey;
 use node::refused::Refused;
 use node::server::Server;
+use node::server::backend::Called;
 use node::server::joining::Newcomer;
 use node::shard::command::KvCommand;
 use node::shard::door::{Consistency, WriteId};
 use node::tenants::rules::Quota;
+use node::tls::{Credentials, Tls};
 use raft::net::link::BoxFuture;
 use raft::types::GroupId;
 use std::collections::BTreeMap;
@@ -27,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tonic::transport::Channel;
 
 /// Where all tests write.
 pub const DATA: CollectionId = CollectionId(1);
@@ -74,6 +80,8 @@ struct One {
     folder: PathBuf,
     address: String,
     server: Option<Arc<Server>>,
+    /// Where clients are served.
+    clients: String,
 }
 
 pub struct Cluster {
@@ -137,7 +145,7 @@ impl Cluster {
         let mut cluster = Self { dir, all: All::default(), nodes: Vec::new(), used: Mutex::default() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        cluster.nodes.push(One { folder, address, server: None });
+        cluster.nodes.push(One { folder, address, server: None, clients: String::new() });
         cluster.run(0, listener).await;
         eventually("it is founded", || cluster.server(0).meta().cluster.is_some()).await;
         cluster
@@ -149,6 +157,9 @@ impl Cluster {
         let make = Box::new(move |_: &node::tls::Tls, _| Arc::new(near) as Arc<dyn Forward>);
         let server = Server::start(config(&folder, &address), passphrase(), listener, make).await.unwrap();
         self.all.lock().unwrap().insert(server.node(), Arc::downgrade(&server));
+        let clients = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.nodes[at].clients = clients.local_addr().unwrap().to_string();
+        server.serve((clients, TcpListener::bind("127.0.0.1:0").await.unwrap())).unwrap();
         self.nodes[at].server = Some(server);
     }
 
@@ -167,11 +178,40 @@ impl Cluster {
         eventually("it runs again", || self.server(at).meta().cluster.is_some()).await;
     }
 
+    /// A channel to a node for a service of a tenant.
+    pub fn service(&self, at: usize, tenant: &str) -> Channel {
+        let (server, clock) = (self.server(at), Arc::new(SystemClock::default()));
+        let authority = Called(server.clone()).authority().unwrap();
+        let identity = Identity::service(Called(server.clone()).cluster(), tenant).unwrap();
+        let request = authority::request().unwrap();
+        let issued = authority.issue(&identity, &[], &request.pem, self.now_ms() / 1_000, &SystemEntropy);
+        let certificate = issued.unwrap().pem;
+        let own = Credentials::load(
+            Called(server.clone()).cluster(),
+            &certificate,
+            request.key.as_ref(),
+            authority.pem(),
+            &*clock,
+        );
+        let tls = Tls::new(own.unwrap(), clock).client(None, node::tls::GRPC).unwrap();
+        node::dial::channel(&self.nodes[at].clients, tls).unwrap()
+    }
+
+    /// The node that leads the shard of a tenant.
+    pub fn leader_of(&self, tenant: TenantId) -> Option<usize> {
+        let leads = |server: &Arc<Server>| {
+            let shard = server.meta().shard_of(tenant).map(|row| row.group);
+            let seated = server.running().ok().zip(shard).and_then(|(running, group)| running.replica(group));
+            seated.is_some_and(|seated| seated.receiver.group().leads())
+        };
+        self.nodes.iter().position(|one| one.server.as_ref().is_some_and(leads))
+    }
+
     pub fn server(&self, at: usize) -> &Arc<Server> {
         self.nodes[at].server.as_ref().unwrap()
     }
 
-    fn running(&self) -> impl Iterator<Item = &Arc<Server>> {
+    pub fn servers(&self) -> impl Iterator<Item = &Arc<Server>> {
         self.nodes.iter().filter_map(|one| one.server.as_ref())
     }
 
@@ -180,11 +220,16 @@ impl Cluster {
     }
 
     pub async fn tenant(&self, name: &str) -> TenantId {
+        self.tenant_keeping(name, 3_600_000).await
+    }
+
+    /// A tenant whose history is kept for so long.
+    pub async fn tenant_keeping(&self, name: &str, history_ms: u64) -> TenantId {
         let server = self.server(0);
         let id = TenantId(node::entropy::random_id(&SystemEntropy));
         let keys = hierarchy::make_tenant(server.keys().sealer(), id, Arc::new(SystemEntropy)).unwrap();
         let (quota, name) = (Quota::default(), name.to_owned());
-        let mut changes = vec![Change::CreateTenant { id, name, quota, history_ms: 3_600_000 }];
+        let mut changes = vec![Change::CreateTenant { id, name, quota, history_ms }];
         changes.extend(keys.iter().map(node::meta::key_row::put));
         let reply = server.change(MetaCommand::new(changes), WAIT_MS).await.unwrap();
         assert!(matches!(reply, MetaReply::Applied { .. }), "{reply:?}");
@@ -200,7 +245,7 @@ impl Cluster {
     ) -> Result<Stamp, Refused> {
         let mut refused = None;
         for _ in 0..ROUNDS {
-            for server in self.running() {
+            for server in self.servers() {
                 let Ok(door) = server.door() else { continue };
                 match door.write(tenant, command, id, WAIT_MS).await {
                     Ok(stamp) => return Ok(stamp),
@@ -219,7 +264,7 @@ impl Cluster {
 
     pub async fn read(&self, tenant: TenantId, key: &str) -> Option<String> {
         for _ in 0..ROUNDS {
-            for server in self.running() {
+            for server in self.servers() {
                 let Ok(door) = server.door() else { continue };
                 if let Ok(view) = door.view(tenant, Consistency::Linearizable, WAIT_MS).await {
                     let found = view.get(tenant, DATA, key.as_bytes()).unwrap();
@@ -258,7 +303,7 @@ impl Cluster {
         let entropy = Arc::new(SystemEntropy);
         join::settle(&folder, &admittance, (name, region), request.key, &passphrase(), entropy).unwrap();
         assert!(!peers::read(&folder).unwrap().is_empty());
-        self.nodes.push(One { folder, address, server: None });
+        self.nodes.push(One { folder, address, server: None, clients: String::new() });
         self.run(self.nodes.len() - 1, listener).await;
     }
 
@@ -278,7 +323,7 @@ impl Cluster {
             let voters = &standing.membership.1.voters;
             (standing.is_leader && voters.len() == 1).then(|| voters[0].len())
         };
-        self.running().find_map(standing).unwrap_or(0)
+        self.servers().find_map(standing).unwrap_or(0)
     }
 
     /// Kills the node that leads a group: nothing of it ends in order.
@@ -304,7 +349,7 @@ impl Cluster {
         let applied = |server: &Arc<Server>| {
             Some(server.running().ok()?.replica(group)?.receiver.group().machine().applied().applied?.index)
         };
-        let all: Vec<Option<u64>> = self.running().map(applied).collect();
+        let all: Vec<Option<u64>> = self.servers().map(applied).collect();
         let here = applied(self.server(at));
         here.is_some() && all.iter().flatten().max() == here.as_ref()
     }

@@ -59,7 +59,7 @@ impl Kv for Api {
         let pages =
             self.history(&call, request.into_inner()).await.map_err(|refused| self.status(&refused))?;
         let api = self.clone();
-        Ok(Response::new(pages.map_err(move |refused| api.status(&refused)).boxed()))
+        Ok(Response::new(pages.pages().map_err(move |refused| api.status(&refused)).boxed()))
     }
 
     type StreamStream = BoxStream<'static, Result<v1::StreamResponse, Status>>;

@@ -3,9 +3,11 @@
 pub mod hello;
 pub mod join;
 pub mod kv;
+pub mod outcome;
 pub mod read;
 pub mod scan;
 pub mod stream;
+pub mod watch;
 pub mod write;
 
 use super::Api;

@@ -38,13 +38,7 @@ impl Api {
     /// Begins a scan, or goes on with one.
     pub(super) async fn scan(&self, call: &Call, asked: v1::ScanRequest) -> Result<Scanning> {
         let at = self.enter(call, asked.place, Action::KvRead)?;
-        if !asked.prefix.is_empty() {
-            return Err(
-                Refused::new(code::FEATURE_MISSING).saying("a prefix is not served yet: ask for its range")
-            );
-        }
-        let range = asked.range.unwrap_or_default();
-        let (start, end) = convert::range(range.start, range.end)?;
+        let (start, end) = convert::range_of(asked.range, &asked.prefix)?;
         let resumed = convert::resumed(&asked.resume, &start, end.as_deref())?;
         let how = match &resumed {
             Some((at, _)) => Consistency::AsOf(*at),
@@ -72,31 +66,21 @@ impl Api {
     }
 
     /// Begins to read the versions of a key.
-    pub(super) async fn history(
-        &self,
-        call: &Call,
-        asked: v1::HistoryRequest,
-    ) -> Result<impl Stream<Item = Result<v1::HistoryPage>> + Send + use<>> {
+    pub(super) async fn history(&self, call: &Call, asked: v1::HistoryRequest) -> Result<Remembering> {
         let at = self.enter(call, asked.place, Action::KvRead)?;
-        if !asked.resume.is_empty() {
-            return Err(Refused::new(code::FEATURE_MISSING).saying("a history cannot be resumed here yet"));
-        }
         convert::key(&asked.key)?;
-        let view = self.backend.view(at.tenant, Consistency::Linearizable, call.wait_ms).await?;
-        let remembering = Remembering {
+        let resumed = convert::history_resumed(&asked.resume)?;
+        let how = resumed.map_or(Consistency::Linearizable, Consistency::AsOf);
+        let view = self.backend.view(at.tenant, how, call.wait_ms).await?;
+        Ok(Remembering {
             api: self.clone(),
             place: (at.tenant, self.collection(&at, call.wait_ms).await?),
             key: asked.key,
             view: Some(view),
+            is_resumed: resumed.is_some(),
             left: if asked.limit == 0 { u64::MAX } else { asked.limit },
             wait_ms: call.wait_ms,
-        };
-        Ok(unfold(Some(remembering), |state| async move {
-            let mut state = state?;
-            let page = state.next().await;
-            let goes_on = page.is_ok() && state.view.is_some();
-            Some((page, goes_on.then_some(state)))
-        }))
+        })
     }
 }
 
@@ -111,7 +95,8 @@ impl Scanning {
         })
     }
 
-    async fn next(&mut self) -> Result<v1::ScanPage> {
+    /// The next page.
+    pub(super) async fn next(&mut self) -> Result<v1::ScanPage> {
         let at = self.view.at().0;
         if self.left == Some(0) {
             self.is_over = true;
@@ -157,38 +142,51 @@ fn row(entry: Entry, keys_only: bool) -> v1::Row {
 }
 
 /// The versions of a key, page by page, newest first.
-struct Remembering {
+pub(super) struct Remembering {
     api: Api,
     place: (TenantId, Option<CollectionId>),
     key: Bytes,
     /// What the next page is read from.
     view: Option<View>,
+    /// It goes on from a page that came before.
+    is_resumed: bool,
     left: u64,
     wait_ms: u64,
 }
 
 impl Remembering {
-    async fn next(&mut self) -> Result<v1::HistoryPage> {
-        let nothing = v1::HistoryPage { is_last: true, ..v1::HistoryPage::default() };
-        let ((tenant, Some(collection)), Some(view)) = (self.place, self.view.take()) else {
-            return Ok(nothing);
-        };
+    /// Its pages.
+    pub(super) fn pages(self) -> impl Stream<Item = Result<v1::HistoryPage>> + Send + use<> {
+        unfold(Some(self), |state| async move {
+            let mut state = state?;
+            let page = state.next().await;
+            let goes_on = page.is_ok() && state.view.is_some();
+            Some((page, goes_on.then_some(state)))
+        })
+    }
+
+    /// The next page.
+    pub(super) async fn next(&mut self) -> Result<v1::HistoryPage> {
+        let nothing = |at| v1::HistoryPage { is_last: true, at, ..v1::HistoryPage::default() };
+        let Some(view) = self.view.take() else { return Ok(nothing(0)) };
+        let at = view.at().0;
+        let (tenant, Some(collection)) = self.place else { return Ok(nothing(at)) };
         let (key, limit) = (self.key.clone(), usize::try_from(self.left).unwrap_or(usize::MAX));
-        let page = aside(move || view.history(tenant, collection, &key, limit)).await?;
+        let page = match aside(move || view.history(tenant, collection, &key, limit)).await {
+            // Meanwhile nothing older is kept.
+            Err(refused) if refused.code == code::HISTORY_GONE && self.is_resumed => return Ok(nothing(at)),
+            page => page?,
+        };
+        self.is_resumed = true;
         let mut events = page.events;
         events.truncate(limit);
         self.left -= events.len() as u64;
-        let mut is_last = page.next.is_none();
         if let Some(next) = page.next.filter(|_| self.left > 0) {
-            match self.before(next).await {
-                Ok(view) => self.view = Some(view),
-                // Meanwhile nothing older is kept.
-                Err(refused) if refused.code == code::HISTORY_GONE => is_last = true,
-                Err(refused) => return Err(refused),
-            }
+            self.view = Some(self.before(next).await?);
         }
         let versions = events.into_iter().map(past).collect();
-        Ok(v1::HistoryPage { versions, is_last, ..v1::HistoryPage::default() })
+        let resume = page.next.map(convert::history_resume).unwrap_or_default();
+        Ok(v1::HistoryPage { versions, is_last: page.next.is_none(), resume, at })
     }
 
     async fn before(&self, at: Stamp) -> Result<View> {

@@ -9,6 +9,7 @@ use futures_util::future::{AbortHandle, Abortable, Aborted};
 use futures_util::stream::{FuturesUnordered, unfold};
 use futures_util::{Stream, StreamExt};
 use proto::errors::code;
+use proto::v1;
 use proto::v1::stream_request::What;
 use proto::v1::stream_response::What as Answer;
 use proto::v1::{StreamRequest, StreamResponse};
@@ -47,6 +48,14 @@ impl Api {
         unfold(calls, |mut calls| async move { calls.next().await.map(|answer| (answer, calls)) })
     }
 
+    async fn scan_page(&self, call: &Call, asked: v1::ScanRequest) -> Result<v1::ScanPage> {
+        self.scan(call, asked).await?.next().await
+    }
+
+    async fn history_page(&self, call: &Call, asked: v1::HistoryRequest) -> Result<v1::HistoryPage> {
+        self.history(call, asked).await?.next().await
+    }
+
     async fn answer(&self, call: &Call, what: What) -> Answer {
         let answered: Result<Answer> = match what {
             What::Get(asked) => self.get(call, asked).await.map(Answer::Get),
@@ -55,10 +64,10 @@ impl Api {
             What::Delete(asked) => self.delete(call, asked).await.map(Answer::Write),
             What::DeleteRange(asked) => self.delete_range(call, asked).await.map(Answer::Write),
             What::Batch(asked) => self.batch(call, asked).await.map(Answer::Write),
+            What::Scan(asked) => self.scan_page(call, asked).await.map(Answer::Scan),
+            What::History(asked) => self.history_page(call, asked).await.map(Answer::History),
+            What::Outcome(asked) => self.outcome(call, asked).await.map(Answer::Outcome),
             What::Cancel(_) => Err(malformed("a cancel is no call")),
-            What::Scan(_) | What::History(_) | What::Outcome(_) => {
-                Err(Refused::new(code::FEATURE_MISSING).saying("the stream does not carry this call yet"))
-            }
         };
         answered.unwrap_or_else(|refused| Answer::Failure(self.failure(&refused)))
     }

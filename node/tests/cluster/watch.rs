@@ -1,0 +1,257 @@
+//! Watches of whole nodes: everything that was acknowledged is heard, once and in order, whoever leads.
+
+use super::put;
+use super::rig::{Cluster, DATA, eventually};
+use engine::Stamp;
+use engine::ids::TenantId;
+use engine::tablet::changes::Change;
+use node::limits;
+use node::meta::command::{Change as MetaChange, MetaCommand};
+use node::refused::Refused;
+use node::shard::command::{KvCommand, Operation};
+use node::shard::door::WriteId;
+use node::shard::watch::{Heard, Watch, Watched};
+use proto::errors::code;
+use std::time::Duration;
+
+/// What was heard or written: stamp, key, and value unless it was removed. A range that was removed has its end after a colon.
+pub type Event = (Stamp, String, Option<String>);
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn event((stamp, change): (Stamp, Change)) -> Event {
+    match change {
+        Change::Put { key, value, .. } => (stamp, text(&key), Some(text(&value))),
+        Change::Delete { key } => (stamp, text(&key), None),
+        Change::DeleteRange { start, end } => {
+            (stamp, format!("{}:{}", text(&start), text(&end.unwrap_or_default())), None)
+        }
+    }
+}
+
+pub fn delete(key: &str) -> KvCommand<bytes::Bytes> {
+    let operation = Operation::Delete { collection: DATA, key: key.to_owned().into() };
+    KvCommand { conditions: Vec::new(), operations: vec![operation] }
+}
+
+pub fn delete_range(start: &str, end: &str) -> KvCommand<bytes::Bytes> {
+    let (start, end) = (start.to_owned().into(), Some(end.to_owned().into()));
+    let operation = Operation::DeleteRange { collection: DATA, start, end };
+    KvCommand { conditions: Vec::new(), operations: vec![operation] }
+}
+
+/// Makes the collection that all tests write to.
+pub async fn with_collection(cluster: &Cluster, tenant: TenantId) {
+    let change = MetaCommand::new(vec![MetaChange::AddCollection(tenant, "data".to_owned())]);
+    cluster.server(0).change(change, 5_000).await.unwrap();
+    eventually("every node knows the collection", || {
+        cluster.servers().all(|server| server.meta().collection(tenant, "data") == Some(DATA))
+    })
+    .await;
+}
+
+/// A watcher as a client is one: it goes on elsewhere behind the last stamp up to which it has heard all.
+struct Watcher {
+    watched: Watched,
+    after: Stamp,
+    watch: Option<Watch>,
+    heard: Vec<Event>,
+    resets: Vec<(Stamp, bool)>,
+    opened: usize,
+}
+
+impl Watcher {
+    fn new(tenant: TenantId, after: Stamp) -> Self {
+        let watched =
+            Watched { tenant, collection: "data".to_owned(), start: b"a".to_vec(), end: Some(b"x".to_vec()) };
+        Self { watched, after, watch: None, heard: Vec::new(), resets: Vec::new(), opened: 0 }
+    }
+
+    async fn open(&self, cluster: &Cluster) -> Result<Watch, Refused> {
+        let leader = cluster.leader_of(self.watched.tenant).ok_or_else(|| Refused::new(code::NO_LEADER))?;
+        cluster.server(leader).door()?.watch(self.watched.clone(), self.after, 2_000).await
+    }
+
+    async fn step(&mut self, cluster: &Cluster) {
+        if self.watch.is_none() {
+            match self.open(cluster).await {
+                Ok(watch) => self.watch = Some(watch),
+                Err(_) => return tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+            self.opened += 1;
+        }
+        match self.watch.as_mut().unwrap().next().await {
+            Ok(Heard::Changes { changes, upto }) => {
+                assert!(changes.iter().all(|(stamp, _)| *stamp > self.after && *stamp <= upto));
+                self.heard.extend(changes.into_iter().map(event));
+                self.after = upto;
+            }
+            Ok(Heard::Reset { from, is_late }) => {
+                assert!(from > self.after, "it goes on behind what is gone");
+                self.resets.push((from, is_late));
+                self.after = from;
+            }
+            Err(_) => self.watch = None,
+        }
+    }
+
+    /// Hears everything up to a stamp.
+    async fn reaches(&mut self, cluster: &Cluster, stamp: Stamp) {
+        for _ in 0..600 {
+            if self.after >= stamp {
+                return;
+            }
+            self.step(cluster).await;
+        }
+        panic!("it heard all up to {} and not to {stamp}", self.after);
+    }
+}
+
+/// Writes, and what was written, in the order of the stamps.
+struct Writer(TenantId, Vec<Event>);
+
+impl Writer {
+    async fn write(
+        &mut self,
+        cluster: &Cluster,
+        what: &KvCommand<bytes::Bytes>,
+        tells: (&str, Option<&str>),
+    ) -> Stamp {
+        // One that comes again after a death is done once.
+        let id = WriteId {
+            session: [9; 16],
+            number: self.1.len() as u64,
+            valid_until_ms: cluster.now_ms() + 120_000,
+        };
+        let mut tries = 0;
+        let stamp = loop {
+            match cluster.write(self.0, what, id).await {
+                Ok(stamp) => break stamp,
+                Err(why) if why.code == code::UNKNOWN_OUTCOME && tries < 20 => tries += 1,
+                Err(why) => panic!("{why}"),
+            }
+        };
+        self.1.push((stamp, tells.0.to_owned(), tells.1.map(str::to_owned)));
+        stamp
+    }
+
+    /// Values, deletions and removed ranges; the watcher does not hear of `z`.
+    async fn some(&mut self, cluster: &Cluster, n: usize) -> Stamp {
+        let mut last = Stamp::ZERO;
+        for n in 0..n {
+            let (key, value) = (format!("k{}", n % 7), format!("v{n}"));
+            last = match n % 5 {
+                3 => self.write(cluster, &delete(&key), (&key, None)).await,
+                4 => self.write(cluster, &delete_range("k1", "z"), ("k1:x", None)).await,
+                _ => self.write(cluster, &put(&key, &value), (&key, Some(&value))).await,
+            };
+            cluster.write(self.0, &put("z", "unheard"), WriteId::default()).await.unwrap();
+        }
+        last
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_hears_all_once_and_in_order_over_the_death_of_its_leader() {
+    let mut cluster = Cluster::found().await;
+    let tenant = cluster.tenant("acme").await;
+    with_collection(&cluster, tenant).await;
+    cluster.join("two", "us").await;
+    cluster.join("three", "ap").await;
+    let group = cluster.server(0).meta().shard_of(tenant).unwrap().group;
+    eventually("three vote", || cluster.voters(group) == 3).await;
+    let (mut writer, mut watcher) = (Writer(tenant, Vec::new()), Watcher::new(tenant, Stamp(1)));
+    // What was there before is read, what comes then is heard.
+    let first = writer.some(&cluster, 20).await;
+    watcher.reaches(&cluster, first).await;
+    let (mut other, mut restless) = (Watcher::new(tenant, first), Watcher::new(tenant, first));
+    let second = tokio::join!(
+        writer.some(&cluster, 60),
+        async {
+            for _ in 0..10 {
+                watcher.step(&cluster).await;
+            }
+        },
+        // One that begins again and again, while others write.
+        async {
+            for _ in 0..40 {
+                restless.step(&cluster).await;
+                restless.step(&cluster).await;
+                restless.watch = None;
+            }
+        }
+    );
+    restless.reaches(&cluster, second.0).await;
+    assert_eq!(restless.heard[..], writer.1[20..]);
+    assert!(watcher.opened == 1 && watcher.after > first, "one watch goes on by itself");
+    // Its leader dies while something is still to be heard.
+    let gone = cluster.kill_leader(group).await;
+    let third = writer.some(&cluster, 20).await;
+    watcher.reaches(&cluster, third).await;
+    assert!(watcher.opened > 1 && second.0 < third);
+    cluster.start(gone).await;
+    let last = writer.some(&cluster, 5).await;
+    watcher.reaches(&cluster, last).await;
+    assert_eq!(watcher.heard, writer.1);
+    assert!(watcher.resets.is_empty());
+    // One that begins later hears what comes later.
+    other.reaches(&cluster, last).await;
+    assert_eq!(other.heard, writer.1.split_off(20));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_that_begins_before_history_does_or_falls_behind_it_is_told_so() {
+    let cluster = Cluster::found().await;
+    let tenant = cluster.tenant_keeping("acme", 1).await;
+    with_collection(&cluster, tenant).await;
+    let mut writer = Writer(tenant, Vec::new());
+    let mut late = Watcher::new(tenant, Stamp(1));
+    late.step(&cluster).await;
+    let last = writer.some(&cluster, 10).await;
+    let group = cluster.server(0).meta().shard_of(tenant).unwrap().group;
+    let seated = cluster.server(0).running().unwrap().replica(group).unwrap();
+    let tablet = seated.receiver.group().machine().tablet();
+    tablet.freeze();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    tablet.request_compaction();
+    for _ in 0..200 {
+        let mut early = Watcher::new(tenant, Stamp(1));
+        early.step(&cluster).await;
+        if let [(from, is_late)] = early.resets[..] {
+            assert!(from >= last && !is_late);
+            let next = writer.some(&cluster, 1).await;
+            early.reaches(&cluster, next).await;
+            assert_eq!(early.heard[..], writer.1[10..], "it goes on behind what is gone");
+            // One that has heard the entries themselves needs no history.
+            late.reaches(&cluster, next).await;
+            assert_eq!(late.heard, writer.1);
+            return cluster.stop().await;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        tablet.request_compaction();
+    }
+    panic!("history was never cut off");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_that_is_slow_reads_what_it_has_missed() {
+    let cluster = Cluster::found().await;
+    let tenant = cluster.tenant("acme").await;
+    with_collection(&cluster, tenant).await;
+    let (mut writer, mut watcher) = (Writer(tenant, Vec::new()), Watcher::new(tenant, Stamp(1)));
+    let first = writer.some(&cluster, 3).await;
+    watcher.reaches(&cluster, first).await;
+    let large = "v".repeat(limits::VALUE_BYTES_MAX);
+    let mut last = first;
+    for n in 0..limits::FEED_BYTES_MAX / large.len() + 3 {
+        let key = format!("k{n}");
+        last = writer.write(&cluster, &put(&key, &large), (&key, Some(&large))).await;
+    }
+    watcher.reaches(&cluster, last).await;
+    assert!(watcher.heard == writer.1, "{} of {}", watcher.heard.len(), writer.1.len());
+    assert!(watcher.opened == 1 && watcher.resets.is_empty());
+    cluster.stop().await;
+}
