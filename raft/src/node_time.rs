@@ -6,9 +6,9 @@ use openraft_rt::deterministic_rng::DeterministicRng;
 use openraft_rt::{AsyncRuntime, OptionalSend};
 use std::fmt;
 use std::future::Future;
-use std::hash::{BuildHasher as _, RandomState};
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -274,9 +274,11 @@ impl NodeTime {
     }
 }
 
-/// Randomness for whoever is no part of a simulation.
+/// Randomness for whoever is no part of a simulation: another sequence for each that asks, which is all that elections need.
 fn true_randomness() -> <Inner as AsyncRuntime>::ThreadLocalRng {
-    let seed = RandomState::new().hash_one(true_ns());
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    let asked = ASKED.fetch_add(1, Ordering::Relaxed);
+    let seed = true_ns().cast_unsigned() ^ asked.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let seeded = Inner::scope(seed, async { Inner::thread_rng() });
     seeded.now_or_never().expect("does not wait")
 }
