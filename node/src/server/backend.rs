@@ -13,6 +13,7 @@ use crate::running::replicas::Seated;
 use crate::server::joining::Newcomer;
 use crate::shard::command::KvCommand;
 use crate::shard::door::{Consistency, WriteId};
+use crate::telemetry::Told;
 use bytes::Bytes;
 use engine::Stamp;
 use engine::clock::Clock;
@@ -75,6 +76,22 @@ impl Backend for Called {
         self.0.clock.now_ms()
     }
 
+    fn monotonic_ms(&self) -> u64 {
+        self.0.clock.monotonic_ms()
+    }
+
+    fn telemetry(&self) -> &Arc<Told> {
+        &self.0.told
+    }
+
+    fn is_up(&self) -> bool {
+        self.0.is_up()
+    }
+
+    fn is_serving(&self) -> bool {
+        self.0.is_serving()
+    }
+
     fn meta(&self) -> Arc<MetaView> {
         self.0.meta()
     }
@@ -86,7 +103,7 @@ impl Backend for Called {
         id: WriteId,
         wait_ms: u64,
     ) -> BoxFuture<Result<Stamp, Refused>> {
-        let door = self.0.door().cloned();
+        let door = self.0.disk.check().and_then(|()| self.0.door().cloned());
         Box::pin(async move { door?.write(tenant, &command, id, wait_ms).await })
     }
 
