@@ -85,6 +85,10 @@ pub const TOKEN_TEXT_BYTES_MAX: usize = 4 << 10;
 pub const TOKEN_ADDRESSES_MAX: usize = 16;
 /// Seconds that a certificate is valid: 30 days. It is renewed after two thirds.
 pub const CERTIFICATE_SECONDS: u64 = 30 * 86_400;
+/// When a certificate ends in less than so many seconds, somebody should look why it was not renewed: a week, after three of trying.
+pub const CERTIFICATE_WARN_SECONDS: u64 = 7 * 86_400;
+/// Between two looks at the certificate, in milliseconds; a try that failed comes again so.
+pub const CERTIFICATE_LOOK_MS: u64 = 10_000;
 /// Seconds that the certificate of an authority is valid: ten years.
 pub const AUTHORITY_SECONDS: u64 = 3_650 * 86_400;
 /// Seconds by which a certificate is valid before it was issued: clocks of nodes differ.

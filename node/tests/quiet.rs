@@ -11,8 +11,8 @@ use node::telemetry::logs;
 use proto::v1::kv_client::KvClient;
 use proto::v1::stream_request::What;
 use proto::v1::{
-    Condition, DeleteRangeRequest, DeleteRequest, GetRequest, Place, PutRequest, ScanRequest, StreamRequest,
-    condition,
+    Absent, Condition, DeleteRangeRequest, DeleteRequest, GetRequest, Place, PutRequest, Range, ScanRequest,
+    StreamRequest, condition,
 };
 use rig::{channel, one, soon};
 use std::io::{self, Write};
@@ -39,7 +39,8 @@ impl Write for Lines {
 fn forms(bytes: &[u8]) -> [String; 4] {
     let numbers: Vec<String> = bytes.iter().map(u8::to_string).collect();
     let hex = |upper: bool| {
-        let digits = bytes.iter().map(|byte| if upper { format!("{byte:02X}") } else { format!("{byte:02x}") });
+        let digits =
+            bytes.iter().map(|byte| if upper { format!("{byte:02X}") } else { format!("{byte:02x}") });
         digits.collect::<String>()
     };
     [String::from_utf8(bytes.to_vec()).unwrap(), numbers.join(", "), hex(false), hex(true)]
@@ -64,14 +65,15 @@ async fn no_line_holds_a_byte_of_a_tenant() {
     let mut kv = KvClient::new(channel(one.doors.client, &one.service("acme")));
     soon(kv.put(put("acme"))).await.unwrap();
     let key = Bytes::from_static(KEY);
-    let absent = Condition { must: Some(condition::Must::Absent(true)), ..Condition::default() };
+    let absent = Condition { must: Some(condition::Must::Absent(Absent {})), ..Condition::default() };
     soon(kv.put(PutRequest { condition: Some(absent), ..put("acme") })).await.unwrap_err();
     soon(kv.put(put("other"))).await.unwrap_err();
     soon(kv.put(PutRequest { key: KEY.repeat(1_000).into(), ..put("acme") })).await.unwrap_err();
     soon(kv.put(PutRequest { value: VALUE.repeat(100_000).into(), ..put("acme") })).await.unwrap_err();
     let get = GetRequest { place: place("acme"), key: key.clone(), consistency: None };
     assert_eq!(soon(kv.get(get.clone())).await.unwrap().into_inner().version.unwrap().value, VALUE);
-    let scan = ScanRequest { place: place("acme"), start: key.clone(), ..ScanRequest::default() };
+    let range = Some(Range { start: key.clone(), ..Range::default() });
+    let scan = ScanRequest { place: place("acme"), range, ..ScanRequest::default() };
     let mut pages = soon(kv.scan(scan)).await.unwrap().into_inner();
     while let Some(page) = soon(pages.next()).await {
         page.unwrap();

@@ -6,6 +6,7 @@
 //! 4. Replicas run, the meta group is followed, and what it wants of this node is done.
 
 pub mod backend;
+pub mod certificate;
 pub mod disk;
 pub mod founding;
 pub mod joining;
@@ -68,6 +69,10 @@ pub struct Server {
     pub(crate) is_ending: AtomicBool,
     pub(crate) told: Arc<Told>,
     pub(crate) disk: Arc<Disk>,
+    /// Under which names it is reached: they stand in its certificate.
+    pub(crate) hosts: Vec<String>,
+    /// Why the certificate was not made anew, if it had to be.
+    pub(crate) renewal: RwLock<Option<String>>,
     /// Keys of the meta group that do not open here.
     pub(crate) unopened: RwLock<BTreeSet<String>>,
     /// Why metrics cannot be read, if they cannot.

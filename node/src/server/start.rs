@@ -1,8 +1,9 @@
 //! The start of a node, from its folder to its replicas.
 
 use super::disk::{Disk, Marks, Space, SystemSpace};
+use super::joining::reached_by;
 use super::serving::{Inside, Porch};
-use super::{Inner, Server, Through, founding};
+use super::{Inner, Server, Through, certificate, founding};
 use crate::boot::founding::Founding;
 use crate::boot::identity::{NodeFolder, NodeIdentity};
 use crate::boot::peers::{self, Known, PeerAddresses};
@@ -28,7 +29,7 @@ use crate::shard::map::ShardRange;
 use crate::shard::operations::NodeOperations;
 use crate::shard::placing::Placing;
 use crate::telemetry::Told;
-use crate::tls::{self, Credentials, Tls};
+use crate::tls::{self, Tls};
 use crate::work::crowd::Bounds;
 use crate::work::{Fate, Tasks};
 use bytes::Bytes;
@@ -121,7 +122,12 @@ struct Opened {
     tls: Tls,
 }
 
-fn open(folder: &Path, passphrase: &Passphrase, clock: &Arc<SystemClock>) -> Result<Opened> {
+fn open(
+    folder: &Path,
+    passphrase: &Passphrase,
+    hosts: &[String],
+    clock: &Arc<SystemClock>,
+) -> Result<Opened> {
     let at = NodeFolder::at(folder);
     let identity = at.identity()?;
     let root = RootFile::decode(&at.root()?)?;
@@ -131,8 +137,7 @@ fn open(folder: &Path, passphrase: &Passphrase, clock: &Arc<SystemClock>) -> Res
     let entropy = Arc::new(SystemEntropy);
     let kms = FileKms::open(root.cluster, passphrase, &root.kms, entropy.clone())?;
     let keys = Arc::new(Keys::open(&root, &kms, entropy)?);
-    let (certificate, key, authority) = at.credentials()?;
-    let credentials = Credentials::load(identity.cluster, &certificate, &key, &authority, &**clock)?;
+    let credentials = certificate::at_start(&at, &identity, &keys, hosts, &**clock)?;
     Ok(Opened { identity, keys, tls: Tls::new(credentials, clock.clone()) })
 }
 
@@ -165,8 +170,11 @@ impl Server {
     ) -> Result<Arc<Self>> {
         let clock = Arc::new(SystemClock::default());
         let (dir, own_clock) = (config.node.data_dir.clone(), clock.clone());
+        let at = &config.node.advertise;
+        let hosts = [&at.client, &at.admin, &at.peer].map(|address| reached_by(address)).to_vec();
+        let names = hosts.clone();
         // The passphrase costs a second or two.
-        let opening = tokio::task::spawn_blocking(move || open(&dir, &passphrase, &own_clock));
+        let opening = tokio::task::spawn_blocking(move || open(&dir, &passphrase, &names, &own_clock));
         let Opened { identity, keys, tls } =
             opening.await.map_err(|_| StartError::Other("the start panicked".to_owned()))??;
         let known = Arc::new(RwLock::new(peers::read(&config.node.data_dir)?));
@@ -196,6 +204,8 @@ impl Server {
             is_ending: AtomicBool::new(false),
             told,
             disk: Arc::new(Disk::new(space, marks(&config.live))),
+            hosts,
+            renewal: RwLock::default(),
             unopened: RwLock::default(),
             unread: RwLock::default(),
         });
@@ -225,6 +235,7 @@ impl Server {
         // It is set once: here.
         let _ = self.told.peers.set(peers);
         self.tasks.spawn("disk", self.clone().look_after_disk());
+        self.tasks.spawn("certificate", self.clone().look_after_certificate());
         if let Some(at) = config.node.listen.metrics {
             self.tasks.spawn("metrics", self.clone().tell_metrics(at));
         }
@@ -376,6 +387,9 @@ impl Server {
     /// Takes what the meta group says: keys, addresses, how long history is kept.
     fn learn(&self, view: &MetaView) {
         let before = self.keys.tenants();
+        if let Some(row) = &view.cluster {
+            self.keep_authority(&row.sealed_ca_key);
+        }
         let mut unopened = BTreeSet::new();
         for (name, cause) in self.keys.learn(&view.key_rows()) {
             tracing::error!(?name, cause, "a key of the meta group does not open");

@@ -79,6 +79,9 @@ impl Server {
         if let Some((is_failure, text)) = self.disk.finding() {
             find(is_failure, text, "dew node list");
         }
+        if let Some((is_failure, text)) = self.certificate_finding() {
+            find(is_failure, text, "dew status");
+        }
         for name in self.unopened.read().unwrap_or_else(PoisonError::into_inner).iter() {
             find(true, format!("a key does not open here: {name}"), "dew key list");
         }

@@ -2,6 +2,8 @@
 
 use engine::clock::Clock;
 use engine::ids::TenantId;
+use engine::sealed::SecretBytes;
+use node::boot::identity::NodeFolder;
 use node::boot::init::{self, FirstAdmin};
 use node::boot::{authority, subject::Identity};
 use node::clock::SystemClock;
@@ -41,7 +43,8 @@ pub struct Doors {
 }
 
 pub struct One {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
+    config: Arc<config::Config>,
     pub server: Arc<Server>,
     pub doors: Doors,
     admin: FirstAdmin,
@@ -93,6 +96,15 @@ pub async fn one(more: &[(&str, &str)]) -> One {
 
 /// One whose disk has so much room.
 pub async fn one_over(more: &[(&str, &str)], space: Arc<dyn Space>) -> One {
+    one_of(more, space, 0).await
+}
+
+/// One whose cluster was made so many seconds ago.
+pub async fn one_aged(age_s: u64) -> One {
+    one_of(&[], Arc::new(SystemSpace(std::env::temp_dir())), age_s).await
+}
+
+async fn one_of(more: &[(&str, &str)], space: Arc<dyn Space>, age_s: u64) -> One {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("one");
     let new = init::NewCluster {
@@ -103,7 +115,7 @@ pub async fn one_over(more: &[(&str, &str)], space: Arc<dyn Space>) -> One {
         admin: "root",
         passphrase: &passphrase(),
         cost: Cost::LEAST,
-        now_s: SystemClock::default().now_ms() / 1_000,
+        now_s: SystemClock::default().now_ms() / 1_000 - age_s,
     };
     let admin = init::init(&folder, &new, Arc::new(SystemEntropy)).unwrap();
     let mut listeners = Vec::new();
@@ -115,19 +127,65 @@ pub async fn one_over(more: &[(&str, &str)], space: Arc<dyn Space>) -> One {
     let doors = Doors { client: at(&client), admin: at(&admins), peer: at(&peer), metrics: at(&metrics) };
     drop(metrics);
     let config = config(&folder, doors, more);
-    let server = Server::start_over(config, passphrase(), peer, Box::new(api::forward::make), space);
-    let server = server.await.unwrap();
+    let server = start(&config, [client, admins, peer], space).await;
+    One { dir, config, server, doors, admin }
+}
+
+async fn start(
+    config: &Arc<config::Config>,
+    [client, admins, peer]: [TcpListener; 3],
+    space: Arc<dyn Space>,
+) -> Arc<Server> {
+    let make = Box::new(api::forward::make);
+    let server = Server::start_over(config.clone(), passphrase(), peer, make, space).await.unwrap();
     server.serve((client, admins)).unwrap();
     eventually("it is founded and leads everything", async || {
         let shards = &server.meta().shards;
         !shards.is_empty() && shards.keys().all(|group| server.leader(*group) == Some(server.node()))
     })
     .await;
-    One { _dir: dir, server, doors, admin }
+    server
+}
+
+async fn bind(at: SocketAddr) -> TcpListener {
+    loop {
+        match TcpListener::bind(at).await {
+            Ok(listener) => return listener,
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
 }
 
 impl One {
-    fn tls(&self, certificate: &str, key: &[u8]) -> Tls {
+    /// Its folder.
+    pub fn folder(&self) -> NodeFolder {
+        NodeFolder::at(&self.dir.path().join("one"))
+    }
+
+    /// Stops it, does something to its folder, and starts it again.
+    pub async fn restart(self, meanwhile: impl FnOnce(&NodeFolder)) -> Self {
+        let folder = self.folder();
+        let Self { dir, config, server, doors, admin } = self;
+        server.stop(0).await;
+        let held = Arc::downgrade(&server);
+        drop(server);
+        eventually("its connections are gone", async || held.strong_count() == 0).await;
+        meanwhile(&folder);
+        let listeners = [bind(doors.client).await, bind(doors.admin).await, bind(doors.peer).await];
+        let server = start(&config, listeners, Arc::new(SystemSpace(std::env::temp_dir()))).await;
+        Self { dir, config, server, doors, admin }
+    }
+
+    /// A certificate and its key that were made so many seconds ago, or in so many if that is below 0.
+    pub fn made(&self, identity: &Identity, age_s: i64) -> (String, SecretBytes) {
+        let request = authority::request().unwrap();
+        let now_s = (SystemClock::default().now_ms() / 1_000).checked_add_signed(-age_s).unwrap();
+        let authority = self.server.authority().unwrap();
+        let issued = authority.issue(identity, &[], &request.pem, now_s, &SystemEntropy).unwrap();
+        (issued.pem, request.key)
+    }
+
+    pub fn tls(&self, certificate: &str, key: &[u8]) -> Tls {
         let clock = Arc::new(SystemClock::default());
         let credentials =
             Credentials::load(self.admin.cluster, certificate, key, &self.admin.authority, &*clock).unwrap();
@@ -141,11 +199,8 @@ impl One {
 
     /// TLS of somebody new.
     pub fn issued(&self, identity: &Identity) -> Tls {
-        let request = authority::request().unwrap();
-        let now_s = SystemClock::default().now_ms() / 1_000;
-        let authority = self.server.authority().unwrap();
-        let issued = authority.issue(identity, &[], &request.pem, now_s, &SystemEntropy).unwrap();
-        self.tls(&issued.pem, &request.key)
+        let (certificate, key) = self.made(identity, 0);
+        self.tls(&certificate, &key)
     }
 
     /// TLS of a service of a tenant.
