@@ -1,5 +1,6 @@
 //! How full the disk of the node is, and what follows from that: from the warning on it says so; from the stop on it takes no writes, and
-//! leads go to nodes that have room. Reads, and what the meta group is told, go on: that is how space is made.
+//! leads go to nodes that have room; a little before the end it takes nothing of other nodes either, because a log that finds no space is
+//! fenced. Reads, and what the meta group is told, go on: that is how space is made.
 
 use crate::limits::{DISK_BACK_PERCENT, DISK_RETRY_MS};
 use crate::refused::Refused;
@@ -50,6 +51,13 @@ pub struct Marks {
     pub stop: u64,
 }
 
+impl Marks {
+    /// Nothing of other nodes is taken: half of what the stop leaves is for merging, and for what the meta group is told.
+    fn brim(self) -> u64 {
+        self.stop.saturating_add(100) / 2
+    }
+}
+
 /// How full it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -58,8 +66,10 @@ pub enum Level {
     Roomy,
     /// It should be looked after.
     Tight,
-    /// It takes no writes.
+    /// It takes no writes of clients.
     Full,
+    /// It takes nothing of other nodes either.
+    Brimming,
 }
 
 impl Room {
@@ -78,7 +88,9 @@ impl Room {
 pub fn level(before: Level, used_percent: u64, marks: Marks) -> Level {
     let mark =
         |level: Level, mark: u64| if before >= level { mark.saturating_sub(DISK_BACK_PERCENT) } else { mark };
-    if used_percent >= mark(Level::Full, marks.stop) {
+    if used_percent >= mark(Level::Brimming, marks.brim().max(marks.stop + 1)) {
+        Level::Brimming
+    } else if used_percent >= mark(Level::Full, marks.stop) {
         Level::Full
     } else if used_percent >= mark(Level::Tight, marks.warn) {
         Level::Tight
@@ -137,7 +149,7 @@ impl Disk {
     /// `DISK_FULL`.
     pub fn check(&self) -> Result<(), Refused> {
         match self.known().level {
-            Level::Full => Err(Refused::new(code::DISK_FULL).after(DISK_RETRY_MS)),
+            Level::Full | Level::Brimming => Err(Refused::new(code::DISK_FULL).after(DISK_RETRY_MS)),
             Level::Roomy | Level::Tight => Ok(()),
         }
     }
@@ -159,6 +171,12 @@ impl Disk {
                     self.marks.stop
                 ),
             )),
+            Level::Brimming => Some((
+                true,
+                format!(
+                    "the disk is {used} % full, {free} MiB are free: replicas here fall behind, reads go on"
+                ),
+            )),
             Level::Full => Some((
                 true,
                 format!(
@@ -177,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_level_is_entered_at_its_mark_and_left_a_little_below() {
-        use Level::{Full, Roomy, Tight};
+        use Level::{Brimming, Full, Roomy, Tight};
         for (before, used, after) in [
             (Roomy, 79, Roomy),
             (Roomy, 80, Tight),
@@ -186,7 +204,14 @@ mod tests {
             (Tight, 77, Roomy),
             (Tight, 94, Tight),
             (Tight, 95, Full),
-            (Roomy, 100, Full),
+            (Full, 96, Full),
+            (Full, 97, Brimming),
+            (Roomy, 100, Brimming),
+            (Brimming, 96, Brimming),
+            (Brimming, 95, Brimming),
+            (Brimming, 94, Full),
+            (Brimming, 93, Full),
+            (Brimming, 92, Tight),
             (Full, 94, Full),
             (Full, 93, Full),
             (Full, 92, Tight),
@@ -222,13 +247,13 @@ mod tests {
         let space = Arc::new(Told(Mutex::new(Ok(Room { free_bytes: 1, whole_bytes: 100 }))));
         let disk = Disk::new(space.clone(), MARKS);
         assert!(disk.check().is_ok());
-        assert_eq!(disk.look(), (Level::Roomy, Level::Full));
+        assert_eq!(disk.look(), (Level::Roomy, Level::Brimming));
         assert_eq!(disk.check().unwrap_err().code, code::DISK_FULL);
         *space.0.lock().unwrap() = Err(io::ErrorKind::Other.into());
-        assert_eq!(disk.look(), (Level::Full, Level::Full));
+        assert_eq!(disk.look(), (Level::Brimming, Level::Brimming));
         assert!(disk.finding().unwrap().1.contains("does not say"));
         *space.0.lock().unwrap() = Ok(Room { free_bytes: 100, whole_bytes: 100 });
-        assert_eq!(disk.look(), (Level::Full, Level::Roomy));
+        assert_eq!(disk.look(), (Level::Brimming, Level::Roomy));
         assert!(disk.check().is_ok() && disk.finding().is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! What the node tells of itself: findings for a person, and metrics.
 
 use super::Server;
-use super::disk::Level;
+use super::disk::{Level, Room};
 use crate::api::listener::Attendance;
 use crate::clock::Agreement;
 use crate::keys::coverage::{self, Coverage};
@@ -131,7 +131,7 @@ impl Server {
             clock,
             certificate_seconds: ends_s.saturating_sub(signed(self.clock.now_ms() / 1_000)),
             disk_bytes: disk.room.map(|room| (room.free_bytes, room.whole_bytes)),
-            is_disk_full: disk.level == Level::Full,
+            is_disk_full: disk.level >= Level::Full,
             tenants: meta.tenants.len() as u64,
             nodes: (there.len() as u64, there.iter().filter(|node| !self.hears(**node)).count() as u64),
         }
@@ -178,22 +178,28 @@ impl Server {
         loop {
             let disk = self.disk.clone();
             // A disk that hangs keeps nobody else waiting.
-            if let Ok((before, now)) = tokio::task::spawn_blocking(move || disk.look()).await
-                && before != now
-            {
-                let used_percent = self.disk.known().room.map(super::disk::Room::used_percent);
-                match now {
-                    Level::Roomy => tracing::info!(used_percent, "the disk has room again"),
-                    Level::Tight => tracing::warn!(used_percent, "the disk becomes full"),
-                    Level::Full => {
-                        tracing::error!(used_percent, "the disk is full: no writes are taken here")
-                    }
-                }
-                if let (Level::Full, Ok(running)) = (now, self.running()) {
-                    running.hand_over_all().await;
-                }
+            if let Ok((before, now)) = tokio::task::spawn_blocking(move || disk.look()).await {
+                self.follow_disk(before, now).await;
             }
             tokio::time::sleep(Duration::from_millis(DISK_MS)).await;
+        }
+    }
+
+    async fn follow_disk(&self, before: Level, now: Level) {
+        let used_percent = self.disk.known().room.map(Room::used_percent);
+        match now {
+            _ if now == before => {}
+            Level::Roomy => tracing::info!(used_percent, "the disk has room again"),
+            Level::Tight => tracing::warn!(used_percent, "the disk becomes full"),
+            Level::Full => tracing::error!(used_percent, "the disk is full: no writes are taken here"),
+            Level::Brimming => {
+                tracing::error!(used_percent, "the disk is full: nothing of other nodes is taken")
+            }
+        }
+        let Ok(running) = self.running() else { return };
+        running.log().set_short_of_space(now == Level::Brimming);
+        if before < Level::Full && now >= Level::Full {
+            running.hand_over_all().await;
         }
     }
 }

@@ -62,6 +62,11 @@ async fn a_full_disk_takes_no_writes_until_there_is_room_again() {
     let more = CreateTenantRequest { name: "birch".to_owned(), ..CreateTenantRequest::default() };
     soon(TenantsClient::new(admin.clone()).create(more)).await.expect("the meta group goes on");
 
+    space.0.store(99, Ordering::Relaxed);
+    eventually("it says that it falls behind", async || finding("replicas here fall behind").await.is_some())
+        .await;
+    assert_eq!(put().await, Err(code::DISK_FULL));
+
     // A little less is not enough: it would come and go.
     space.0.store(94, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_millis(2 * node::limits::DISK_MS)).await;
