@@ -12,9 +12,10 @@ use engine::ids::NodeId;
 use engine::stats::Counter;
 use raft::net::heard::Voice;
 use raft::net::link::Lane;
-use rustls::ServerConfig;
+use rustls::{AlertDescription, ServerConfig};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -43,6 +44,8 @@ struct Inside {
     strangers: Arc<Crowd>,
     /// Of those, such as were not let in.
     refused: Counter,
+    /// Of those, such as had, or wanted, certificates of another cluster.
+    foreign: Counter,
     turns: Mutex<Turns>,
 }
 
@@ -73,8 +76,8 @@ impl PeerServer {
     #[must_use]
     pub fn new(parts: PeerParts, tls: Arc<ServerConfig>, spawner: Spawner) -> Self {
         let (strangers, turns) = (Arc::new(Crowd::new(STRANGERS)), Mutex::default());
-        let (tls, refused) = (tls.into(), Counter::default());
-        Self(Arc::new(Inside { parts, tls, spawner, strangers, refused, turns }))
+        let (tls, refused, foreign) = (tls.into(), Counter::default(), Counter::default());
+        Self(Arc::new(Inside { parts, tls, spawner, strangers, refused, foreign, turns }))
     }
 
     /// Takes connections of `listener`, until the tasks end.
@@ -108,10 +111,31 @@ impl PeerServer {
         self.0.strangers.count()
     }
 
+    /// Connections whose other end belongs to another cluster, or takes this one for another.
+    #[must_use]
+    pub fn foreign(&self) -> u64 {
+        self.0.foreign.read()
+    }
+
     /// Connections that never became those of a peer: they said nothing in time, or were refused, or had to make place.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.0.refused.read()
+    }
+}
+
+/// Whether a handshake has failed because one of both does not trust the certificate of the other.
+fn is_foreign(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    match cause {
+        Some(rustls::Error::InvalidCertificate(_)) => true,
+        Some(rustls::Error::AlertReceived(alert)) => matches!(
+            alert,
+            AlertDescription::UnknownCA
+                | AlertDescription::BadCertificate
+                | AlertDescription::CertificateUnknown
+        ),
+        _ => false,
     }
 }
 
@@ -151,7 +175,12 @@ impl Inside {
     /// Hears who it is.
     async fn meet(&self, tcp: TcpStream) -> Result<Guest, End> {
         tcp.set_nodelay(true)?;
-        let mut stream = self.tls.accept(tcp).await?;
+        let accepted = self.tls.accept(tcp).await;
+        let mut stream = accepted.inspect_err(|error| {
+            if is_foreign(error) {
+                self.foreign.add(1);
+            }
+        })?;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let shown = (self.parts.identify)(chain);
         let (cluster, node) = shown.ok_or_else(|| End::Lost("no certificate of a node".to_owned()))?;
@@ -159,6 +188,7 @@ impl Inside {
         let server = self.parts.serving.now();
         let version = chosen(VERSIONS, hello.versions);
         let refusal = if (cluster, hello.cluster) != (self.parts.cluster, self.parts.cluster) {
+            self.foreign.add(1);
             Farewell::OtherCluster
         } else if hello.by.node != node || node == self.parts.node {
             Farewell::OtherNode

@@ -309,6 +309,8 @@ impl Server {
         };
         let dial = (self.tls.client(None, tls::PEER)?, name);
         let link = TlsLink::new(peer, dial, Arc::new(addresses), self.tasks.spawner());
+        // It is set once: here.
+        let _ = self.told.link.set(link.clone());
         let size = |bytes: config::value::Bytes| usize::try_from(bytes.get()).unwrap_or(usize::MAX);
         let log = LogConfig {
             segment_bytes: config.node.log_segment.get(),

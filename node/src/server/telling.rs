@@ -8,12 +8,14 @@ use crate::keys::coverage::{self, Coverage};
 use crate::limits::{BIND_MS, DISK_MS};
 use crate::meta::node_row::NodeState;
 use crate::meta::survey::Finding;
+use crate::peer::PeerServer;
 use crate::running::replicas::Seated;
 use crate::telemetry::door;
 use crate::telemetry::node::{DoorFacts, NodeFacts};
 use crate::telemetry::samples::{Sample, exposition};
 use engine::clock::Clock;
 use engine::ids::NodeId;
+use raft::time::BootClock;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -21,6 +23,9 @@ use std::time::Duration;
 
 /// A node was heard if it was this short a time ago, in milliseconds.
 const HEARD_MS: u64 = 5_000;
+
+/// A node of another cluster that came is told for so long, in milliseconds: one that goes on comes several times meanwhile.
+const FOREIGN_MS: u64 = 60_000;
 
 fn door(door: &'static str, attendance: &Attendance) -> DoorFacts {
     DoorFacts {
@@ -53,6 +58,16 @@ impl Server {
         coverage::total(&sealed, &self.meta().key_rows())
     }
 
+    /// Whether nodes of another cluster came lately.
+    fn is_met_by_foreigners(&self) -> bool {
+        let (count, now_ms) = (self.told.peers.get().map_or(0, PeerServer::foreign), self.clock.boot_ms());
+        let mut known = self.told.foreign.lock().unwrap_or_else(PoisonError::into_inner);
+        if count > known.0 {
+            *known = (count, now_ms);
+        }
+        known.0 > 0 && now_ms.saturating_sub(known.1) < FOREIGN_MS
+    }
+
     /// Whether a node was heard lately.
     fn hears(&self, node: NodeId) -> bool {
         let Ok(running) = self.running() else { return false };
@@ -82,6 +97,13 @@ impl Server {
         if let Some((is_failure, text)) = self.certificate_finding() {
             find(is_failure, text, "dew status");
         }
+        for (node, why) in self.told.link.get().map(|link| link.troubles()).unwrap_or_default() {
+            find(false, format!("no link to node {node}: {why}"), "dew node list");
+        }
+        if self.is_met_by_foreigners() {
+            let text = "connections of another cluster come to the door of peers: look at their addresses";
+            find(false, text.to_owned(), "dew node list");
+        }
         for name in self.unopened.read().unwrap_or_else(PoisonError::into_inner).iter() {
             find(true, format!("a key does not open here: {name}"), "dew key list");
         }
@@ -108,7 +130,7 @@ impl Server {
             door: "peer",
             open_connections: peers.strangers() as u64,
             refused_handshakes: peers.refused(),
-            refused_connections: 0,
+            refused_connections: peers.foreign(),
         }));
         let findings = self.findings();
         let failures = findings.iter().filter(|finding| finding.is_failure).count();

@@ -9,14 +9,13 @@ pub mod samples;
 
 use crate::api::listener::Attendance;
 use crate::limits as bounds;
-use crate::peer::PeerServer;
+use crate::peer::{PeerServer, TlsLink};
 use crate::work::crowd::Bounds;
 use calls::Calls;
 use engine::stats::Counter;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// Where a node counts what comes to its doors, from one start to its end.
-#[derive(Debug)]
 pub struct Told {
     /// Calls.
     pub calls: Calls,
@@ -26,6 +25,10 @@ pub struct Told {
     pub admins: Arc<Attendance>,
     /// The door of other nodes.
     pub peers: OnceLock<PeerServer>,
+    /// What calls other nodes.
+    pub link: OnceLock<Arc<TlsLink>>,
+    /// Connections of another cluster that were counted last, and when that last rose, by the clock that nobody sets.
+    pub foreign: Mutex<(u64, u64)>,
     /// Tasks that have panicked.
     pub panicked: Counter,
 }
@@ -41,6 +44,8 @@ impl Told {
             clients: Arc::new(Attendance::new(clients)),
             admins: Arc::new(Attendance::new(admins)),
             peers: OnceLock::new(),
+            link: OnceLock::new(),
+            foreign: Mutex::default(),
             panicked: Counter::default(),
         }
     }

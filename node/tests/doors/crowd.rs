@@ -1,6 +1,8 @@
 //! Whoever says nothing keeps nobody out.
 
 use super::rig::{One, channel, eventually, inside, one, shake, soon};
+use engine::ids::NodeId;
+use node::boot::subject::Identity;
 use node::clock::SystemClock;
 use node::{limits, tls};
 use proto::v1::hello_client::HelloClient;
@@ -98,4 +100,20 @@ async fn strangers_that_ask_nothing_make_place_for_those_who_ask() {
     assert!(!is_ended(silent.last_mut().unwrap()).await);
     is_served(&one).await;
     one.server.stop(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_another_cluster_is_a_finding() {
+    let (here, there) = (one(&[]).await, one(&[]).await);
+    let is_told = || here.server.findings().iter().any(|one| one.text.contains("another cluster"));
+    assert!(!is_told());
+    // Whoever dials finds out first, and says so.
+    let node = there.issued(&Identity::node(there.server.cluster(), NodeId(1)));
+    let stream = from("127.0.0.1:0", here.doors.peer).await;
+    soon(shake(stream, node.client(None, tls::PEER).unwrap())).await.unwrap_err();
+    eventually("it is told", async || is_told()).await;
+    assert!(here.server.metrics().contains("dewpond_door_refused_connections{door=\"peer\"} 1\n"));
+    for one in [here, there] {
+        one.server.stop(0).await;
+    }
 }

@@ -6,6 +6,7 @@ use engine::ids::NodeId;
 use node::access::action::{Action, Caller};
 use node::access::policy::check_role;
 use node::boot::subject::Identity;
+use node::clock::SystemClock;
 use node::peer::frame::{Hello, VERSIONS};
 use node::tls::{self, Tls};
 use node::{dial, limits};
@@ -13,6 +14,7 @@ use proto::v1::kv_client::KvClient;
 use proto::v1::{GetRequest, Place, PutRequest};
 use raft::net::heard::Voice;
 use raft::net::link::Lane;
+use raft::time::BootClock;
 use rustls::pki_types::ServerName;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -67,7 +69,7 @@ impl Whole {
         format!("{ran} {members:?} {:?} {:?} {:?}", meta.tenants, meta.nodes, meta.shards)
     }
 
-    async fn is_whole(mut self) {
+    async fn ends_whole(mut self) {
         let get = GetRequest { place: place(), key: Bytes::from_static(b"k"), consistency: None };
         let found = soon(self.kv.get(get)).await.unwrap().into_inner();
         assert_eq!(found.version.unwrap().value, "v");
@@ -147,7 +149,7 @@ async fn bytes_of_strangers_change_nothing() {
         }
         is_still_served(&mut whole).await;
     }
-    whole.is_whole().await;
+    whole.ends_whole().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -174,7 +176,7 @@ async fn bytes_of_those_who_are_known_change_nothing() {
             throw(inside(doors.peer, &node, tls::PEER).await, &bytes).await;
         }
     }
-    whole.is_whole().await;
+    whole.ends_whole().await;
 }
 
 /// Sends bytes as they are.
@@ -268,23 +270,25 @@ async fn messages_that_are_none_are_refused_by_every_method() {
         assert!(status.code() != Code::Ok, "{status:?}");
     }
     assert!(refused >= 200, "{refused}");
-    whole.is_whole().await;
+    whole.ends_whole().await;
 }
 
 /// How long it takes until the other end goes, if a byte comes now and then.
 async fn ends_in(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, bytes: &[u8]) -> Duration {
-    let begin = std::time::Instant::now();
+    let clock = SystemClock::default();
+    let begin_ms = clock.monotonic_ms();
+    let took = || Duration::from_millis(clock.monotonic_ms() - begin_ms);
     for byte in bytes.iter().chain(std::iter::repeat(&b'a')) {
         let mut heard = [0; 1_024];
         let gone = tokio::time::timeout(Duration::from_millis(300), stream.read(&mut heard)).await;
-        if matches!(gone, Ok(Ok(0) | Err(_))) || begin.elapsed() > Duration::from_secs(60) {
+        if matches!(gone, Ok(Ok(0) | Err(_))) || took() > Duration::from_secs(60) {
             break;
         }
         if stream.write_all(&[*byte]).await.is_err() || stream.flush().await.is_err() {
             break;
         }
     }
-    begin.elapsed()
+    took()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -307,5 +311,5 @@ async fn whoever_drips_does_not_stay() {
     {
         assert!(took < most, "{who} stays for {took:?}");
     }
-    whole.is_whole().await;
+    whole.ends_whole().await;
 }
