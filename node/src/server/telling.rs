@@ -5,7 +5,7 @@ use super::disk::{Level, Room};
 use crate::api::listener::Attendance;
 use crate::clock::Agreement;
 use crate::keys::coverage::{self, Coverage};
-use crate::limits::{BIND_MS, DISK_MS};
+use crate::limits::{BIND_MS, CHANGE_MS, DISK_MS};
 use crate::meta::node_row::NodeState;
 use crate::meta::survey::Finding;
 use crate::peer::PeerServer;
@@ -221,7 +221,9 @@ impl Server {
         let Ok(running) = self.running() else { return };
         running.log().set_short_of_space(now == Level::Brimming);
         if before < Level::Full && now >= Level::Full {
-            running.hand_over_all().await;
+            // What nobody takes in time stays here: it answers reads.
+            let within = Duration::from_millis(CHANGE_MS);
+            let _ = tokio::time::timeout(within, running.hand_over_all()).await;
         }
     }
 }
