@@ -97,8 +97,12 @@ impl Server {
         if let Some((is_failure, text)) = self.certificate_finding() {
             find(is_failure, text, "dew status");
         }
+        let meta = self.meta();
         for (node, why) in self.told.link.get().map(|link| link.troubles()).unwrap_or_default() {
-            find(false, format!("no link to node {node}: {why}"), "dew node list");
+            // Whoever was removed need not be reached.
+            if meta.nodes.get(&node).is_some_and(|row| row.state != NodeState::Removed) {
+                find(false, format!("no link to node {node}: {why}"), "dew node list");
+            }
         }
         if self.is_met_by_foreigners() {
             let text = "connections of another cluster come to the door of peers: look at their addresses";
