@@ -85,6 +85,10 @@ pub const TOKEN_TEXT_BYTES_MAX: usize = 4 << 10;
 pub const TOKEN_ADDRESSES_MAX: usize = 16;
 /// Seconds that a certificate is valid: 30 days. It is renewed after two thirds.
 pub const CERTIFICATE_SECONDS: u64 = 30 * 86_400;
+/// When a certificate ends in less than so many seconds, somebody should look why it was not renewed: a week, after three of trying.
+pub const CERTIFICATE_WARN_SECONDS: u64 = 7 * 86_400;
+/// Between two looks at the certificate, in milliseconds; a try that failed comes again so.
+pub const CERTIFICATE_LOOK_MS: u64 = 10_000;
 /// Seconds that the certificate of an authority is valid: ten years.
 pub const AUTHORITY_SECONDS: u64 = 3_650 * 86_400;
 /// Seconds by which a certificate is valid before it was issued: clocks of nodes differ.
@@ -112,18 +116,34 @@ pub const STREAM_CALLS_MAX: usize = 1_024;
 pub const CONNECTION_STREAMS_MAX: u32 = 512;
 /// Bytes of the headers of a request.
 pub const HEADER_BYTES_MAX: u32 = 16 << 10;
-/// Connections whose certificate is known.
-pub const CONNECTIONS_MAX: usize = 8_192;
-/// Connections without a certificate: they ask one thing and go.
+/// Connections of administrators and health checks: those of clients have a setting.
+pub const ADMIN_CONNECTIONS_MAX: usize = 1_024;
+/// Of those, connections from one source.
+pub const SOURCE_ADMIN_CONNECTIONS_MAX: usize = 256;
+/// Connections without a certificate: they ask one thing and go; of more, the oldest must go.
 pub const STRANGERS_MAX: usize = 256;
+/// Of those, connections from one source: nodes that join behind one gateway.
+pub const SOURCE_STRANGERS_MAX: usize = 64;
 /// How long a connection without a certificate lasts, in milliseconds.
 pub const STRANGER_MS: u64 = 60_000;
 /// Connections that are in their handshake; of more, the oldest must go.
 pub const HANDSHAKES_MAX: usize = 256;
+/// Of those, connections from one source: what a gateway with many clients begins at once.
+pub const SOURCE_HANDSHAKES_MAX: usize = 128;
 /// How long a handshake takes at most, in milliseconds.
 pub const HANDSHAKE_MS: u64 = 10_000;
 /// After so long without a word a connection is asked whether it is there, in milliseconds; and so long it may take to say so.
 pub const KEEPALIVE_MS: u64 = 20_000;
+/// How often it is looked whether the node serves, in milliseconds: whoever balances load by it asks less often.
+pub const HEALTH_MS: u64 = 200;
+/// Between two looks at how full the disk is, in milliseconds: at a gigabyte a second the rest of a small disk is not used up meanwhile.
+pub const DISK_MS: u64 = 1_000;
+/// So much more room, in percent of the disk, must there be before a level is left than when it was entered.
+pub const DISK_BACK_PERCENT: u64 = 2;
+/// When whoever writes to a node whose disk is full is asked to come again, in milliseconds.
+pub const DISK_RETRY_MS: u64 = 5_000;
+/// Between two tries to take an address for metrics that somebody else has, in milliseconds.
+pub const BIND_MS: u64 = 5_000;
 /// Watches of a node: each looks at whatever is applied to its group.
 pub const WATCHES_MAX: usize = 1_024;
 /// Bytes of what was applied last to a group that is watched, kept for watchers that are a little behind. Further behind they read what the

@@ -37,7 +37,11 @@ fn tables() -> Vec<Figure> {
 
 #[test]
 fn every_metric_has_its_row_and_every_row_its_metric() {
-    let said: Vec<(String, String)> = page().into_iter().map(|row| (row.name, row.kind)).collect();
+    let room = |name: &str| name.split('_').nth(1).unwrap().to_owned();
+    let rooms: BTreeSet<String> = tables().iter().map(|row| room(row.name)).collect();
+    // The server adds rooms of its own, and compares them itself.
+    let own = page().into_iter().filter(|row| rooms.contains(&room(&row.name)));
+    let said: Vec<(String, String)> = own.map(|row| (row.name, row.kind)).collect();
     let kind = |kind| match kind {
         FigureKind::Counter => "counter",
         FigureKind::Gauge => "gauge",
@@ -61,6 +65,10 @@ fn every_row_says_unit_and_meaning_and_names_what_there_is() {
         assert!(row.name.ends_with(&format!("_{}", row.unit)), "{}: unit {}", row.name, row.unit);
         assert!(row.meaning.ends_with('.') && row.look_at.ends_with('.'), "{}", row.name);
         for named in row.look_at.split('`').skip(1).step_by(2) {
+            if named.contains([' ', '.']) {
+                // A command or a setting.
+                continue;
+            }
             let is_there = match named.strip_suffix('*') {
                 Some(begin) => names.iter().any(|name| name.starts_with(begin)),
                 None => names.contains(named),

@@ -201,3 +201,34 @@ fn a_follower_whose_engine_stands_still_takes_no_entries_and_stays_a_follower() 
         panic!("{last} {:?}", lags.group(GROUP).standing());
     });
 }
+
+#[test]
+fn a_follower_without_space_takes_no_entries_and_all_of_them_once_there_is_some() {
+    perform(async {
+        let (_, _nodes, running, _) = founded(3).await;
+        let leads = leader(&running.iter().collect::<Vec<_>>()).await;
+        let lags = running.iter().find(|one| !one.group(GROUP).standing().is_leader).unwrap();
+        let log = lags.offline.parts.log.clone();
+        leads.put(GROUP, 0, &[7; 100]).await;
+        log.set_short_of_space(true);
+        pause(200).await;
+        let (before, term) = (log.stats().read().log.written_bytes, leads.group(GROUP).standing().vote.term);
+        for n in 0..100_u64 {
+            leads.put(GROUP, n as u8, &[7; 10_000]).await;
+        }
+        pause(2_000).await;
+        let grown = log.stats().read().log.written_bytes - before;
+        assert!(grown < 10_000, "{grown} bytes were written");
+        let standing = lags.group(GROUP).standing();
+        assert_eq!((standing.vote.term, standing.leader), (term, leads.group(GROUP).standing().leader));
+        log.set_short_of_space(false);
+        let last = leads.group(GROUP).standing().last_index.unwrap();
+        for _ in 0..2_000 {
+            if lags.group(GROUP).standing().applied.is_some_and(|id| id.index >= last) {
+                return;
+            }
+            pause(5).await;
+        }
+        panic!("{last} {:?}", lags.group(GROUP).standing());
+    });
+}

@@ -74,8 +74,8 @@ fn is_role(caller: &Caller, action: Action) -> bool {
     };
     let allowed: &[Action] = match caller {
         Caller::Anonymous => &[Hello, Join],
-        Caller::Node(_) => &[Hello, Peer, Renew],
-        Caller::Service(_) => &[Hello, Route, KvRead, KvWrite, KvWatch, Renew, Reflection],
+        Caller::Node(_) => &[Hello, Peer, Renew, Health],
+        Caller::Service(_) => &[Hello, Route, KvRead, KvWrite, KvWatch, Renew, Health, Reflection],
         Caller::Admin(_) => &[
             Hello,
             RouteAll,

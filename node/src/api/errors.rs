@@ -59,6 +59,13 @@ impl Api {
     }
 }
 
+/// The number of the status of gRPC with which a refusal travels.
+#[must_use]
+pub fn status_number(refused: &Refused) -> usize {
+    let kind = errors::find(refused.code).map_or(Kind::Internal, |entry| entry.kind);
+    usize::try_from(kind.status()).unwrap_or_default()
+}
+
 fn status_of(failure: &v1::Failure) -> Status {
     let entry = errors::find(failure.code);
     let label = entry.map(errors::Entry::label).unwrap_or_default();

@@ -24,11 +24,14 @@ use tonic::{Request, Status};
 /// So long a row is waited for, in milliseconds.
 const ROW_MS: u64 = 2_000;
 
-/// Channels to other nodes, by the address that each was made for.
+/// A channel, with what it was made for: the address, and the serial number of the certificate that was shown.
+type Made = (String, Vec<u8>, Channel);
+
+/// Channels to other nodes. Each is made anew when the node there moves, or the certificate here is another one.
 struct Channels {
     tls: Tls,
     known: Arc<RwLock<Known>>,
-    made: Mutex<BTreeMap<NodeId, (String, Channel)>>,
+    made: Mutex<BTreeMap<NodeId, Made>>,
 }
 
 /// What asks other nodes, with the certificate of `tls`, at the addresses in `known`.
@@ -44,13 +47,14 @@ impl Channels {
         let address = address
             .ok_or_else(|| Refused::new(code::NO_LEADER).saying("where that node is, is not known here"))?;
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, channel)) = made.get(&to).filter(|(of, _)| *of == address) {
+        let serial = self.tls.current().own.serial.clone();
+        if let Some((.., channel)) = made.get(&to).filter(|(of, by, _)| *of == address && *by == serial) {
             return Ok(MetaClient::new(channel.clone()));
         }
         let wrong = |error: &dyn std::fmt::Display| Refused::new(code::NO_LEADER).saying(error.to_string());
         let tls = self.tls.client(Some(to), tls::GRPC).map_err(|error| wrong(&error))?;
         let channel = dial::channel(&address, tls).map_err(|error| wrong(&error))?;
-        made.insert(to, (address, channel.clone()));
+        made.insert(to, (address, serial, channel.clone()));
         Ok(MetaClient::new(channel))
     }
 }

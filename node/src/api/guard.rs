@@ -119,17 +119,18 @@ impl Api {
     /// Whether `peer` may come to `path` at all.
     ///
     /// # Errors
-    /// `CERTIFICATE_NEEDED`, `CERTIFICATE_REVOKED`, `NOT_ALLOWED`; `STARTING`: this node has not heard of the one that asks.
+    /// `CERTIFICATE_NEEDED`, `CERTIFICATE_EXPIRED`, `CERTIFICATE_REVOKED`, `NOT_ALLOWED`; `STARTING`: this node has not heard of the one that asks.
     pub fn admit(&self, peer: &Peer, path: &str) -> Result<(), Refused> {
         check_role(&peer.caller, Action::of_path(path))?;
         if self.backend.now_ms() / 1_000 >= peer.ends_s {
-            return Err(Refused::new(code::CERTIFICATE_REVOKED).saying("the certificate has expired"));
+            return Err(Refused::new(code::CERTIFICATE_EXPIRED));
         }
         let Caller::Node(node) = peer.caller else { return Ok(()) };
         let meta = self.backend.meta();
         let row = meta.nodes.get(&NodeId(node));
         let row = row.ok_or_else(|| Refused::new(code::STARTING).saying("the node is not known here yet"))?;
-        let is_good = row.state != NodeState::Removed && row.certificate_serial == peer.serial;
+        // Only the authority makes a newer one: the node has renewed it, and its row does not say so yet.
+        let is_good = row.state != NodeState::Removed && peer.serial >= row.certificate_serial;
         if is_good { Ok(()) } else { Err(Refused::new(code::CERTIFICATE_REVOKED)) }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! * [`listener`] takes connections and reads from the certificate who comes; [`guard`] refuses by path what the role may not do at all, before
 //!   anything of a request is read. Every handler then asks [`crate::access::policy::decide`] once more, with the tenant.
+//! * [`measure`] counts what comes; [`health`] tells whether the node serves, and what can be called.
 //! * [`convert`] makes nouns of the wire into ours, and is the only place that trusts none of them; [`errors`] makes [`Refused`] into what
 //!   travels.
 //! * [`data`] is what clients call, [`admin`] what administrators do, [`peers`] what nodes ask each other of the meta group, and [`forward`] the
@@ -15,7 +16,9 @@ pub mod data;
 pub mod errors;
 pub mod forward;
 pub mod guard;
+pub mod health;
 pub mod listener;
+pub mod measure;
 pub mod peers;
 pub mod serve;
 
@@ -31,6 +34,7 @@ use crate::shard::command::KvCommand;
 use crate::shard::door::{Consistency, WriteId};
 use crate::shard::outcome::Outcome;
 use crate::shard::watch::{Watch, Watched};
+use crate::telemetry::Told;
 use bytes::Bytes;
 use engine::Stamp;
 use engine::ids::{ClusterId, NodeId, TenantId};
@@ -73,6 +77,14 @@ pub trait Backend: Send + Sync + 'static {
     fn cluster(&self) -> ClusterId;
     /// Its wall clock, in milliseconds since 1970.
     fn now_ms(&self) -> u64;
+    /// A clock that nobody sets, in milliseconds.
+    fn monotonic_ms(&self) -> u64;
+    /// Where it counts what comes to its doors.
+    fn telemetry(&self) -> &Arc<Told>;
+    /// Whether it answers at all: it does not end.
+    fn is_up(&self) -> bool;
+    /// Whether clients are well served here: it has started, and neither drains nor ends.
+    fn is_serving(&self) -> bool;
     /// What is known of the meta group here.
     fn meta(&self) -> Arc<MetaView>;
     /// Writes all of a command or nothing. The life of the tenant, its quota and the routing are looked at in there.

@@ -1,7 +1,8 @@
 //! Which services stand behind which door: clients at one, administrators at another.
 
 use super::guard::Guard;
-use super::{Api, Backend, listener};
+use super::measure::Measure;
+use super::{Api, Backend, health, listener};
 use crate::limits;
 use crate::tls::{self, Tls, TlsError};
 use crate::work::Spawner;
@@ -22,14 +23,19 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
+use tower::layer::util::{Identity, Stack};
 
-fn server(api: &Api) -> Server<tower::layer::util::Stack<Guard, tower::layer::util::Identity>> {
+/// What stands before all services: first calls are counted, then they are let in.
+type Before = Stack<Guard, Stack<Measure, Identity>>;
+
+fn server(api: &Api) -> Server<Before> {
     let keepalive = Duration::from_millis(limits::KEEPALIVE_MS);
     Server::builder()
         .http2_keepalive_interval(Some(keepalive))
         .http2_keepalive_timeout(Some(keepalive))
         .max_concurrent_streams(Some(limits::CONNECTION_STREAMS_MAX))
         .http2_max_header_list_size(Some(limits::HEADER_BYTES_MAX))
+        .layer(Measure::new(api.clone()))
         .layer(Guard::new(api.clone()))
 }
 
@@ -44,10 +50,14 @@ pub fn serve(
     (client, admin): (TcpListener, TcpListener),
 ) -> Result<(), TlsError> {
     let api = Api::new(backend);
+    let told = api.backend().telemetry().clone();
     let max = limits::MESSAGE_BYTES_MAX;
     let demanded = tls.server(tls::Caller::AnyoneKnown, &[tls::GRPC])?;
-    let taken = listener::connections(client, tls, demanded, spawner);
+    let taken = listener::connections(client, tls, demanded, told.clients.clone(), spawner);
+    let health = health::Health::new(api.backend().clone());
     let clients = server(&api)
+        .add_service(health.server())
+        .add_service(health::reflection(health::CLIENTS))
         .add_service(KvServer::new(api.clone()).max_decoding_message_size(max).max_encoding_message_size(max))
         .add_service(
             TxnServer::new(api.clone()).max_decoding_message_size(limits::STRANGER_MESSAGE_BYTES_MAX),
@@ -68,8 +78,10 @@ pub fn serve(
         )
         .serve_with_incoming(ReceiverStream::new(taken));
     let demanded = tls.server(tls::Caller::Known, &[tls::GRPC])?;
-    let taken = listener::connections(admin, tls, demanded, spawner);
+    let taken = listener::connections(admin, tls, demanded, told.admins.clone(), spawner);
     let admins = server(&api)
+        .add_service(health.server())
+        .add_service(health::reflection(health::ADMINS))
         .add_service(StatusServer::new(api.clone()))
         .add_service(NodesServer::new(api.clone()))
         .add_service(GroupsServer::new(api.clone()))
@@ -77,6 +89,7 @@ pub fn serve(
         .add_service(KeysServer::new(api.clone()))
         .add_service(IdentitiesServer::new(api))
         .serve_with_incoming(ReceiverStream::new(taken));
+    spawner.spawn("health", health.follow());
     for (name, served) in [("clients", clients), ("admins", admins)] {
         spawner.spawn(name, async move {
             if let Err(error) = served.await {

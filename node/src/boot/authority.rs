@@ -51,13 +51,17 @@ fn failed(verb: &'static str) -> impl Fn(rcgen::Error) -> BootError {
 /// The last moment that a certificate can name, in seconds since 1970: in the year 9892.
 const SECONDS_MAX: u64 = 250_000_000_000;
 
-/// Dates from `begins_s` to `ends_s`, in seconds since 1970, and a random serial number.
+/// Bytes of a serial number that say when it was given.
+const SERIAL_TIME_BYTES: usize = 5;
+
+/// Dates from `begins_s` to `ends_s`, in seconds since 1970, and a serial number that nobody guesses, above those of all that begin before.
 fn dated(params: &mut CertificateParams, begins_s: u64, ends_s: u64, entropy: &dyn Entropy) {
     let at = |seconds: u64| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds.min(SECONDS_MAX));
     (params.not_before, params.not_after) = (at(begins_s), at(ends_s));
     let mut serial: [u8; 16] = entropy::random(entropy);
     // Positive, and of one length.
-    serial[0] = serial[0] & 0x3f | 0x40;
+    serial[0] = 0x40;
+    serial[1..=SERIAL_TIME_BYTES].copy_from_slice(&begins_s.to_be_bytes()[8 - SERIAL_TIME_BYTES..]);
     params.serial_number = Some(SerialNumber::from_slice(&serial));
 }
 

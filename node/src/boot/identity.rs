@@ -120,6 +120,10 @@ impl NodeFolder {
         self.0.join("ca.crt")
     }
 
+    fn sealed_authority_path(&self) -> PathBuf {
+        self.0.join("ca.key.sealed")
+    }
+
     /// Who the node is.
     ///
     /// # Errors
@@ -163,6 +167,26 @@ impl NodeFolder {
         let key = files::read_secret(&self.key_path(), max)?;
         let authority = files::read(&self.authority_path(), max)?;
         Ok((text(&certificate, "node.crt")?.to_owned(), key, text(&authority, "ca.crt")?.to_owned()))
+    }
+
+    /// The key of the authority, sealed as in the row of the cluster; nothing if the node has not heard of that yet.
+    ///
+    /// # Errors
+    /// `FileMode`. `Io`. `TooLarge`.
+    pub fn sealed_authority(&self) -> Result<Option<SecretBytes>> {
+        let path = self.sealed_authority_path();
+        if !path.exists() {
+            return Ok(None);
+        }
+        files::read_secret(&path, limits::SECRET_BYTES_MAX as u64).map(Some)
+    }
+
+    /// Keeps the key of the authority, sealed.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn write_sealed_authority(&self, sealed: &[u8]) -> Result<()> {
+        files::replace(&self.sealed_authority_path(), sealed)
     }
 
     /// The bytes of the root file.

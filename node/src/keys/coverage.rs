@@ -1,7 +1,8 @@
 //! Pure: how far a rotation has come: which share of what a tenant has in tables is sealed with its active key. Counted from clear rows of the
 //! files, so it needs no key.
 
-use engine::ids::{KeyEpoch, Owner, TenantId};
+use super::{KeyRow, KeyState};
+use engine::ids::{KeyEpoch, Owner, Purpose, TenantId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes in tables, by tenant and key.
@@ -26,11 +27,21 @@ impl Coverage {
     /// Percent, rounded down: 100 means all of it. Of nothing all is covered.
     #[must_use]
     pub fn percent(&self) -> u8 {
+        u8::try_from(self.of(100)).unwrap_or(100)
+    }
+
+    /// The same of a thousand.
+    #[must_use]
+    pub fn permille(&self) -> u32 {
+        self.of(1_000)
+    }
+
+    fn of(&self, whole: u32) -> u32 {
         if self.bytes == 0 {
-            return 100;
+            return whole;
         }
-        let percent = u128::from(self.active_bytes) * 100 / u128::from(self.bytes);
-        u8::try_from(percent).unwrap_or(100).min(100)
+        let part = u128::from(self.active_bytes) * u128::from(whole) / u128::from(self.bytes);
+        u32::try_from(part).unwrap_or(whole).min(whole)
     }
 }
 
@@ -71,6 +82,24 @@ pub fn is_behind(sealed: &Sealed, active: impl Fn(Owner) -> Option<KeyEpoch>) ->
     sealed.iter().any(|((tenant, epoch), bytes)| {
         *bytes > 0 && active(owner(*tenant)).is_some_and(|active| active != *epoch)
     })
+}
+
+/// How far all tenants together are that have keys, by the keys there are.
+#[must_use]
+pub fn total(sealed: &Sealed, keys: &[KeyRow]) -> Coverage {
+    let active = keys.iter().filter_map(|row| match row.key.name.owner {
+        Owner::Tenant(tenant) if row.key.name.purpose == Purpose::Data && row.state == KeyState::Active => {
+            Some((tenant, row.key.name.epoch))
+        }
+        _ => None,
+    });
+    let active = active.collect();
+    let mut out = Coverage::default();
+    for (_, one) in by_tenant(sealed, &active).iter().filter(|(tenant, _)| active.contains_key(tenant)) {
+        out.active_bytes = out.active_bytes.saturating_add(one.active_bytes);
+        out.bytes = out.bytes.saturating_add(one.bytes);
+    }
+    out
 }
 
 /// Which keys tables still need.

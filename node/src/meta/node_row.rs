@@ -68,7 +68,7 @@ pub struct NodeRow {
     pub client_address: String,
     /// What it is there for.
     pub state: NodeState,
-    /// The serial number of its certificate: another one is refused.
+    /// The serial number of its certificate: one with a lower number is refused, for those rise with time.
     pub certificate_serial: Vec<u8>,
     /// Rises by one with every change of this row.
     pub generation: u64,

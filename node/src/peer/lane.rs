@@ -58,11 +58,22 @@ impl Drop for Place {
 pub(super) struct Calls {
     pub(super) queue: Queue<Call>,
     pub(super) taken: Arc<AtomicUsize>,
+    /// Why there is no link, until there is one.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Calls {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { queue: Queue::new(QUEUE_BYTES_MAX), taken: Arc::default() })
+        let queue = Queue::new(QUEUE_BYTES_MAX);
+        Arc::new(Self { queue, taken: Arc::default(), trouble: Mutex::default() })
+    }
+
+    fn set_trouble(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -112,6 +123,7 @@ impl Keeper {
                 dialled.unwrap_or_else(|_| Err(End::Lost("it does not answer the door".to_owned())));
             let end = match dialled {
                 Ok(linked) => {
+                    self.calls.set_trouble(None);
                     let (has_answered, is_changed, end) = self.talk(linked).await;
                     if has_answered || is_changed {
                         failures = 0;
@@ -128,6 +140,7 @@ impl Keeper {
             failures = failures.saturating_add(1);
             let (to, lane) = (self.to, self.lane);
             tracing::debug!(%to, ?lane, failures, %end, "no link to a peer");
+            self.calls.set_trouble(Some(end.to_string()));
             self.shut(&end);
             sleep(Duration::from_millis(again_ms(failures))).await;
             self.calls.queue.open();

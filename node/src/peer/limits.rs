@@ -1,5 +1,6 @@
 //! Pure: bounds of the links between nodes, each with its reason.
 
+use crate::work::crowd::Bounds;
 use raft::net::link::DATA_LANES;
 
 /// Bytes of a frame on a link, beside its head: those of a frame of consensus.
@@ -24,7 +25,8 @@ pub const COPIED_BYTES_MAX: usize = 16 << 10;
 /// Room that is made to read into, at least.
 pub const READ_BYTES: usize = 32 << 10;
 /// Connections that have not said who they are. The oldest goes when one more comes, so that whoever says nothing keeps nobody out.
-pub const STRANGERS_MAX: usize = 64;
+/// Of one source three quarters of that, so that it does not make all others go.
+pub const STRANGERS: Bounds = Bounds { all: 64, of_source: 48 };
 /// So long a stranger has to say who it is, in milliseconds: two ways there and back, and the mathematics, of an overloaded machine.
 pub const STRANGER_MS: u64 = 4_000;
 /// So long whoever calls waits for a connection until both have said who they are, in milliseconds.

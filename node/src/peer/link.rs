@@ -60,6 +60,14 @@ impl TlsLink {
         });
     }
 
+    /// Peers with which there is no link, and why; what was sent to nobody is in no trouble.
+    #[must_use]
+    pub fn troubles(&self) -> BTreeMap<NodeId, String> {
+        let lanes = self.lanes();
+        let control = lanes.iter().filter(|((_, lane), _)| *lane == Lane::Control);
+        control.filter_map(|((to, _), (calls, _))| Some((*to, calls.trouble()?))).collect()
+    }
+
     /// Peers and lanes something was sent to.
     #[must_use]
     pub fn known(&self) -> Vec<(NodeId, Lane)> {

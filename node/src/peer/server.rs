@@ -2,16 +2,21 @@
 
 use super::PeerParts;
 use super::frame::{Farewell, Hello, VERSIONS, chosen};
-use super::limits::{GOODBYE_MS, STRANGER_MS, STRANGERS_MAX};
+use super::limits::{GOODBYE_MS, STRANGER_MS, STRANGERS};
 use super::served::{Load, Served};
 use super::serving::Server;
 use super::wire::{End, hear, say};
+use crate::work::crowd::{Crowd, Place};
 use crate::work::{Spawner, Task};
 use engine::ids::NodeId;
+use engine::stats::Counter;
 use raft::net::heard::Voice;
 use raft::net::link::Lane;
-use rustls::ServerConfig;
+use rustls::{AlertDescription, ServerConfig};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -35,15 +40,13 @@ struct Inside {
     parts: PeerParts,
     tls: TlsAcceptor,
     spawner: Spawner,
-    strangers: Mutex<Strangers>,
+    /// Connections that have not said who they are.
+    strangers: Arc<Crowd>,
+    /// Of those, such as were not let in.
+    refused: Counter,
+    /// Of those, such as had, or wanted, certificates of another cluster.
+    foreign: Counter,
     turns: Mutex<Turns>,
-}
-
-/// Connections that have not said who they are, oldest first.
-#[derive(Default)]
-struct Strangers {
-    next: u64,
-    tasks: BTreeMap<u64, Option<Task>>,
 }
 
 /// Whose turn it is on a lane of a peer. A newer connection waits until the one before takes no frames any more.
@@ -54,15 +57,6 @@ struct Turn {
     load: Arc<Load>,
 }
 
-/// Takes a connection off the list of strangers.
-struct Stranger(Arc<Inside>, u64);
-
-impl Drop for Stranger {
-    fn drop(&mut self) {
-        self.0.strangers().tasks.remove(&self.1);
-    }
-}
-
 /// A connection of a peer that has said who it is.
 struct Guest {
     stream: TlsStream<TcpStream>,
@@ -71,12 +65,19 @@ struct Guest {
     server: Server,
 }
 
+impl fmt::Debug for PeerServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerServer").finish_non_exhaustive()
+    }
+}
+
 impl PeerServer {
     /// One that shows and demands certificates as `tls` says, which must ask for one of the client. Tasks are those of `spawner`.
     #[must_use]
     pub fn new(parts: PeerParts, tls: Arc<ServerConfig>, spawner: Spawner) -> Self {
-        let (strangers, turns) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inside { parts, tls: tls.into(), spawner, strangers, turns }))
+        let (strangers, turns) = (Arc::new(Crowd::new(STRANGERS)), Mutex::default());
+        let (tls, refused, foreign) = (tls.into(), Counter::default(), Counter::default());
+        Self(Arc::new(Inside { parts, tls, spawner, strangers, refused, foreign, turns }))
     }
 
     /// Takes connections of `listener`, until the tasks end.
@@ -85,7 +86,7 @@ impl PeerServer {
         self.0.spawner.spawn("peer door", async move {
             loop {
                 match listener.accept().await {
-                    Ok((tcp, _)) => inside.clone().admit(tcp),
+                    Ok((tcp, from)) => inside.clone().admit(tcp, from.ip()),
                     Err(error) => {
                         tracing::warn!(%error, "a connection cannot be taken");
                         sleep(Duration::from_millis(BREATH_MS)).await;
@@ -107,15 +108,38 @@ impl PeerServer {
     /// Connections that have not said who they are.
     #[must_use]
     pub fn strangers(&self) -> usize {
-        self.0.strangers().tasks.len()
+        self.0.strangers.count()
+    }
+
+    /// Connections whose other end belongs to another cluster, or takes this one for another.
+    #[must_use]
+    pub fn foreign(&self) -> u64 {
+        self.0.foreign.read()
+    }
+
+    /// Connections that never became those of a peer: they said nothing in time, or were refused, or had to make place.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.0.refused.read()
+    }
+}
+
+/// Whether a handshake has failed because one of both does not trust the certificate of the other.
+fn is_foreign(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    match cause {
+        Some(rustls::Error::InvalidCertificate(_)) => true,
+        Some(rustls::Error::AlertReceived(alert)) => matches!(
+            alert,
+            AlertDescription::UnknownCA
+                | AlertDescription::BadCertificate
+                | AlertDescription::CertificateUnknown
+        ),
+        _ => false,
     }
 }
 
 impl Inside {
-    fn strangers(&self) -> MutexGuard<'_, Strangers> {
-        self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn turns(&self) -> MutexGuard<'_, Turns> {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -125,33 +149,25 @@ impl Inside {
     }
 
     /// Lets a connection in as a stranger. If there are too many, the oldest must go.
-    fn admit(self: Arc<Self>, tcp: TcpStream) {
-        let (number, oldest) = {
-            let mut strangers = self.strangers();
-            let is_full = strangers.tasks.len() >= STRANGERS_MAX;
-            let oldest = if is_full { strangers.tasks.pop_first() } else { None };
-            let number = strangers.next;
-            strangers.next += 1;
-            strangers.tasks.insert(number, None);
-            (number, oldest)
-        };
-        if let Some((_, Some(task))) = oldest {
-            task.end();
-        }
-        let stranger = Stranger(self.clone(), number);
-        let task = self.spawner.spawn("peer connection", self.clone().receive(tcp, stranger));
-        if let Some(place) = self.strangers().tasks.get_mut(&number) {
-            *place = Some(task);
-        }
+    fn admit(self: Arc<Self>, tcp: TcpStream, from: IpAddr) {
+        let place = self.strangers.enter(from.into());
+        self.spawner.clone().spawn("peer connection", self.receive(tcp, place));
     }
 
-    async fn receive(self: Arc<Self>, tcp: TcpStream, stranger: Stranger) {
-        let met = timeout(Duration::from_millis(STRANGER_MS), self.meet(tcp)).await;
-        drop(stranger);
+    async fn receive(self: Arc<Self>, tcp: TcpStream, mut place: Place) {
+        let within = Duration::from_millis(STRANGER_MS);
+        let met = tokio::select! {
+            met = timeout(within, self.meet(tcp)) => met.ok(),
+            () = place.goes() => None,
+        };
+        drop(place);
+        if !matches!(met, Some(Ok(_))) {
+            self.refused.add(1);
+        }
         let end = match met {
-            Ok(Ok(guest)) => self.serve(guest).await,
-            Ok(Err(end)) => end,
-            Err(_) => End::Lost("a stranger that says nothing".to_owned()),
+            Some(Ok(guest)) => self.serve(guest).await,
+            Some(Err(end)) => end,
+            None => End::Lost("a stranger that says nothing".to_owned()),
         };
         tracing::debug!(%end, "a connection of a peer ends");
     }
@@ -159,7 +175,12 @@ impl Inside {
     /// Hears who it is.
     async fn meet(&self, tcp: TcpStream) -> Result<Guest, End> {
         tcp.set_nodelay(true)?;
-        let mut stream = self.tls.accept(tcp).await?;
+        let accepted = self.tls.accept(tcp).await;
+        let mut stream = accepted.inspect_err(|error| {
+            if is_foreign(error) {
+                self.foreign.add(1);
+            }
+        })?;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let shown = (self.parts.identify)(chain);
         let (cluster, node) = shown.ok_or_else(|| End::Lost("no certificate of a node".to_owned()))?;
@@ -167,6 +188,7 @@ impl Inside {
         let server = self.parts.serving.now();
         let version = chosen(VERSIONS, hello.versions);
         let refusal = if (cluster, hello.cluster) != (self.parts.cluster, self.parts.cluster) {
+            self.foreign.add(1);
             Farewell::OtherCluster
         } else if hello.by.node != node || node == self.parts.node {
             Farewell::OtherNode

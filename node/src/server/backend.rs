@@ -15,6 +15,7 @@ use crate::shard::command::KvCommand;
 use crate::shard::door::{Consistency, WriteId};
 use crate::shard::outcome::Outcome;
 use crate::shard::watch::{Watch, Watched};
+use crate::telemetry::Told;
 use bytes::Bytes;
 use engine::Stamp;
 use engine::clock::Clock;
@@ -77,6 +78,22 @@ impl Backend for Called {
         self.0.clock.now_ms()
     }
 
+    fn monotonic_ms(&self) -> u64 {
+        self.0.clock.monotonic_ms()
+    }
+
+    fn telemetry(&self) -> &Arc<Told> {
+        &self.0.told
+    }
+
+    fn is_up(&self) -> bool {
+        self.0.is_up()
+    }
+
+    fn is_serving(&self) -> bool {
+        self.0.is_serving()
+    }
+
     fn meta(&self) -> Arc<MetaView> {
         self.0.meta()
     }
@@ -88,7 +105,7 @@ impl Backend for Called {
         id: WriteId,
         wait_ms: u64,
     ) -> BoxFuture<Result<Stamp, Refused>> {
-        let door = self.0.door().cloned();
+        let door = self.0.disk.check().and_then(|()| self.0.door().cloned());
         Box::pin(async move { door?.write(tenant, &command, id, wait_ms).await })
     }
 

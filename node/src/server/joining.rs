@@ -4,7 +4,6 @@ use super::Server;
 use super::founding::node_row;
 use crate::boot::authority::Authority;
 use crate::boot::identity::NodeFolder;
-use crate::boot::init::AUTHORITY_KEY;
 use crate::boot::join::Admittance;
 use crate::boot::subject::Identity;
 use crate::boot::token;
@@ -13,8 +12,7 @@ use crate::keys::root_file::RootFile;
 use crate::meta::command::{Change, MetaCommand, MetaReply, Reason};
 use crate::refused::Refused;
 use engine::clock::Clock;
-use engine::ids::{NodeId, Owner, Purpose};
-use engine::sealed::EnvelopeKind;
+use engine::ids::NodeId;
 use proto::errors::code;
 
 /// A new node, as it asks to be let in.
@@ -52,17 +50,9 @@ impl Server {
     pub fn authority(&self) -> Result<Authority, Refused> {
         let meta = self.meta();
         let row = meta.cluster.as_ref().ok_or_else(|| Refused::new(code::STARTING))?;
-        let (owner, kind) = (Owner::Cluster, EnvelopeKind::SecretField);
-        let key = self.keys.sealer().open_envelope(
-            owner,
-            Purpose::Meta,
-            kind,
-            AUTHORITY_KEY,
-            &row.sealed_ca_key,
-        )?;
         let pem = std::str::from_utf8(&row.ca_certificate).map_err(|_| Refused::new(code::DAMAGED))?;
-        Authority::open(self.cluster, pem, &key)
-            .map_err(|error| Refused::new(code::DAMAGED).saying(error.to_string()))
+        let opened = super::certificate::authority(&self.keys, self.cluster, pem, &row.sealed_ca_key);
+        opened.map_err(|why| Refused::new(code::DAMAGED).saying(why))
     }
 
     /// Lets a node in.

@@ -6,11 +6,14 @@
 //! 4. Replicas run, the meta group is followed, and what it wants of this node is done.
 
 pub mod backend;
+pub mod certificate;
+pub mod disk;
 pub mod founding;
 pub mod joining;
 pub mod serving;
 pub mod start;
 mod survey;
+pub mod telling;
 
 use crate::boot::peers::Known;
 use crate::clock::SystemClock;
@@ -24,14 +27,18 @@ use crate::refused::Refused;
 use crate::running::replicas::Running;
 use crate::shard::door::Door;
 use crate::shard::placing::Changer;
+use crate::telemetry::Told;
 use crate::tls::Tls;
 use crate::work::Tasks;
 use bytes::Bytes;
+use disk::Disk;
 use engine::ids::{ClusterId, NodeId};
 use proto::errors::code;
 use raft::net::link::BoxFuture;
 use raft::types::GroupId;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -59,6 +66,17 @@ pub struct Server {
     pub(crate) inner: OnceCell<Inner>,
     /// Why it cannot go on, if it cannot.
     pub(crate) failed: watch::Sender<Option<String>>,
+    pub(crate) is_ending: AtomicBool,
+    pub(crate) told: Arc<Told>,
+    pub(crate) disk: Arc<Disk>,
+    /// Under which names it is reached: they stand in its certificate.
+    pub(crate) hosts: Vec<String>,
+    /// Why the certificate was not made anew, if it had to be.
+    pub(crate) renewal: RwLock<Option<String>>,
+    /// Keys of the meta group that do not open here.
+    pub(crate) unopened: RwLock<BTreeSet<String>>,
+    /// Why metrics cannot be read, if they cannot.
+    pub(crate) unread: RwLock<Option<String>>,
 }
 
 /// What is there once the node is admitted.
@@ -88,6 +106,12 @@ impl Server {
     /// `STARTING`: it is not admitted yet.
     pub fn door(&self) -> Result<&Arc<Door>, Refused> {
         self.inner.get().map(|inner| &inner.door).ok_or_else(|| Refused::new(code::STARTING))
+    }
+
+    /// Which cluster it belongs to.
+    #[must_use]
+    pub fn cluster(&self) -> ClusterId {
+        self.cluster
     }
 
     /// Which node it is.
@@ -193,8 +217,14 @@ impl Server {
         Err(refused)
     }
 
+    /// Says from now on that it does not serve, so that whoever balances load goes elsewhere. It answers until it is stopped.
+    pub fn begin_stop(&self) {
+        self.is_ending.store(true, Ordering::Relaxed);
+    }
+
     /// Ends it in order. What it leads goes over to others first, as far as those may lead.
     pub async fn stop(&self, grace_ms: u64) {
+        self.begin_stop();
         if let Ok(running) = self.running() {
             let handed = tokio::time::timeout(Duration::from_millis(grace_ms), running.hand_over_all());
             if handed.await.is_err() {

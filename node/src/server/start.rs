@@ -1,7 +1,9 @@
 //! The start of a node, from its folder to its replicas.
 
+use super::disk::{Disk, Marks, Space, SystemSpace};
+use super::joining::reached_by;
 use super::serving::{Inside, Porch};
-use super::{Inner, Server, Through, founding};
+use super::{Inner, Server, Through, certificate, founding};
 use crate::boot::founding::Founding;
 use crate::boot::identity::{NodeFolder, NodeIdentity};
 use crate::boot::peers::{self, Known, PeerAddresses};
@@ -27,7 +29,9 @@ use crate::shard::door::Door;
 use crate::shard::map::ShardRange;
 use crate::shard::operations::NodeOperations;
 use crate::shard::placing::Placing;
-use crate::tls::{self, Credentials, Tls};
+use crate::telemetry::Told;
+use crate::tls::{self, Tls};
+use crate::work::crowd::Bounds;
 use crate::work::{Fate, Tasks};
 use bytes::Bytes;
 use engine::compaction::retention::Policy;
@@ -41,6 +45,7 @@ use raft::types::GroupId;
 use rustls::pki_types::ServerName;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -102,6 +107,15 @@ fn pace(config: &config::Pace) -> Pace {
     }
 }
 
+fn places(config: &config::Config) -> Bounds {
+    let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    Bounds { all: count(config.live.connections), of_source: count(config.live.connections_per_source) }
+}
+
+fn marks(live: &config::Live) -> Marks {
+    Marks { warn: live.disk_warn_percent, stop: live.disk_stop_percent }
+}
+
 /// What of a folder a start needs.
 struct Opened {
     identity: NodeIdentity,
@@ -109,7 +123,12 @@ struct Opened {
     tls: Tls,
 }
 
-fn open(folder: &Path, passphrase: &Passphrase, clock: &Arc<SystemClock>) -> Result<Opened> {
+fn open(
+    folder: &Path,
+    passphrase: &Passphrase,
+    hosts: &[String],
+    clock: &Arc<SystemClock>,
+) -> Result<Opened> {
     let at = NodeFolder::at(folder);
     let identity = at.identity()?;
     let root = RootFile::decode(&at.root()?)?;
@@ -119,31 +138,51 @@ fn open(folder: &Path, passphrase: &Passphrase, clock: &Arc<SystemClock>) -> Res
     let entropy = Arc::new(SystemEntropy);
     let kms = FileKms::open(root.cluster, passphrase, &root.kms, entropy.clone())?;
     let keys = Arc::new(Keys::open(&root, &kms, entropy)?);
-    let (certificate, key, authority) = at.credentials()?;
-    let credentials = Credentials::load(identity.cluster, &certificate, &key, &authority, &**clock)?;
+    let credentials = certificate::at_start(&at, &identity, &keys, hosts, &**clock)?;
     Ok(Opened { identity, keys, tls: Tls::new(credentials, clock.clone()) })
 }
 
 impl Server {
-    /// Starts the node that lives in the folder of `config`: it listens for peers on `listener`, and goes on with its start in the
-    /// background, for it may have to wait for peers.
+    /// Starts a node on the disk that holds its folder: see [`Server::start_over`].
     ///
     /// # Errors
-    /// What keeps it from starting at all: folder, passphrase, certificate.
+    /// As that.
     pub async fn start(
         config: Arc<config::Config>,
         passphrase: Passphrase,
         listener: TcpListener,
         make_forward: MakeForward,
     ) -> Result<Arc<Self>> {
+        let space = Arc::new(SystemSpace(config.node.data_dir.clone()));
+        Self::start_over(config, passphrase, listener, make_forward, space).await
+    }
+
+    /// Starts the node that lives in the folder of `config`, whose disk has as much room as `space` says: it listens for peers on `listener`, and goes on with its start in the
+    /// background, for it may have to wait for peers.
+    ///
+    /// # Errors
+    /// What keeps it from starting at all: folder, passphrase, certificate.
+    pub async fn start_over(
+        config: Arc<config::Config>,
+        passphrase: Passphrase,
+        listener: TcpListener,
+        make_forward: MakeForward,
+        space: Arc<dyn Space>,
+    ) -> Result<Arc<Self>> {
         let clock = Arc::new(SystemClock::default());
         let (dir, own_clock) = (config.node.data_dir.clone(), clock.clone());
+        let at = &config.node.advertise;
+        let hosts = [&at.client, &at.admin, &at.peer].map(|address| reached_by(address)).to_vec();
+        let names = hosts.clone();
         // The passphrase costs a second or two.
-        let opening = tokio::task::spawn_blocking(move || open(&dir, &passphrase, &own_clock));
+        let opening = tokio::task::spawn_blocking(move || open(&dir, &passphrase, &names, &own_clock));
         let Opened { identity, keys, tls } =
             opening.await.map_err(|_| StartError::Other("the start panicked".to_owned()))??;
         let known = Arc::new(RwLock::new(peers::read(&config.node.data_dir)?));
-        let tasks = Tasks::new(Arc::new(|fate: Fate| {
+        let told = Arc::new(Told::new(places(&config)));
+        let hears = told.clone();
+        let tasks = Tasks::new(Arc::new(move |fate: Fate| {
+            hears.panicked.add(1);
             tracing::error!(task = %fate.task, panic = fate.panic, "a task of the node has panicked");
         }));
         let serving = Serving::default();
@@ -163,6 +202,13 @@ impl Server {
             tasks,
             inner: OnceCell::new(),
             failed: watch::Sender::new(None),
+            is_ending: AtomicBool::new(false),
+            told,
+            disk: Arc::new(Disk::new(space, marks(&config.live))),
+            hosts,
+            renewal: RwLock::default(),
+            unopened: RwLock::default(),
+            unread: RwLock::default(),
         });
         let parts = PeerParts {
             node: server.node,
@@ -171,7 +217,9 @@ impl Server {
             identify: identify(server.tls.clone()),
         };
         let demanded = server.tls.server(tls::Caller::Node, &[tls::PEER])?;
-        PeerServer::new(parts.clone(), demanded, server.tasks.spawner()).listen(listener);
+        let peers = PeerServer::new(parts.clone(), demanded, server.tasks.spawner());
+        peers.listen(listener);
+        server.tell(&config, peers);
         let goes_on = server.clone();
         server.tasks.spawn("start", async move {
             if let Err(error) = goes_on.go_on(&config, identity, parts).await {
@@ -181,6 +229,17 @@ impl Server {
             }
         });
         Ok(server)
+    }
+
+    /// Begins to look after the disk, and to tell how the node is.
+    fn tell(self: &Arc<Self>, config: &config::Config, peers: PeerServer) {
+        // It is set once: here.
+        let _ = self.told.peers.set(peers);
+        self.tasks.spawn("disk", self.clone().look_after_disk());
+        self.tasks.spawn("certificate", self.clone().look_after_certificate());
+        if let Some(at) = config.node.listen.metrics {
+            self.tasks.spawn("metrics", self.clone().tell_metrics(at));
+        }
     }
 
     /// The rest of the start: disk, admission, replicas.
@@ -251,6 +310,8 @@ impl Server {
         };
         let dial = (self.tls.client(None, tls::PEER)?, name);
         let link = TlsLink::new(peer, dial, Arc::new(addresses), self.tasks.spawner());
+        // It is set once: here.
+        let _ = self.told.link.set(link.clone());
         let size = |bytes: config::value::Bytes| usize::try_from(bytes.get()).unwrap_or(usize::MAX);
         let log = LogConfig {
             segment_bytes: config.node.log_segment.get(),
@@ -339,9 +400,15 @@ impl Server {
     /// Takes what the meta group says: keys, addresses, how long history is kept.
     fn learn(&self, view: &MetaView) {
         let before = self.keys.tenants();
+        if let Some(row) = &view.cluster {
+            self.keep_authority(&row.sealed_ca_key);
+        }
+        let mut unopened = BTreeSet::new();
         for (name, cause) in self.keys.learn(&view.key_rows()) {
             tracing::error!(?name, cause, "a key of the meta group does not open");
+            unopened.insert(format!("{name:?}"));
         }
+        *self.unopened.write().unwrap_or_else(PoisonError::into_inner) = unopened;
         let is_turned = self.keys.tenants() != before && !before.is_empty();
         if let (true, Ok(running)) = (is_turned, self.running())
             && let Err(error) = running.pool().request_reseal()

@@ -1,11 +1,10 @@
 //! What this node knows best, and what all the others say of themselves.
 
 use super::Server;
-use crate::clock::Agreement;
 use crate::keys::coverage;
 use crate::limits::SURVEY_MS;
 use crate::meta::node_row::NodeState;
-use crate::meta::survey::{Finding, Led, Standing, Survey, Surveys};
+use crate::meta::survey::{Led, Standing, Survey, Surveys};
 use crate::running::replicas::Seated;
 use engine::ids::NodeId;
 use futures_util::future::join_all;
@@ -31,7 +30,7 @@ fn led(seated: &Seated) -> Option<Led> {
 impl Server {
     /// What this node knows best.
     pub fn survey_here(&self) -> Survey {
-        let findings = self.findings_here();
+        let findings = self.findings();
         let Ok(running) = self.running() else { return Survey { findings, ..Survey::default() } };
         let tablets = running.pool().tablets();
         Survey {
@@ -52,29 +51,6 @@ impl Server {
         let mut all: Vec<(NodeId, Survey)> = join_all(asked).await.into_iter().flatten().collect();
         all.push((self.node, self.survey_here()));
         Surveys(all.into_iter().collect())
-    }
-
-    fn findings_here(&self) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        let mut find = |is_failure: bool, text: String, command: &str| {
-            findings.push(Finding { is_failure, text, command: command.to_owned() });
-        };
-        if let Agreement::Disputed { ahead_ms } = self.clock.agreement() {
-            find(
-                true,
-                format!("the clock is {ahead_ms} ms ahead of its peers: the node leads nothing"),
-                "dew status",
-            );
-        }
-        match self.running() {
-            Err(_) => find(false, "the node is starting: it waits for its peers".to_owned(), "dew status"),
-            Ok(running) => {
-                for (group, why) in running.failed() {
-                    find(true, format!("the replica of {group} does not run: {why}"), "dew group list");
-                }
-            }
-        }
-        findings
     }
 }
 

@@ -1,5 +1,7 @@
 //! The one caller of the runtime's spawn. A task has an owner, which ends it, and a name, under which its panic is heard.
 
+pub mod crowd;
+
 use futures_util::FutureExt;
 use std::any::Any;
 use std::borrow::Cow;

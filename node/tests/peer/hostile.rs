@@ -3,7 +3,7 @@
 use super::rig::{CLUSTER, Manner, Node, dial, pair, soon, until, uri, voice};
 use engine::ids::NodeId;
 use node::peer::frame::{HEAD_BYTES, HELLO_BYTES, Hello, Kind, VERSIONS, head};
-use node::peer::limits::{BODY_BYTES_MAX, SERVED_BYTES_MAX, STRANGERS_MAX};
+use node::peer::limits::{BODY_BYTES_MAX, SERVED_BYTES_MAX, STRANGERS};
 use raft::net::link::Lane;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,16 +116,16 @@ async fn whoever_says_nothing_keeps_nobody_out_and_does_not_stay() {
     let (authority, one, two, _peer) = pair(Manner::Echoes).await;
     let tls = authority.client(Some(&uri(CLUSTER, "node", 1)));
     let mut idle = vec![];
-    for n in 0..STRANGERS_MAX * 4 {
+    for n in 0..STRANGERS.all * 4 {
         let mut tcp = TcpStream::connect(&two.address).await.unwrap();
         if n % 2 == 0 {
             // The begin of a TLS record that does not go on.
             let _ = tcp.write_all(&[22, 3, 1, 2, 0, 1]).await;
         }
         idle.push(tcp);
-        assert!(two.server.strangers() <= STRANGERS_MAX);
+        assert!(two.server.strangers() <= STRANGERS.of_source);
     }
-    until(|| two.server.strangers() == STRANGERS_MAX).await;
+    until(|| two.server.strangers() == STRANGERS.of_source).await;
     assert!(one.call(TO, b"a").await.is_ok(), "a peer was kept out");
     // One that drips its hello, and one that says none.
     let mut drips = dial(&two.address, tls.clone()).await.unwrap();

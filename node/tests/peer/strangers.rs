@@ -75,6 +75,8 @@ async fn whoever_answers_at_an_address_must_be_the_one_that_is_meant() {
     let refused = one.call(TO, b"a").await.unwrap_err();
     assert!(refused.cause.contains("the certificate of another"), "{refused}");
     assert!(one.call(NodeId(3), b"a").await.is_ok());
+    let troubles = one.link.troubles();
+    assert!(troubles.len() == 1 && troubles[&TO].contains("the certificate of another"), "{troubles:?}");
 
     // A node of another cluster of the same authority.
     let peer = Peer::new(voice(2, 1), Manner::Echoes);

@@ -43,7 +43,7 @@ pub struct Group {
     replica: ReplicaId,
     pace: Pace,
     pub(crate) raft: Consensus,
-    log: Arc<Log>,
+    pub(crate) log: Arc<Log>,
     machine: Arc<Machine>,
     peers: Peers,
     pause: Arc<Pause>,

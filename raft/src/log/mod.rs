@@ -46,6 +46,7 @@ use read::ColdReads;
 use record::{INDEX_MAX, Record, entry_bytes};
 use replay::Replayed;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 pub(crate) use writer::io;
 use writer::{SegmentFile, Tools, Writer};
@@ -77,6 +78,8 @@ pub struct Log {
     cold: ColdReads,
     found: Found,
     stats: Arc<Stats>,
+    /// Whether the disk has so little room that nothing of peers is taken.
+    is_short_of_space: AtomicBool,
     _lock: Box<dyn DirLock>,
 }
 
@@ -155,6 +158,7 @@ impl Log {
             cold: ColdReads::default(),
             found,
             stats,
+            is_short_of_space: AtomicBool::new(false),
             _lock: lock,
         }))
     }
@@ -181,6 +185,16 @@ impl Log {
     #[must_use]
     pub fn fenced(&self) -> Option<String> {
         lock(&self.state).fenced.clone()
+    }
+
+    /// Whether the disk has so little room that no entries and no snapshots of leaders elsewhere are taken: a write that finds none would
+    /// fence the log. They come again, and heartbeats and votes go on.
+    pub fn set_short_of_space(&self, is_short: bool) {
+        self.is_short_of_space.store(is_short, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_short_of_space(&self) -> bool {
+        self.is_short_of_space.load(Ordering::Relaxed)
     }
 
     /// Bytes that wait to be written.

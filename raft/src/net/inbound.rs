@@ -302,7 +302,7 @@ impl Receiver {
         if (own.term, own.replica) > (offer.vote.term, offer.vote.replica) {
             return Ok(Message::SnapshotDone(SnapshotDone { vote: own }));
         }
-        if self.is_older(&offer) {
+        if self.is_older(&offer) || self.group.log.is_short_of_space() {
             return Err(Refusal::Overloaded);
         }
         let machine = self.group.machine();
@@ -353,7 +353,7 @@ impl Receiver {
             }
             incoming.offer.take().ok_or(Refusal::Overloaded)?
         };
-        if self.is_older(&offer) {
+        if self.is_older(&offer) || self.group.log.is_short_of_space() {
             return Err(Refusal::Overloaded);
         }
         let machine = self.group.machine();

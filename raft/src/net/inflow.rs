@@ -40,6 +40,9 @@ impl Inflow {
     /// Whether `group` may take entries now. Those that are stored and may not be applied yet hold nobody up: a delayed replica has many.
     #[must_use]
     pub fn has_room(&self, group: &Group) -> bool {
+        if group.log.is_short_of_space() {
+            return false;
+        }
         let applied = group.machine().applied().applied;
         let has_pieces = (self.waiting(applied) as u64) < (group.pace().apply_pieces / 2).max(1);
         let load = Load { unapplied: 0, unapplied_bytes: 0, ..group.load() };

@@ -2,6 +2,7 @@
 
 use super::{Api, allowed};
 use crate::access::action::Action;
+use crate::keys::coverage;
 use crate::meta::node_row::NodeState;
 use crate::meta::survey::Surveys;
 use proto::v1;
@@ -67,6 +68,8 @@ impl StatusService for Api {
         let nodes: Vec<v1::Node> = there.map(|row| Self::node_shown(&meta, &surveys, row)).collect();
         let groups = self.groups_shown(&surveys);
         let findings = Self::found(&surveys, &nodes, &groups);
+        let here =
+            surveys.0.get(&self.backend.node()).map(|survey| survey.sealed.clone()).unwrap_or_default();
         self.answered(Ok(v1::StatusResponse {
             cluster: self.backend.cluster().0.to_vec().into(),
             name: meta.cluster.as_ref().map(|row| row.name.clone()).unwrap_or_default(),
@@ -78,7 +81,7 @@ impl StatusService for Api {
             nodes,
             groups,
             tenants: u32::try_from(meta.tenants.len()).unwrap_or(u32::MAX),
-            ..v1::StatusResponse::default()
+            coverage_permille: coverage::total(&here, &meta.key_rows()).permille(),
         }))
     }
 }

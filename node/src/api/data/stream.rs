@@ -2,6 +2,7 @@
 
 use crate::api::Api;
 use crate::api::convert::{Result, malformed};
+use crate::api::errors::status_number;
 use crate::api::guard::Call;
 use crate::limits;
 use crate::refused::Refused;
@@ -57,6 +58,7 @@ impl Api {
     }
 
     async fn answer(&self, call: &Call, what: What) -> Answer {
+        let counted = self.begins(path(&what));
         let answered: Result<Answer> = match what {
             What::Get(asked) => self.get(call, asked).await.map(Answer::Get),
             What::MultiGet(asked) => self.multi_get(call, asked).await.map(Answer::MultiGet),
@@ -69,7 +71,24 @@ impl Api {
             What::Outcome(asked) => self.outcome(call, asked).await.map(Answer::Outcome),
             What::Cancel(_) => Err(malformed("a cancel is no call")),
         };
+        self.answers(counted, answered.as_ref().map_or_else(status_number, |_| 0));
         answered.unwrap_or_else(|refused| Answer::Failure(self.failure(&refused)))
+    }
+}
+
+/// The method that does the same for whoever asks it alone.
+fn path(what: &What) -> &'static str {
+    match what {
+        What::Get(_) => "/dewpond.v1.Kv/Get",
+        What::MultiGet(_) => "/dewpond.v1.Kv/MultiGet",
+        What::Put(_) => "/dewpond.v1.Kv/Put",
+        What::Delete(_) => "/dewpond.v1.Kv/Delete",
+        What::DeleteRange(_) => "/dewpond.v1.Kv/DeleteRange",
+        What::Batch(_) => "/dewpond.v1.Kv/Batch",
+        What::Scan(_) => "/dewpond.v1.Kv/Scan",
+        What::History(_) => "/dewpond.v1.Kv/History",
+        What::Outcome(_) => "/dewpond.v1.Txn/Outcome",
+        What::Cancel(_) => "",
     }
 }
 

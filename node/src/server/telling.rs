@@ -1,0 +1,233 @@
+//! What the node tells of itself: findings for a person, and metrics.
+
+use super::Server;
+use super::disk::{Level, Room};
+use crate::api::listener::Attendance;
+use crate::clock::Agreement;
+use crate::keys::coverage::{self, Coverage};
+use crate::limits::{BIND_MS, CHANGE_MS, DISK_MS};
+use crate::meta::node_row::NodeState;
+use crate::meta::survey::Finding;
+use crate::peer::PeerServer;
+use crate::running::replicas::Seated;
+use crate::telemetry::door;
+use crate::telemetry::node::{DoorFacts, NodeFacts};
+use crate::telemetry::samples::{Sample, exposition};
+use engine::clock::Clock;
+use engine::ids::NodeId;
+use raft::time::BootClock;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// A node was heard if it was this short a time ago, in milliseconds.
+const HEARD_MS: u64 = 5_000;
+
+/// A node of another cluster that came is told for so long, in milliseconds: one that goes on comes several times meanwhile.
+const FOREIGN_MS: u64 = 60_000;
+
+fn door(door: &'static str, attendance: &Attendance) -> DoorFacts {
+    DoorFacts {
+        door,
+        open_connections: attendance.connections() as u64,
+        refused_handshakes: attendance.refused_handshakes(),
+        refused_connections: attendance.refused_connections(),
+    }
+}
+
+impl Server {
+    /// Whether clients are well served here.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        let meta = self.meta();
+        let is_active = meta.nodes.get(&self.node).is_some_and(|row| row.state == NodeState::Active);
+        self.is_up() && is_active && self.running().is_ok_and(|running| running.check().is_ok())
+    }
+
+    /// Whether it answers at all.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        !self.is_ending.load(Ordering::Relaxed) && self.failed.borrow().is_none()
+    }
+
+    /// How much of what is in tables here is sealed with the newest keys.
+    fn coverage(&self) -> Coverage {
+        let Ok(running) = self.running() else { return Coverage::default() };
+        let sealed = coverage::sum(running.pool().tablets().iter().map(|tablet| tablet.coverage()));
+        coverage::total(&sealed, &self.meta().key_rows())
+    }
+
+    /// Whether nodes of another cluster came lately.
+    fn is_met_by_foreigners(&self) -> bool {
+        let (count, now_ms) = (self.told.peers.get().map_or(0, PeerServer::foreign), self.clock.boot_ms());
+        let mut known = self.told.foreign.lock().unwrap_or_else(PoisonError::into_inner);
+        if count > known.0 {
+            *known = (count, now_ms);
+        }
+        known.0 > 0 && now_ms.saturating_sub(known.1) < FOREIGN_MS
+    }
+
+    /// Whether a node was heard lately.
+    fn hears(&self, node: NodeId) -> bool {
+        let Ok(running) = self.running() else { return false };
+        let hears = |seated: &Arc<Seated>| {
+            let known = seated.receiver.group().standing();
+            let Some(replica) = known.membership.1.replica_at(node) else { return false };
+            let age_ms = known.heard_ms.get(&replica).copied().flatten();
+            age_ms.is_some_and(|age_ms| age_ms <= HEARD_MS) || known.leader == Some(replica)
+        };
+        node == self.node || running.replicas().iter().any(hears)
+    }
+
+    /// What a person should know that is not seen from groups and nodes.
+    #[must_use]
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut find = |is_failure: bool, text: String, command: &str| {
+            findings.push(Finding { is_failure, text, command: command.to_owned() });
+        };
+        if let Agreement::Disputed { ahead_ms } = self.clock.agreement() {
+            let text = format!("the clock is {ahead_ms} ms ahead of its peers: the node leads nothing");
+            find(true, text, "dew status");
+        }
+        if let Some((is_failure, text)) = self.disk.finding() {
+            find(is_failure, text, "dew node list");
+        }
+        if let Some((is_failure, text)) = self.certificate_finding() {
+            find(is_failure, text, "dew status");
+        }
+        let meta = self.meta();
+        for (node, why) in self.told.link.get().map(|link| link.troubles()).unwrap_or_default() {
+            // Whoever was removed need not be reached.
+            if meta.nodes.get(&node).is_some_and(|row| row.state != NodeState::Removed) {
+                find(false, format!("no link to node {node}: {why}"), "dew node list");
+            }
+        }
+        if self.is_met_by_foreigners() {
+            let text = "connections of another cluster come to the door of peers: look at their addresses";
+            find(false, text.to_owned(), "dew node list");
+        }
+        for name in self.unopened.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            find(true, format!("a key does not open here: {name}"), "dew key list");
+        }
+        if let Some(why) = self.unread.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            find(false, format!("metrics cannot be read: {why}"), "dewpond config explain listen.metrics");
+        }
+        match self.running() {
+            Err(_) => find(false, "the node is starting: it waits for its peers".to_owned(), "dew status"),
+            Ok(running) => {
+                for (group, why) in running.failed() {
+                    find(true, format!("the replica of {group} does not run: {why}"), "dew group list");
+                }
+            }
+        }
+        findings
+    }
+
+    /// What it counts and measures beside log, replicas and tablets.
+    #[must_use]
+    pub fn facts(&self) -> NodeFacts {
+        let told = &self.told;
+        let mut doors = vec![door("client", &told.clients), door("admin", &told.admins)];
+        doors.extend(told.peers.get().map(|peers| DoorFacts {
+            door: "peer",
+            open_connections: peers.strangers() as u64,
+            refused_handshakes: peers.refused(),
+            refused_connections: peers.foreign(),
+        }));
+        let findings = self.findings();
+        let failures = findings.iter().filter(|finding| finding.is_failure).count();
+        let (meta, disk, coverage) = (self.meta(), self.disk.known(), self.coverage());
+        let there: Vec<NodeId> =
+            meta.nodes.values().filter(|row| row.state != NodeState::Removed).map(|row| row.id).collect();
+        let clock = match self.clock.agreement() {
+            Agreement::Disputed { ahead_ms } => (true, ahead_ms),
+            Agreement::Agreed | Agreement::Unheard => (false, 0),
+        };
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let ends_s = signed(self.tls.current().own.ends_s);
+        NodeFacts {
+            doors,
+            is_serving: self.is_serving(),
+            findings: ((findings.len() - failures) as u64, failures as u64),
+            tasks: (self.tasks.count() as u64, told.panicked.read()),
+            sealed_bytes: (coverage.active_bytes, coverage.bytes),
+            unopened_keys: self.unopened.read().unwrap_or_else(PoisonError::into_inner).len() as u64,
+            clock,
+            certificate_seconds: ends_s.saturating_sub(signed(self.clock.now_ms() / 1_000)),
+            disk_bytes: disk.room.map(|room| (room.free_bytes, room.whole_bytes)),
+            is_disk_full: disk.level >= Level::Full,
+            tenants: meta.tenants.len() as u64,
+            nodes: (there.len() as u64, there.iter().filter(|node| !self.hears(**node)).count() as u64),
+        }
+    }
+
+    /// Its metrics, as Prometheus reads them.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        let mut samples = self.facts().samples();
+        samples.extend(self.told.calls.samples());
+        if let Ok(running) = self.running() {
+            samples.extend(running.pool().stats().rows().map(Sample::from));
+            samples.extend(running.log().stats().rows().map(Sample::from));
+        }
+        exposition(samples)
+    }
+
+    /// Serves metrics at `at`. A door that is taken keeps no node from serving: it says so, and tries again.
+    pub(super) async fn tell_metrics(self: Arc<Self>, at: SocketAddr) {
+        let listener = loop {
+            match door::bind(at).await {
+                Ok(listener) => break listener,
+                Err(error) => {
+                    let why = format!("{at}: {error}");
+                    let mut unread = self.unread.write().unwrap_or_else(PoisonError::into_inner);
+                    if unread.as_ref() != Some(&why) {
+                        tracing::warn!(%at, %error, "metrics cannot be read");
+                    }
+                    *unread = Some(why);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(BIND_MS)).await;
+        };
+        *self.unread.write().unwrap_or_else(PoisonError::into_inner) = None;
+        let told = Arc::downgrade(&self);
+        let exposes = Arc::new(move || told.upgrade().map(|server| server.metrics()).unwrap_or_default());
+        let spawner = self.tasks.spawner();
+        drop(self);
+        door::serve(listener, exposes, spawner).await;
+    }
+
+    /// Looks after the disk, until the tasks end. Leads go over once, when it becomes full: who takes them may be full too.
+    pub(super) async fn look_after_disk(self: Arc<Self>) {
+        loop {
+            let disk = self.disk.clone();
+            // A disk that hangs keeps nobody else waiting.
+            if let Ok((before, now)) = tokio::task::spawn_blocking(move || disk.look()).await {
+                self.follow_disk(before, now).await;
+            }
+            tokio::time::sleep(Duration::from_millis(DISK_MS)).await;
+        }
+    }
+
+    async fn follow_disk(&self, before: Level, now: Level) {
+        let used_percent = self.disk.known().room.map(Room::used_percent);
+        match now {
+            _ if now == before => {}
+            Level::Roomy => tracing::info!(used_percent, "the disk has room again"),
+            Level::Tight => tracing::warn!(used_percent, "the disk becomes full"),
+            Level::Full => tracing::error!(used_percent, "the disk is full: no writes are taken here"),
+            Level::Brimming => {
+                tracing::error!(used_percent, "the disk is full: nothing of other nodes is taken")
+            }
+        }
+        let Ok(running) = self.running() else { return };
+        running.log().set_short_of_space(now == Level::Brimming);
+        if before < Level::Full && now >= Level::Full {
+            // What nobody takes in time stays here: it answers reads.
+            let within = Duration::from_millis(CHANGE_MS);
+            let _ = tokio::time::timeout(within, running.hand_over_all()).await;
+        }
+    }
+}
