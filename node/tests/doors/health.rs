@@ -99,6 +99,8 @@ async fn what_can_be_called_is_told_to_whoever_may_call() {
             "dewpond.v1.Hello",
             "dewpond.v1.Join",
             "dewpond.v1.Kv",
+            "dewpond.v1.Txn",
+            "dewpond.v1.Watch",
             "grpc.health.v1.Health",
             "grpc.reflection.v1.ServerReflection"
         ]

@@ -132,7 +132,8 @@ where
         let asked = match tokio::time::timeout(wait, self.said.next()).await.map_err(late)? {
             Some(Ok(v1::WatchRequest { what: Some(Said::Open(asked)) })) => asked,
             Some(Ok(_)) => return Err(malformed("a watch is opened first")),
-            Some(Err(_)) | None => return Ok(None),
+            Some(Err(_)) => return Err(malformed("what was said is no message of a watch")),
+            None => return Ok(None),
         };
         let at = self.api.enter(&self.call, asked.place, Action::KvWatch)?;
         let (start, end) = convert::range_of(asked.range, &asked.prefix)?;
