@@ -43,7 +43,13 @@ pub struct Call {
     pub caller: Caller,
     /// How long it may take, in milliseconds.
     pub wait_ms: u64,
+    /// How long one may take whose caller does not say, in milliseconds.
+    usual_ms: u64,
 }
+
+/// How long a call may take whose caller does not say, in milliseconds. The guard says it of every request.
+#[derive(Clone, Copy)]
+struct Usual(u64);
 
 impl Call {
     /// Of a request. Whoever has no connection is nobody.
@@ -51,20 +57,21 @@ impl Call {
     pub fn of<T>(request: &Request<T>) -> Self {
         let caller = request.extensions().get::<Peer>().map_or(Caller::Anonymous, |peer| peer.caller.clone());
         let asked = request.metadata().get("grpc-timeout").and_then(|value| timeout_ms(value.to_str().ok()?));
-        Self { caller, wait_ms: bounded(asked.unwrap_or(0)) }
+        let usual_ms = request.extensions().get::<Usual>().map_or(limits::CALL_MS, |usual| usual.0);
+        Self { caller, wait_ms: bounded(asked.unwrap_or(0), usual_ms), usual_ms }
     }
 
     /// Of a frame of a stream, whose caller still waits so long; 0: it does not say.
     #[must_use]
     pub fn within(&self, remaining_ms: u64) -> Self {
-        Self { caller: self.caller.clone(), wait_ms: bounded(remaining_ms) }
+        Self { wait_ms: bounded(remaining_ms, self.usual_ms), ..self.clone() }
     }
 }
 
 /// A little less than what the caller waits, so that our answer comes first.
-fn bounded(asked_ms: u64) -> u64 {
+fn bounded(asked_ms: u64, usual_ms: u64) -> u64 {
     match asked_ms {
-        0 => limits::CALL_MS,
+        0 => usual_ms.clamp(1, limits::CALL_MS_MAX),
         asked_ms => asked_ms.saturating_sub((asked_ms / 20).max(1)).clamp(1, limits::CALL_MS_MAX),
     }
 }
@@ -147,10 +154,14 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let peer = request.extensions().get::<Peer>().cloned().unwrap_or_else(Peer::anonymous);
         match self.api.admit(&peer, request.uri().path()) {
-            Ok(()) => Either::Right(self.inner.call(request)),
+            Ok(()) => {
+                let usual = Usual(self.api.backend.live().deadline.ms());
+                request.extensions_mut().insert(usual);
+                Either::Right(self.inner.call(request))
+            }
             Err(refused) => {
                 let status = self.api.status(&refused);
                 debug_assert!(failure_in(&status).is_some());

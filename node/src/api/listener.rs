@@ -157,6 +157,11 @@ impl Attendance {
         }
     }
 
+    /// How many of those with a certificate there may be from now on.
+    pub fn set_known(&self, bounds: Bounds) {
+        self.known.set_bounds(bounds);
+    }
+
     /// Connections that are served.
     #[must_use]
     pub fn connections(&self) -> usize {

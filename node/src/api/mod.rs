@@ -24,6 +24,7 @@ pub mod serve;
 
 use crate::boot::authority::Authority;
 use crate::boot::join::Admittance;
+use crate::config::Live;
 use crate::keys::source::Keys;
 use crate::meta::command::{MetaCommand, MetaReply};
 use crate::meta::survey::{Survey, Surveys};
@@ -75,6 +76,8 @@ pub trait Backend: Send + Sync + 'static {
     fn node(&self) -> NodeId;
     /// Its cluster.
     fn cluster(&self) -> ClusterId;
+    /// The settings that hold now.
+    fn live(&self) -> Arc<Live>;
     /// Its wall clock, in milliseconds since 1970.
     fn now_ms(&self) -> u64;
     /// A clock that nobody sets, in milliseconds.

@@ -1,10 +1,12 @@
 //! `dewpond serve`: runs a node until it is told to stop.
 
-use super::options::Serve;
+use super::options::{From, Serve};
 use super::{Failure, config};
 use crate::api;
+use crate::config::Config;
 use crate::keys::kms::passphrase;
 use crate::server::Server;
+use crate::server::live::needs_restart;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,23 +34,51 @@ pub fn run(options: &Serve) -> Result<(), Failure> {
         let server = Server::start(config.clone(), passphrase, peer, make).await?;
         server.serve((client, admin))?;
         tracing::info!(node = %server.node(), version = env!("CARGO_PKG_VERSION"), "the node serves");
-        tokio::select! {
-            _ = ends.recv() => {}
-            _ = interrupts.recv() => {}
-            () = ended(input) => {}
-            why = server.failed() => {
-                server.stop(0).await;
-                return Err(why.into());
+        let mut reads_again = signal(SignalKind::hangup())?;
+        let end = async {
+            tokio::select! {
+                _ = ends.recv() => None,
+                _ = interrupts.recv() => None,
+                () = ended(input) => None,
+                why = server.failed() => Some(why),
             }
+        };
+        tokio::pin!(end);
+        let why = loop {
+            tokio::select! {
+                why = &mut end => break why,
+                _ = reads_again.recv() => read_again(&server, &config, &options.from),
+            }
+        };
+        if let Some(why) = why {
+            server.stop(0).await;
+            return Err(why.into());
         }
         tracing::info!("the node stops");
-        server.stop(config.live.stop_grace.ms()).await;
+        server.stop(server.live().stop_grace.ms()).await;
         Ok(())
     })
 }
 
 async fn bind(what: &str, at: std::net::SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(at).await.map_err(|error| format!("{what}: {at}: {error}").into())
+}
+
+/// Reads the configuration again. What is wrong with it changes nothing.
+fn read_again(server: &Server, started_with: &Config, from: &From) {
+    match config::load(from) {
+        Ok(now) => {
+            for what in needs_restart(started_with, &now) {
+                tracing::warn!(what, "settings have changed that do not hold before the next start");
+            }
+            server.set_live(now.live);
+            tracing::info!("the configuration was read again");
+        }
+        Err(error) => {
+            let cause = engine::error::with_sources(&*error);
+            tracing::error!(cause, "the configuration is not valid: what held before still does");
+        }
+    }
 }
 
 /// Reads the standard input to its end, in a thread of its own: nothing else ever waits for it.

@@ -4,6 +4,7 @@ use super::Server;
 use crate::api::{Backend, GroupStanding};
 use crate::boot::authority::Authority;
 use crate::boot::join::Admittance;
+use crate::config::Live;
 use crate::keys::source::Keys;
 use crate::meta::command::{MetaCommand, MetaReply};
 use crate::meta::survey::{Survey, Surveys};
@@ -72,6 +73,10 @@ impl Backend for Called {
 
     fn cluster(&self) -> ClusterId {
         self.0.cluster
+    }
+
+    fn live(&self) -> Arc<Live> {
+        self.0.live()
     }
 
     fn now_ms(&self) -> u64 {

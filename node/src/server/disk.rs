@@ -111,7 +111,7 @@ pub struct Known {
 /// Looks after the disk.
 pub struct Disk {
     space: Arc<dyn Space>,
-    marks: Marks,
+    marks: Mutex<Marks>,
     known: Mutex<Known>,
 }
 
@@ -119,11 +119,20 @@ impl Disk {
     /// One of which nothing is known yet.
     #[must_use]
     pub fn new(space: Arc<dyn Space>, marks: Marks) -> Self {
-        Self { space, marks, known: Mutex::default() }
+        Self { space, marks: Mutex::new(marks), known: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What follows from how full on, from the next look on.
+    pub fn set_marks(&self, marks: Marks) {
+        *self.marks.lock().unwrap_or_else(PoisonError::into_inner) = marks;
+    }
+
+    fn marks(&self) -> Marks {
+        *self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the last look saw.
@@ -134,12 +143,12 @@ impl Disk {
 
     /// Looks once; it may wait for the disk. Returns the level before and the level now.
     pub fn look(&self) -> (Level, Level) {
-        let room = self.space.room().ok();
+        let (room, marks) = (self.space.room().ok(), self.marks());
         let mut known = self.lock();
         let before = known.level;
         known.room = room;
         // Of a disk that says nothing, what was known is still the best guess.
-        known.level = room.map_or(before, |room| level(before, room.used_percent(), self.marks));
+        known.level = room.map_or(before, |room| level(before, room.used_percent(), marks));
         (before, known.level)
     }
 
@@ -168,7 +177,7 @@ impl Disk {
                 false,
                 format!(
                     "the disk is {used} % full, {free} MiB are free: at {} % writes stop",
-                    self.marks.stop
+                    self.marks().stop
                 ),
             )),
             Level::Brimming => Some((

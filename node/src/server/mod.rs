@@ -10,6 +10,7 @@ pub mod certificate;
 pub mod disk;
 pub mod founding;
 pub mod joining;
+pub mod live;
 pub mod serving;
 pub mod start;
 mod survey;
@@ -17,6 +18,7 @@ pub mod telling;
 
 use crate::boot::peers::Known;
 use crate::clock::SystemClock;
+use crate::config::Live;
 use crate::keys::source::Keys;
 use crate::meta::command::{MetaCommand, MetaReply};
 use crate::meta::follow::{Changes, Published};
@@ -30,6 +32,7 @@ use crate::shard::placing::Changer;
 use crate::telemetry::Told;
 use crate::tls::Tls;
 use crate::work::Tasks;
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use disk::Disk;
 use engine::ids::{ClusterId, NodeId};
@@ -77,6 +80,7 @@ pub struct Server {
     pub(crate) unopened: RwLock<BTreeSet<String>>,
     /// Why metrics cannot be read, if they cannot.
     pub(crate) unread: RwLock<Option<String>>,
+    pub(crate) live: ArcSwap<Live>,
 }
 
 /// What is there once the node is admitted.

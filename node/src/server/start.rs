@@ -1,7 +1,8 @@
 //! The start of a node, from its folder to its replicas.
 
-use super::disk::{Disk, Marks, Space, SystemSpace};
+use super::disk::{Disk, Space, SystemSpace};
 use super::joining::reached_by;
+use super::live;
 use super::serving::{Inside, Porch};
 use super::{Inner, Server, Through, certificate, founding};
 use crate::boot::founding::Founding;
@@ -31,8 +32,8 @@ use crate::shard::operations::NodeOperations;
 use crate::shard::placing::Placing;
 use crate::telemetry::Told;
 use crate::tls::{self, Tls};
-use crate::work::crowd::Bounds;
 use crate::work::{Fate, Tasks};
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use engine::compaction::retention::Policy;
 use engine::ids::{NodeId, TenantId};
@@ -107,15 +108,6 @@ fn pace(config: &config::Pace) -> Pace {
     }
 }
 
-fn places(config: &config::Config) -> Bounds {
-    let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-    Bounds { all: count(config.live.connections), of_source: count(config.live.connections_per_source) }
-}
-
-fn marks(live: &config::Live) -> Marks {
-    Marks { warn: live.disk_warn_percent, stop: live.disk_stop_percent }
-}
-
 /// What of a folder a start needs.
 struct Opened {
     identity: NodeIdentity,
@@ -179,7 +171,7 @@ impl Server {
         let Opened { identity, keys, tls } =
             opening.await.map_err(|_| StartError::Other("the start panicked".to_owned()))??;
         let known = Arc::new(RwLock::new(peers::read(&config.node.data_dir)?));
-        let told = Arc::new(Told::new(places(&config)));
+        let told = Arc::new(Told::new(live::places(&config.live)));
         let hears = told.clone();
         let tasks = Tasks::new(Arc::new(move |fate: Fate| {
             hears.panicked.add(1);
@@ -204,11 +196,12 @@ impl Server {
             failed: watch::Sender::new(None),
             is_ending: AtomicBool::new(false),
             told,
-            disk: Arc::new(Disk::new(space, marks(&config.live))),
+            disk: Arc::new(Disk::new(space, live::marks(&config.live))),
             hosts,
             renewal: RwLock::default(),
             unopened: RwLock::default(),
             unread: RwLock::default(),
+            live: ArcSwap::from_pointee(config.live.clone()),
         });
         let parts = PeerParts {
             node: server.node,

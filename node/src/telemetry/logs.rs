@@ -2,10 +2,12 @@
 
 use std::io;
 use std::str::FromStr;
+use std::sync::OnceLock;
 use tracing::{Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::reload;
 
 /// Who says as a warning what is none: with each entry that was committed and whose caller does not wait for that.
 const QUIETED: [&str; 1] = ["openraft::raft::responder"];
@@ -26,11 +28,31 @@ pub fn subscriber(
     tracing_subscriber::registry().with(lines.with_filter(filter(level)))
 }
 
+/// Changes from which level on is logged; nothing, if nobody logs.
+static LEVEL: OnceLock<Box<dyn Fn(&str) + Send + Sync>> = OnceLock::new();
+
+/// From now on this level and all above are logged.
+pub fn set_level(level: &str) {
+    if let Some(set) = LEVEL.get() {
+        set(level);
+    }
+}
+
 /// Begins to log from this level on. Once a process.
 pub fn begin(level: &str) {
-    if tracing::subscriber::set_global_default(subscriber(level, io::stderr)).is_err() {
+    let (filter, handle) = reload::Layer::new(filter(level));
+    let lines = tracing_subscriber::fmt::layer().json().with_writer(io::stderr);
+    let logs = tracing_subscriber::registry().with(lines.with_filter(filter));
+    if tracing::subscriber::set_global_default(logs).is_err() {
         tracing::debug!("somebody logs already");
+        return;
     }
+    let set = move |level: &str| {
+        if let Err(error) = handle.reload(self::filter(level)) {
+            tracing::warn!(%error, "the level of the log is not changed");
+        }
+    };
+    let _ = LEVEL.set(Box::new(set));
 }
 
 #[cfg(test)]

@@ -120,7 +120,7 @@ impl Drop for Place {
 /// Places of those who have said who they are. Nobody who has one is made to go.
 #[derive(Debug)]
 pub struct Places {
-    bounds: Bounds,
+    bounds: Mutex<Bounds>,
     taken: Mutex<BTreeMap<Source, usize>>,
     refused: AtomicU64,
 }
@@ -133,7 +133,12 @@ impl Places {
     /// All free.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
-        Self { bounds, taken: Mutex::default(), refused: AtomicU64::new(0) }
+        Self { bounds: Mutex::new(bounds), taken: Mutex::default(), refused: AtomicU64::new(0) }
+    }
+
+    /// From now on there may be so many. Nobody who is inside is made to go.
+    pub fn set_bounds(&self, bounds: Bounds) {
+        *self.bounds.lock().unwrap_or_else(PoisonError::into_inner) = bounds;
     }
 
     fn taken(&self) -> MutexGuard<'_, BTreeMap<Source, usize>> {
@@ -143,9 +148,10 @@ impl Places {
     /// A place, if there is one for whoever comes from `source`.
     #[must_use]
     pub fn take(self: &Arc<Self>, source: Source) -> Option<Taken> {
+        let bounds = *self.bounds.lock().unwrap_or_else(PoisonError::into_inner);
         let mut taken = self.taken();
         let own = taken.get(&source).copied().unwrap_or_default();
-        if own >= self.bounds.of_source || taken.values().sum::<usize>() >= self.bounds.all {
+        if own >= bounds.of_source || taken.values().sum::<usize>() >= bounds.all {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }

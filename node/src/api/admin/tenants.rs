@@ -78,9 +78,13 @@ impl Api {
 
     async fn create(&self, call: &Call, asked: v1::CreateTenantRequest) -> Result<v1::TenantResponse> {
         convert::name(&asked.name)?;
-        let quota =
-            Quota { bytes: asked.quota_bytes, operations_per_second: operations(asked.quota_operations)? };
-        let history_ms = history_ms(asked.history_ms)?;
+        let live = self.backend.live();
+        let or = |asked: u64, usual: u64| if asked == 0 { usual } else { asked };
+        let quota = Quota {
+            bytes: or(asked.quota_bytes, live.tenant_bytes.get()),
+            operations_per_second: operations(or(asked.quota_operations, live.tenant_operations))?,
+        };
+        let history_ms = history_ms(or(asked.history_ms, live.tenant_history.ms()))?;
         let id = TenantId(random_id(&SystemEntropy));
         let keys = self.backend.keys();
         let keys = hierarchy::make_tenant(keys.sealer(), id, Arc::new(SystemEntropy))?;
