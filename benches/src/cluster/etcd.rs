@@ -22,6 +22,7 @@ use prost::Message;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -240,10 +241,11 @@ fn revision(header: Option<Header>) -> Outcome<u64> {
 }
 
 fn channel(port: u16, config: Arc<ClientConfig>) -> Outcome<Channel> {
-    let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}"))?
-        .tcp_nodelay(true)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+    let endpoint =
+        Endpoint::from_shared(format!("http://{}", SocketAddr::from((Ipv4Addr::LOCALHOST, port))))?
+            .tcp_nodelay(true)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
     Ok(endpoint.connect_with_connector_lazy(tower::service_fn(move |_| open(port, config.clone()))))
 }
 
@@ -251,7 +253,7 @@ async fn open(
     port: u16,
     config: Arc<ClientConfig>,
 ) -> io::Result<TokioIo<tokio_rustls::client::TlsStream<TcpStream>>> {
-    let socket = TcpStream::connect(("127.0.0.1", port)).await?;
+    let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
     socket.set_nodelay(true)?;
     let name = ServerName::try_from("127.0.0.1").map_err(io::Error::other)?;
     Ok(TokioIo::new(TlsConnector::from(config).connect(name, socket).await?))

@@ -96,11 +96,12 @@ async fn measure(options: &Options, ground: &Path) -> Outcome<Figures> {
     }
     if options.has_failover() {
         let stores: Vec<Store> = subjects.into_iter().map(|subject| subject.store).collect();
-        let seconds = failover::measure(&stores[0], ours.leader().await?, |place| ours.kill(place)).await?;
+        let seconds =
+            failover::measure(&stores[0], ours.leader().await?, |place| ours.end_now(place)).await?;
         figures.insert("ours.failover_s".to_owned(), seconds);
         if let (Some(peer), Some(store)) = (&mut peer, stores.get(1)) {
             let leader = peer.leader().await?;
-            let seconds = failover::measure(store, leader, |place| peer.kill(place)).await?;
+            let seconds = failover::measure(store, leader, |place| peer.end_now(place)).await?;
             figures.insert("etcd.failover_s".to_owned(), seconds);
         }
         eprintln!("{:6.1} s  the leaders were killed", watch.seconds());

@@ -58,11 +58,11 @@ impl Ours {
         place_of_leader(&self.world, &admin, FIRST).await
     }
 
-    /// Kills a node.
+    /// Ends a node by SIGKILL, at once.
     ///
     /// # Errors
     /// The system does not.
-    pub fn kill(&mut self, place: usize) -> Outcome<()> {
+    pub fn end_now(&mut self, place: usize) -> Outcome<()> {
         self.world.nodes[place].kill()
     }
 }

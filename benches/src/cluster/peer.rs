@@ -10,7 +10,7 @@ use rcgen::{
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ClientConfig, RootCertStore};
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -108,7 +108,7 @@ fn free_ports() -> Outcome<Vec<(u16, u16)>> {
 
 /// The command line of a member.
 fn arguments(place: usize, ports: &[(u16, u16)], folder: &Path, papers: &Papers) -> Vec<String> {
-    let url = |port: u16| format!("https://127.0.0.1:{port}");
+    let url = |port: u16| format!("https://{}", SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let all = ports.iter().enumerate().map(|(place, (_, peer))| format!("m{place}={}", url(*peer)));
     let all = all.collect::<Vec<_>>().join(",");
     let (clients, peers) = (url(ports[place].0), url(ports[place].1));
@@ -171,7 +171,7 @@ impl Peer {
     /// They do not come up.
     pub async fn restart(&mut self) -> Outcome<()> {
         for place in 0..self.members.len() {
-            self.kill(place)?;
+            self.end_now(place)?;
         }
         self.begin().await
     }
@@ -203,11 +203,11 @@ impl Peer {
         Err("etcd has no leader: see the logs beside its data".into())
     }
 
-    /// Kills a member.
+    /// Ends a member by SIGKILL, at once.
     ///
     /// # Errors
     /// The system does not.
-    pub fn kill(&mut self, place: usize) -> Outcome<()> {
+    pub fn end_now(&mut self, place: usize) -> Outcome<()> {
         if let Some(mut process) = self.members[place].process.take() {
             process.kill()?;
             process.wait()?;
@@ -220,7 +220,7 @@ impl Drop for Peer {
     fn drop(&mut self) {
         for place in 0..self.members.len() {
             // One that has ended already cannot be ended again, which is as well.
-            let _ = self.kill(place);
+            let _ = self.end_now(place);
         }
     }
 }

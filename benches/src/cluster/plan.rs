@@ -116,7 +116,7 @@ impl Options {
     /// Milliseconds of one window.
     #[must_use]
     pub fn window_ms(&self) -> u64 {
-        if self.is_quick { 1_000 } else { 4_000 }
+        if self.is_quick { 700 } else { 4_000 }
     }
 
     /// Windows of each step.
