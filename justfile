@@ -17,6 +17,10 @@ test:
 bench:
     cargo run --release -p benches -- engine --quick
 
+# Our server beside etcd (Debian package etcd-server), quickly.
+bench-cluster:
+    cargo run --release -p benches -- cluster --peer etcd --quick
+
 # As many simulated clusters as asked: `just sim 100`, or `just sim 1 --from 42`.
 sim seeds="50" *rest="":
     cargo run --release -p chaos-tests -- sim --seeds {{seeds}} {{rest}}

@@ -3,12 +3,14 @@
 //! * `benches engine [--quick] [--keys N] [--runs N] [--only a,b]` compares stores. `--only` takes names of stores and phases.
 //! * `benches tablets [--count N]` opens many small tablets.
 //! * `benches raft [--quick] [--only a,b] [--idle]` writes through three replicas. `--only` takes names of parts; `--idle` is one of them.
+//! * `benches cluster [--peer etcd] [--quick] [--only a,b] [--dir DIR]` measures three of our servers, and three of etcd's beside them.
 //!
 //! All print a table and, as their last line, one JSON object. Every phase runs in a process of its own, so that memory and
 //! processor time are that store's alone. Figures of different runs do not compare: machines are noisy; ratios within a run do.
 #![forbid(unsafe_code)]
 
 mod clock;
+mod cluster;
 mod engine;
 mod options;
 mod process;
@@ -23,7 +25,8 @@ pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const USAGE: &str = "usage: benches engine [--quick] [--keys N] [--runs N] [--only a,b]
        benches tablets [--count N]
-       benches raft [--quick] [--only disk,memory,cost,catch-up,recover,idle] [--idle]";
+       benches raft [--quick] [--only disk,memory,cost,catch-up,recover,idle] [--idle]
+       benches cluster [--peer etcd] [--quick] [--only put64,get64,...,failover] [--dir DIR]";
 
 fn run() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -32,6 +35,7 @@ fn run() -> Outcome<()> {
         "engine" => crate::engine::run(&options::Options::parse(rest)?),
         "tablets" => tablets::run(rest),
         "raft" => crate::raft::run(rest),
+        "cluster" => cluster::run(rest),
         // Hidden: what this program starts itself as.
         crate::engine::CHILD => crate::engine::child(rest),
         tablets::CHILD => tablets::child(rest),
@@ -41,6 +45,11 @@ fn run() -> Outcome<()> {
 }
 
 fn main() -> ExitCode {
+    let first = std::env::args().nth(1);
+    // Hidden: the servers of the cluster are processes of this program.
+    if first.is_some_and(|first| cluster::SERVER.contains(&first.as_str())) {
+        return cluster::serve();
+    }
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -40,6 +40,45 @@ fn cpu_ticks() -> Outcome<u64> {
     stat_ticks(&text).ok_or_else(|| "/proc/self/stat is not as it should be".into())
 }
 
+/// Processor seconds of other processes together, user and system.
+///
+/// # Errors
+/// One of them is gone.
+pub fn cpu_seconds_of(processes: &[u32]) -> Outcome<f64> {
+    let mut ticks = 0;
+    for process in processes {
+        let text = fs::read_to_string(format!("/proc/{process}/stat"))?;
+        ticks += stat_ticks(&text).ok_or_else(|| format!("/proc/{process}/stat is not as it should be"))?;
+    }
+    Ok(ticks as f64 / TICKS_PER_S)
+}
+
+/// Memory of processes, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// All that is in memory; what several processes share counts once.
+    pub all: u64,
+    /// Of that what lies in no file.
+    pub own: u64,
+}
+
+/// Memory of other processes together, now.
+///
+/// # Errors
+/// One of them is gone.
+pub fn memory_of(processes: &[u32]) -> Outcome<Memory> {
+    let mut sum = Memory::default();
+    for process in processes {
+        let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
+        let read = |name| {
+            status_bytes(&text, name).ok_or_else(|| format!("/proc/{process}/smaps_rollup has no {name}"))
+        };
+        sum.all += read("Pss")?;
+        sum.own += read("Anonymous")?;
+    }
+    Ok(sum)
+}
+
 /// Files this process has open.
 pub fn open_files() -> Outcome<usize> {
     // The folder is itself open while it is read.
@@ -190,6 +229,16 @@ mod tests {
         let two = disk_bytes_of(dir.path(), &|name| name.ends_with(".two")).unwrap();
         assert_eq!(all, one + two);
         assert!(one >= 10_000 && two >= 50_000, "{one} {two}");
+    }
+
+    #[test]
+    fn several_processes_are_added_up() {
+        let me = std::process::id();
+        let (once, twice) = (memory_of(&[me]).unwrap(), memory_of(&[me, me]).unwrap());
+        assert!(once.own > 0 && once.all >= once.own / 2);
+        assert!(twice.own > once.own && twice.all > once.all, "{once:?} {twice:?}");
+        assert!(cpu_seconds_of(&[me, me]).unwrap() >= cpu_seconds().unwrap());
+        assert!(cpu_seconds_of(&[u32::MAX]).is_err() && memory_of(&[u32::MAX]).is_err());
     }
 
     #[test]

@@ -35,8 +35,9 @@ pub const SEGMENT_BYTES: u64 = 64 << 20;
 pub const SEGMENT_BYTES_MIN: u64 = 16 << 10;
 /// Segments kept for being written again.
 pub const SPARE_SEGMENTS_MAX: usize = 4;
-/// Segments filled before they are wanted: one is written while the next is filled, and one more for a burst.
-pub const SPARES_AHEAD: usize = 2;
+/// Segments filled before they are wanted: one is written while the next is filled. One more for a burst would be 64 MiB on every node, of
+/// which most never see one; a node that purges keeps what it may write again beside.
+pub const SPARES_AHEAD: usize = 1;
 /// Milliseconds between two pieces, of 256 KiB, of a segment that is filled: ten MiB a second, in pieces for which no sync of the log waits
 /// long. If more is written, segments begin in files without blocks.
 pub const FILL_PAUSE_MS: u64 = 25;

@@ -1,7 +1,7 @@
 //! What the binary does, a file a command.
 
 pub mod config;
-mod demo;
+pub mod demo;
 pub mod init;
 pub mod join;
 pub mod options;

@@ -9,6 +9,7 @@ use crate::group::pause::Pause;
 use crate::group::pressure::Load;
 use crate::group::restart::Death;
 use crate::group::settings::{Pace, assert_mandatory};
+pub use crate::group::standing::Standing;
 use crate::limits;
 use crate::log::Log;
 use crate::log::index::Extent;
@@ -19,11 +20,13 @@ use crate::membership::step::Change;
 use crate::net::outbound::Peers;
 use crate::planted::{self, Planted};
 use crate::proposal::{Committed, Proposal};
+use crate::read::bearing::Bearing;
 use crate::stats::Stats;
 use crate::type_config::{self, OwnClock, Types};
-use crate::types::{GroupId, LogId, Membership, ReplicaId, Seat, Vote};
+use crate::types::{GroupId, LogId, ReplicaId, Seat, Vote};
 use engine::work::stall::Pressure as Stall;
 use futures_util::FutureExt;
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::error::{ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::impls::ProgressResponder;
 use openraft::raft::ChangeMembershipRequest;
@@ -55,35 +58,6 @@ pub struct Group {
     is_unfit: AtomicBool,
     /// Whether so many have refused what it stamped that it must not lead on, in its leadership of now.
     is_refused: AtomicBool,
-}
-
-/// What a replica knows of its group, at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// Its vote.
-    pub vote: Vote,
-    /// Whether it leads, as far as it knows.
-    pub is_leader: bool,
-    /// Who leads, as far as it knows.
-    pub leader: Option<ReplicaId>,
-    /// Greatest index of its log.
-    pub last_index: Option<u64>,
-    /// What it knows to be committed.
-    pub committed: Option<LogId>,
-    /// What it has applied.
-    pub applied: Option<LogId>,
-    /// What its last snapshot holds.
-    pub snapshot: Option<LogId>,
-    /// What is purged.
-    pub purged: Option<LogId>,
-    /// Who belongs to the group, and the entry that said so.
-    pub membership: (Option<LogId>, Membership),
-    /// Of a leader: how far each replica's log agrees with its own.
-    pub matched: BTreeMap<ReplicaId, Option<LogId>>,
-    /// Of a leader: how long ago each replica was last heard, in milliseconds; `None` if never.
-    pub heard_ms: BTreeMap<ReplicaId, Option<u64>>,
-    /// Why it has stopped, if it has.
-    pub stopped: Option<String>,
 }
 
 fn millis(time: Duration) -> u64 {
@@ -238,7 +212,6 @@ impl Group {
     /// Of what it has died, if it has, and in which words. Whoever panics says nothing more: consensus tells of everything else itself.
     #[must_use]
     pub fn death(&self) -> Option<(Death, String)> {
-        use openraft::async_runtime::watch::WatchReceiver;
         if let Some(cause) = self.log.fenced() {
             return Some((Death::Storage, cause));
         }
@@ -283,14 +256,12 @@ impl Group {
     /// What it knows to be committed. Cheaper than all of [`Group::standing`].
     #[must_use]
     pub fn committed(&self) -> Option<LogId> {
-        use openraft::async_runtime::watch::WatchReceiver;
         self.raft.metrics().borrow_watched().local_committed.as_ref().map(type_config::log_id)
     }
 
     /// Whether it leads, as far as it knows. Cheaper than all of [`Group::standing`].
     #[must_use]
     pub fn leads(&self) -> bool {
-        use openraft::async_runtime::watch::WatchReceiver;
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         metrics.current_leader == Some(self.replica) && metrics.vote.committed
@@ -299,7 +270,6 @@ impl Group {
     /// How much it has to do, but for commands that wait outside.
     #[must_use]
     pub fn load(&self) -> Load {
-        use openraft::async_runtime::watch::WatchReceiver;
         let metrics = self.raft.metrics();
         let (last, applied) = {
             let metrics = metrics.borrow_watched();
@@ -336,10 +306,22 @@ impl Group {
         self.log.stored(self.id).ok().flatten()
     }
 
+    /// How it stands, to a read. Cheaper than all of [`Group::standing`].
+    #[must_use]
+    pub fn bearing(&self) -> Bearing {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let seat = |replica: &ReplicaId| metrics.membership_config.membership().get_node(replica).copied();
+        Bearing {
+            is_leader: metrics.current_leader == Some(self.replica) && metrics.vote.committed,
+            role: seat(&self.replica).map(|seat| seat.role),
+            leader: metrics.current_leader.and_then(|leader| Some((leader, seat(&leader)?))),
+        }
+    }
+
     /// How it stands.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        use openraft::async_runtime::watch::WatchReceiver;
         let metrics = self.raft.metrics().borrow_watched().clone();
         let log_id = |id: &Option<type_config::RaftLogId>| id.as_ref().map(type_config::log_id);
         let matched = metrics.replication.iter().flatten().map(|(replica, id)| (*replica, log_id(id)));
@@ -419,6 +401,10 @@ impl Group {
     /// `RetryLater`: not within `wait_ms`. `NotServing`. `Stopped`.
     pub async fn await_read(&self, read: LogId, wait_ms: u64) -> Result<(), NotNow> {
         self.is_read()?;
+        // To wait, even for what is there, copies all that consensus tells.
+        if self.machine.reached().0.is_some_and(|applied| applied.index >= read.index) {
+            return Ok(());
+        }
         let read = ReadLogId::from_log_id(type_config::raft_log_id(read));
         let linearizer = Linearizer::new(self.replica, read, None);
         match linearizer.try_await_ready(&self.raft, Some(Duration::from_millis(wait_ms))).await {

@@ -22,6 +22,7 @@ pub mod restart;
 #[cfg(feature = "planted")]
 mod sabotage;
 pub mod settings;
+mod standing;
 pub mod start;
 pub mod start_guard;
 pub mod supervise;

@@ -8,12 +8,14 @@
 //! The protocol: `docs/protocols/reads.md`.
 
 use super::as_of;
+use super::bearing::Bearing;
 use super::bounded::{self, Freshness};
 use super::lease::{Clocks, Lease};
+use super::rounds::Rounds;
 use crate::delay::receive::Delayed;
 use crate::group::batcher::Batcher;
 use crate::group::closing::close_upto;
-use crate::group::handle::{Group, Standing};
+use crate::group::handle::Group;
 use crate::group::lifecycle::Stage;
 use crate::group::outcome::NotNow;
 use crate::limits;
@@ -40,6 +42,8 @@ pub struct Door {
     /// Of a delayed replica: what it may be told.
     delayed: Option<Arc<Delayed>>,
     lease: Mutex<Lease>,
+    /// Those that are answered from the lease.
+    rounds: Rounds<Result<LogId, NotNow>>,
     /// Whether a read closes the time: the others wait for it.
     is_closing: AtomicBool,
 }
@@ -106,7 +110,8 @@ impl Door {
     #[must_use]
     pub fn new(group: Arc<Group>, clock: Arc<dyn BootClock>, delayed: Option<Arc<Delayed>>) -> Self {
         let lease = Mutex::new(Lease::new(group.pace().election_max_ms, clocks(&*clock)));
-        Self { group, clock, delayed, lease, is_closing: AtomicBool::new(false) }
+        let (rounds, is_closing) = (Rounds::default(), AtomicBool::new(false));
+        Self { group, clock, delayed, lease, rounds, is_closing }
     }
 
     /// A read that sees every write acknowledged before.
@@ -138,14 +143,14 @@ impl Door {
 
     async fn see_all(&self, asked: Asked) -> Result<Granted, NotNow> {
         let waited = self.begin(asked.wait_ms);
-        let standing = self.group.standing();
-        let fresh = self.freshness(&standing);
+        let bearing = self.group.bearing();
+        let fresh = self.freshness(&bearing);
         if fresh.role == Role::Delayed || !fresh.stage.allows_reads() {
             return Err(NotNow::Elsewhere { better: fresh.better });
         }
-        let (read, proof) = match standing.is_leader {
+        let (read, proof) = match bearing.is_leader {
             true => self.read_index(asked.wait_ms).await?,
-            false => self.ask_leader(&standing, &waited).await?,
+            false => self.ask_leader(&bearing, &waited).await?,
         };
         self.group.await_read(read, waited.left_ms()).await?;
         let view = self.group.machine().tablet().view(asked.wall_ms);
@@ -167,7 +172,8 @@ impl Door {
         }
         let age_ms = self.lease.lock().unwrap_or_else(PoisonError::into_inner).age_ms(clocks(&*self.clock));
         if age_ms.is_some() {
-            match self.group.read_index(age_ms, 0).await {
+            let group = self.group.clone();
+            match self.rounds.join(move || async move { group.read_index(age_ms, 0).await }).await {
                 Ok(read) => return Ok((read, Proof::Lease)),
                 // No quorum has answered so lately.
                 Err(NotNow::RetryLater { .. }) => {}
@@ -177,8 +183,8 @@ impl Door {
         self.group.read_index(None, wait_ms).await.map(|read| (read, Proof::Round))
     }
 
-    async fn ask_leader(&self, standing: &Standing, waited: &Waited<'_>) -> Result<(LogId, Proof), NotNow> {
-        let Some((leader, seat)) = leader_of(standing).filter(|(leader, _)| *leader != self.group.replica())
+    async fn ask_leader(&self, bearing: &Bearing, waited: &Waited<'_>) -> Result<(LogId, Proof), NotNow> {
+        let Some((leader, seat)) = bearing.leader.filter(|(leader, _)| *leader != self.group.replica())
         else {
             return Err(NotNow::NotLeader { leader: None });
         };
@@ -187,7 +193,7 @@ impl Door {
         match tokio::time::timeout(Duration::from_millis(waited.left_ms()), asked).await {
             Ok(Ok(Message::ReadIndexReply(ReadIndexReply::Read(read)))) => Ok((read, Proof::Leader(leader))),
             Ok(Ok(Message::ReadIndexReply(ReadIndexReply::NotLeader(other)))) => {
-                let seat = |other| Some((other, *standing.membership.1.seats.get(&other)?));
+                let seat = |other| Some((other, *self.group.standing().membership.1.seats.get(&other)?));
                 Err(NotNow::NotLeader { leader: other.and_then(seat) })
             }
             Ok(Ok(Message::ReadIndexReply(ReadIndexReply::RetryLater(after_ms)))) => {
@@ -217,7 +223,7 @@ impl Door {
     async fn see_fresh(&self, bound_ms: u64, asked: Asked) -> Result<Granted, NotNow> {
         let waited = self.begin(asked.wait_ms.min(limits::TICK_MS));
         loop {
-            let fresh = self.freshness(&self.group.standing());
+            let fresh = self.freshness(&self.group.bearing());
             match bounded::bounded(&fresh, bound_ms, waited.of_tick_ms()) {
                 bounded::Answer::Serve => {
                     let view = self.group.machine().tablet().view(asked.wall_ms);
@@ -242,9 +248,9 @@ impl Door {
     async fn see_past(&self, at: Stamp, wait_ms: u64, batcher: &Batcher) -> Result<Granted, NotNow> {
         let waited = self.begin(wait_ms.min(limits::TICK_MS));
         loop {
-            let standing = self.group.standing();
-            let fresh = self.freshness(&standing);
-            match as_of::as_of(&fresh, standing.is_leader, at, waited.of_tick_ms()) {
+            let bearing = self.group.bearing();
+            let fresh = self.freshness(&bearing);
+            match as_of::as_of(&fresh, bearing.is_leader, at, waited.of_tick_ms()) {
                 as_of::Answer::Serve => {
                     return self.past(at, fresh.closed.unwrap_or_default());
                 }
@@ -290,22 +296,21 @@ impl Door {
     }
 
     /// What this replica can prove.
-    fn freshness(&self, standing: &Standing) -> Freshness {
-        let (own, note) = (self.group.replica(), self.group.machine().applied());
-        let role = standing.membership.1.seats.get(&own).map(|seat| seat.role);
+    fn freshness(&self, bearing: &Bearing) -> Freshness {
+        let (own, (applied, last)) = (self.group.replica(), self.group.machine().reached());
         let is_late = self.delayed.as_ref().is_some_and(|delayed| !delayed.is_lifted());
-        let stage = match role {
+        let stage = match bearing.role {
             _ if self.group.machine().is_over() => Stage::Fenced,
             _ if self.delayed.as_ref().is_some_and(|delayed| delayed.is_parked()) => Stage::Parked,
-            _ if note.applied.is_none() => Stage::Joining,
+            _ if applied.is_none() => Stage::Joining,
             None => Stage::Leaving,
             Some(_) => Stage::Serving,
         };
-        let better = leader_of(standing).filter(|(leader, _)| *leader != own);
+        let better = bearing.leader.filter(|(leader, _)| *leader != own);
         Freshness {
-            role: if is_late { Role::Delayed } else { role.unwrap_or_default() },
+            role: if is_late { Role::Delayed } else { bearing.role.unwrap_or_default() },
             stage,
-            closed: note.applied.map(|_| note.last),
+            closed: applied.map(|_| last),
             now_ms: self.clock.agreed_ms(),
             better: better.map(|(_, seat): (ReplicaId, Seat)| -> NodeId { seat.node }),
         }
@@ -316,11 +321,6 @@ impl Door {
 fn clocks(clock: &dyn BootClock) -> Clocks {
     let boot_ms = clock.boot_ms();
     Clocks { monotonic_ms: clock.monotonic_ms(), boot_ms }
-}
-
-fn leader_of(standing: &Standing) -> Option<(ReplicaId, Seat)> {
-    let leader = standing.leader?;
-    Some((leader, *standing.membership.1.seats.get(&leader)?))
 }
 
 fn granted(view: engine::Result<View>, proof: Proof) -> Result<Granted, NotNow> {

@@ -2,7 +2,7 @@
 
 use super::super::Failure;
 use super::canaries::{Canaries, Searched};
-use super::clients::{client, is_settled, leader, make_tenant, node_of};
+use super::clients::{client, is_settled, make_tenant, node_of, place_of_leader};
 use super::findings::{Findings, SCHEMA};
 use super::store::{self, Store};
 use super::world::World;
@@ -160,17 +160,6 @@ impl<'a> Tour<'a> {
         Ok(compared.same)
     }
 
-    async fn place_of_leader(&self, tenant: &str) -> Result<usize, Failure> {
-        let admin = client(self.world, "admin", &self.everywhere())?;
-        let tenants = admin.admin().tenants().await?;
-        let group = tenants.iter().find(|one| one.name == tenant).ok_or("the tenant is unknown")?.group;
-        let node = leader(&admin, group).await.ok_or("the group of the tenant has no leader")?;
-        let name =
-            admin.admin().nodes().await?.into_iter().find(|one| one.id == node).ok_or("no such node")?.name;
-        let place = self.world.nodes.iter().position(|one| one.name == name);
-        place.ok_or_else(|| format!("{name} is no node of the demo").into())
-    }
-
     async fn lose_leader(&mut self) -> Result<(), Failure> {
         let tenant = client(self.world, SECOND, &self.everywhere())?.tenant(SECOND);
         let batches: Vec<_> = self.store.batches().collect();
@@ -178,7 +167,8 @@ impl<'a> Tour<'a> {
         for batch in before {
             store::write(&tenant, batch).await?;
         }
-        let place = self.place_of_leader(SECOND).await?;
+        let admin = client(self.world, "admin", &self.everywhere())?;
+        let place = place_of_leader(self.world, &admin, SECOND).await?;
         let [next, rest @ ..] = behind else { return Err("the sample is too small".into()) };
         self.found.killed = self.world.nodes[place].name.clone();
         // The batch is on its way while the leader dies.

@@ -74,6 +74,20 @@ pub async fn leader(admin: &Client, group: u64) -> Option<u64> {
     groups.iter().find(|one| one.id == group).map(|one| one.leader).filter(|leader| *leader != 0)
 }
 
+/// The place of the node that leads the group of a tenant.
+///
+/// # Errors
+/// The administrator is refused, or nobody leads.
+pub async fn place_of_leader(world: &World, admin: &Client, tenant: &str) -> Result<usize, Failure> {
+    let tenants = admin.admin().tenants().await?;
+    let group = tenants.iter().find(|one| one.name == tenant).ok_or("the tenant is unknown")?.group;
+    let node = leader(admin, group).await.ok_or("the group of the tenant has no leader")?;
+    let nodes = admin.admin().nodes().await?;
+    let name = nodes.into_iter().find(|one| one.id == node).ok_or("no such node")?.name;
+    let place = world.nodes.iter().position(|one| one.name == name);
+    place.ok_or_else(|| format!("{name} is no node of the demo").into())
+}
+
 /// The node at a place.
 ///
 /// # Errors

@@ -2,20 +2,24 @@
 
 mod canaries;
 mod check;
-mod clients;
+pub mod clients;
 mod findings;
 mod store;
-mod world;
+pub mod world;
 
 use super::Failure;
 use super::options::Demo;
 use crate::entropy::{self, SystemEntropy};
-use check::{FIRST, SECOND, Tour, found_cluster};
+pub use check::{FIRST, found_cluster};
+use check::{SECOND, Tour};
 use clients::{client, write_contexts};
 use std::path::{Path, PathBuf};
 use store::Store;
 use tokio::signal::unix::{SignalKind, signal};
 use world::World;
+
+/// What its nodes are told beyond where they live: little memory, so that records soon lie in tables.
+const SMALL: &str = "[engine]\nmemtable_bytes = \"1 MiB\"\n";
 
 /// Where everything lies. It goes with this, unless it is to be kept.
 struct Ground {
@@ -56,7 +60,7 @@ pub fn run(options: &Demo) -> Result<(), Failure> {
     runtime.block_on(async {
         let mut ends = signal(SignalKind::terminate())?;
         let mut interrupts = signal(SignalKind::interrupt())?;
-        let mut world = World::new(&ground.folder)?;
+        let mut world = World::new(&ground.folder, std::env::current_exe()?, SMALL)?;
         let shown = async {
             if options.check { check(&mut world).await } else { play(&mut world, ground.is_kept).await }
         };

@@ -1,4 +1,4 @@
-//! The nodes of the demo: processes of this same program on loopback, each with a folder, a region and a log of its own.
+//! The nodes of the demo: processes of one program on loopback, each with a folder, a region and a log of its own.
 
 use super::super::Failure;
 use crate::boot::files;
@@ -50,6 +50,8 @@ pub struct World {
     /// The nodes, in the order in which they came.
     pub nodes: Vec<DemoNode>,
     program: PathBuf,
+    /// The end of every node's configuration.
+    settings: &'static str,
     clock: SystemClock,
 }
 
@@ -84,13 +86,12 @@ impl DemoNode {
         loopback(self.ports.metrics)
     }
 
-    fn configured(&self, passphrase: &Path) -> String {
+    fn configured(&self, passphrase: &Path, settings: &str) -> String {
         let Ports { client, admin, peer, metrics } = self.ports;
         let quoted = |path: &Path| serde_json::Value::from(path.display().to_string()).to_string();
         format!(
             "name = \"{}\"\nregion = \"{}\"\ndata_dir = {}\n\n[kms]\npassphrase_file = {}\nmemory = \"19 MiB\"\n\n\
-             [listen]\nclient = \"{}\"\nadmin = \"{}\"\npeer = \"{}\"\nmetrics = \"{}\"\n\n\
-             [engine]\nmemtable_bytes = \"1 MiB\"\n",
+             [listen]\nclient = \"{}\"\nadmin = \"{}\"\npeer = \"{}\"\nmetrics = \"{}\"\n\n{settings}",
             self.name,
             self.region,
             quoted(&self.data),
@@ -100,6 +101,12 @@ impl DemoNode {
             loopback(peer),
             loopback(metrics),
         )
+    }
+
+    /// The number of its process, while there is one.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
     }
 
     /// Whether its process runs.
@@ -147,16 +154,16 @@ impl DemoNode {
 }
 
 impl World {
-    /// An empty one in `folder`.
+    /// An empty one in `folder`. Its nodes will be processes of `program`, and `settings` end the configuration of each.
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub fn new(folder: &Path) -> Result<Self, Failure> {
+    pub fn new(folder: &Path, program: PathBuf, settings: &'static str) -> Result<Self, Failure> {
         files::make_folder(folder)?;
         let secret = BASE64_STANDARD_NO_PAD.encode(entropy::random::<24>(&SystemEntropy));
         files::replace(&folder.join("passphrase"), secret.as_bytes())?;
-        let program = std::env::current_exe()?;
-        Ok(Self { folder: folder.to_owned(), nodes: Vec::new(), program, clock: SystemClock::default() })
+        let (folder, nodes, clock) = (folder.to_owned(), Vec::new(), SystemClock::default());
+        Ok(Self { folder, nodes, program, settings, clock })
     }
 
     /// Milliseconds by a clock that only goes forward.
@@ -179,12 +186,13 @@ impl World {
             process: None,
             name,
         };
-        files::replace(&node.config, node.configured(&self.folder.join("passphrase")).as_bytes())?;
+        let text = node.configured(&self.folder.join("passphrase"), self.settings);
+        files::replace(&node.config, text.as_bytes())?;
         self.nodes.push(node);
         Ok(place)
     }
 
-    /// Runs this program to its end, for a node.
+    /// Runs the program to its end, for a node.
     ///
     /// # Errors
     /// It fails.
