@@ -202,6 +202,8 @@ fn a_read_of_the_past_finds_what_was_there_and_the_leader_closes_what_is_late() 
         let (_hub, nodes, running, first) = founded(3).await;
         let (leads, follows) = two(&running).await;
         let (door, batcher) = (receiver(leads), leads.batchers[&GROUP].clone());
+        // Each node has a clock of its own, and that of the one that leads counts.
+        let clock = &nodes[at(&nodes, leads)];
         let second = leads.put(GROUP, 9, b"second").await.stamp;
         rest(300).await;
         let past = async |at: Stamp| door.door().as_of(at, 1_000, &batcher).await;
@@ -212,7 +214,7 @@ fn a_read_of_the_past_finds_what_was_there_and_the_leader_closes_what_is_late() 
             (second, Some("second")),
             // Behind it nothing was written: the leader must say that nothing will be.
             (second.next(), Some("second")),
-            (Stamp::new(nodes[0].now_ms() - 1, 0), Some("second")),
+            (Stamp::new(clock.now_ms() - 1, 0), Some("second")),
         ] {
             let view = past(at).await.unwrap().view;
             let wanted = wanted.map(|wanted: &str| wanted.as_bytes().to_vec());
@@ -222,14 +224,14 @@ fn a_read_of_the_past_finds_what_was_there_and_the_leader_closes_what_is_late() 
         let closed = leads.group(GROUP).machine().applied().last;
         assert!(leads.put(GROUP, 9, b"third").await.stamp > closed);
         // A stamp ahead is waited for, if it is not too far.
-        let (now_ms, began) = (nodes[0].now_ms(), tokio::time::Instant::now());
+        let (now_ms, began) = (clock.now_ms(), tokio::time::Instant::now());
         assert!(past(Stamp::new(now_ms + 200, 0)).await.is_ok());
         assert!((201..230).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
-        let far = Stamp::new(nodes[0].now_ms() + 251, 0);
+        let far = Stamp::new(clock.now_ms() + 251, 0);
         assert_eq!(why(past(far).await), NotNow::TooFarAhead { ahead_ms: 251 });
         // A follower waits for what the leader closes.
         let (other, theirs) = (receiver(follows), follows.batchers[&GROUP].clone());
-        let late = Stamp::new(nodes[0].now_ms(), 0);
+        let late = Stamp::new(clock.now_ms(), 0);
         rest(50).await;
         let better = Some(NodeId(leads.group(GROUP).replica().0));
         assert_eq!(why(other.door().as_of(late, 300, &theirs).await), NotNow::Elsewhere { better });
@@ -246,8 +248,10 @@ fn many_reads_of_the_past_at_once_need_few_entries() {
         let (_hub, nodes, running, _) = founded(3).await;
         let (leads, _) = two(&running).await;
         let (door, batcher) = (receiver(leads), leads.batchers[&GROUP].clone());
+        // Each node has a clock of its own, and that of the one that leads counts.
+        let clock = &nodes[at(&nodes, leads)];
         rest(500).await;
-        let (before, now_ms) = (leads.group(GROUP).standing().last_index, nodes[0].now_ms());
+        let (before, now_ms) = (leads.group(GROUP).standing().last_index, clock.now_ms());
         let past = (0..100_u64).map(|n| {
             let (door, batcher) = (door.clone(), batcher.clone());
             let read =
