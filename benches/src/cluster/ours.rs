@@ -63,6 +63,6 @@ impl Ours {
     /// # Errors
     /// The system does not.
     pub fn end_now(&mut self, place: usize) -> Outcome<()> {
-        self.world.nodes[place].kill()
+        self.world.nodes[place].crash()
     }
 }

@@ -185,7 +185,7 @@ mod tests {
         for text in ["", "S", "-1S", "1", "1s", "999999999S", "1é", "é"] {
             assert_eq!(timeout_ms(text), None, "{text}");
         }
-        assert_eq!((bounded(0), bounded(1), bounded(1_000)), (limits::CALL_MS, 1, 950));
-        assert_eq!(bounded(u64::MAX), limits::CALL_MS_MAX);
+        assert_eq!((bounded(0, 7_000), bounded(1, 7_000), bounded(1_000, 7_000)), (7_000, 1, 950));
+        assert_eq!(bounded(u64::MAX, 7_000), limits::CALL_MS_MAX);
     }
 }

@@ -28,8 +28,10 @@ pub fn subscriber(
     tracing_subscriber::registry().with(lines.with_filter(filter(level)))
 }
 
+type SetLevel = Box<dyn Fn(&str) + Send + Sync>;
+
 /// Changes from which level on is logged; nothing, if nobody logs.
-static LEVEL: OnceLock<Box<dyn Fn(&str) + Send + Sync>> = OnceLock::new();
+static LEVEL: OnceLock<SetLevel> = OnceLock::new();
 
 /// From now on this level and all above are logged.
 pub fn set_level(level: &str) {
