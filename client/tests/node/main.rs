@@ -200,6 +200,44 @@ async fn a_tenant_lives_is_frozen_dropped_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_keeps_no_more_than_it_may() {
+    let rig = Rig::start().await;
+    let acme = rig.tenant("acme").await;
+    let admin = rig.admin.admin();
+    let quota = |bytes| wire::SetTenantRequest {
+        name: "acme".into(),
+        quota_bytes: Some(bytes),
+        ..Default::default()
+    };
+    admin.set(quota(1 << 20)).await.unwrap();
+    let raw = acme.raw("c");
+    // Nothing that can be compressed, and more than stays in memory.
+    let mut word = 1_u64;
+    let mut value = || -> Vec<u8> {
+        let mut next = || {
+            word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            word.to_le_bytes()
+        };
+        (0..8_192).flat_map(|_| next()).collect()
+    };
+    let mut refused = None;
+    for n in 0..2_000 {
+        if let Err(error) = raw.put(format!("{n:04}"), value()).await {
+            refused = Some(error);
+            break;
+        }
+    }
+    assert_eq!(refused.map(|error| error.code()), Some(code::QUOTA_BYTES));
+    assert!(raw.get("0000").await.unwrap().is_some(), "it is read all the same");
+    raw.delete("0000").await.unwrap();
+    raw.delete_range("0001".."0002").await.unwrap();
+    assert_eq!(raw.put("k", "small").await.unwrap_err().code(), code::QUOTA_BYTES, "older versions count");
+    admin.set(quota(1 << 40)).await.unwrap();
+    raw.put("k", "small").await.unwrap();
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_is_refused_and_changes_nothing() {
     let rig = Rig::start().await;
     let acme = rig.tenant("acme").await;

@@ -280,7 +280,7 @@ pub const SETTINGS: &[Setting] = &[
         Shape::Bytes(0, 1 << 50),
         "0 B",
         [
-            "Bytes of a new tenant, unless it is made with a number of its own; 0: no limit.",
+            "Bytes of a new tenant, unless it is made with a number of its own; 0: no limit. Older versions count; what was written last counts once it is in a table.",
             "Tenants are refused writes soon.",
             "One tenant can fill the disks of all.",
         ],

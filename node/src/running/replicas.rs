@@ -3,6 +3,7 @@
 use super::opening::Admitted;
 use super::{Error, Result, RunningParts};
 use crate::work::Task;
+use engine::ids::TenantId;
 use engine::tablet::pool::Pool;
 use raft::group::batcher::Batcher;
 use raft::group::birth::{self, Birth, Here};
@@ -53,6 +54,15 @@ impl Seated {
     fn end(&self) {
         self.batcher.close();
         self.tasks.iter().for_each(Task::end);
+    }
+}
+
+impl Seated {
+    /// Bytes that a tenant has in tables here, older versions among them. What was written last is not in a table yet.
+    #[must_use]
+    pub fn bytes_of(&self, tenant: TenantId) -> u64 {
+        let sealed = self.receiver.group().machine().tablet().coverage();
+        sealed.iter().filter(|((of, _), _)| *of == tenant).map(|(_, bytes)| *bytes).sum()
     }
 }
 

@@ -256,6 +256,16 @@ impl<'a> Operation<&'a [u8]> {
 }
 
 impl<B: AsRef<[u8]>> KvCommand<B> {
+    /// Bytes of the keys and values that it writes; 0 if it only takes away.
+    #[must_use]
+    pub fn bytes_put(&self) -> u64 {
+        let put = |operation: &Operation<B>| match operation {
+            Operation::Put { key, value, .. } => (key.as_ref().len() + value.as_ref().len()) as u64,
+            _ => 0,
+        };
+        self.operations.iter().map(put).sum()
+    }
+
     /// Whether it may be proposed.
     ///
     /// # Errors

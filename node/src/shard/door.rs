@@ -26,6 +26,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+/// For so long it is believed how many bytes a tenant has in tables, in milliseconds: counting walks over the list of tables.
+const KEPT_MS: u64 = 1_000;
+
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consistency {
@@ -54,13 +57,15 @@ pub struct Door {
     meta: Published,
     feeds: Feeds,
     buckets: Mutex<BTreeMap<TenantId, Bucket>>,
+    /// Bytes that tenants with a quota have in tables, and when they were counted, by the monotonic clock.
+    kept: Mutex<BTreeMap<TenantId, (u64, u64)>>,
 }
 
 impl Door {
     /// That of a node.
     #[must_use]
     pub fn new(running: Arc<Running>, meta: Published, feeds: Feeds) -> Self {
-        Self { running, meta, feeds, buckets: Mutex::default() }
+        Self { running, meta, feeds, buckets: Mutex::default(), kept: Mutex::default() }
     }
 
     /// The wall clock here, in milliseconds since 1970.
@@ -88,6 +93,7 @@ impl Door {
     ) -> Result<Stamp, Refused> {
         command.check().map_err(|why| Refused::new(code::BATCH_TOO_LARGE).saying(why.to_string()))?;
         let seated = self.enter(tenant, command.operations.len() as u64)?;
+        self.check_room(tenant, command.bytes_put(), &seated)?;
         let unsealed = Unsealed {
             tenant,
             session: id.session,
@@ -137,6 +143,26 @@ impl Door {
         let after = if after == Stamp::ZERO { now } else { after };
         let source = Source::new(self.clone(), self.feeds.clone(), tenant, seated.receiver.group().id());
         Watch::new(source, watched, after)
+    }
+
+    /// Whether a tenant may keep `more` bytes. What takes nothing in always may: that is how room is made.
+    fn check_room(&self, tenant: TenantId, more: u64, seated: &Seated) -> Result<(), Refused> {
+        let meta = self.meta.now();
+        let quota = meta.tenants.get(&tenant).map(|row| row.quota).unwrap_or_default();
+        if quota.bytes == 0 || more == 0 {
+            return Ok(());
+        }
+        let now_ms = self.running.parts().clock.monotonic_ms();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = kept.get(&tenant).filter(|(at_ms, _)| now_ms.saturating_sub(*at_ms) < KEPT_MS);
+        let bytes = fresh.map_or_else(|| seated.bytes_of(tenant), |(_, bytes)| *bytes);
+        if fresh.is_none() {
+            kept.insert(tenant, (now_ms, bytes));
+        }
+        if quota.has_room(bytes, more) {
+            return Ok(());
+        }
+        Err(Refused::new(code::QUOTA_BYTES).saying(format!("{bytes} of {} bytes are used", quota.bytes)))
     }
 
     /// The replica here of the shard of a tenant that is served, if it leads; and if the shard is `group`, where one is named.
