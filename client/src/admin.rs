@@ -10,15 +10,16 @@ use futures_util::future::BoxFuture;
 use proto::errors::{Kind, RetryClass};
 use proto::v1::groups_client::GroupsClient;
 use proto::v1::identities_client::IdentitiesClient;
+use proto::v1::jobs_client::JobsClient;
 use proto::v1::keys_client::KeysClient;
 use proto::v1::nodes_client::NodesClient;
 use proto::v1::status_client::StatusClient;
 use proto::v1::tenants_client::TenantsClient;
 use proto::v1::{
-    AddNodeRequest, AddNodeResponse, CreateTenantRequest, Group, IssueRequest, IssueResponse,
-    ListGroupsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest, ListTenantsRequest, Node,
-    NodeRequest, RotateRequest, RotateResponse, SetTenantRequest, StatusRequest, StatusResponse, Tenant,
-    TenantRequest, TransferRequest,
+    AddNodeRequest, AddNodeResponse, CreateTenantRequest, Group, IssueRequest, IssueResponse, Job,
+    ListGroupsRequest, ListJobsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest,
+    ListTenantsRequest, Node, NodeRequest, RotateRequest, RotateResponse, SetTenantRequest, StatusRequest,
+    StatusResponse, Tenant, TenantRequest, TransferRequest,
 };
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -131,6 +132,14 @@ impl Admin {
     /// Unavailable, if that one is not ready to lead.
     pub async fn transfer(&self, group: u64, node: u64) -> Result<()> {
         call!(self, AGAIN, GroupsClient.transfer, TransferRequest { group, node }).await.map(|_| ())
+    }
+
+    /// What takes long and goes on by itself: drains, rotations, tenants in quarantine.
+    ///
+    /// # Errors
+    /// Denied, for anybody but an administrator.
+    pub async fn jobs(&self) -> Result<Vec<Job>> {
+        Ok(call!(self, AGAIN, JobsClient.list, ListJobsRequest { running_only: false }).await?.jobs)
     }
 
     /// All tenants.

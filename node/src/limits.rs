@@ -173,6 +173,10 @@ pub const TOKEN_MS: u64 = 60 * 60 * 1_000;
 pub const SHOW_TRIES: u32 = 50;
 /// How long a change of the meta group is waited for, in milliseconds.
 pub const CHANGE_MS: u64 = 10_000;
+/// How long a certificate of a service or an administrator holds if nobody says otherwise, in seconds: 90 days.
+pub const IDENTITY_SECONDS: u64 = 90 * 24 * 60 * 60;
+/// How long it holds at most, in seconds: a year.
+pub const IDENTITY_SECONDS_MAX: u64 = 366 * 24 * 60 * 60;
 /// Within which a node says what it knows best, in milliseconds; one that does not is shown as not heard.
 pub const SURVEY_MS: u64 = 1_000;
 

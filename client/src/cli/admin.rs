@@ -1,7 +1,7 @@
 //! What administrators do.
 
 use super::Session;
-use super::args::{Dangerous, GroupVerb, IdentityVerb, KeyVerb, NodeVerb, Quota, TenantVerb};
+use super::args::{Dangerous, GroupVerb, IdentityVerb, JobVerb, KeyVerb, NodeVerb, Quota, TenantVerb};
 use super::context::write_private;
 use super::output::{Document, Fields, Format, fields, hex};
 use super::words::{confirmed, time};
@@ -202,6 +202,23 @@ pub async fn group(session: &Session, verb: GroupVerb) -> Result<()> {
             Document::one("dew.group.transfer/1", &["group", "leader"], row).print(session.format)
         }
     }
+}
+
+/// Runs a command about jobs.
+pub async fn job(session: &Session, JobVerb::List: JobVerb) -> Result<()> {
+    let listed = session.client.admin().jobs().await?;
+    let rows = listed.iter().map(|job| {
+        fields([
+            ("id", text(job.id)),
+            ("kind", job.kind.as_str().into()),
+            ("subject", job.subject.as_str().into()),
+            ("state", job.state.as_str().into()),
+            ("done_permille", job.done_permille.into()),
+            ("text", job.text.as_str().into()),
+        ])
+    });
+    let columns = ["kind", "subject", "state", "done_permille", "text"];
+    Document::list("dew.job.list/1", &columns, rows.collect()).print(session.format)
 }
 
 /// Runs a command about keys.

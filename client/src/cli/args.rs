@@ -122,6 +122,9 @@ pub enum Command {
     /// Raft groups.
     #[command(subcommand)]
     Group(GroupVerb),
+    /// What takes long and goes on by itself.
+    #[command(subcommand)]
+    Job(JobVerb),
     /// Keys.
     #[command(subcommand)]
     Key(KeyVerb),
@@ -342,6 +345,13 @@ pub enum GroupVerb {
         #[arg(long)]
         to: u64,
     },
+}
+
+/// What to do with jobs.
+#[derive(Debug, Subcommand)]
+pub enum JobVerb {
+    /// Shows all.
+    List,
 }
 
 /// What to do with keys.

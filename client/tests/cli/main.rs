@@ -123,7 +123,15 @@ async fn what_is_dangerous_or_wrong_is_not_done() {
     assert_eq!(desk.json("tenant show birch -o json")["state"], "active");
     desk.dew("tenant drop birch --confirm birch");
     assert_eq!(desk.json("tenant show birch -o json")["state"], "dropped");
+    let jobs = desk.json("job list -o json");
+    let job = &jobs["rows"][0];
+    assert_eq!(
+        (job["kind"].as_str(), job["subject"].as_str(), job["state"].as_str()),
+        (Some("purge"), Some("birch"), Some("waiting"))
+    );
     desk.dew("tenant undrop birch");
+    assert!(desk.json("job list -o json")["rows"].as_array().unwrap().is_empty());
+    desk.fails(64, "identity issue --admin ann --folder ann --valid 400d", "a year at most");
     desk.fails(1, "tenant show nobody", "DEW-3001");
     desk.fails(64, "get --no-such-flag", "unexpected argument");
     desk.fails(64, "get -c c k --context nowhere", "there is no context `nowhere`; there are: admin, birch");

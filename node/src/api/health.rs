@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use proto::v1::groups_server::GroupsServer;
 use proto::v1::hello_server::HelloServer;
 use proto::v1::identities_server::IdentitiesServer;
+use proto::v1::jobs_server::JobsServer;
 use proto::v1::join_server::JoinServer;
 use proto::v1::keys_server::KeysServer;
 use proto::v1::kv_server::KvServer;
@@ -41,6 +42,7 @@ pub const ADMINS: &[&str] = &[
     <GroupsServer<Api> as NamedService>::NAME,
     <TenantsServer<Api> as NamedService>::NAME,
     <KeysServer<Api> as NamedService>::NAME,
+    <JobsServer<Api> as NamedService>::NAME,
     <IdentitiesServer<Api> as NamedService>::NAME,
 ];
 

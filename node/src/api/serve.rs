@@ -10,6 +10,7 @@ use proto::peer_v1::meta_server::MetaServer;
 use proto::v1::groups_server::GroupsServer;
 use proto::v1::hello_server::HelloServer;
 use proto::v1::identities_server::IdentitiesServer;
+use proto::v1::jobs_server::JobsServer;
 use proto::v1::join_server::JoinServer;
 use proto::v1::keys_server::KeysServer;
 use proto::v1::kv_server::KvServer;
@@ -87,6 +88,7 @@ pub fn serve(
         .add_service(GroupsServer::new(api.clone()))
         .add_service(TenantsServer::new(api.clone()))
         .add_service(KeysServer::new(api.clone()))
+        .add_service(JobsServer::new(api.clone()))
         .add_service(IdentitiesServer::new(api))
         .serve_with_incoming(ReceiverStream::new(taken));
     spawner.spawn("health", health.follow());

@@ -136,17 +136,32 @@ impl Authority {
         fingerprint(&self.der)
     }
 
-    /// Makes a certificate for whoever holds the key of `request` (PEM). Of the request only the key counts: who it is for, and for how long,
-    /// is said here. `hosts` are names and addresses under which a node is reached.
+    /// As [`Authority::issue_for`], for as long as nodes have one.
     ///
     /// # Errors
-    /// `Malformed`: no request, not signed by its key, or a key of another kind than P-256 and Ed25519. `Make`.
+    /// The same.
     pub fn issue(
         &self,
         identity: &Identity,
         hosts: &[String],
         request: &str,
         now_s: u64,
+        entropy: &dyn Entropy,
+    ) -> Result<Issued> {
+        self.issue_for(identity, hosts, request, (now_s, limits::CERTIFICATE_SECONDS), entropy)
+    }
+
+    /// Makes a certificate for whoever holds the key of `request` (PEM). Of the request only the key counts: who it is for, and for how many
+    /// seconds from now on, is said here. `hosts` are names and addresses under which a node is reached.
+    ///
+    /// # Errors
+    /// `Malformed`: no request, not signed by its key, or a key of another kind than P-256 and Ed25519. `Make`.
+    pub fn issue_for(
+        &self,
+        identity: &Identity,
+        hosts: &[String],
+        request: &str,
+        (now_s, valid_s): (u64, u64),
         entropy: &dyn Entropy,
     ) -> Result<Issued> {
         let malformed = |cause: &str| BootError::malformed("the certificate request", cause);
@@ -177,7 +192,7 @@ impl Authority {
             }
         }
         let begins_s = now_s.saturating_sub(limits::CERTIFICATE_EARLY_SECONDS);
-        dated(&mut params, begins_s, now_s.saturating_add(limits::CERTIFICATE_SECONDS), entropy);
+        dated(&mut params, begins_s, now_s.saturating_add(valid_s), entropy);
         let made = params.signed_by(&public, &self.issuer).map_err(failed("make a certificate"))?;
         let peer = PeerIdentity::read(made.der(), self.cluster)?;
         Ok(Issued { pem: made.pem(), peer })
@@ -241,6 +256,9 @@ mod tests {
             let foreign = PeerIdentity::read(&der(&one.pem), ClusterId([2; 16]));
             assert_eq!(foreign, Err(CertificateError::OtherCluster));
         }
+        let ann = Identity::admin(CLUSTER, "ann").unwrap();
+        let short = authority.issue_for(&ann, &[], &made.pem, (NOW, 60), &entropy).unwrap();
+        assert_eq!(short.peer.ends_s, NOW + 60);
         let foreign = Identity::node(ClusterId([2; 16]), NodeId(7));
         let refused = authority.issue(&foreign, &[], &made.pem, NOW, &entropy);
         assert!(matches!(refused, Err(BootError::Malformed { .. })), "nothing is made for another cluster");

@@ -53,8 +53,14 @@ mod tests {
     use crate::config::file;
 
     fn config(values: &[(&str, &str)]) -> Config {
-        let flags = values.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        file::load(None, [], flags.chain([("name".to_owned(), "a".to_owned())])).unwrap()
+        let usual = [
+            ("name", "a"),
+            ("advertise.client", "a:1"),
+            ("advertise.admin", "a:2"),
+            ("advertise.peer", "a:3"),
+        ];
+        let all = usual.iter().chain(values).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        file::load(None, [], all).unwrap()
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::access::action::Action;
 use crate::api::convert::{Result, malformed};
 use crate::boot::subject::Identity;
 use crate::entropy::SystemEntropy;
+use crate::limits;
 use proto::errors::code;
 use proto::v1;
 use proto::v1::identities_server::Identities;
@@ -25,7 +26,12 @@ impl Api {
         let identity = identity.ok_or_else(|| malformed("that is no name"))?;
         let authority = self.backend.authority()?;
         let now_s = self.backend.now_ms() / 1_000;
-        let issued = authority.issue(&identity, &[], &asked.request, now_s, &SystemEntropy);
+        let valid_s = match asked.valid_ms {
+            0 => limits::IDENTITY_SECONDS,
+            ms if (1_000..=limits::IDENTITY_SECONDS_MAX * 1_000).contains(&ms) => ms / 1_000,
+            _ => return Err(malformed("a certificate holds for a second at least and a year at most")),
+        };
+        let issued = authority.issue_for(&identity, &[], &asked.request, (now_s, valid_s), &SystemEntropy);
         let issued = issued.map_err(|error| malformed(&error.to_string()))?;
         Ok(v1::IssueResponse { certificate: issued.pem, authority: authority.pem().to_owned() })
     }

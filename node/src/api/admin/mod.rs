@@ -2,6 +2,7 @@
 
 mod groups;
 mod identities;
+mod jobs;
 mod keys;
 mod nodes;
 mod status;

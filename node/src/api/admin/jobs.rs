@@ -1,0 +1,191 @@
+//! What takes long and goes on by itself: nodes that are drained, keys that are rotated, tenants that wait for their end. Each is read off
+//! what the meta group and the nodes say, so a job is never remembered otherwise than it is.
+
+use super::{Api, allowed};
+use crate::access::action::Action;
+use crate::api::convert::Result;
+use crate::keys::coverage::{self, Sealed};
+use crate::keys::{KeyRow, KeyState};
+use crate::limits;
+use crate::meta::node_row::NodeState;
+use crate::meta::view::MetaView;
+use crate::refused::Refused;
+use crate::tenants::rules::TenantState;
+use engine::ids::{KeyEpoch, Owner, Purpose, TenantId};
+use proto::errors::code;
+use proto::v1;
+use proto::v1::jobs_server::Jobs;
+use std::collections::BTreeMap;
+use tonic::{Request, Response, Status};
+
+/// A job is as good as done only when nothing of it is left.
+const DONE_PERMILLE: u32 = 1_000;
+
+/// Nodes that give their replicas away.
+fn drains(meta: &MetaView) -> impl Iterator<Item = v1::Job> {
+    meta.nodes.values().filter(|row| row.state == NodeState::Draining).map(|row| {
+        let (left, all) = (meta.replicas_on(row.id), meta.shards.len().max(1));
+        let (state, text) = match left {
+            0 => ("done", "it has no replicas any more: dew node remove".to_owned()),
+            left => ("running", format!("{left} replicas are left")),
+        };
+        let done = DONE_PERMILLE as usize * all.saturating_sub(left) / all;
+        v1::Job {
+            id: row.id.0,
+            kind: "drain".to_owned(),
+            subject: row.name.clone(),
+            state: state.to_owned(),
+            text,
+            done_permille: u32::try_from(done).unwrap_or(0),
+            ..v1::Job::default()
+        }
+    })
+}
+
+/// Rotations that are under way: a new key that is not active yet, or bytes under an old one.
+fn rotations(meta: &MetaView, rows: &[KeyRow], sealed: &Sealed) -> Vec<v1::Job> {
+    let data = rows.iter().filter(|row| row.key.name.purpose == Purpose::Data);
+    let mut active: BTreeMap<TenantId, KeyEpoch> = BTreeMap::new();
+    let mut pending: BTreeMap<TenantId, KeyEpoch> = BTreeMap::new();
+    for row in data {
+        let (Owner::Tenant(tenant), epoch) = (row.key.name.owner, row.key.name.epoch) else { continue };
+        match row.state {
+            KeyState::Active => drop(active.insert(tenant, epoch)),
+            KeyState::Pending => drop(pending.insert(tenant, epoch)),
+            _ => {}
+        }
+    }
+    let covered = coverage::by_tenant(sealed, &active);
+    let of = |tenant: &TenantId| {
+        let one = covered.get(tenant).copied().unwrap_or_default();
+        let (state, text, done) = match (pending.get(tenant), one.left_bytes()) {
+            (Some(_), _) => ("waiting", "the new key waits until every node has it".to_owned(), 0),
+            (None, 0) => return None,
+            (None, left) => {
+                ("running", format!("{left} bytes are under an old key"), u32::from(one.percent()) * 10)
+            }
+        };
+        Some(v1::Job {
+            id: tenant.0,
+            kind: "rotate".to_owned(),
+            subject: meta.tenants.get(tenant)?.name.clone(),
+            state: state.to_owned(),
+            text,
+            done_permille: done.min(DONE_PERMILLE - 1),
+            ..v1::Job::default()
+        })
+    };
+    active.keys().filter_map(of).collect()
+}
+
+/// Tenants that were dropped. Their bytes stay until somebody ends them for good.
+fn quarantines(meta: &MetaView) -> impl Iterator<Item = v1::Job> {
+    meta.tenants.values().filter_map(|row| {
+        let TenantState::Dropped { since_ms, .. } = row.state else { return None };
+        let until_ms = since_ms.saturating_add(limits::QUARANTINE_MS);
+        Some(v1::Job {
+            id: row.id.0,
+            kind: "purge".to_owned(),
+            subject: row.name.clone(),
+            state: "waiting".to_owned(),
+            text: format!("it can be taken back until {until_ms} ms since 1970; its bytes stay here"),
+            begun_ms: since_ms,
+            ..v1::Job::default()
+        })
+    })
+}
+
+/// Pure: all of them, those that began last first.
+fn jobs(meta: &MetaView, sealed: &Sealed) -> Vec<v1::Job> {
+    let mut all: Vec<v1::Job> = drains(meta).collect();
+    all.extend(rotations(meta, &meta.key_rows(), sealed));
+    all.extend(quarantines(meta));
+    all.sort_by_key(|job| std::cmp::Reverse(job.begun_ms));
+    all
+}
+
+impl Api {
+    async fn all_jobs(&self) -> Vec<v1::Job> {
+        let sealed = self.backend.surveys().await.sealed();
+        jobs(&self.backend.meta(), &sealed)
+    }
+
+    async fn job(&self, id: u64) -> Result<v1::JobResponse> {
+        let job = self.all_jobs().await.into_iter().find(|job| job.id == id);
+        let job = job.ok_or_else(|| Refused::new(code::JOB_UNKNOWN))?;
+        Ok(v1::JobResponse { job: Some(job) })
+    }
+}
+
+#[tonic::async_trait]
+impl Jobs for Api {
+    async fn list(
+        &self,
+        request: Request<v1::ListJobsRequest>,
+    ) -> std::result::Result<Response<v1::ListJobsResponse>, Status> {
+        let listed = match allowed(&request, Action::AdminJobs) {
+            Ok(_) => {
+                let mut jobs = self.all_jobs().await;
+                jobs.retain(|job| !request.get_ref().running_only || job.state != "done");
+                Ok(v1::ListJobsResponse { jobs })
+            }
+            Err(refused) => Err(refused),
+        };
+        self.answered(listed)
+    }
+
+    async fn show(
+        &self,
+        request: Request<v1::JobRequest>,
+    ) -> std::result::Result<Response<v1::JobResponse>, Status> {
+        let shown = match allowed(&request, Action::AdminJobs) {
+            Ok(_) => self.job(request.get_ref().job).await,
+            Err(refused) => Err(refused),
+        };
+        self.answered(shown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meta::node_row::NodeRow;
+    use crate::meta::rows::MetaRow;
+    use crate::meta::shard_row::ShardRow;
+    use crate::meta::tenant_row::TenantRow;
+    use engine::ids::NodeId;
+    use raft::types::{GroupId, ReplicaId, Role, Seat};
+
+    fn view(leaves: bool) -> MetaView {
+        let node =
+            NodeRow { id: NodeId(7), name: "n7".into(), state: NodeState::Draining, ..NodeRow::default() };
+        let seat = Seat { node: NodeId(if leaves { 7 } else { 8 }), role: Role::Voter };
+        let shard = |group, seat| ShardRow {
+            group: GroupId(group),
+            seats: [(ReplicaId(1), seat)].into(),
+            ..ShardRow::default()
+        };
+        let stays = Seat { node: NodeId(8), role: Role::Voter };
+        let state = TenantState::Dropped { since_ms: 5, was_frozen: false };
+        let tenant = TenantRow { id: TenantId(9), name: "acme".into(), state, ..TenantRow::default() };
+        MetaView::of(
+            [
+                MetaRow::Node(node),
+                MetaRow::Shard(shard(2, seat)),
+                MetaRow::Shard(shard(3, stays)),
+                MetaRow::Tenant(tenant),
+            ],
+            1,
+        )
+    }
+
+    #[test]
+    fn what_goes_on_is_read_off_what_is_there() {
+        let all = jobs(&view(true), &Sealed::default());
+        let seen: Vec<_> =
+            all.iter().map(|job| (&*job.kind, &*job.subject, &*job.state, job.done_permille)).collect();
+        assert_eq!(seen, [("purge", "acme", "waiting", 0), ("drain", "n7", "running", 500)]);
+        let all = jobs(&view(false), &Sealed::default());
+        assert_eq!((&*all[1].state, all[1].done_permille), ("done", 1_000));
+    }
+}
