@@ -130,6 +130,11 @@ impl ShardRow {
         seats.chain(self.leaving.iter().chain(&self.gone).map(|(id, node)| (*id, *node)))
     }
 
+    /// Nodes with a replica that is wanted there, or has not left the group yet.
+    pub fn staying(&self) -> impl Iterator<Item = NodeId> {
+        self.seats.values().map(|seat| seat.node).chain(self.leaving.values().copied())
+    }
+
     /// Whether it can be at all.
     fn check(&self) -> Result<(), &'static str> {
         let mut ids: Vec<ReplicaId> = self.replicas().map(|(id, _)| id).collect();

@@ -41,15 +41,10 @@ pub struct MetaView {
 }
 
 impl MetaView {
-    /// Groups that have a replica on a node, or one that is still to end there. Of the end of the meta group's own a node that has left it
-    /// cannot tell.
+    /// Groups with a replica on a node that is wanted there, or has not left its group yet.
     #[must_use]
     pub fn replicas_on(&self, node: NodeId) -> usize {
-        let is_there = |shard: &&ShardRow| {
-            let is_told = |replica| shard.group == GroupId::META && shard.gone.contains_key(&replica);
-            shard.replicas().any(|(replica, at)| at == node && !is_told(replica))
-        };
-        self.shards.values().filter(is_there).count()
+        self.shards.values().filter(|shard| shard.staying().any(|at| at == node)).count()
     }
 
     /// All rows that `view`, one of the meta group's tablet, shows. `version` is the index of the last entry in it.

@@ -52,7 +52,10 @@ pub fn plan(places: &Places, shards: &BTreeMap<GroupId, ShardRow>, voters: &Vote
     for seat in data().flat_map(|row| row.seats.values()) {
         *load.entry(seat.node).or_default() += 1;
     }
-    let busy = data().flat_map(ShardRow::replicas).map(|(_, node)| node).collect();
+    // One that is lost cannot say that what has left its group is gone from its disk as well.
+    let is_live = |node: &NodeId| places.get(node).is_some_and(|place| place.is_live);
+    let ending = data().flat_map(|row| row.gone.values().copied()).filter(is_live);
+    let busy = data().flat_map(ShardRow::staying).chain(ending).collect();
     let mut planner = Planner { places, load, busy };
     let mut changed = Vec::new();
     if let Some(row) = shards.get(&GroupId::META) {

@@ -59,7 +59,7 @@ impl World {
         let gone = old.seats.iter().filter(|(id, _)| !next.seats.contains_key(id));
         for (_, seat) in gone.filter(|_| old.group == GroupId::META) {
             let data = self.shards.values().filter(|row| row.group != GroupId::META);
-            let is_busy = data.flat_map(ShardRow::replicas).any(|(_, node)| node == seat.node);
+            let is_busy = data.flat_map(ShardRow::staying).any(|node| node == seat.node);
             assert!(!is_busy, "a node that still has something hears no more of it: {old:?} then {next:?}");
         }
         let Some(now) = self.voters.get(&old.group) else { return };
@@ -197,6 +197,29 @@ fn a_node_that_is_lost_keeps_its_seats_until_it_is_taken_out() {
     world.set(2, NodeState::Removed);
     world.settle();
     world.check_settled();
+}
+
+#[test]
+fn a_lost_node_that_cannot_tell_of_its_end_leaves_all_the_same() {
+    let mut world = World::new(2);
+    (2..=4).for_each(|node| world.join(node, "a"));
+    world.settle();
+    world.places.get_mut(&NodeId(2)).unwrap().is_live = false;
+    world.set(2, NodeState::Draining);
+    for row in world.shards.values_mut() {
+        row.gone.insert(ReplicaId(1_000), NodeId(2));
+        row.next_replica = ReplicaId(2_000);
+    }
+    world.settle();
+    assert!(world.shards.values().all(|row| row.staying().all(|node| node != NodeId(2))));
+    // Of one that lives it is waited for.
+    world.places.get_mut(&NodeId(3)).unwrap().is_live = true;
+    world.set(3, NodeState::Draining);
+    let data = world.shards.values_mut().find(|row| row.group != GroupId::META).unwrap();
+    data.gone.insert(ReplicaId(1_001), NodeId(3));
+    world.settle();
+    let meta = &world.shards[&GroupId::META];
+    assert!(meta.seats.values().any(|seat| seat.node == NodeId(3) && seat.role == Role::Learner));
 }
 
 #[test]
