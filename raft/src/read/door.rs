@@ -41,7 +41,7 @@ pub struct Door {
     clock: Arc<dyn BootClock>,
     /// Of a delayed replica: what it may be told.
     delayed: Option<Arc<Delayed>>,
-    lease: Mutex<Lease>,
+    lease: Arc<Mutex<Lease>>,
     /// Those that are answered from the lease.
     rounds: Rounds<Result<LogId, NotNow>>,
     /// Whether a read closes the time: the others wait for it.
@@ -109,7 +109,7 @@ impl Door {
     /// The way to a replica. `clock` is that of its node.
     #[must_use]
     pub fn new(group: Arc<Group>, clock: Arc<dyn BootClock>, delayed: Option<Arc<Delayed>>) -> Self {
-        let lease = Mutex::new(Lease::new(group.pace().election_max_ms, clocks(&*clock)));
+        let lease = Arc::new(Mutex::new(Lease::new(group.pace().election_max_ms, clocks(&*clock))));
         let (rounds, is_closing) = (Rounds::default(), AtomicBool::new(false));
         Self { group, clock, delayed, lease, rounds, is_closing }
     }
@@ -170,10 +170,16 @@ impl Door {
             // A round would be a sign of life, of a leader that must fall silent.
             return Err(NotNow::RetryLater { after_ms: self.group.pace().election_max_ms });
         }
-        let age_ms = self.lease.lock().unwrap_or_else(PoisonError::into_inner).age_ms(clocks(&*self.clock));
-        if age_ms.is_some() {
-            let group = self.group.clone();
-            match self.rounds.join(move || async move { group.read_index(age_ms, 0).await }).await {
+        if age_ms(&self.lease, &*self.clock).is_some() {
+            let (group, lease, clock) = (self.group.clone(), self.lease.clone(), self.clock.clone());
+            // It may have waited for the question before: the machine may have slept meanwhile, so the lease is asked when the question is put.
+            let ask = move || async move {
+                match age_ms(&lease, &*clock) {
+                    Some(age_ms) => group.read_index(Some(age_ms), 0).await,
+                    None => Err(NotNow::RetryLater { after_ms: 0 }),
+                }
+            };
+            match self.rounds.join(ask).await {
                 Ok(read) => return Ok((read, Proof::Lease)),
                 // No quorum has answered so lately.
                 Err(NotNow::RetryLater { .. }) => {}
@@ -318,6 +324,11 @@ impl Door {
 }
 
 /// Both clocks, the boot clock first: whatever passes between the two looks is no sleep.
+/// How old a quorum's answer may be to read by it; nothing while the lease does not hold.
+fn age_ms(lease: &Mutex<Lease>, clock: &dyn BootClock) -> Option<u64> {
+    lease.lock().unwrap_or_else(PoisonError::into_inner).age_ms(clocks(clock))
+}
+
 fn clocks(clock: &dyn BootClock) -> Clocks {
     let boot_ms = clock.boot_ms();
     Clocks { monotonic_ms: clock.monotonic_ms(), boot_ms }
