@@ -65,10 +65,13 @@ pub fn run(options: &Demo) -> Result<(), Failure> {
             if options.check { check(&mut world).await } else { play(&mut world, ground.is_kept).await }
         };
         tokio::select! {
-            ended = shown => ended,
-            _ = ends.recv() => Err("stopped".into()),
-            _ = interrupts.recv() => Err("stopped".into()),
+            ended = shown => return ended,
+            _ = ends.recv() => {}
+            _ = interrupts.recv() => {}
         }
+        eprintln!("the nodes stop");
+        world.stop().await?;
+        if options.check { Err("the check was stopped on its way".into()) } else { Ok(()) }
     })
 }
 
@@ -80,10 +83,8 @@ async fn check(world: &mut World) -> Result<(), Failure> {
     found.failed.map_or(Ok(()), |why| Err(why.into()))
 }
 
-/// Sets the cluster up, says what to type, and waits until it is told to stop.
+/// Sets the cluster up, says what to type, and does nothing more.
 async fn play(world: &mut World, is_kept: bool) -> Result<(), Failure> {
-    let mut ends = signal(SignalKind::terminate())?;
-    let mut interrupts = signal(SignalKind::interrupt())?;
     eprintln!("three nodes are starting in {}", world.folder.display());
     found_cluster(world).await?;
     let store = Store::read()?;
@@ -94,12 +95,7 @@ async fn play(world: &mut World, is_kept: bool) -> Result<(), Failure> {
     }
     let contexts = write_contexts(world, &[FIRST, SECOND, "admin"])?;
     println!("{}", tour_text(world, &contexts, store.count(), is_kept));
-    tokio::select! {
-        _ = ends.recv() => {}
-        _ = interrupts.recv() => {}
-    }
-    eprintln!("the nodes stop");
-    world.stop().await
+    std::future::pending().await
 }
 
 fn tour_text(world: &World, contexts: &Path, records: usize, is_kept: bool) -> String {
