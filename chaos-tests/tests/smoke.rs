@@ -57,4 +57,8 @@ fn what_was_found_once_stays_mended() {
     let plan = Plan { fault_ms: 8_000, quiet_ms, keys_min: 40, ..Plan::default() };
     let Outcome { violation, timeline, .. } = run(Seed(1_024), &plan);
     assert!(violation.is_none(), "{timeline}\n{violation:?}");
+    // The keys of all that are not delayed were away, so the delayed node was the first to apply what its leader had said was committed.
+    let plan = Plan { fault_ms: 30_000, quiet_ms: 30_000, keys_min: 40, ..Plan::default() };
+    let Outcome { violation, timeline, .. } = run(Seed(1_795_755_984_005), &plan);
+    assert!(violation.is_none(), "{timeline}\n{violation:?}");
 }

@@ -212,7 +212,6 @@ mod tests {
     use ::raft::group::settings::Pace;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    #[ignore = "a build with the simulator wants its dice in every task: cargo test -p benches -- --ignored"]
     async fn a_node_that_was_away_comes_to_what_the_others_have() {
         let dir = tempfile::tempdir().unwrap();
         let shape = Shape { dir: dir.path().to_owned(), groups: 2, has_syncs: false, pace: Pace::PRODUCTION };

@@ -94,6 +94,12 @@ impl DelayedNode {
         self.groups.get(&group).is_some_and(|state| state.committed.contains_key(&index))
     }
 
+    /// The last entry of a group of which it was told that it is committed.
+    #[must_use]
+    pub fn newest(&self, group: GroupId) -> Option<u64> {
+        self.groups.get(&group)?.committed.last_key_value().map(|(index, _)| *index)
+    }
+
     /// How many entries were held against the gate: none means that nothing was shown.
     #[must_use]
     pub fn applied_entries(&self) -> u64 {

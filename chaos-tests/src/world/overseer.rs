@@ -204,7 +204,7 @@ impl Overseer {
 
     fn late_applied(&self, node: NodeId, group: GroupId, log_id: LogId, stamp: Stamp) {
         self.late(|late, judge| {
-            // Whoever applies it first says what it is; that all come to the same is for another judge.
+            // Whoever applies it first says what it is, if no leader has said it before; that all come to the same is for another judge.
             if !judge.knows(group, log_id.index) {
                 judge.committed(group, log_id, stamp)?;
             }
@@ -212,6 +212,17 @@ impl Overseer {
         });
         let mut notes = self.notes();
         notes.late_applied += u64::from(notes.late.as_ref().is_some_and(|(late, _)| *late == node));
+    }
+
+    /// A leader says that all up to `upto` is committed, and `log` has it as that leader has. A leader whose keys are away says so long before
+    /// anybody applies it, and the delayed node may be the first that does.
+    fn late_committed(&self, log: &Log, group: GroupId, upto: u64) {
+        let newest = self.notes().late.as_ref().and_then(|(_, judge)| judge.newest(group));
+        let Some(newest) = newest else { return };
+        for index in newest + 1..=upto {
+            let Ok(Some((log_id, stamp))) = log.stamped(group, index) else { return };
+            self.late(|_, judge| judge.committed(group, log_id, Stamp(stamp)));
+        }
     }
 
     /// An append was answered. What the replica of `seat` had stored before, up to `before`, may be gone with it: of that it is free.
@@ -224,6 +235,11 @@ impl Overseer {
     ) {
         let reply = Frame::decode(answer).ok().and_then(|answer| replied(&answer, seat.group));
         let last = log.state(seat.group).ok().and_then(|state| state.last);
+        if let (Some(AppendReply::Accepted), Some(commit), Some(matched)) =
+            (&reply, append.commit, matched(append))
+        {
+            self.late_committed(log, seat.group, commit.index.min(matched.index));
+        }
         match reply {
             Some(AppendReply::Accepted)
                 if before.is_some_and(|before| before != FIRST && !stands(log, seat.group, before)) =>
