@@ -227,7 +227,7 @@ mod tests {
         let wanted = write(&cluster.routes, 2).await;
         cluster.start_node(2).await.unwrap();
         let watch = Stopwatch::start();
-        let applied = || cluster.routes.standing(2, GroupId(2)).unwrap().applied.unwrap().index;
+        let applied = || cluster.routes.standing(2, GroupId(2)).unwrap().applied.map_or(0, |id| id.index);
         while applied() < wanted {
             assert!(watch.seconds() < 30.0, "applied {} of {wanted}", applied());
             tokio::time::sleep(Duration::from_millis(10)).await;
