@@ -82,7 +82,9 @@ impl std::fmt::Debug for Change {
 }
 
 impl Change {
-    fn bytes(&self) -> usize {
+    /// Bytes that it takes in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         CHANGE_BYTES
             + match self {
                 Self::Put { key, value, .. } => key.len() + value.len(),

@@ -181,15 +181,18 @@ impl Watch {
     /// Takes what was heard.
     async fn hear(&mut self) -> Result<Heard, Refused> {
         let Some((hearing, rows)) = &mut self.hearing else { return self.catch_up().await };
-        let (mut changes, mut after) = (Vec::new(), self.after);
-        while changes.len() < limits::WATCH_UNTOLD_MAX {
+        let (mut changes, mut bytes, mut after) = (Vec::new(), 0, self.after);
+        // What is taken waits here for credit, so it is as little as what is read from a tablet at once.
+        while changes.len() < limits::WATCH_UNTOLD_MAX && bytes < limits::WATCH_BYTES_MAX {
             let Ok(next) = hearing.take() else {
                 // What was heard before it stays: the tablet is read behind that.
                 self.hearing = None;
                 break;
             };
             let Some(applied) = next else { break };
-            changes.append(&mut applied.changes(rows, after)?);
+            let mut more = applied.changes(rows, after)?;
+            bytes += more.iter().map(|(_, change)| change.bytes()).sum::<usize>();
+            changes.append(&mut more);
             after = after.max(applied.upto);
         }
         self.after = after;

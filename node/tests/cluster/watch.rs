@@ -52,6 +52,33 @@ pub async fn with_collection(cluster: &Cluster, tenant: TenantId) {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_takes_no_more_at_once_than_it_may_keep() {
+    let cluster = Cluster::found().await;
+    let tenant = cluster.tenant("acme").await;
+    with_collection(&cluster, tenant).await;
+    let watcher = Watcher::new(tenant, Stamp::ZERO);
+    let mut watch = watcher.open(&cluster).await.unwrap();
+    // It has read the tablet, and hears from now on.
+    assert!(matches!(watch.next().await, Ok(Heard::Changes { .. })));
+    let value = "v".repeat(256 << 10);
+    for n in 0..24 {
+        cluster.write(tenant, &put(&format!("k{n:02}"), &value), WriteId::default()).await.unwrap();
+    }
+    let mut heard = Vec::new();
+    while heard.len() < 24 {
+        let Heard::Changes { changes, .. } = watch.next().await.unwrap() else {
+            panic!("nothing was missed")
+        };
+        let bytes: usize = changes.iter().map(|(_, change)| change.bytes()).sum();
+        assert!(bytes < limits::WATCH_BYTES_MAX + 2 * value.len(), "{bytes} at once");
+        heard.extend(changes.into_iter().map(event));
+    }
+    let keys: Vec<_> = heard.iter().map(|(_, key, _)| key.clone()).collect();
+    assert_eq!(keys, (0..24).map(|n| format!("k{n:02}")).collect::<Vec<_>>());
+    cluster.stop().await;
+}
+
 /// A watcher as a client is one: it goes on elsewhere behind the last stamp up to which it has heard all.
 struct Watcher {
     watched: Watched,

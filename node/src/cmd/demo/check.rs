@@ -12,6 +12,7 @@ use dewpond::wire::{ListKeysResponse, RotateRequest};
 use dewpond::{Client, Past, Row};
 use futures_util::TryStreamExt as _;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// The tenant that gets the first import.
 pub const FIRST: &str = "birch";
@@ -21,6 +22,10 @@ pub const SECOND: &str = "cedar";
 const SETTLED_MS: u64 = 60_000;
 /// How long a batch is under way when its leader is killed.
 const UNDER_WAY: Duration = Duration::from_millis(2);
+/// Counts the snapshots that a node has put in the place of what it had.
+const SNAPSHOTS: &str = "dewpond_machine_installed_snapshots";
+/// More than the metrics of a node of the demo are.
+const METRICS_BYTES_MAX: u64 = 4 << 20;
 /// What every canary begins with.
 const CANARY: &str = "canary-";
 
@@ -265,6 +270,11 @@ impl<'a> Tour<'a> {
         };
         self.found.on_fourth =
             self.world.until("the fourth node holds replicas", SETTLED_MS, taken_over).await?;
+        let taken = metric(&self.world.nodes[place].metrics(), SNAPSHOTS).await?;
+        self.found.snapshots_on_fourth = taken;
+        ensure(taken >= self.found.on_fourth as u64, || {
+            format!("the fourth node has taken {taken} snapshots")
+        })?;
         self.whole(FIRST, &[place]).await.map(drop)
     }
 
@@ -358,6 +368,20 @@ impl<'a> Tour<'a> {
         }
         Ok(())
     }
+}
+
+/// A figure that a node shows, added up over its labels.
+async fn metric(at: &str, name: &str) -> Result<u64, Failure> {
+    let mut stream = tokio::net::TcpStream::connect(at).await?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await?;
+    let mut text = String::new();
+    stream.take(METRICS_BYTES_MAX).read_to_string(&mut text).await?;
+    let value = |line: &str| {
+        let (series, value) = line.rsplit_once(' ')?;
+        (series.split('{').next() == Some(name)).then(|| value.parse::<u64>().ok())?
+    };
+    let found: Vec<u64> = text.lines().filter_map(value).collect();
+    if found.is_empty() { Err(format!("{at} shows no {name}").into()) } else { Ok(found.iter().sum()) }
 }
 
 /// Bytes in tables under keys before `epoch`.

@@ -33,8 +33,10 @@ pub struct Findings {
     pub caught_up_ms: u64,
     /// Records that were there after all nodes had been stopped and started.
     pub after_restart: usize,
-    /// Groups of which the fourth node has a replica, each begun by a snapshot.
+    /// Groups of which the fourth node has a replica.
     pub on_fourth: usize,
+    /// Snapshots that it took from peers to get them, as its metrics say.
+    pub snapshots_on_fourth: u64,
     /// What the past said: records overwritten since and read as they were before.
     pub as_of: usize,
     /// The code with which one tenant's identity was refused the data of another.
