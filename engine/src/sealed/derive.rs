@@ -3,15 +3,21 @@
 use super::context::CONTEXT_BYTES;
 use super::secret::{KEY_BYTES, SecretKey};
 use crate::ids::KeyId;
+use aws_lc_rs::digest;
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Digest;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
 /// A running SHA-256.
-#[derive(Clone, Default)]
-pub struct Sha256(sha2::Sha256);
+#[derive(Clone)]
+pub struct Sha256(digest::Context);
+
+impl Default for Sha256 {
+    fn default() -> Self {
+        Self(digest::Context::new(&digest::SHA256))
+    }
+}
 
 impl Sha256 {
     /// Nothing hashed yet.
@@ -28,7 +34,7 @@ impl Sha256 {
     /// The digest of everything so far.
     #[must_use]
     pub fn finish(self) -> [u8; 32] {
-        self.0.finalize().into()
+        self.0.finish().as_ref().try_into().expect("SHA-256 gives 32 bytes")
     }
 }
 

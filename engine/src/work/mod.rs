@@ -187,9 +187,9 @@ fn settle(board: &Board, tablet: &Arc<Tablet>, work: Work, result: Result<Done>)
 }
 
 /// Niceness of threads that only do what can wait. On a busy machine readers, writers and flushes come first; the share that is
-/// left, about a quarter of a core, keeps a compaction that holds a lock from being starved. What falls behind makes itself heard
+/// left, about a tenth of a core, keeps a compaction that holds a lock from being starved. What falls behind makes itself heard
 /// as pressure.
-const PATIENT_NICENESS: i32 = 5;
+const PATIENT_NICENESS: i32 = 10;
 
 /// Starts `count` workers. With two or more, half do only what must not wait behind a compaction, and the others the rest.
 pub(crate) fn start_threads(board: &Arc<Board>, count: usize) -> Result<Vec<JoinHandle<()>>> {
