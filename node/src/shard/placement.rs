@@ -236,7 +236,7 @@ impl Planner<'_> {
             nodes.insert(node);
             more.push(id);
         }
-        if nodes.len() % 2 == 0 {
+        if nodes.len().is_multiple_of(2) {
             more.pop();
         }
         more
