@@ -161,7 +161,7 @@ fn a_group_comes_to_its_wanted_seats_and_the_leader_goes_last() {
         wanted.get_mut(&leading).unwrap().role = Role::Learner;
         let done = reconcile(&nodes, &wanted).await;
         assert!(
-            done.iter().any(|one| matches!(one, Stepped::HandedOver(_) | Stepped::NoHeir(_))),
+            done.iter().any(|one| matches!(one, Stepped::HandedOver { .. } | Stepped::NoHeir(_))),
             "{done:?}"
         );
         let now = leader(&nodes, 1).await;

@@ -6,6 +6,7 @@ use crate::entropy;
 use crate::error::{Error, Result, code};
 use crate::retry::{Next, Outcome, decide};
 use crate::route::plain;
+use crate::trace::TraceId;
 use futures_util::future::BoxFuture;
 use proto::errors::{Kind, RetryClass};
 use proto::v1::groups_client::GroupsClient;
@@ -210,21 +211,24 @@ impl Admin {
         message: Q,
         send: impl Fn(Channel, Request<Q>) -> Called<R>,
     ) -> Result<R> {
-        let deadline = Deadline::after(self.time);
+        let (deadline, trace) = (Deadline::after(self.time), self.link.traces.next());
         let (mut attempt, mut hops, mut better) = (0, 0, None);
         loop {
             let next = self.link.admins.lock().unwrap_or_else(PoisonError::into_inner).any();
             let Some(address) = better.take().or(next) else {
                 return Err(Error::new(code::ADDRESS, "this client was given no admin endpoints"));
             };
-            let error =
-                match tokio::time::timeout(deadline.left(), self.once(&address, &message, deadline, &send))
-                    .await
-                {
-                    Ok(Ok(response)) => return Ok(response),
-                    Ok(Err(error)) => error,
-                    Err(_) => Error::new(code::DEADLINE, format!("{address} did not answer in time")),
-                };
+            let error = match tokio::time::timeout(
+                deadline.left(),
+                self.once(&address, &message, (deadline, trace), &send),
+            )
+            .await
+            {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(error)) => error,
+                Err(_) => Error::new(code::DEADLINE, format!("{address} did not answer in time")),
+            };
+            let error = error.of_trace(trace);
             if error.is_lost() {
                 self.link.pool.forget(&address);
             }
@@ -240,7 +244,7 @@ impl Admin {
                 Next::Stop if is_doubtful && !may_repeat => {
                     let text =
                         "it is not known whether the command was carried out: look before it is given again";
-                    return Err(Error::new(code::UNKNOWN_OUTCOME, text).because(error));
+                    return Err(Error::new(code::UNKNOWN_OUTCOME, text).because(error).of_trace(trace));
                 }
                 Next::Stop => return Err(error),
             }
@@ -254,11 +258,11 @@ impl Admin {
         &self,
         address: &str,
         message: &Q,
-        deadline: Deadline,
+        (deadline, trace): (Deadline, TraceId),
         send: &impl Fn(Channel, Request<Q>) -> Called<R>,
     ) -> Result<R> {
         let channel = self.link.pool.channel(address).await?;
-        let response = send(channel, timed(message.clone(), deadline)).await;
+        let response = send(channel, timed(message.clone(), deadline, trace)).await;
         response.map(Response::into_inner).map_err(Error::from_status)
     }
 }

@@ -10,14 +10,16 @@ use crate::retry::{Next, Outcome, decide, is_final};
 use crate::route::cache::RouteCache;
 use crate::route::plain;
 use crate::route::pool::{Connected, Pool};
+use crate::trace::{TraceId, Traces};
 use proto::errors::{Kind, RetryClass};
 use proto::v1::RouteRequest;
 use proto::v1::hello_client::HelloClient;
 use proto::v1::kv_client::KvClient;
-use proto::v1::stream_request::What as Request;
+use proto::v1::stream_request::What;
 use proto::v1::stream_response::What as Answer;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tonic::Request;
 use tonic::transport::Channel;
 
 /// Which node is to answer.
@@ -35,12 +37,15 @@ pub(crate) struct Link {
     pub routes: Mutex<RouteCache>,
     pub admins: Mutex<RouteCache>,
     pub session: Session,
+    pub traces: Traces,
     pub deadline: Duration,
 }
 
 /// The attempts of one call.
 pub(crate) struct Attempts {
     pub deadline: Deadline,
+    /// The name of the call, which all of them have in common.
+    pub trace: TraceId,
     attempt: u32,
     hops: u32,
     /// Whether some attempt may have been applied.
@@ -48,8 +53,9 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
-    pub(crate) fn until(deadline: Deadline) -> Self {
-        Self { deadline, attempt: 0, hops: 0, is_in_doubt: false }
+    /// The time counts from now on, and what failed before is forgotten.
+    pub(crate) fn again(&mut self, time: Duration) {
+        *self = Self { deadline: Deadline::after(time), attempt: 0, hops: 0, is_in_doubt: false, ..*self };
     }
 }
 
@@ -61,14 +67,21 @@ impl Link {
         deadline: Duration,
     ) -> Result<Self> {
         let seeds = |from: &[String]| Mutex::new(RouteCache::new(from.to_vec()));
-        let session = Session::new()?;
+        let (session, traces) = (Session::new()?, Traces::new()?);
         Ok(Self {
             pool: Pool::new(connector),
             routes: seeds(endpoints),
             admins: seeds(admins),
             session,
+            traces,
             deadline,
         })
+    }
+
+    /// The attempts of a call that begins, and may take so long.
+    pub(crate) fn attempts(&self, time: Duration) -> Attempts {
+        let (deadline, trace) = (Deadline::after(time), self.traces.next());
+        Attempts { deadline, trace, attempt: 0, hops: 0, is_in_doubt: false }
     }
 
     pub(crate) fn routes(&self) -> MutexGuard<'_, RouteCache> {
@@ -79,10 +92,10 @@ impl Link {
     pub(crate) async fn call(
         &self,
         tenant: &str,
-        what: Request,
+        what: What,
         (aim, time, id): (Aim, Duration, Option<RequestId>),
     ) -> Result<Answer> {
-        let mut attempts = Attempts::until(Deadline::after(time));
+        let mut attempts = self.attempts(time);
         loop {
             let mut address = String::new();
             let tried = self.attempt(tenant, aim, what.clone(), (&mut address, &attempts)).await;
@@ -94,7 +107,8 @@ impl Link {
             attempts.is_in_doubt |= error.is_lost() || error.kind() == Kind::Unknown;
             if let Err(error) = self.failed(&mut attempts, tenant, &address, error).await {
                 let is_unknown = id.is_some() && attempts.is_in_doubt && !is_final(error.code());
-                return Err(if is_unknown { unknown(error, id) } else { error.of_request(id) });
+                let error = if is_unknown { unknown(error, id) } else { error.of_request(id) };
+                return Err(error.of_trace(attempts.trace));
             }
         }
     }
@@ -103,7 +117,7 @@ impl Link {
         &self,
         tenant: &str,
         aim: Aim,
-        what: Request,
+        what: What,
         (address, attempts): (&mut String, &Attempts),
     ) -> Result<Answer> {
         let node = self.node(tenant, aim, attempts, address).await?;
@@ -114,7 +128,7 @@ impl Link {
         } else {
             left
         };
-        match tokio::time::timeout(patience, node.calls.call(what, left)).await {
+        match tokio::time::timeout(patience, node.calls.call(what, left, attempts.trace)).await {
             Ok(answered) => answered,
             Err(_) => Err(Error::new(code::DEADLINE, format!("{address} did not answer in time"))),
         }
@@ -130,7 +144,7 @@ impl Link {
     ) -> Result<Connected> {
         let left = attempts.deadline.left();
         let found = async {
-            *address = self.find(tenant, aim, attempts.attempt).await?;
+            *address = self.find(tenant, aim, attempts).await?;
             self.pool.node(address).await
         };
         match tokio::time::timeout(left, found).await {
@@ -139,11 +153,11 @@ impl Link {
         }
     }
 
-    async fn find(&self, tenant: &str, aim: Aim, attempt: u32) -> Result<String> {
+    async fn find(&self, tenant: &str, aim: Aim, attempts: &Attempts) -> Result<String> {
         let known = {
             let routes = self.routes();
             let replica = || routes.replica(tenant, entropy::number());
-            if aim == Aim::Replica && attempt == 0 { replica() } else { routes.leader(tenant) }
+            if aim == Aim::Replica && attempts.attempt == 0 { replica() } else { routes.leader(tenant) }
         };
         if let Some(known) = known {
             return Ok(known);
@@ -153,6 +167,7 @@ impl Link {
         };
         let node = self.pool.node(&asked).await?;
         let request = RouteRequest { tenant: tenant.to_owned(), ..RouteRequest::default() };
+        let request = named(request, attempts.trace);
         match HelloClient::new(node.channel).route(request).await {
             Ok(response) => self.routes().learn(tenant, response.get_ref()),
             Err(status) => {
@@ -179,6 +194,7 @@ impl Link {
         error: Error,
     ) -> Result<()> {
         attempts.attempt += 1;
+        let error = error.of_trace(attempts.trace);
         let better = plain(&error.failure().better).to_owned();
         let is_elsewhere = !better.is_empty() && better != address;
         if is_elsewhere {
@@ -229,9 +245,16 @@ fn unknown(last: Error, id: Option<RequestId>) -> Error {
     Error::new(code::UNKNOWN_OUTCOME, text).because(last).of_request(id)
 }
 
-/// What is left, as the header of gRPC.
-pub(crate) fn timed<T>(message: T, deadline: Deadline) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
+/// A request under the name of its call, with what is left as the header of gRPC.
+pub(crate) fn timed<T>(message: T, deadline: Deadline, trace: TraceId) -> Request<T> {
+    let mut request = named(message, trace);
     request.set_timeout(Duration::from_millis(ms(deadline.left()).max(1)));
+    request
+}
+
+/// A request under the name of its call.
+pub(crate) fn named<T>(message: T, trace: TraceId) -> Request<T> {
+    let mut request = Request::new(message);
+    trace.name(&mut request);
     request
 }

@@ -2,6 +2,7 @@
 
 use crate::request_id::RequestId;
 use crate::stamp::Stamp;
+use crate::trace::TraceId;
 use prost::Message;
 use proto::errors::{Entry, RetryClass, find};
 pub use proto::errors::{Kind, code};
@@ -37,6 +38,7 @@ struct Parts {
     failure: Failure,
     is_lost: bool,
     request: Option<RequestId>,
+    trace: Option<TraceId>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -52,7 +54,7 @@ impl Error {
     }
 
     pub(crate) fn failed(failure: Failure) -> Self {
-        Self(Box::new(Parts { failure, is_lost: false, request: None, source: None }))
+        Self(Box::new(Parts { failure, is_lost: false, request: None, trace: None, source: None }))
     }
 
     /// The connection ended when the request was on its way: nobody knows whether it arrived.
@@ -90,6 +92,11 @@ impl Error {
 
     pub(crate) fn of_request(mut self, id: Option<RequestId>) -> Self {
         self.0.request = id;
+        self
+    }
+
+    pub(crate) fn of_trace(mut self, trace: TraceId) -> Self {
+        self.0.trace = Some(trace);
         self
     }
 
@@ -144,7 +151,13 @@ impl Error {
         self.0.request
     }
 
-    /// Names the call in the logs of the server; 0 if none answered.
+    /// Names the call, with all its attempts, in the logs of every server it came to. Nothing, if it never left.
+    #[must_use]
+    pub fn trace(&self) -> Option<TraceId> {
+        self.0.trace
+    }
+
+    /// Names the refusal in the logs of the server; 0 if none answered.
     #[must_use]
     pub fn server_request(&self) -> u64 {
         self.0.failure.request
@@ -172,6 +185,9 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Error({self}; {:?}", self.kind())?;
+        if let Some(trace) = self.0.trace {
+            write!(f, "; trace {trace}")?;
+        }
         if let Some(source) = &self.0.source {
             write!(f, "; {source}")?;
         }

@@ -26,6 +26,7 @@ mod stamp;
 mod stream;
 mod tenant;
 mod tls;
+mod trace;
 
 pub use admin::Admin;
 pub use client::{Builder, Client};
@@ -44,3 +45,4 @@ pub use proto::v1 as wire;
 pub use request_id::{NoRequestId, RequestId};
 pub use stamp::{NoStamp, Stamp};
 pub use tenant::{Collection, PastCollection, Tenant, View};
+pub use trace::TraceId;

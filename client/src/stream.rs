@@ -4,6 +4,7 @@
 use crate::clock::ms;
 use crate::error::{Error, Result, code};
 use crate::limits::{IN_FLIGHT_MAX, MESSAGE_BYTES_MAX, OUTBOUND_MAX};
+use crate::trace::TraceId;
 use proto::v1::kv_client::KvClient;
 use proto::v1::stream_request::What as Request;
 use proto::v1::stream_response::What as Answer;
@@ -57,7 +58,7 @@ impl CallStream {
     ///
     /// # Errors
     /// What the server says; that the answer is lost.
-    pub(crate) async fn call(&self, what: Request, left: Duration) -> Result<Answer> {
+    pub(crate) async fn call(&self, what: Request, left: Duration, trace: TraceId) -> Result<Answer> {
         let _place = self.places.acquire().await.map_err(|_| unsent())?;
         let call = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
@@ -67,7 +68,8 @@ impl CallStream {
         if self.is_over() {
             return Err(unsent());
         }
-        let request = StreamRequest { call, remaining_ms: ms(left).max(1), what: Some(what) };
+        let request =
+            StreamRequest { call, remaining_ms: ms(left).max(1), trace: trace.bytes(), what: Some(what) };
         self.requests.send(request).await.map_err(|_| unsent())?;
         let answer = answer.await.unwrap_or_else(|_| Err(Error::lost()));
         drop(ticket);
@@ -83,7 +85,8 @@ impl Drop for Ticket<'_> {
         if self.stream.calls.waiting().remove(&self.call).is_some() {
             let what = Some(Request::Cancel(Cancel {}));
             // If there is no room, the server finds out by the deadline.
-            let _ = self.stream.requests.try_send(StreamRequest { call: self.call, remaining_ms: 0, what });
+            let cancel = StreamRequest { call: self.call, what, ..StreamRequest::default() };
+            let _ = self.stream.requests.try_send(cancel);
         }
     }
 }

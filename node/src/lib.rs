@@ -12,6 +12,7 @@ pub mod dial;
 #[cfg(feature = "memory")]
 pub mod double;
 pub mod entropy;
+pub mod finding;
 pub mod keys;
 pub mod limits;
 pub mod meta;

@@ -164,10 +164,13 @@ pub const KEY_RETRY_MS: u64 = 1_000;
 
 /// Entries a learner that has caught up may be behind: a second of a busy group.
 pub const CAUGHT_UP_ENTRIES: u64 = 1_000;
-/// Milliseconds that what it has applied may be old.
-pub const CAUGHT_UP_AGE_MS: u64 = 5_000;
-/// Milliseconds for which it must have been that near.
-pub const CAUGHT_UP_FOR_MS: u64 = 10_000;
+/// Milliseconds that what it has applied may be old: of an idle group, whose leader has just proposed the next closer, a tick, the time
+/// between two looks whether one is due, and that until its word is asked again.
+pub const CAUGHT_UP_AGE_MS: u64 = TICK_MS * 3 / 2;
+/// Milliseconds for which it must have been that near at least, however soon it was: it is looked at several times meanwhile.
+pub const CAUGHT_UP_FOR_MS_MIN: u64 = 1_000;
+/// Milliseconds for which it must have been that near at most, however long it had needed for that.
+pub const CAUGHT_UP_FOR_MS_MAX: u64 = 10_000;
 /// Milliseconds after which the seat of a delayed replica is written again: a start looks for memberships in the entries not applied,
 /// and the log of a delayed replica holds hours of them.
 pub const SEAT_AGAIN_MS: u64 = 300_000;

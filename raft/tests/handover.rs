@@ -17,11 +17,13 @@ use raft::group::restart::{Death, Verdict};
 use raft::group::supervise::{Supervisor, Told};
 use raft::group::word::Word;
 use raft::limits;
+use raft::membership::reconcile::{Reconciler, Stepped};
 use raft::membership::step::Change;
 use raft::membership::transfer::NotHeir;
 use raft::net::link::Lane;
 use raft::seal::Unsealed;
 use raft::types::{ReplicaId, Role, Seat};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -224,7 +226,7 @@ fn a_lead_that_went_nowhere_is_built_again() {
         pause(1_000).await;
         let mut supervisor = Supervisor::new(running[0].ground.clone());
         let max_ms = leads.pace().election_max_ms;
-        supervisor.handed_over(&leads, 10_000);
+        supervisor.handed_over(GROUP, leads.standing().vote.term, 10_000);
         hub.hold(|_| true);
         let _ = hand_over(&leads, ReplicaId(2), WORD).await;
         assert!(supervisor.look(10_000 + 2 * max_ms - 1).is_empty());
@@ -242,5 +244,32 @@ fn a_lead_that_went_nowhere_is_built_again() {
             one.registry.get(GROUP).is_some_and(|one| one.group().standing().leader.is_some())
         };
         running[0].until("it has a leader again", has_leader).await;
+    });
+}
+
+#[test]
+fn whoever_handed_over_well_is_left_alone() {
+    perform(async {
+        let (_hub, _nodes, running, leads) = three().await;
+        let mut supervisor = Supervisor::new(running[0].ground.clone());
+        let mut wanted = leads.standing().membership.1.seats;
+        wanted.get_mut(&ReplicaId(1)).unwrap().role = Role::Learner;
+        let word = Word { applied: leads.machine().applied().last, ..WORD };
+        let words: BTreeMap<_, _> = [2, 3].map(|id| (ReplicaId(id), word)).into();
+        let mut reconciler = Reconciler::new(leads.clone());
+        // Who hands over must have been near for a while; the time is only told.
+        let mut stepped = reconciler.step(&wanted, &words, 0).await;
+        for now_ms in [limits::CAUGHT_UP_FOR_MS_MAX, 2 * limits::CAUGHT_UP_FOR_MS_MAX] {
+            stepped = reconciler.step(&wanted, &words, now_ms).await;
+            if matches!(stepped, Stepped::HandedOver { .. }) {
+                break;
+            }
+        }
+        let Stepped::HandedOver { term, .. } = stepped else { panic!("{stepped:?}") };
+        running[0].until("another leads", |one| one.group(GROUP).standing().vote.term > term).await;
+        running[0].until("it knows who", |one| one.group(GROUP).standing().leader.is_some()).await;
+        // Told as late as whoever has waited for it tells it.
+        supervisor.handed_over(GROUP, term, 10_000);
+        assert!(supervisor.look(10_000 + 2 * leads.pace().election_max_ms).is_empty());
     });
 }

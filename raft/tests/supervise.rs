@@ -248,7 +248,7 @@ fn who_waits_for_a_key_when_it_is_let_go_is_built_again() {
         leader(&running.iter().collect::<Vec<_>>()).await.put(GROUP, 1, b"without it").await;
         running[1].until("it waits", |one| one.group(GROUP).standing().last_index >= Some(3)).await;
         assert!(running[1].get(GROUP, 1).is_none());
-        supervisor.handed_over(&group, 0);
+        supervisor.handed_over(GROUP, group.standing().vote.term, 0);
         let late_ms = 2 * running[1].ground.pace.election_max_ms;
         let died = dead(&mut supervisor, late_ms).await;
         assert_eq!((died.death, died.verdict), (Death::Leaderless, Verdict::Rebuild));

@@ -1,6 +1,7 @@
 //! The whole server beside etcd: three nodes each, processes on loopback with mutual TLS and one disk, in turns, under the same load.
 //!
-//! Both clusters run all the time, and each measurement of ours is followed by the same one of etcd's. Load and servers share the
+//! Both clusters run all the time, and each measurement of ours is followed by the same one of etcd's; a quick run alone loads both at
+//! once, so that how fast they load says nothing there. Load and servers share the
 //! processors of one machine, so operations a second are those of a crowded machine; operations by processor seconds of the servers
 //! leave the load out. Both are asked at their leader, over one connection.
 
@@ -58,27 +59,28 @@ pub fn run(arguments: &[String]) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ground = tempfile::Builder::new().prefix("dewpond-benches-").tempdir_in(&options.dir)?;
     let figures = runtime.block_on(measure(&options, ground.path()))?;
-    print!("{}", report::table(&figures));
+    print!("{}", report::table(&figures, options.is_quick));
     println!("{}", report::line(&figures, options.is_quick));
     Ok(())
 }
 
 async fn measure(options: &Options, ground: &Path) -> Outcome<Figures> {
     let watch = Stopwatch::start();
-    let mut ours = Ours::start(&ground.join("ours")).await?;
-    let mut peer = None;
-    if options.has_peer {
-        match peer::installed() {
-            Some(program) => peer = Some(Peer::start(&program, &ground.join("etcd")).await?),
-            None => eprintln!("etcd is not installed (Debian package etcd-server): ours is measured alone"),
-        }
-    }
+    let (ours_in, peer_in) = (ground.join("ours"), ground.join("etcd"));
+    let (mut ours, mut peer) = futures_util::try_join!(Ours::start(&ours_in), start_peer(options, &peer_in))?;
     let mut subjects = vec![ours.subject()?];
     subjects.extend(peer.as_ref().map(Peer::subject));
     eprintln!("{:6.1} s  the clusters serve", watch.seconds());
     let mut figures = Figures::new();
-    for subject in &subjects {
-        fill(subject, &mut figures).await?;
+    if options.is_quick {
+        // Only what lies there afterwards counts.
+        for loaded in futures_util::future::try_join_all(subjects.iter().map(fill)).await? {
+            figures.extend(loaded);
+        }
+    } else {
+        for subject in &subjects {
+            figures.extend(fill(subject).await?);
+        }
     }
     rest_of(options.rest_ms()).await;
     for subject in &subjects {
@@ -109,8 +111,20 @@ async fn measure(options: &Options, ground: &Path) -> Outcome<Figures> {
     Ok(figures)
 }
 
-/// Loads the records.
-async fn fill(subject: &Subject, figures: &mut Figures) -> Outcome<()> {
+/// Starts etcd, if it is to be compared and is there.
+async fn start_peer(options: &Options, folder: &Path) -> Outcome<Option<Peer>> {
+    if !options.has_peer {
+        return Ok(None);
+    }
+    let Some(program) = peer::installed() else {
+        eprintln!("etcd is not installed (Debian package etcd-server): ours is measured alone");
+        return Ok(None);
+    };
+    Ok(Some(Peer::start(&program, folder).await?))
+}
+
+/// Loads the records. Returns how fast that went.
+async fn fill(subject: &Subject) -> Outcome<Figures> {
     let (watch, before) = (Stopwatch::start(), process::cpu_seconds_of(&subject.servers)?);
     let loaders = (0..LOADERS).map(|loader| {
         let store = subject.store.clone();
@@ -127,10 +141,9 @@ async fn fill(subject: &Subject, figures: &mut Figures) -> Outcome<()> {
         loader.await??;
     }
     let (seconds, cpu_s) = (watch.seconds(), process::cpu_seconds_of(&subject.servers)? - before);
-    let mut add = |name: &str, figure: f64| figures.insert(format!("{}.load.{name}", subject.name), figure);
-    add("rows_per_s", LOADED as f64 / seconds);
-    add("cpu_us", cpu_s * 1e6 / LOADED as f64);
-    Ok(())
+    let rows = [("rows_per_s", LOADED as f64 / seconds), ("cpu_us", cpu_s * 1e6 / LOADED as f64)];
+    let figure = |(name, figure): (&str, f64)| (format!("{}.load.{name}", subject.name), figure);
+    Ok(rows.into_iter().map(figure).collect())
 }
 
 /// What its servers take of memory and disk.

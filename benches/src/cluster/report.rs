@@ -58,10 +58,10 @@ pub fn line(all: &Figures, is_quick: bool) -> Value {
 
 /// All tables: operations, size, and the bars.
 #[must_use]
-pub fn table(all: &Figures) -> String {
+pub fn table(all: &Figures, is_quick: bool) -> String {
     let mut out = String::new();
     operations(&mut out, all);
-    size(&mut out, all);
+    size(&mut out, all, is_quick);
     for ratio in &RATIOS {
         if let Some(figure) = both(all, ratio.of) {
             bar(&mut out, ratio.name, figure, (ratio.wanted, ratio.is_least));
@@ -112,8 +112,9 @@ fn operations(out: &mut String, all: &Figures) {
     out.push('\n');
 }
 
-fn size(out: &mut String, all: &Figures) {
-    let _ = writeln!(out, "{LOADED} records of 24 B and 256 B, three servers together");
+fn size(out: &mut String, all: &Figures, is_quick: bool) {
+    let at_once = if is_quick { "; both loaded at once" } else { "" };
+    let _ = writeln!(out, "{LOADED} records of 24 B and 256 B, three servers together{at_once}");
     let rows = [
         ("load: records a second", "load.rows_per_s", 1.0),
         ("load: CPU us a record", "load.cpu_us", 1.0),
@@ -158,7 +159,7 @@ mod tests {
         assert_eq!(line["ratios"]["memory_500k"], 0.5);
         assert_eq!((&line["failover_s"], &line["ratios"]["failover_s"]), (&json!(2.5), &json!(2.5)));
         assert!(line["ratios"].get("disk_500k").is_none());
-        let text = table(&all);
+        let text = table(&all, false);
         let found =
             |name: &str| text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap().to_owned();
         assert!(found("put64_ops").ends_with(">= 3 met"));
@@ -171,7 +172,7 @@ mod tests {
         let all = figures(&[("ours.put64.ops_per_s", 900.0), ("ours.failover_s", 9.0)]);
         let line = line(&all, false);
         assert_eq!(line["ratios"].as_object().unwrap().len(), 1);
-        let text = table(&all);
+        let text = table(&all, false);
         assert!(text.contains("put64") && text.contains("MISSED") && text.is_ascii());
     }
 }

@@ -3,11 +3,12 @@
 use super::Session;
 use super::args::{Dangerous, GroupVerb, IdentityVerb, JobVerb, KeyVerb, NodeVerb, Quota, TenantVerb};
 use super::context::write_private;
+use super::ids;
 use super::output::{Document, Fields, Format, fields, hex};
 use super::words::{confirmed, time};
 use crate::clock::ms;
 use crate::wire::{
-    CreateTenantRequest, Group, IssueRequest, Node, RotateCluster, RotateRequest, SetTenantRequest,
+    CreateTenantRequest, Finding, Group, IssueRequest, Node, RotateCluster, RotateRequest, SetTenantRequest,
     StatusResponse, Tenant, issue_request::Whose, rotate_request::What,
 };
 use crate::{Admin, Error, Result, code};
@@ -23,7 +24,7 @@ fn text(number: u64) -> Value {
 
 fn tenant_row(tenant: &Tenant) -> Fields {
     fields([
-        ("id", format!("{:016x}", tenant.id).into()),
+        ("id", ids::tenant(tenant.id)),
         ("name", tenant.name.as_str().into()),
         ("state", tenant.state.as_str().into()),
         ("quota_bytes", text(tenant.quota_bytes)),
@@ -31,13 +32,13 @@ fn tenant_row(tenant: &Tenant) -> Fields {
         ("history_ms", text(tenant.history_ms)),
         ("created_ms", text(tenant.created_ms)),
         ("dropped_ms", text(tenant.dropped_ms)),
-        ("group", text(tenant.group)),
+        ("group", ids::group(tenant.group)),
     ])
 }
 
 fn node_row(node: &Node) -> Fields {
     fields([
-        ("id", text(node.id)),
+        ("id", ids::node(node.id)),
         ("name", node.name.as_str().into()),
         ("region", node.region.as_str().into()),
         ("state", node.state.as_str().into()),
@@ -51,10 +52,10 @@ fn node_row(node: &Node) -> Fields {
 
 fn group_row(group: &Group) -> Fields {
     let replicas: Vec<_> =
-        group.replicas.iter().map(|replica| format!("{}:{}", replica.node, replica.role)).collect();
+        group.replicas.iter().map(|replica| format!("n-{:x}:{}", replica.node, replica.role)).collect();
     fields([
-        ("id", text(group.id)),
-        ("leader", text(group.leader)),
+        ("id", ids::group(group.id)),
+        ("leader", ids::node(group.leader)),
         ("replicas", replicas.join(" ").into()),
         ("term", text(group.term)),
         ("last_index", text(group.last_index)),
@@ -74,13 +75,13 @@ pub async fn status(session: &Session) -> Result<u8> {
     let findings: Vec<_> = status
         .findings
         .iter()
-        .map(|finding| json!({ "level": finding.level, "text": finding.text, "command": finding.command }))
+        .map(|one| json!({ "level": one.level, "name": one.name, "text": one.text, "command": one.command }))
         .collect();
     let row = fields([
         ("cluster", hex(&status.cluster).into()),
         ("name", status.name.as_str().into()),
         ("version", status.version.as_str().into()),
-        ("node", text(status.node)),
+        ("node", ids::node(status.node)),
         ("now_ms", text(status.now_ms)),
         ("is_well", status.is_well.into()),
         ("findings", findings.into()),
@@ -105,7 +106,8 @@ fn screen(context: &str, status: &StatusResponse) -> String {
     out += &format!("groups    {}, {} without leader\n", groups.len(), groups.len() - led);
     out += &format!("tenants   {}\n", status.tenants);
     for finding in &status.findings {
-        out += &format!("  {:<5} {}   {}\n", finding.level, finding.text, finding.command);
+        let Finding { level, name, text, command } = finding;
+        out += &format!("  {level:<5} {name:<17} {text}   {command}\n");
     }
     out
 }
@@ -152,12 +154,12 @@ fn history_ms(quota: &Quota) -> Result<Option<u64>> {
     quota.history.as_deref().map(|text| time(text).map(ms)).transpose()
 }
 
+/// The id of a node that is named by its name, or by its id.
 async fn node_id(admin: &Admin, name: &str) -> Result<u64> {
     let nodes = admin.nodes().await?;
     let found = nodes.iter().find(|node| node.name == name && node.state != "removed");
-    found
-        .map(|node| node.id)
-        .ok_or_else(|| Error::new(code::NODE_UNKNOWN, format!("there is no node `{name}`")))
+    let found = found.map(|node| node.id).or_else(|| ids::read_node(name));
+    found.ok_or_else(|| Error::new(code::NODE_UNKNOWN, format!("there is no node `{name}`")))
 }
 
 /// Runs a command about nodes.
@@ -197,8 +199,9 @@ pub async fn group(session: &Session, verb: GroupVerb) -> Result<()> {
             Document::list("dew.group.list/1", &columns, rows).print(session.format)
         }
         GroupVerb::Transfer { group, to } => {
+            let (group, to) = (ids::read_group(&group)?, node_id(&admin, &to).await?);
             admin.transfer(group, to).await?;
-            let row = fields([("group", text(group)), ("leader", text(to))]);
+            let row = fields([("group", ids::group(group)), ("leader", ids::node(to))]);
             Document::one("dew.group.transfer/1", &["group", "leader"], row).print(session.format)
         }
     }
@@ -294,11 +297,15 @@ pub async fn identity(session: &Session, verb: IdentityVerb) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Finding;
 
     #[test]
     fn the_screen_says_what_is_wrong_and_what_to_type() {
-        let finding = Finding { level: "warn".into(), text: "clock".into(), command: "dew node list".into() };
+        let finding = Finding {
+            level: "warn".into(),
+            name: "clock_disputed".into(),
+            text: "clock".into(),
+            command: "dew node list".into(),
+        };
         let nodes = vec![Node { is_heard: true, ..Node::default() }, Node::default()];
         let groups = vec![Group { leader: 1, ..Group::default() }, Group::default()];
         let status = StatusResponse {
@@ -311,7 +318,7 @@ mod tests {
             ..StatusResponse::default()
         };
         let wanted = "here   NOT WELL, 1 findings   cluster prod, version 0.1.0\nnodes     2, 1 heard\n\
-                      groups    2, 1 without leader\ntenants   3\n  warn  clock   dew node list\n";
+                      groups    2, 1 without leader\ntenants   3\n  warn  clock_disputed    clock   dew node list\n";
         assert_eq!(screen("here", &status), wanted);
     }
 }

@@ -339,11 +339,11 @@ pub enum GroupVerb {
     List,
     /// Hands the lead to the replica on a node.
     Transfer {
-        /// The group.
-        group: u64,
-        /// The node.
+        /// The group: `g-1`.
+        group: String,
+        /// The node, by its name or id.
         #[arg(long)]
-        to: u64,
+        to: String,
     },
 }
 

@@ -6,6 +6,7 @@ mod bench;
 mod context;
 mod data;
 mod export;
+mod ids;
 mod import;
 mod output;
 mod words;

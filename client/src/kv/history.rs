@@ -1,8 +1,7 @@
 //! The versions of one key, newest first.
 
 use super::shape::{Shape, Versioned, opened};
-use crate::call::{Aim, Attempts, kv};
-use crate::clock::Deadline;
+use crate::call::{Aim, Attempts, kv, named};
 use crate::error::{Error, Result, code};
 use crate::stamp::Stamp;
 use crate::tenant::Spot;
@@ -84,7 +83,7 @@ impl<S: Shape> Stream for History<S> {
 impl Walk {
     fn new(spot: Spot, key: Bytes, limit: u64) -> Self {
         let request = HistoryRequest { place: spot.place(), key, limit, ..HistoryRequest::default() };
-        let attempts = Attempts::until(Deadline::after(spot.time));
+        let attempts = spot.link.attempts(spot.time);
         let (pages, versions) = (None, VecDeque::new());
         Self {
             spot,
@@ -115,7 +114,7 @@ impl Walk {
                 Ok(page) => {
                     self.is_over = page.is_last;
                     self.versions = page.versions.into();
-                    self.attempts = Attempts::until(Deadline::after(self.spot.time));
+                    self.attempts.again(self.spot.time);
                 }
                 Err(error) => {
                     self.pages = None;
@@ -134,7 +133,7 @@ impl Walk {
                 .node(&self.spot.tenant, Aim::Leader, &self.attempts, &mut self.address)
                 .await?;
             let mut client = kv(node.channel);
-            let asked = client.history(self.request.clone());
+            let asked = client.history(named(self.request.clone(), self.attempts.trace));
             let late = |_| Error::new(code::DEADLINE, "the history did not begin in time");
             let opened = tokio::time::timeout(self.attempts.deadline.left(), asked).await.map_err(late)?;
             self.pages = Some(opened.map_err(Error::from_status)?.into_inner());

@@ -3,8 +3,8 @@
 
 use super::range::KeyRange;
 use super::shape::{Shape, Versioned, opened};
-use crate::call::{Aim, Attempts, kv};
-use crate::clock::{Deadline, ms};
+use crate::call::{Aim, Attempts, kv, named};
+use crate::clock::ms;
 use crate::error::{Error, Result, code};
 use crate::stamp::Stamp;
 use crate::tenant::{Spot, as_of};
@@ -116,7 +116,7 @@ impl<S: Shape> Stream for Scan<S> {
 
 impl Walk {
     fn new(spot: Spot, request: ScanRequest, aim: Aim) -> Self {
-        let attempts = Attempts::until(Deadline::after(spot.time));
+        let attempts = spot.link.attempts(spot.time);
         Self {
             spot,
             request,
@@ -156,7 +156,7 @@ impl Walk {
             let node =
                 self.spot.link.node(&self.spot.tenant, self.aim, &self.attempts, &mut self.address).await?;
             let mut client = kv(node.channel);
-            let asked = client.scan(self.request.clone());
+            let asked = client.scan(named(self.request.clone(), self.attempts.trace));
             let late = |_| Error::new(code::DEADLINE, "the scan did not begin in time");
             let opened = tokio::time::timeout(self.attempts.deadline.left(), asked).await.map_err(late)?;
             self.pages = Some(opened.map_err(Error::from_status)?.into_inner());
@@ -195,7 +195,7 @@ impl Walk {
         self.is_over |= page.resume.is_empty();
         self.request.resume = page.resume;
         self.rows = page.rows.into();
-        self.attempts = Attempts::until(Deadline::after(self.spot.time));
+        self.attempts.again(self.spot.time);
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 use super::range::KeyRange;
 use super::read::get;
 use super::shape::{Shape, Versioned, opened};
-use crate::call::{Aim, Attempts};
+use crate::call::{Aim, Attempts, named};
 use crate::clock::Deadline;
 use crate::error::{Error, Result, code};
 use crate::limits::{MESSAGE_BYTES_MAX, WATCH_CREDIT, WATCH_SEEN_MAX, WATCH_SILENCE_MS};
@@ -154,7 +154,7 @@ impl Walk {
             Start::Now => None,
             Start::After(stamp) => Some(stamp.0),
         };
-        let attempts = Attempts::until(Deadline::after(spot.time));
+        let attempts = spot.link.attempts(spot.time);
         let (ear, address) = (None, String::new());
         let (seen, seen_ranges) = (BTreeMap::new(), BTreeSet::new());
         Self { spot, range, after, seen, seen_ranges, ear, unpaid: 0, address, attempts }
@@ -169,7 +169,7 @@ impl Walk {
                     continue;
                 }
             };
-            self.attempts = Attempts::until(Deadline::after(self.spot.time));
+            self.attempts.again(self.spot.time);
             if let Some(change) = self.take::<S>(heard)? {
                 return Ok(change);
             }
@@ -229,7 +229,7 @@ impl Walk {
         let mut client = WatchClient::new(node.channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let opened = tokio::time::timeout(
             Duration::from_millis(WATCH_SILENCE_MS),
-            client.watch(ReceiverStream::new(said)),
+            client.watch(named(ReceiverStream::new(said), self.attempts.trace)),
         );
         let opened =
             opened.await.map_err(|_| Error::new(code::UNREACHABLE, "the watch was not opened in time"))?;

@@ -16,13 +16,13 @@ async fn the_first_five_minutes() {
     );
     desk.says(
         "tenant create birch --history 36h",
-        "id                HEX
+        "id                TENANT
          name              birch
          state             active
          quota_bytes       0
          quota_operations  0
          history_ms        129600000
-         group             2",
+         group             g-2",
     );
     desk.says(
         "identity issue --service-of birch --folder birch",

@@ -20,10 +20,12 @@ fn plain(word: &str, endpoint: &str) -> String {
     let is_stamp = word.split_once('.').is_some_and(|(ms, counter)| {
         ms.len() == 13 && [ms, counter].iter().all(|part| part.bytes().all(|byte| byte.is_ascii_digit()))
     });
-    let is_hex = word.len() == 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_tenant = word
+        .strip_prefix("t-")
+        .is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
     match word {
         _ if is_stamp => "STAMP".to_owned(),
-        _ if is_hex => "HEX".to_owned(),
+        _ if is_tenant => "TENANT".to_owned(),
         _ if word == endpoint => "ENDPOINT".to_owned(),
         _ => word.to_owned(),
     }

@@ -1,4 +1,5 @@
-//! Asks other nodes of the meta group, at their address for clients. Whoever answers must be that very node.
+//! Asks other nodes of the meta group, at their address for clients. Whoever answers must be that very node. What is asked for a request
+//! of a client goes under the name of that.
 
 use super::errors::failure_in;
 use crate::boot::peers::Known;
@@ -7,6 +8,7 @@ use crate::limits::SURVEY_MS;
 use crate::meta::forward::Forward;
 use crate::meta::survey::Survey;
 use crate::refused::Refused;
+use crate::telemetry::trace;
 use crate::tls::{self, Tls};
 use bytes::Bytes;
 use engine::ids::NodeId;
@@ -20,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
+use tracing::{Instrument, Span};
 
 /// So long a row is waited for, in milliseconds.
 const ROW_MS: u64 = 2_000;
@@ -68,43 +71,57 @@ fn refused(status: &Status) -> Refused {
     }
 }
 
+/// A question that is waited for so long.
+fn question<T>(message: T, wait_ms: u64) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(Duration::from_millis(wait_ms));
+    if let Some(header) = trace::current().and_then(|trace| trace.header().parse().ok()) {
+        request.metadata_mut().insert(trace::HEADER, header);
+    }
+    request
+}
+
+fn asking(to: NodeId, what: &'static str) -> Span {
+    tracing::debug_span!("forward", %to, what)
+}
+
 impl Forward for Channels {
     fn change(&self, to: NodeId, command: Bytes, wait_ms: u64) -> BoxFuture<Result<Bytes, Refused>> {
         let client = self.client(to);
-        Box::pin(async move {
-            let mut request = Request::new(ChangeRequest { command });
-            request.set_timeout(Duration::from_millis(wait_ms));
+        let request = question(ChangeRequest { command }, wait_ms);
+        let asked = async move {
             let answer = client?.change(request).await.map_err(|status| refused(&status))?;
             Ok(answer.into_inner().reply)
-        })
+        };
+        Box::pin(asked.instrument(asking(to, "change")))
     }
 
     fn shard(&self, to: NodeId, group: GroupId) -> BoxFuture<Result<Option<Bytes>, Refused>> {
         let client = self.client(to);
-        Box::pin(async move {
-            let mut request = Request::new(ShardRequest { group: group.0 });
-            request.set_timeout(Duration::from_millis(ROW_MS));
+        let request = question(ShardRequest { group: group.0 }, ROW_MS);
+        let asked = async move {
             let answer = client?.shard(request).await.map_err(|status| refused(&status))?;
             Ok(answer.into_inner().row)
-        })
+        };
+        Box::pin(asked.instrument(asking(to, "shard")))
     }
 
     fn meta_index(&self, to: NodeId, wait_ms: u64) -> BoxFuture<Result<u64, Refused>> {
         let client = self.client(to);
-        Box::pin(async move {
-            let mut request = Request::new(IndexRequest {});
-            request.set_timeout(Duration::from_millis(wait_ms));
+        let request = question(IndexRequest {}, wait_ms);
+        let asked = async move {
             Ok(client?.index(request).await.map_err(|status| refused(&status))?.into_inner().index)
-        })
+        };
+        Box::pin(asked.instrument(asking(to, "index")))
     }
 
     fn survey(&self, to: NodeId) -> BoxFuture<Result<Survey, Refused>> {
         let client = self.client(to);
-        Box::pin(async move {
-            let mut request = Request::new(SurveyRequest {});
-            request.set_timeout(Duration::from_millis(SURVEY_MS));
+        let request = question(SurveyRequest {}, SURVEY_MS);
+        let asked = async move {
             let answer = client?.survey(request).await.map_err(|status| refused(&status))?;
             Ok(answer.into_inner().into())
-        })
+        };
+        Box::pin(asked.instrument(asking(to, "survey")))
     }
 }

@@ -8,6 +8,7 @@ use crate::access::policy::check_role;
 use crate::limits;
 use crate::meta::node_row::NodeState;
 use crate::refused::Refused;
+use crate::telemetry::trace::Trace;
 use engine::ids::NodeId;
 use futures_util::future::{Either, Ready, ready};
 use proto::errors::code;
@@ -45,6 +46,8 @@ pub struct Call {
     pub wait_ms: u64,
     /// How long one may take whose caller does not say, in milliseconds.
     usual_ms: u64,
+    /// The name of its request, if it has one.
+    pub trace: Option<Trace>,
 }
 
 /// How long a call may take whose caller does not say, in milliseconds. The guard says it of every request.
@@ -58,13 +61,14 @@ impl Call {
         let caller = request.extensions().get::<Peer>().map_or(Caller::Anonymous, |peer| peer.caller.clone());
         let asked = request.metadata().get("grpc-timeout").and_then(|value| timeout_ms(value.to_str().ok()?));
         let usual_ms = request.extensions().get::<Usual>().map_or(limits::CALL_MS, |usual| usual.0);
-        Self { caller, wait_ms: bounded(asked.unwrap_or(0), usual_ms), usual_ms }
+        let trace = request.extensions().get::<Trace>().copied();
+        Self { caller, wait_ms: bounded(asked.unwrap_or(0), usual_ms), usual_ms, trace }
     }
 
     /// Of a frame of a stream, whose caller still waits so long; 0: it does not say.
     #[must_use]
-    pub fn within(&self, remaining_ms: u64) -> Self {
-        Self { wait_ms: bounded(remaining_ms, self.usual_ms), ..self.clone() }
+    pub fn within(&self, remaining_ms: u64, trace: Option<Trace>) -> Self {
+        Self { wait_ms: bounded(remaining_ms, self.usual_ms), trace, ..self.clone() }
     }
 }
 

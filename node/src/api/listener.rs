@@ -18,7 +18,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -40,7 +40,13 @@ pub struct Connection {
     heard: usize,
     /// When it is over; nothing: when one of both ends it.
     ends: Option<Pin<Box<Sleep>>>,
+    /// When the door is shut: whoever serves connections does not end them then.
+    shut: Shut,
+    is_over: bool,
 }
+
+/// Ready when the door is shut.
+type Shut = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// As what a connection is here.
 enum Standing {
@@ -63,13 +69,19 @@ fn in_ms(ms: u64) -> Pin<Box<Sleep>> {
 }
 
 impl Connection {
-    /// Whether it must end now.
+    /// Whether it must end now. It stays so: what has said so is not asked again.
     fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+        self.is_over = self.is_over || self.must_end(context);
+        self.is_over
+    }
+
+    fn must_end(&mut self, context: &mut Context<'_>) -> bool {
         let must_go = match &mut self.standing {
             Standing::Known { .. } => false,
             Standing::Stranger(place) => place.poll_goes(context).is_ready(),
         };
-        must_go || self.ends.as_mut().is_some_and(|ends| ends.as_mut().poll(context).is_ready())
+        let is_shut = self.shut.as_mut().poll(context).is_ready();
+        must_go || is_shut || self.ends.as_mut().is_some_and(|ends| ends.as_mut().poll(context).is_ready())
     }
 
     /// So many bytes more have come. Whoever has begun is asked for signs of life from then on.
@@ -188,6 +200,8 @@ struct Porter {
     acceptor: TlsAcceptor,
     attendance: Arc<Attendance>,
     taken: mpsc::Sender<io::Result<Connection>>,
+    /// It ends with the task that takes connections.
+    open: watch::Receiver<()>,
 }
 
 /// Connections of `listener`, as they come.
@@ -200,9 +214,11 @@ pub fn connections(
     spawner: &Spawner,
 ) -> mpsc::Receiver<io::Result<Connection>> {
     let (taken, waiting) = mpsc::channel(WAITING_MAX);
-    let porter = Arc::new(Porter { tls: tls.clone(), acceptor: demanded.into(), attendance, taken });
+    let (is_open, open) = watch::channel(());
+    let porter = Arc::new(Porter { tls: tls.clone(), acceptor: demanded.into(), attendance, taken, open });
     let shakes = spawner.clone();
     spawner.spawn("accept", async move {
+        let _is_open = is_open;
         loop {
             match listener.accept().await {
                 Ok((stream, from)) => {
@@ -247,8 +263,12 @@ impl Porter {
                 }
             },
         };
+        let mut open = self.open.clone();
+        // Nothing is ever sent: it fails when the door is shut.
+        let shut: Shut = Box::pin(async move { drop(open.changed().await) });
         let (peer, ends) = (caller(identity.as_ref()), Some(in_ms(limits::HANDSHAKE_MS)));
         // It fails when the node ends.
-        let _ = self.taken.send(Ok(Connection { stream, peer, standing, heard: 0, ends })).await;
+        let taken = Connection { stream, peer, standing, heard: 0, ends, shut, is_over: false };
+        let _ = self.taken.send(Ok(taken)).await;
     }
 }

@@ -1,7 +1,9 @@
-//! Counts every call that comes to a door, the refused ones among them: what was asked, what became of it, and how long it took.
+//! Counts every call that comes to a door, the refused ones among them: what was asked, what became of it, and how long it took. Gives
+//! each the name of its request, and a span in the log.
 
 use super::Api;
 use crate::telemetry::calls::UnderWay;
+use crate::telemetry::trace::Trace;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use std::task::{Context, Poll};
 use tonic::body::Body;
 use tonic::codegen::http::{self, HeaderMap};
 use tower::{Layer, Service};
+use tracing::Instrument;
 
 /// Counts what comes to services.
 #[derive(Clone)]
@@ -65,11 +68,14 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let api = self.api.clone();
-        let mut call = api.telemetry().calls.begin(request.uri().path(), api.backend().monotonic_ms());
-        let answered = self.inner.call(request);
-        Box::pin(async move {
+        let trace = Trace::of_headers(request.headers()).unwrap_or_else(|| api.new_trace());
+        request.extensions_mut().insert(trace);
+        let mut call = api.begins(request.uri().path(), trace);
+        let span = call.span().clone();
+        let answered = span.in_scope(|| self.inner.call(request));
+        let answer = async move {
             let response = answered.await?;
             let (parts, body) = response.into_parts();
             if let Some(code) = code(&parts.headers) {
@@ -77,7 +83,8 @@ where
                 return Ok(http::Response::from_parts(parts, body));
             }
             Ok(http::Response::from_parts(parts, Body::new(Answer { api, body, call })))
-        })
+        };
+        Box::pin(trace.within(answer).instrument(span))
     }
 }
 
@@ -89,6 +96,8 @@ impl HttpBody for Answer {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let span = self.call.span().clone();
+        let _entered = span.enter();
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(code) = frame.trailers_ref().and_then(code)
@@ -109,10 +118,16 @@ impl HttpBody for Answer {
 }
 
 impl Api {
-    /// Counts a call that came inside a stream, as one of `path`.
+    /// Counts a call as one of `path`, under the name of its request.
     #[must_use]
-    pub(super) fn begins(&self, path: &str) -> UnderWay {
-        self.telemetry().calls.begin(path, self.backend().monotonic_ms())
+    pub(super) fn begins(&self, path: &str, trace: Trace) -> UnderWay {
+        self.telemetry().calls.begin(path, self.backend().monotonic_ms()).named(trace)
+    }
+
+    /// The name of a request that came without one.
+    #[must_use]
+    pub(super) fn new_trace(&self) -> Trace {
+        Trace::made(self.backend().node(), self.next_request())
     }
 
     /// It was answered, or refused with this code of gRPC.

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 pub fn run(options: &Serve) -> Result<(), Failure> {
     let config = Arc::new(config::load(&options.from)?);
     let passphrase = passphrase::read(config.node.passphrase_file.as_ref().ok_or(config::NO_PASSPHRASE)?)?;
-    crate::telemetry::logs::begin(&config.live.log_level);
+    crate::telemetry::logs::begin(&config.live.log_level, config.node.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let listen = &config.node.listen;

@@ -14,6 +14,7 @@ pub mod value;
 pub use layers::{Complaint, Layers, Origin};
 pub use value::{Bytes, Duration};
 
+use crate::telemetry::logs::Format;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -84,6 +85,8 @@ pub struct Node {
     pub memtable: Bytes,
     /// Bytes of opened blocks kept in memory.
     pub cache: Bytes,
+    /// What a line of the log looks like.
+    pub log_format: Format,
 }
 
 /// Read again while the node runs.
@@ -189,6 +192,7 @@ impl Values<'_> {
             log_segment: self.bytes("log.segment_bytes"),
             memtable: self.bytes("engine.memtable_bytes"),
             cache: self.bytes("engine.cache_bytes"),
+            log_format: if self.text("log_format") == "text" { Format::Text } else { Format::Json },
         }
     }
 

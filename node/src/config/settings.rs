@@ -363,6 +363,17 @@ pub const SETTINGS: &[Setting] = &[
         ],
     ),
     setting(
+        "log_format",
+        NODE,
+        Shape::Word(&["json", "text"]),
+        "json",
+        [
+            "What a line of the log looks like: a JSON object for programs, or text for people.",
+            "What collects the log may not understand it.",
+            "",
+        ],
+    ),
+    setting(
         "metrics.enabled",
         NODE,
         Shape::Word(&["true", "false"]),

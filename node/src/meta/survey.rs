@@ -1,5 +1,6 @@
 //! Pure: what one node knows that others cannot know as well, and its form on the wire. Whoever shows the whole cluster asks every node.
 
+use crate::finding::Finding;
 use crate::keys::coverage::{self, Sealed};
 use engine::ids::{KeyEpoch, NodeId, TenantId};
 use proto::peer_v1 as wire;
@@ -37,17 +38,6 @@ pub struct Standing {
     pub votes: bool,
     /// How far its log agrees with that of the leader.
     pub matched_index: u64,
-}
-
-/// Something a person should know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Whether something does not work; otherwise it may soon not.
-    pub is_failure: bool,
-    /// What it is.
-    pub text: String,
-    /// The command to type.
-    pub command: String,
 }
 
 /// What the nodes of a cluster have said, each for itself. Who is missing was not heard.
@@ -108,8 +98,12 @@ impl From<Survey> for wire::SurveyResponse {
             epoch: epoch.0,
             bytes,
         };
-        let found =
-            |one: Finding| wire::Found { is_failure: one.is_failure, text: one.text, command: one.command };
+        let found = |Finding { name, is_failure, text, command }: Finding| wire::Found {
+            is_failure,
+            text,
+            command,
+            name,
+        };
         Self {
             led: survey.led.into_iter().map(led).collect(),
             sealed: survey.sealed.into_iter().map(sealed).collect(),
@@ -131,8 +125,12 @@ impl From<wire::SurveyResponse> for Survey {
             members: led.members.into_iter().map(member).collect(),
         };
         let sealed = |one: wire::Sealed| ((TenantId(one.tenant), KeyEpoch(one.epoch)), one.bytes);
-        let found =
-            |one: wire::Found| Finding { is_failure: one.is_failure, text: one.text, command: one.command };
+        let found = |wire::Found { is_failure, text, command, name }: wire::Found| Finding {
+            name,
+            is_failure,
+            text,
+            command,
+        };
         Self {
             led: said.led.into_iter().map(led).collect(),
             sealed: said.sealed.into_iter().map(sealed).collect(),
@@ -156,6 +154,7 @@ pub fn moving(wanted: &BTreeMap<ReplicaId, Seat>, led: &Led) -> (BTreeSet<Replic
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finding::DISK_FULL;
 
     fn seat(node: u64, role: Role) -> Seat {
         Seat { node: NodeId(node), role }
@@ -174,7 +173,7 @@ mod tests {
         let survey = Survey {
             led: vec![Led { group: GroupId(3), term: 9, members: members.into() }],
             sealed: [((TenantId(7), KeyEpoch(2)), 99)].into(),
-            findings: vec![Finding { is_failure: true, text: "disk".into(), command: "dew".into() }],
+            findings: vec![DISK_FULL.found("disk")],
         };
         let mut wire = wire::SurveyResponse::from(survey.clone());
         assert_eq!(Survey::from(wire.clone()), survey);

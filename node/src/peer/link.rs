@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
+use tracing::Instrument;
 
 /// Where a node is to be found, as host and port. It is asked at each dial.
 pub type Addresses = Arc<dyn Fn(NodeId) -> Option<String> + Send + Sync>;
@@ -114,12 +115,14 @@ type Answer = oneshot::Receiver<Result<Said, Unreachable>>;
 
 impl PeerLink for TlsLink {
     fn call(&self, to: NodeId, lane: Lane, frame: Bytes) -> BoxFuture<Result<Said, Unreachable>> {
+        let span = tracing::trace_span!("peer call", %to, ?lane, bytes = frame.len());
         let queued = self.enqueue(to, lane, frame);
-        Box::pin(async move {
+        let asked = async move {
             let unreachable = |cause: String| Unreachable { node: to, cause };
             let lost = |_| Err(unreachable("there is no link to it".to_owned()));
             queued.map_err(unreachable)?.await.unwrap_or_else(lost)
-        })
+        };
+        Box::pin(asked.instrument(span))
     }
 }
 

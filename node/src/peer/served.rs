@@ -18,6 +18,7 @@ use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_rustls::server::TlsStream;
+use tracing::Instrument;
 
 /// What is under way of a lane of a peer, over all its connections.
 #[derive(Debug, Default)]
@@ -191,7 +192,11 @@ impl Served {
             _ => return Err(End::Tell(Farewell::Malformed)),
         }
         let part = Some(self.load.begin(frame.body.len()));
-        let answer = self.serve.serve(self.by, frame.body);
+        let span = tracing::trace_span!("peer served", from = %self.by.node, bytes = frame.body.len());
+        let mut answer = self.serve.serve(self.by, frame.body);
+        if !span.is_disabled() {
+            answer = Box::pin(answer.instrument(span));
+        }
         let mut flight = Flight { call: frame.call, answer, part };
         match poll_fn(|cx| Poll::Ready(Pin::new(&mut flight).poll(cx))).await {
             Poll::Ready(answer) => put(answers, answer),

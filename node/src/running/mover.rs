@@ -29,6 +29,15 @@ pub struct WantedGroup {
     pub gone: Vec<ReplicaId>,
 }
 
+/// What a round of reconciling has come to.
+#[derive(Debug, Default)]
+pub struct Reconciled {
+    /// Replicas that have left their group for good since.
+    pub gone: Vec<(GroupId, ReplicaId)>,
+    /// Whether a membership has changed: the next step may be due at once.
+    pub has_changed: bool,
+}
+
 /// Moves the replicas of one node.
 #[derive(Default)]
 pub struct Mover {
@@ -72,15 +81,15 @@ impl Mover {
         Ok(())
     }
 
-    /// Takes a step towards the wanted membership of every group that is led here. Returns the replicas that have left their group for
-    /// good since, for the meta group to record: `known` are those of which it knows that they live somewhere.
+    /// Takes a step towards the wanted membership of every group that is led here. Those that have left it are for the meta group to
+    /// record: `known` are those of which it knows that they live somewhere.
     pub async fn reconcile(
         &mut self,
         running: &Arc<Running>,
         wanted: &[WantedGroup],
         known: &BTreeMap<GroupId, Vec<ReplicaId>>,
-    ) -> Vec<(GroupId, ReplicaId)> {
-        let mut gone = Vec::new();
+    ) -> Reconciled {
+        let mut done = Reconciled::default();
         for one in wanted {
             let Some(seated) = running.replica(one.group) else { continue };
             let group = seated.receiver.group().clone();
@@ -88,20 +97,26 @@ impl Mover {
                 self.reconcilers.remove(&one.group);
                 continue;
             }
-            self.step(running, &group, &one.seats).await;
+            done.has_changed |= self.step(running, &group, &one.seats).await;
             let unwanted = known.get(&one.group).into_iter().flatten();
             for replica in unwanted.filter(|replica| !one.seats.contains_key(replica)) {
                 match Removed::ask(&group, *replica, STEP_MS).await {
-                    Ok(removed) => gone.push((removed.group(), removed.replica())),
+                    Ok(removed) => done.gone.push((removed.group(), removed.replica())),
                     Err(NotRemoved::Member) => {}
                     Err(why) => tracing::debug!(group = %one.group, %replica, %why, "not known to have left"),
                 }
             }
         }
-        gone
+        done
     }
 
-    async fn step(&mut self, running: &Arc<Running>, group: &Arc<Group>, seats: &BTreeMap<ReplicaId, Seat>) {
+    /// True if the membership has changed.
+    async fn step(
+        &mut self,
+        running: &Arc<Running>,
+        group: &Arc<Group>,
+        seats: &BTreeMap<ReplicaId, Seat>,
+    ) -> bool {
         let (id, now_ms) = (group.id(), running.now_ms());
         let words = running.words.of(id, now_ms);
         self.reconcilers.retain(|of, one| *of != id || one.lives());
@@ -109,15 +124,17 @@ impl Mover {
         // What has begun goes on, though nobody waits for it.
         let step = reconciler.step(seats, &words, now_ms);
         match tokio::time::timeout(Duration::from_millis(STEP_MS), step).await {
-            Ok(Stepped::HandedOver(to)) => {
-                running.supervisor.lock().await.handed_over(group, now_ms);
+            Ok(Stepped::HandedOver { to, term }) => {
+                running.supervisor.lock().await.handed_over(id, term, now_ms);
                 tracing::info!(group = %id, %to, "the lead is handed over");
             }
             Ok(Stepped::Changed(change, at)) => {
-                tracing::info!(group = %id, ?change, %at, "the membership changes")
+                tracing::info!(group = %id, ?change, %at, "the membership changes");
+                return true;
             }
             Ok(other) => tracing::trace!(group = %id, ?other, "no change of membership"),
             Err(_) => tracing::debug!(group = %id, "a change of membership takes longer"),
         }
+        false
     }
 }

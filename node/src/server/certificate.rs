@@ -12,6 +12,7 @@ use crate::boot::identity::{NodeFolder, NodeIdentity};
 use crate::boot::init::AUTHORITY_KEY;
 use crate::boot::subject::Identity;
 use crate::entropy::SystemEntropy;
+use crate::finding::{self, Finding};
 use crate::keys::source::Keys;
 use crate::limits::{CERTIFICATE_LOOK_MS, CERTIFICATE_WARN_SECONDS, CHANGE_MS};
 use crate::meta::command::{Change, MetaCommand, MetaReply};
@@ -116,23 +117,26 @@ pub(super) fn at_start(
     Ok(anew)
 }
 
-/// Pure: what a person should know of a certificate: whether something does not work, and what. `failure`: why it was not made anew.
+/// Pure: what a person should know of a certificate. `failure`: why it was not made anew.
 #[must_use]
-pub fn finding(own: &PeerIdentity, now_s: u64, failure: Option<&str>) -> Option<(bool, String)> {
+pub fn finding(own: &PeerIdentity, now_s: u64, failure: Option<&str>) -> Option<Finding> {
     let left_s = own.ends_s.saturating_sub(now_s);
     let why = failure.map(|why| format!(": {why}")).unwrap_or_default();
     match left_s {
-        0 => Some((true, format!("the certificate of the node has ended{why}"))),
+        0 => Some(finding::CERTIFICATE_ENDED.found(format!("the certificate of the node has ended{why}"))),
         1..CERTIFICATE_WARN_SECONDS => {
-            Some((false, format!("the certificate of the node ends in {} days{why}", left_s / DAY_SECONDS)))
+            let text = format!("the certificate of the node ends in {} days{why}", left_s / DAY_SECONDS);
+            Some(finding::CERTIFICATE_ENDS.found(text))
         }
-        _ => failure.map(|why| (false, format!("the certificate of the node is not made anew: {why}"))),
+        _ => failure.map(|why| {
+            finding::CERTIFICATE_STUCK.found(format!("the certificate of the node is not made anew: {why}"))
+        }),
     }
 }
 
 impl Server {
     /// What a person should know of the certificate.
-    pub(super) fn certificate_finding(&self) -> Option<(bool, String)> {
+    pub(super) fn certificate_finding(&self) -> Option<Finding> {
         let failure = self.renewal.read().unwrap_or_else(PoisonError::into_inner).clone();
         finding(&self.tls.current().own, self.clock.now_ms() / 1_000, failure.as_deref())
     }
@@ -211,16 +215,15 @@ mod tests {
         let identity = Identity::node(ClusterId([1; 16]), NodeId(1));
         let own = PeerIdentity { identity, serial: vec![1], begins_s: 0, ends_s: 30 * DAY_SECONDS };
         let at = |day: u64, failure| finding(&own, day * DAY_SECONDS, failure);
-        assert_eq!(at(0, None), None);
-        assert_eq!(at(23, None), None);
-        assert_eq!(at(24, None), Some((false, "the certificate of the node ends in 6 days".to_owned())));
-        assert!(
-            at(21, Some("no quorum"))
-                .is_some_and(|(is_failure, text)| !is_failure && text.contains("no quorum"))
-        );
-        assert!(
-            at(30, Some("x")).is_some_and(|(is_failure, text)| is_failure && text.ends_with("has ended: x"))
-        );
-        assert!(at(99, None).is_some_and(|(is_failure, _)| is_failure));
+        assert_eq!((at(0, None), at(23, None)), (None, None));
+        let said = |day, failure| at(day, failure).map(|found| (found.name, found.text)).unwrap();
+        let name = |kind: &finding::Kind| kind.name.to_owned();
+        let ends = "the certificate of the node ends in 6 days".to_owned();
+        assert_eq!(said(24, None), (name(&finding::CERTIFICATE_ENDS), ends));
+        let (stuck, text) = said(21, Some("no quorum"));
+        assert!(stuck == finding::CERTIFICATE_STUCK.name && text.contains("no quorum"));
+        let (ended, text) = said(30, Some("x"));
+        assert!(ended == finding::CERTIFICATE_ENDED.name && text.ends_with("has ended: x"));
+        assert_eq!(said(99, None).0, finding::CERTIFICATE_ENDED.name);
     }
 }

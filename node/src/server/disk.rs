@@ -2,6 +2,7 @@
 //! leads go to nodes that have room; a little before the end it takes nothing of other nodes either, because a log that finds no space is
 //! fenced. Reads, and what the meta group is told, go on: that is how space is made.
 
+use crate::finding::{self, Finding};
 use crate::limits::{DISK_BACK_PERCENT, DISK_RETRY_MS};
 use crate::refused::Refused;
 use proto::errors::code;
@@ -163,35 +164,28 @@ impl Disk {
         }
     }
 
-    /// What a person should know of it: whether something does not work, and what.
+    /// What a person should know of it.
     #[must_use]
-    pub fn finding(&self) -> Option<(bool, String)> {
+    pub fn finding(&self) -> Option<Finding> {
         let Known { level, room } = self.known();
         let Some(room) = room else {
-            return Some((false, "the disk does not say how much space is free".to_owned()));
+            return Some(finding::DISK_SILENT.found("the disk does not say how much space is free"));
         };
-        let (used, free) = (room.used_percent(), room.free_bytes >> 20);
+        let full =
+            format!("the disk is {} % full, {} MiB are free", room.used_percent(), room.free_bytes >> 20);
         match level {
             Level::Roomy => None,
-            Level::Tight => Some((
-                false,
-                format!(
-                    "the disk is {used} % full, {free} MiB are free: at {} % writes stop",
-                    self.marks().stop
-                ),
-            )),
-            Level::Brimming => Some((
-                true,
-                format!(
-                    "the disk is {used} % full, {free} MiB are free: replicas here fall behind, reads go on"
-                ),
-            )),
-            Level::Full => Some((
-                true,
-                format!(
-                    "the disk is {used} % full, {free} MiB are free: no writes are taken here, reads go on"
-                ),
-            )),
+            Level::Tight => {
+                let text = format!("{full}: at {} % writes stop", self.marks().stop);
+                Some(finding::DISK_TIGHT.found(text))
+            }
+            Level::Full => {
+                Some(finding::DISK_FULL.found(format!("{full}: no writes are taken here, reads go on")))
+            }
+            Level::Brimming => {
+                let text = format!("{full}: replicas here fall behind, reads go on");
+                Some(finding::DISK_BRIMMING.found(text))
+            }
         }
     }
 }
@@ -260,7 +254,7 @@ mod tests {
         assert_eq!(disk.check().unwrap_err().code, code::DISK_FULL);
         *space.0.lock().unwrap() = Err(io::ErrorKind::Other.into());
         assert_eq!(disk.look(), (Level::Brimming, Level::Brimming));
-        assert!(disk.finding().unwrap().1.contains("does not say"));
+        assert!(disk.finding().unwrap().text.contains("does not say"));
         *space.0.lock().unwrap() = Ok(Room { free_bytes: 100, whole_bytes: 100 });
         assert_eq!(disk.look(), (Level::Brimming, Level::Roomy));
         assert!(disk.check().is_ok() && disk.finding().is_none());

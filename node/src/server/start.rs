@@ -30,7 +30,7 @@ use crate::shard::door::Door;
 use crate::shard::map::ShardRange;
 use crate::shard::operations::NodeOperations;
 use crate::shard::placing::Placing;
-use crate::telemetry::Told;
+use crate::telemetry::{Told, logs};
 use crate::tls::{self, Tls};
 use crate::work::{Fate, Tasks};
 use arc_swap::ArcSwap;
@@ -228,6 +228,7 @@ impl Server {
     fn tell(self: &Arc<Self>, config: &config::Config, peers: PeerServer) {
         // It is set once: here.
         let _ = self.told.peers.set(peers);
+        self.tasks.spawn("log", logs::tell_left_out());
         self.tasks.spawn("disk", self.clone().look_after_disk());
         self.tasks.spawn("certificate", self.clone().look_after_certificate());
         if let Some(at) = config.node.listen.metrics {

@@ -4,15 +4,15 @@ use super::Server;
 use super::disk::{Level, Room};
 use crate::api::listener::Attendance;
 use crate::clock::Agreement;
+use crate::finding::{self, Finding};
 use crate::keys::coverage::{self, Coverage};
 use crate::limits::{BIND_MS, CHANGE_MS, DISK_MS};
 use crate::meta::node_row::NodeState;
-use crate::meta::survey::Finding;
 use crate::peer::PeerServer;
 use crate::running::replicas::Seated;
-use crate::telemetry::door;
 use crate::telemetry::node::{DoorFacts, NodeFacts};
 use crate::telemetry::samples::{Sample, exposition};
+use crate::telemetry::{door, logs};
 use engine::clock::Clock;
 use engine::ids::NodeId;
 use raft::time::BootClock;
@@ -84,41 +84,38 @@ impl Server {
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
-        let mut find = |is_failure: bool, text: String, command: &str| {
-            findings.push(Finding { is_failure, text, command: command.to_owned() });
-        };
         if let Agreement::Disputed { ahead_ms } = self.clock.agreement() {
             let text = format!("the clock is {ahead_ms} ms ahead of its peers: the node leads nothing");
-            find(true, text, "dew status");
+            findings.push(finding::CLOCK_DISPUTED.found(text));
         }
-        if let Some((is_failure, text)) = self.disk.finding() {
-            find(is_failure, text, "dew node list");
-        }
-        if let Some((is_failure, text)) = self.certificate_finding() {
-            find(is_failure, text, "dew status");
-        }
+        findings.extend(self.disk.finding());
+        findings.extend(self.certificate_finding());
         let meta = self.meta();
         for (node, why) in self.told.link.get().map(|link| link.troubles()).unwrap_or_default() {
             // Whoever was removed need not be reached.
-            if meta.nodes.get(&node).is_some_and(|row| row.state != NodeState::Removed) {
-                find(false, format!("no link to node {node}: {why}"), "dew node list");
+            if let Some(row) = meta.nodes.get(&node).filter(|row| row.state != NodeState::Removed) {
+                findings
+                    .push(finding::LINK_DOWN.found(format!("no link to node {} ({node}): {why}", row.name)));
             }
         }
         if self.is_met_by_foreigners() {
             let text = "connections of another cluster come to the door of peers: look at their addresses";
-            find(false, text.to_owned(), "dew node list");
+            findings.push(finding::PEERS_FOREIGN.found(text));
         }
         for name in self.unopened.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            find(true, format!("a key does not open here: {name}"), "dew key list");
+            findings.push(finding::KEY_UNOPENED.found(format!("a key does not open here: {name}")));
         }
         if let Some(why) = self.unread.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            find(false, format!("metrics cannot be read: {why}"), "dewpond config explain listen.metrics");
+            findings.push(finding::METRICS_UNREAD.found(format!("metrics cannot be read: {why}")));
         }
         match self.running() {
-            Err(_) => find(false, "the node is starting: it waits for its peers".to_owned(), "dew status"),
+            Err(_) => {
+                findings.push(finding::NODE_STARTING.found("the node is starting: it waits for its peers"));
+            }
             Ok(running) => {
                 for (group, why) in running.failed() {
-                    find(true, format!("the replica of {group} does not run: {why}"), "dew group list");
+                    let text = format!("the replica of group {group} does not run: {why}");
+                    findings.push(finding::REPLICA_DOWN.found(text));
                 }
             }
         }
@@ -152,6 +149,7 @@ impl Server {
             is_serving: self.is_serving(),
             findings: ((findings.len() - failures) as u64, failures as u64),
             tasks: (self.tasks.count() as u64, told.panicked.read()),
+            left_out_lines: logs::left_out(),
             sealed_bytes: (coverage.active_bytes, coverage.bytes),
             unopened_keys: self.unopened.read().unwrap_or_else(PoisonError::into_inner).len() as u64,
             clock,

@@ -25,6 +25,8 @@ use raft::types::GroupId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tracing::Instrument;
+use tracing::field::Empty;
 
 /// For so long it is believed how many bytes a tenant has in tables, in milliseconds: counting walks over the list of tables.
 const KEPT_MS: u64 = 1_000;
@@ -118,12 +120,16 @@ impl Door {
         let seated = self.enter(tenant, 1)?;
         let door = seated.receiver.door();
         let asked = Asked { wall_ms: self.running.parts().clock.wall_ms(), wait_ms };
-        let granted = match how {
-            Consistency::Linearizable => door.linearizable(asked).await,
-            Consistency::Bounded(bound_ms) => door.bounded(bound_ms, asked).await,
-            Consistency::AsOf(at) => door.as_of(at, wait_ms, &seated.batcher).await,
+        let granted = async {
+            match how {
+                Consistency::Linearizable => door.linearizable(asked).await,
+                Consistency::Bounded(bound_ms) => door.bounded(bound_ms, asked).await,
+                Consistency::AsOf(at) => door.as_of(at, wait_ms, &seated.batcher).await,
+            }
         };
-        Ok(granted?.view)
+        let group = seated.receiver.group().id();
+        let granted = granted.instrument(tracing::debug_span!("read", %group, ?how)).await?;
+        Ok(granted.view)
     }
 
     /// Watches what is written behind `after`, of a tenant whose shard is led here; [`Stamp::ZERO`]: from now on. Waits at most `wait_ms`.
@@ -203,8 +209,11 @@ impl Door {
 
     /// The same, if the tenant has room for so many operations more.
     pub(super) fn enter(&self, tenant: TenantId, operations: u64) -> Result<Arc<Seated>, Refused> {
+        let span = tracing::debug_span!("route", %tenant, group = Empty);
+        let _entered = span.enter();
         let meta = self.meta.now();
         let seated = self.seated(&meta, tenant)?;
+        span.record("group", tracing::field::display(seated.receiver.group().id()));
         let quota = meta.tenants.get(&tenant).map(|row| row.quota).unwrap_or_default();
         let now_ms = self.running.parts().clock.monotonic_ms();
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -249,9 +258,11 @@ impl Door {
         };
         let within = async {
             let answer = seated.batcher.submit(unsealed).await?;
+            tracing::Span::current().record("at", tracing::field::display(answer.log_id));
             self.meta.reaches(answer.log_id.index).await;
             ran(answer.reply)
         };
+        let within = within.instrument(tracing::debug_span!("propose", group = %GroupId::META, at = Empty));
         tokio::time::timeout(Duration::from_millis(wait_ms), within)
             .await
             .unwrap_or_else(|_| Err(Refused::new(code::DEADLINE)))
@@ -293,9 +304,13 @@ impl Door {
 }
 
 pub(super) async fn submit(seated: &Seated, command: Unsealed, wait_ms: u64) -> Result<Reply, Refused> {
-    let answered = tokio::time::timeout(Duration::from_millis(wait_ms), seated.batcher.submit(command)).await;
+    let span = tracing::debug_span!("propose", group = %seated.receiver.group().id(), at = Empty);
+    let asked = seated.batcher.submit(command).instrument(span.clone());
+    let answered = tokio::time::timeout(Duration::from_millis(wait_ms), asked).await;
     let late = || NotApplied::Unknown { cause: "nobody has answered in time".to_owned() };
-    Ok(answered.unwrap_or_else(|_| Err(late()))?.reply)
+    let answer = answered.unwrap_or_else(|_| Err(late()))?;
+    span.record("at", tracing::field::display(answer.log_id));
+    Ok(answer.reply)
 }
 
 /// What an operation answered, if it ran.

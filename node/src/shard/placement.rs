@@ -3,6 +3,8 @@
 //!   * the meta group has a replica on every node that is there, of which an odd number, `META_VOTERS_MAX` at most, vote; from a node that
 //!     leaves it goes last;
 //!   * a data group has `DATA_VOTERS` voters, or as many as there are nodes, in as many regions as can be, on the nodes that have least;
+//!   * a group that has fewer voters than it should gets all that are missing at once: nobody counts on them yet;
+//!   * a group that has fewer voters than it should gets all that it lacks at once: nothing is taken from anybody for them;
 //!   * of a data group one replica is on the move at most: the new one counts before the old one goes;
 //!   * for the sake of balance alone one group moves at a time, and only if it gets better by it.
 //!
@@ -183,27 +185,61 @@ impl Planner<'_> {
             odd => odd,
         };
         let good = nodes.iter().filter(|node| self.is_active(**node)).count();
-        let is_ready = |seat: &Seat| self.ready().any(|node| node == seat.node);
-        let regions_with = |node: NodeId| self.regions(nodes.iter().copied().chain([node]));
-        let learner = learners.iter().filter(|(_, seat)| is_ready(seat));
-        let learner = learner.max_by_key(|(id, seat)| (regions_with(seat.node), Reverse(**id)));
+        let learner = self.best_learner(&nodes, &learners);
         let set = |next: &mut ShardRow, id: ReplicaId, role: Role| {
             next.seats.entry(id).and_modify(|seat| seat.role = role);
         };
         let surplus = self.worst(&voters).filter(|_| voters.len() > 1);
+        let regions = self.regions(nodes.iter().copied());
         if good < wanted {
-            learner.iter().for_each(|(id, _)| set(next, **id, Role::Voter));
+            let mut more = self.more_voters(nodes, learners, wanted - voters.len().min(wanted));
+            if good < voters.len() {
+                // One that must go is replaced first: whoever comes is one more than there should be.
+                more = learner.map(|(id, _)| id).into_iter().collect();
+            }
+            more.into_iter().for_each(|id| set(next, id, Role::Voter));
         } else if good < voters.len() || good > wanted {
             if let Some(id) = surplus {
                 set(next, id, Role::Learner);
             }
-        } else if let Some((id, seat)) = learner
-            && regions_with(seat.node) > self.regions(nodes.iter().copied())
-            && surplus
-                .is_some_and(|id| self.regions_without(&voters, id) == self.regions(nodes.iter().copied()))
+        } else if let Some((id, node)) = learner
+            && self.regions(voters.values().map(|seat| seat.node).chain([node])) > regions
+            && surplus.is_some_and(|id| self.regions_without(&voters, id) == regions)
         {
-            set(next, *id, Role::Voter);
+            set(next, id, Role::Voter);
         }
+    }
+
+    /// The learner whose vote does most good beside those of `nodes`.
+    fn best_learner(
+        &self,
+        nodes: &BTreeSet<NodeId>,
+        learners: &BTreeMap<ReplicaId, Seat>,
+    ) -> Option<(ReplicaId, NodeId)> {
+        let regions_with = |node: NodeId| self.regions(nodes.iter().copied().chain([node]));
+        let is_ready = |node: NodeId| self.ready().any(|ready| ready == node);
+        let ready = learners.iter().filter(|(_, seat)| is_ready(seat.node));
+        let best = ready.max_by_key(|(id, seat)| (regions_with(seat.node), Reverse(**id)));
+        best.map(|(id, seat)| (*id, seat.node))
+    }
+
+    /// Up to `lacking` learners that are to vote beside those of `nodes`; so many that all of them are an odd number.
+    fn more_voters(
+        &self,
+        mut nodes: BTreeSet<NodeId>,
+        mut learners: BTreeMap<ReplicaId, Seat>,
+        lacking: usize,
+    ) -> Vec<ReplicaId> {
+        let mut more = Vec::new();
+        while let Some((id, node)) = self.best_learner(&nodes, &learners).filter(|_| more.len() < lacking) {
+            learners.remove(&id);
+            nodes.insert(node);
+            more.push(id);
+        }
+        if nodes.len().is_multiple_of(2) {
+            more.pop();
+        }
+        more
     }
 
     fn regions_without(&self, of: &BTreeMap<ReplicaId, Seat>, id: ReplicaId) -> usize {
@@ -215,26 +251,35 @@ impl Planner<'_> {
         let mut next = change(row);
         let wanted = self.voters_wanted(limits::DATA_VOTERS);
         if row.seats.is_empty() {
-            // Nobody has it yet: all at once.
-            for _ in 0..wanted {
-                self.grow(&mut next);
-            }
+            self.fill(&mut next, wanted);
         } else {
             let now = now?;
             let is_hopeless =
                 |(id, seat): &(&ReplicaId, &Seat)| !now.contains(id) && !self.is_active(seat.node);
             if !is_settled(row, now) {
-                // One that must go before it counted.
-                let id = *row.seats.iter().find(is_hopeless)?.0;
-                self.shrink(&mut next, id);
+                if let Some((id, _)) = row.seats.iter().find(is_hopeless) {
+                    // It must go before it counted.
+                    self.shrink(&mut next, *id);
+                } else if now.iter().all(|id| row.seats.contains_key(id)) {
+                    // Some are coming, none is going.
+                    self.fill(&mut next, wanted);
+                }
             } else if row.seats.values().filter(|seat| self.is_active(seat.node)).count() < wanted {
                 self.grow(&mut next);
+                self.fill(&mut next, wanted);
             } else if row.seats.len() > wanted {
                 let id = self.worst(&row.seats)?;
                 self.shrink(&mut next, id);
             }
         }
         (next.seats != row.seats).then_some(next)
+    }
+
+    /// Gives it all that it lacks.
+    fn fill(&mut self, row: &mut ShardRow, wanted: usize) {
+        for _ in row.seats.len()..wanted {
+            self.grow(row);
+        }
     }
 
     fn grow(&mut self, row: &mut ShardRow) {

@@ -21,6 +21,8 @@ use std::time::Duration;
 
 /// Between two rounds, in milliseconds.
 const ROUND_MS: u64 = 500;
+/// After a round in which something was changed, in milliseconds: what is to be done next may be due already.
+const SOON_MS: u64 = 50;
 /// A node that was heard this short a time ago is given replicas, in milliseconds.
 const LIVE_MS: u64 = 5_000;
 /// So long is waited for a change of a row, in milliseconds.
@@ -57,29 +59,31 @@ impl Placing {
     /// Goes on until the node ends.
     pub async fn run(mut self) {
         loop {
-            self.round().await;
-            tokio::time::sleep(Duration::from_millis(ROUND_MS)).await;
+            let pause_ms = if self.round().await { SOON_MS } else { ROUND_MS };
+            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
         }
     }
 
-    /// One round: a step of everything that is to be done.
-    pub async fn round(&mut self) {
+    /// One round: a step of everything that is to be done. True if a row or a membership has changed.
+    pub async fn round(&mut self) -> bool {
         let view = self.meta.now();
         let groups: Vec<WantedGroup> = view.shards.values().map(wanted).collect();
         if let Err(error) = self.mover.settle(&self.running, &groups).await {
             tracing::warn!(cause = engine::error::with_sources(&error), "a replica is not settled yet");
         }
-        self.tell_ended(&view).await;
+        let mut has_changed = self.tell_ended(&view).await;
         let leaving = view.shards.values().map(|row| (row.group, row.leaving.keys().copied().collect()));
-        let gone = self.mover.reconcile(&self.running, &groups, &leaving.collect()).await;
-        for (group, replica) in gone {
+        let done = self.mover.reconcile(&self.running, &groups, &leaving.collect()).await;
+        has_changed |= done.has_changed;
+        for (group, replica) in done.gone {
             let next = view.shards.get(&group).and_then(|row| row.has_left(replica));
-            self.put(next).await;
+            has_changed |= self.put(next).await;
         }
         if self.running.replica(GroupId::META).is_some_and(|seated| seated.receiver.group().leads()) {
-            self.plan(&view).await;
+            has_changed |= self.plan(&view).await;
             self.promote(&view).await;
         }
+        has_changed
     }
 
     /// Keys that wait become those that seal, once every node has their rows.
@@ -112,37 +116,43 @@ impl Placing {
     }
 
     /// Replicas that have left their group, and do not live here any more.
-    async fn tell_ended(&self, view: &MetaView) {
+    async fn tell_ended(&self, view: &MetaView) -> bool {
+        let mut has_changed = false;
         let (here, living) = (self.running.parts().node, self.running.living());
         for row in view.shards.values() {
             let lives = living.get(&row.group).copied();
             let ended = row.gone.iter().find(|(replica, node)| **node == here && lives != Some(**replica));
             if let Some((replica, _)) = ended {
-                self.put(row.has_ended(*replica)).await;
+                has_changed |= self.put(row.has_ended(*replica)).await;
             }
         }
+        has_changed
     }
 
     /// Changes rows where nodes have come or gone.
-    async fn plan(&self, view: &MetaView) {
+    async fn plan(&self, view: &MetaView) -> bool {
+        let mut has_changed = false;
         let live = self.live(view);
         let places = placement::places(view.nodes.values(), &live);
         for row in placement::plan(&places, &view.shards, &self.voters(view)) {
             tracing::info!(group = %row.group, version = row.version, "a group is wanted elsewhere");
-            self.put(Some(row)).await;
+            has_changed |= self.put(Some(row)).await;
         }
+        has_changed
     }
 
-    async fn put(&self, row: Option<ShardRow>) {
-        let Some(row) = row else { return };
+    /// True if the row was changed.
+    async fn put(&self, row: Option<ShardRow>) -> bool {
+        let Some(row) = row else { return false };
         let (group, seen) = (row.group, row.version.checked_sub(1).filter(|seen| *seen > 0));
         let command = MetaCommand::new(vec![Change::PutShard(row, seen)]);
         match self.changer.change(command, CHANGE_MS).await {
-            Ok(MetaReply::Applied { .. }) => {}
+            Ok(MetaReply::Applied { .. }) => return true,
             // Somebody else was first: the next round looks at what there is then.
             Ok(reply) => tracing::debug!(%group, ?reply, "the row of a group is not changed"),
             Err(why) => tracing::debug!(%group, %why, "the row of a group is not changed now"),
         }
+        false
     }
 
     /// Nodes that were heard of late, as far as who leads the meta group knows; itself among them.

@@ -2,12 +2,15 @@
 //! in the schema is counted as `other`.
 
 use super::samples::{Kind, Sample};
+use super::trace::Trace;
 use engine::stats::Counter;
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tracing::Span;
+use tracing::field::Empty;
 
 /// Codes of gRPC, by number.
 pub const CODES: [&str; 17] = [
@@ -66,6 +69,7 @@ pub struct UnderWay {
     method: Arc<Method>,
     began_ms: u64,
     is_counted: bool,
+    span: Span,
 }
 
 impl Method {
@@ -152,7 +156,7 @@ impl Calls {
     pub fn begin(&self, path: &str, now_ms: u64) -> UnderWay {
         let method = self.by_path.get(path).unwrap_or(&self.other).clone();
         method.under_way.fetch_add(1, Ordering::Relaxed);
-        UnderWay { method, began_ms: now_ms, is_counted: false }
+        UnderWay { method, began_ms: now_ms, is_counted: false, span: Span::none() }
     }
 
     /// Paths of all methods that are counted by name.
@@ -170,9 +174,25 @@ impl Calls {
 }
 
 impl UnderWay {
+    /// Gives it a span in the log, under the name of its request. It is in no other: whoever asks for many things on one stream asks for each.
+    #[must_use]
+    pub fn named(mut self, trace: Trace) -> Self {
+        let Method { service, name, .. } = &*self.method;
+        let (service, method) = (service.as_str(), name.as_str());
+        self.span = tracing::debug_span!(parent: None, "request", %trace, service, method, tenant = Empty, code = Empty);
+        self
+    }
+
+    /// Its span.
+    #[must_use]
+    pub fn span(&self) -> &Span {
+        &self.span
+    }
+
     /// It was answered with this code of gRPC. Only the first answer counts.
     pub fn answered(&mut self, code: usize, now_ms: u64) {
         if !std::mem::replace(&mut self.is_counted, true) {
+            self.span.record("code", CODES.get(code).copied().unwrap_or(CODES[UNKNOWN]));
             self.method.count(code, now_ms.saturating_sub(self.began_ms));
         }
     }

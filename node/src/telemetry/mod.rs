@@ -1,11 +1,13 @@
 //! What a node tells of itself: its log, and its metrics, which `docs/metrics.md` lists.
 
+pub mod bound;
 pub mod calls;
 pub mod door;
 pub mod limits;
 pub mod logs;
 pub mod node;
 pub mod samples;
+pub mod trace;
 
 use crate::api::listener::Attendance;
 use crate::limits as bounds;

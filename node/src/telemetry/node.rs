@@ -26,6 +26,8 @@ pub struct NodeFacts {
     pub findings: (u64, u64),
     /// Tasks that run, and those that have panicked.
     pub tasks: (u64, u64),
+    /// Lines that were left out of the log, because one place wrote too many of them.
+    pub left_out_lines: u64,
     /// Bytes in tables that are sealed with the newest keys, and all of them.
     pub sealed_bytes: (u64, u64),
     /// Keys of the meta group that do not open here.
@@ -74,6 +76,7 @@ impl NodeFacts {
             gauge("dewpond_node_serving_flag", u8::from(self.is_serving)),
             gauge("dewpond_node_running_tasks", self.tasks.0),
             Sample::new("dewpond_node_panicked_tasks", Kind::Counter, self.tasks.1),
+            Sample::new("dewpond_node_silenced_lines", Kind::Counter, self.left_out_lines),
             gauge("dewpond_key_newest_bytes", self.sealed_bytes.0),
             gauge("dewpond_key_sealed_bytes", self.sealed_bytes.1),
             gauge("dewpond_key_unopened_keys", self.unopened_keys),
@@ -103,6 +106,7 @@ mod tests {
             is_serving: true,
             findings: (4, 5),
             tasks: (6, 7),
+            left_out_lines: 18,
             sealed_bytes: (8, 9),
             unopened_keys: 10,
             clock: (true, -11),
@@ -114,7 +118,7 @@ mod tests {
         };
         let samples = facts.samples();
         let values: BTreeSet<i128> = samples.iter().map(|sample| sample.value).collect();
-        assert_eq!(values, [-11].into_iter().chain(1..=10).chain(12..=17).collect());
+        assert_eq!(values, [-11].into_iter().chain(1..=10).chain(12..=18).collect());
         let unknown = NodeFacts { disk_bytes: None, ..facts }.samples();
         assert_eq!(unknown.len(), samples.len() - 2, "what nobody knows is not told as 0");
     }

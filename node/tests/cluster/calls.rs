@@ -65,7 +65,15 @@ struct Calls(mpsc::Sender<StreamRequest>, Streaming<StreamResponse>);
 
 impl Calls {
     async fn ask(&mut self, what: Asked) -> Told {
-        self.0.send(StreamRequest { call: 1, remaining_ms: 5_000, what: Some(what) }).await.unwrap();
+        self.0
+            .send(StreamRequest {
+                call: 1,
+                remaining_ms: 5_000,
+                what: Some(what),
+                ..StreamRequest::default()
+            })
+            .await
+            .unwrap();
         self.1.message().await.unwrap().unwrap().what.unwrap()
     }
 }

@@ -124,10 +124,10 @@ impl Supervisor {
         self.passing.get(&group).is_some_and(|passing| passing.then != Then::Stay)
     }
 
-    /// The replica of `group` here has handed over the lead, at `now_ms`. If nobody leads long after, it is built again.
-    pub fn handed_over(&mut self, group: &Group, now_ms: u64) {
-        let handed = HandedOver { term: group.standing().vote.term, at_ms: now_ms };
-        self.handed_over.insert(group.id(), handed);
+    /// The replica of `group` here has handed over the lead that it had in `term`, at `now_ms`. If nobody leads in a later one long after,
+    /// it is built again.
+    pub fn handed_over(&mut self, group: GroupId, term: u64, now_ms: u64) {
+        self.handed_over.insert(group, HandedOver { term, at_ms: now_ms });
     }
 
     /// Ends a replica that was removed from its group, for ever: takes it out of the registry, lets consensus of it end, waits until nothing
@@ -205,6 +205,11 @@ impl Supervisor {
     fn is_stuck(&mut self, group: &Group, now_ms: u64) -> bool {
         let Some(handed) = self.handed_over.get(&group.id()) else { return false };
         let standing = group.standing();
+        if !standing.membership.1.seats.contains_key(&group.replica()) {
+            // It was taken away meanwhile: nobody tells it any more who leads.
+            self.handed_over.remove(&group.id());
+            return false;
+        }
         let term = standing.leader.map(|_| standing.vote.term);
         let succession = handed.look(term, now_ms, self.ground.pace.election_max_ms);
         if succession != Succession::Open {

@@ -14,6 +14,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use tracing::Instrument;
 
 /// The machine of one group, as consensus wants it. Clones are the same.
 #[derive(Clone)]
@@ -69,14 +70,17 @@ impl MachineAdapter {
             for one in piece {
                 let (entry, responder) = one?;
                 let id = type_config::log_id(&entry.log_id);
-                let applied = match &entry.payload {
-                    EntryPayload::Blank => self.machine.apply_blank(id).await,
-                    EntryPayload::Normal(proposal) => self.machine.apply_command(id, &proposal.0).await,
-                    EntryPayload::Membership(theirs) => {
-                        self.machine.apply_membership(id, type_config::membership(theirs)).await
+                let applied = async {
+                    match &entry.payload {
+                        EntryPayload::Blank => self.machine.apply_blank(id).await,
+                        EntryPayload::Normal(proposal) => self.machine.apply_command(id, &proposal.0).await,
+                        EntryPayload::Membership(theirs) => {
+                            self.machine.apply_membership(id, type_config::membership(theirs)).await
+                        }
                     }
                 };
-                let replies = applied.map_err(|error| self.broken(error))?;
+                let span = tracing::debug_span!("apply", group = %self.machine.group(), at = %id);
+                let replies = applied.instrument(span).await.map_err(|error| self.broken(error))?;
                 // An entry of many commands is worth as many turns of others: a replica that catches up keeps nobody waiting.
                 for _ in 0..=replies.replies.len() {
                     tokio::task::consume_budget().await;

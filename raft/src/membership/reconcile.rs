@@ -22,7 +22,12 @@ pub enum Stepped {
     /// Changed, by this entry.
     Changed(Change, LogId),
     /// The lead was handed over, or asked to be.
-    HandedOver(ReplicaId),
+    HandedOver {
+        /// To whom.
+        to: ReplicaId,
+        /// In which term it was led here: the next leader has a later one.
+        term: u64,
+    },
     /// The lead should be handed over, and may not be now.
     NoHeir(NotHeir),
     /// It was tried. Asked again it looks anew.
@@ -76,11 +81,17 @@ impl Reconciler {
         };
         match step(&picture) {
             Err(rest) => Stepped::Rested(rest),
-            Ok(Change::HandOver(to)) => self.hand_over(to, words).await,
-            Ok(change) => match self.group.change(change.clone(), *at).await {
-                Ok(log_id) => Stepped::Changed(change, log_id),
-                Err(error) => Stepped::Failed(error),
-            },
+            Ok(Change::HandOver(to)) => self.hand_over(to, standing.vote.term, words).await,
+            Ok(change) => {
+                // Before: what has begun goes on, though nobody may wait for it.
+                if let Change::Add(replica, _) = &change {
+                    self.catching_up.insert(*replica, CatchUp::added(now_ms));
+                }
+                match self.group.change(change.clone(), *at).await {
+                    Ok(log_id) => Stepped::Changed(change, log_id),
+                    Err(error) => Stepped::Failed(error),
+                }
+            }
         }
     }
 
@@ -109,10 +120,10 @@ impl Reconciler {
         known
     }
 
-    async fn hand_over(&self, to: ReplicaId, words: &BTreeMap<ReplicaId, Word>) -> Stepped {
+    async fn hand_over(&self, to: ReplicaId, term: u64, words: &BTreeMap<ReplicaId, Word>) -> Stepped {
         let word = words.get(&to).copied().unwrap_or_default();
         match hand_over(&self.group, to, word).await {
-            Ok(()) => Stepped::HandedOver(to),
+            Ok(()) => Stepped::HandedOver { to, term },
             Err(NotHandedOver::NotLeader) => Stepped::NotHere,
             Err(NotHandedOver::NoHeir(reason)) => Stepped::NoHeir(reason),
             Err(error @ NotHandedOver::Busy) => {

@@ -2,52 +2,52 @@
 
 use super::{Api, allowed};
 use crate::access::action::Action;
+use crate::finding::{self, Finding};
 use crate::keys::coverage;
 use crate::meta::node_row::NodeState;
 use crate::meta::survey::Surveys;
+use engine::ids::NodeId;
 use proto::v1;
 use proto::v1::status_server::Status as StatusService;
+use raft::types::GroupId;
 use tonic::{Request, Response, Status};
 
 impl Api {
     /// What a person should know, worst first.
     fn found(surveys: &Surveys, nodes: &[v1::Node], groups: &[v1::Group]) -> Vec<v1::Finding> {
-        let finding = |level: &str, text: String, command: &str| v1::Finding {
-            level: level.to_owned(),
-            text,
-            command: command.to_owned(),
+        let shown = |one: Finding| v1::Finding {
+            level: one.level().to_owned(),
+            text: one.text,
+            command: one.command,
+            name: one.name,
         };
         let mut found = Vec::new();
         for (node, survey) in &surveys.0 {
             let name = nodes.iter().find(|one| one.id == node.0).map_or("", |one| &one.name);
-            for one in &survey.findings {
-                let level = if one.is_failure { "fail" } else { "warn" };
-                found.push(finding(level, format!("{name}: {}", one.text), &one.command));
-            }
+            let of_node = |one: &Finding| Finding { text: format!("{name}: {}", one.text), ..one.clone() };
+            found.extend(survey.findings.iter().map(of_node).map(shown));
         }
         for node in nodes.iter().filter(|node| node.state != "removed" && !node.is_heard) {
-            found.push(finding(
-                "fail",
-                format!("node {} ({}) is not heard", node.name, node.id),
-                "dew node list",
-            ));
+            let text = format!("node {} ({}) is not heard", node.name, NodeId(node.id));
+            found.push(shown(finding::NODE_UNHEARD.found(text)));
         }
         for node in nodes.iter().filter(|node| node.state == "draining") {
             let text = format!("node {} is draining: {} replicas are left", node.name, node.replicas);
-            found.push(finding("warn", text, "dew node list"));
+            found.push(shown(finding::NODE_DRAINING.found(text)));
         }
         for group in groups {
+            let id = GroupId(group.id);
             if group.leader == 0 {
-                found.push(finding("fail", format!("group {} has no leader", group.id), "dew group list"));
+                found.push(shown(finding::GROUP_LEADERLESS.found(format!("group {id} has no leader"))));
             }
             if group.replicas.iter().any(|one| one.is_coming || one.is_leaving) {
-                found.push(finding("warn", format!("group {} is moving", group.id), "dew group list"));
+                found.push(shown(finding::GROUP_MOVING.found(format!("group {id} is moving"))));
             }
         }
         let (voters, wanted) = (nodes.iter().filter(|node| node.state == "active").count(), 3);
         if voters < wanted {
             let text = format!("{voters} of {wanted} nodes: the loss of one stops writes");
-            found.push(finding("warn", text, "dew node add"));
+            found.push(shown(finding::NODES_FEW.found(text)));
         }
         found.sort_by_key(|one| one.level != "fail");
         found

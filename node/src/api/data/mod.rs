@@ -35,13 +35,14 @@ impl Api {
     /// whether anything is there.
     pub(super) fn enter(&self, call: &Call, place: Option<v1::Place>, action: Action) -> Result<Entered> {
         let v1::Place { tenant, collection, features, .. } = needed(place, "place")?;
-        decide(&call.caller, action, Some(&tenant))?;
+        tracing::debug_span!("access").in_scope(|| decide(&call.caller, action, Some(&tenant)))?;
         if features & !proto::version::FEATURES != 0 {
             return Err(Refused::new(code::FEATURE_MISSING));
         }
         convert::name(&collection)?;
         let meta = self.backend.meta();
         let row = meta.tenant_named(&tenant).ok_or_else(unheard_of)?;
+        tracing::Span::current().record("tenant", tracing::field::display(row.id));
         Ok(Entered { tenant: row.id, collection })
     }
 

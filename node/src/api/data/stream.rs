@@ -6,6 +6,7 @@ use crate::api::errors::status_number;
 use crate::api::guard::Call;
 use crate::limits;
 use crate::refused::Refused;
+use crate::telemetry::trace::Trace;
 use futures_util::future::{AbortHandle, Abortable, Aborted};
 use futures_util::stream::{FuturesUnordered, unfold};
 use futures_util::{Stream, StreamExt};
@@ -17,6 +18,7 @@ use proto::v1::{StreamRequest, StreamResponse};
 use raft::net::link::BoxFuture;
 use std::collections::BTreeMap;
 use tonic::Status;
+use tracing::Instrument;
 
 /// A stream of calls.
 struct Calls<S> {
@@ -58,8 +60,16 @@ impl Api {
     }
 
     async fn answer(&self, call: &Call, what: What) -> Answer {
-        let counted = self.begins(path(&what));
-        let answered: Result<Answer> = match what {
+        let trace = call.trace.unwrap_or_else(|| self.new_trace());
+        let counted = self.begins(path(&what), trace);
+        let answered = trace.within(self.ask(call, what)).instrument(counted.span().clone()).await;
+        let span = counted.span().clone();
+        self.answers(counted, answered.as_ref().map_or_else(status_number, |_| 0));
+        answered.unwrap_or_else(|refused| Answer::Failure(span.in_scope(|| self.failure(&refused))))
+    }
+
+    async fn ask(&self, call: &Call, what: What) -> Result<Answer> {
+        match what {
             What::Get(asked) => self.get(call, asked).await.map(Answer::Get),
             What::MultiGet(asked) => self.multi_get(call, asked).await.map(Answer::MultiGet),
             What::Put(asked) => self.put(call, asked).await.map(Answer::Write),
@@ -70,9 +80,7 @@ impl Api {
             What::History(asked) => self.history_page(call, asked).await.map(Answer::History),
             What::Outcome(asked) => self.outcome(call, asked).await.map(Answer::Outcome),
             What::Cancel(_) => Err(malformed("a cancel is no call")),
-        };
-        self.answers(counted, answered.as_ref().map_or_else(status_number, |_| 0));
-        answered.unwrap_or_else(|refused| Answer::Failure(self.failure(&refused)))
+        }
     }
 }
 
@@ -134,7 +142,7 @@ impl<S: Stream<Item = std::result::Result<StreamRequest, Status>> + Unpin> Calls
 
     /// Begins what a frame asks, or says at once why not.
     fn begin(&mut self, frame: StreamRequest) -> Option<StreamResponse> {
-        let StreamRequest { call, remaining_ms, what } = frame;
+        let StreamRequest { call, remaining_ms, what, trace } = frame;
         let refuse = |api: &Api, refused: &Refused| {
             Some(StreamResponse { call, what: Some(Answer::Failure(api.failure(refused))) })
         };
@@ -155,7 +163,7 @@ impl<S: Stream<Item = std::result::Result<StreamRequest, Status>> + Unpin> Calls
         }
         let (handle, registration) = AbortHandle::new_pair();
         self.known.insert(call, handle);
-        let (api, of) = (self.api.clone(), self.call.within(remaining_ms));
+        let (api, of) = (self.api.clone(), self.call.within(remaining_ms, Trace::of_frame(&trace)));
         let answer = async move { api.answer(&of, what).await };
         self.under_way.push(Box::pin(async move { (call, Abortable::new(answer, registration).await) }));
         None
