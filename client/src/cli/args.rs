@@ -119,6 +119,8 @@ pub enum Command {
     /// The machine room.
     #[command(subcommand)]
     Node(NodeVerb),
+    /// Lets every node walk its tables for damage, and mend it: `job list` says how far it is.
+    Scrub,
     /// Raft groups.
     #[command(subcommand)]
     Group(GroupVerb),

@@ -9,10 +9,10 @@ use crate::meta::survey::Survey;
 use crate::refused::Refused;
 use crate::tls::{self, Tls};
 use bytes::Bytes;
-use engine::ids::NodeId;
+use engine::ids::{NodeId, TableId};
 use proto::errors::code;
 use proto::peer_v1::meta_client::MetaClient;
-use proto::peer_v1::{ChangeRequest, IndexRequest, ShardRequest, SurveyRequest};
+use proto::peer_v1::{ChangeRequest, IndexRequest, ShardRequest, SurveyRequest, TableRequest};
 use raft::net::link::BoxFuture;
 use raft::types::GroupId;
 use std::collections::BTreeMap;
@@ -105,6 +105,15 @@ impl Forward for Channels {
             request.set_timeout(Duration::from_millis(SURVEY_MS));
             let answer = client?.survey(request).await.map_err(|status| refused(&status))?;
             Ok(answer.into_inner().into())
+        })
+    }
+
+    fn table(&self, to: NodeId, table: TableId, at: u64) -> BoxFuture<Result<Bytes, Refused>> {
+        let client = self.client(to);
+        Box::pin(async move {
+            let mut request = Request::new(TableRequest { table: table.0.to_vec().into(), at });
+            request.set_timeout(Duration::from_millis(ROW_MS));
+            Ok(client?.table(request).await.map_err(|status| refused(&status))?.into_inner().bytes)
         })
     }
 }

@@ -5,7 +5,7 @@ use super::disk::{Level, Room};
 use crate::api::listener::Attendance;
 use crate::clock::Agreement;
 use crate::keys::coverage::{self, Coverage};
-use crate::limits::{BIND_MS, CHANGE_MS, DISK_MS};
+use crate::limits::{BIND_MS, CHANGE_MS, DISK_HAND_OVER_MS, DISK_MS};
 use crate::meta::node_row::NodeState;
 use crate::meta::survey::Finding;
 use crate::peer::PeerServer;
@@ -108,6 +108,12 @@ impl Server {
             let text = "connections of another cluster come to the door of peers: look at their addresses";
             find(false, text.to_owned(), "dew node list");
         }
+        if let Some(why) = self.untaken.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            find(true, format!("the root file of the cluster is not taken here: {why}"), "dew key list");
+        }
+        for text in self.scrubbed.told() {
+            find(true, text, "dew job list");
+        }
         for name in self.unopened.read().unwrap_or_else(PoisonError::into_inner).iter() {
             find(true, format!("a key does not open here: {name}"), "dew key list");
         }
@@ -115,7 +121,16 @@ impl Server {
             find(false, format!("metrics cannot be read: {why}"), "dewpond config explain listen.metrics");
         }
         match self.running() {
-            Err(_) => find(false, "the node is starting: it waits for its peers".to_owned(), "dew status"),
+            Err(_) => match &*self.unstarted.read().unwrap_or_else(PoisonError::into_inner) {
+                Some(why) => {
+                    find(
+                        true,
+                        format!("the node does not start while its disk is full: {why}"),
+                        "dew status",
+                    );
+                }
+                None => find(false, "the node is starting: it waits for its peers".to_owned(), "dew status"),
+            },
             Ok(running) => {
                 for (group, why) in running.failed() {
                     find(true, format!("the replica of {group} does not run: {why}"), "dew group list");
@@ -145,14 +160,23 @@ impl Server {
             Agreement::Disputed { ahead_ms } => (true, ahead_ms),
             Agreement::Agreed | Agreement::Unheard => (false, 0),
         };
+        let cluster_keys = self.held.versions();
+        let newest = cluster_keys.last().copied().unwrap_or(0);
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let ends_s = signed(self.tls.current().own.ends_s);
         NodeFacts {
             doors,
             is_serving: self.is_serving(),
+            is_sealed: false,
             findings: ((findings.len() - failures) as u64, failures as u64),
             tasks: (self.tasks.count() as u64, told.panicked.read()),
             sealed_bytes: (coverage.active_bytes, coverage.bytes),
+            scrub: self.scrubbed.figures(),
+            tenant_keys: {
+                let of = coverage::of_cluster(&meta.key_rows(), newest);
+                (of.active_bytes, of.bytes)
+            },
+            cluster_keys: cluster_keys.len() as u64,
             unopened_keys: self.unopened.read().unwrap_or_else(PoisonError::into_inner).len() as u64,
             clock,
             certificate_seconds: ends_s.saturating_sub(signed(self.clock.now_ms() / 1_000)),
@@ -199,19 +223,29 @@ impl Server {
         door::serve(listener, exposes, spawner).await;
     }
 
-    /// Looks after the disk, until the tasks end. Leads go over once, when it becomes full: who takes them may be full too.
+    /// Looks after the disk, until the tasks end. Leads go over when it becomes full, and those that come to it while it is full: not at once
+    /// again, for who takes them may be full too.
     pub(super) async fn look_after_disk(self: Arc<Self>) {
+        let mut handed_ms = None;
         loop {
             let disk = self.disk.clone();
             // A disk that hangs keeps nobody else waiting.
             if let Ok((before, now)) = tokio::task::spawn_blocking(move || disk.look()).await {
-                self.follow_disk(before, now).await;
+                if now < Level::Full {
+                    handed_ms = None;
+                }
+                let now_ms = self.clock.boot_ms();
+                let is_due = handed_ms.is_none_or(|at: u64| now_ms.saturating_sub(at) >= DISK_HAND_OVER_MS);
+                if self.follow_disk(before, now, is_due).await {
+                    handed_ms = Some(now_ms);
+                }
             }
             tokio::time::sleep(Duration::from_millis(DISK_MS)).await;
         }
     }
 
-    async fn follow_disk(&self, before: Level, now: Level) {
+    /// Does what follows from how full it is. Tells whether leads were to go over: `is_due` says that they may.
+    async fn follow_disk(&self, before: Level, now: Level, is_due: bool) -> bool {
         let used_percent = self.disk.known().room.map(Room::used_percent);
         match now {
             _ if now == before => {}
@@ -222,12 +256,15 @@ impl Server {
                 tracing::error!(used_percent, "the disk is full: nothing of other nodes is taken")
             }
         }
-        let Ok(running) = self.running() else { return };
+        let Ok(running) = self.running() else { return false };
         running.log().set_short_of_space(now == Level::Brimming);
-        if before < Level::Full && now >= Level::Full {
-            // What nobody takes in time stays here: it answers reads.
-            let within = Duration::from_millis(CHANGE_MS);
-            let _ = tokio::time::timeout(within, running.hand_over_all()).await;
+        let leads = running.replicas().iter().any(|seated| seated.receiver.group().leads());
+        if now < Level::Full || !is_due || !leads {
+            return false;
         }
+        // What nobody takes in time stays here: it answers reads.
+        let within = Duration::from_millis(CHANGE_MS);
+        let _ = tokio::time::timeout(within, running.hand_over_all()).await;
+        true
     }
 }

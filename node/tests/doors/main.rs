@@ -9,3 +9,4 @@ mod health;
 mod hostile;
 mod metrics;
 mod rig;
+mod sealed;

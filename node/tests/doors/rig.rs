@@ -16,7 +16,7 @@ use node::server::Server;
 use node::server::disk::{Space, SystemSpace};
 use node::tenants::rules::Quota;
 use node::tls::{self, Credentials, Tls};
-use node::{api, config, dial};
+use node::{api, config, dial, server};
 use rustls::pki_types::ServerName;
 use std::io;
 use std::net::SocketAddr;
@@ -131,6 +131,23 @@ async fn one_of(more: &[(&str, &str)], space: Arc<dyn Space>, age_s: u64) -> One
     One { dir, config, server, doors, admin }
 }
 
+/// A node that was stopped: what it needs to start anew.
+pub struct Stopped {
+    dir: tempfile::TempDir,
+    config: Arc<config::Config>,
+    doors: Doors,
+}
+
+impl Stopped {
+    /// Its doors are taken again. The folder goes with the last of what is returned.
+    pub async fn doors(self) -> (Arc<config::Config>, server::porch::Doors, tempfile::TempDir) {
+        let Self { dir, config, doors } = self;
+        let (client, admin, peer) =
+            (bind(doors.client).await, bind(doors.admin).await, bind(doors.peer).await);
+        (config, server::porch::Doors { client, admin, peer }, dir)
+    }
+}
+
 async fn start(
     config: &Arc<config::Config>,
     [client, admins, peer]: [TcpListener; 3],
@@ -160,6 +177,17 @@ impl One {
     /// Its folder.
     pub fn folder(&self) -> NodeFolder {
         NodeFolder::at(&self.dir.path().join("one"))
+    }
+
+    /// Stops it. It is to start anew with these settings too.
+    pub async fn stopped(self, more: &[(&str, &str)]) -> Stopped {
+        let config = config(&self.dir.path().join("one"), self.doors, more);
+        let Self { dir, server, doors, .. } = self;
+        server.stop(0).await;
+        let held = Arc::downgrade(&server);
+        drop(server);
+        eventually("its connections are gone", async || held.strong_count() == 0).await;
+        Stopped { dir, config, doors }
     }
 
     /// Stops it, does something to its folder, and starts it again.
