@@ -105,7 +105,11 @@ pub async fn one_aged(age_s: u64) -> One {
 }
 
 async fn one_of(more: &[(&str, &str)], space: Arc<dyn Space>, age_s: u64) -> One {
-    let dir = tempfile::tempdir().unwrap();
+    one_in(tempfile::tempdir().unwrap(), more, space, age_s).await
+}
+
+/// One whose folder lies in `dir`.
+pub async fn one_in(dir: tempfile::TempDir, more: &[(&str, &str)], space: Arc<dyn Space>, age_s: u64) -> One {
     let folder = dir.path().join("one");
     let new = init::NewCluster {
         name: "test",
@@ -192,6 +196,11 @@ impl One {
 
     /// Stops it, does something to its folder, and starts it again.
     pub async fn restart(self, meanwhile: impl FnOnce(&NodeFolder)) -> Self {
+        self.restart_over(Arc::new(SystemSpace(std::env::temp_dir())), meanwhile).await
+    }
+
+    /// The same, on a disk that has so much room then.
+    pub async fn restart_over(self, space: Arc<dyn Space>, meanwhile: impl FnOnce(&NodeFolder)) -> Self {
         let folder = self.folder();
         let Self { dir, config, server, doors, admin } = self;
         server.stop(0).await;
@@ -200,7 +209,7 @@ impl One {
         eventually("its connections are gone", async || held.strong_count() == 0).await;
         meanwhile(&folder);
         let listeners = [bind(doors.client).await, bind(doors.admin).await, bind(doors.peer).await];
-        let server = start(&config, listeners, Arc::new(SystemSpace(std::env::temp_dir()))).await;
+        let server = start(&config, listeners, space).await;
         Self { dir, config, server, doors, admin }
     }
 
