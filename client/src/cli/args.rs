@@ -119,7 +119,7 @@ pub enum Command {
     /// The machine room.
     #[command(subcommand)]
     Node(NodeVerb),
-    /// Lets every node walk its tables for damage, and mend it: `job list` says how far it is.
+    /// Lets every node walk its tables for damage, and mend what it finds: `job list` says how far each is.
     Scrub,
     /// Raft groups.
     #[command(subcommand)]
