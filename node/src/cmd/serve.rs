@@ -30,6 +30,8 @@ pub fn run(options: &Serve) -> Result<(), Failure> {
         let input = options.end_with_stdin.then(end_of_input);
         let mut ends = signal(SignalKind::terminate())?;
         let mut interrupts = signal(SignalKind::interrupt())?;
+        // What comes while the node is sealed is done when it has started.
+        let mut reads_again = signal(SignalKind::hangup())?;
         let make = Box::new(api::forward::make);
         let space = Arc::new(SystemSpace(config.node.data_dir.clone()));
         let start = Server::start_sealed(config.clone(), Doors { client, admin, peer }, make, space);
@@ -41,7 +43,6 @@ pub fn run(options: &Serve) -> Result<(), Failure> {
             () = &mut input => return Ok(()),
         };
         tracing::info!(node = %server.node(), version = env!("CARGO_PKG_VERSION"), "the node serves");
-        let mut reads_again = signal(SignalKind::hangup())?;
         let end = async {
             tokio::select! {
                 _ = ends.recv() => None,

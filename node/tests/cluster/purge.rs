@@ -69,6 +69,8 @@ async fn a_dropped_tenant_comes_back_in_time_and_is_gone_from_the_disks_after() 
     .await;
     let late = change(&cluster, Change::SetTenantState(goes, Act::Undrop)).await;
     assert_eq!(late, MetaReply::Refused { change: 0, reason: Reason::State });
+    let refused = cluster.write(goes, &put("k0", "late"), WriteId::default()).await.unwrap_err();
+    assert_eq!(refused.code, code::TENANT_SHREDDED);
     for at in 0..2 {
         eventually("its stripes are gone from the disk", || named(at, goes) == 0).await;
         assert!(named(at, stays) > 0, "those of another are not");
