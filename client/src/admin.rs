@@ -19,8 +19,8 @@ use proto::v1::tenants_client::TenantsClient;
 use proto::v1::{
     AddNodeRequest, AddNodeResponse, CreateTenantRequest, Group, IssueRequest, IssueResponse, Job,
     ListGroupsRequest, ListJobsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest,
-    ListTenantsRequest, Node, NodeRequest, RotateRequest, RotateResponse, SetTenantRequest, StatusRequest,
-    StatusResponse, Tenant, TenantRequest, TransferRequest,
+    ListTenantsRequest, Node, NodeRequest, RotateRequest, RotateResponse, ScrubRequest, SetTenantRequest,
+    StatusRequest, StatusResponse, Tenant, TenantRequest, TransferRequest,
 };
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -118,6 +118,14 @@ impl Admin {
         /// Lets a drained node go for good.
         remove
     );
+
+    /// Lets every node walk its tables for damage now; each has a job of its own. Returns when it was asked, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// Denied, for anybody but an administrator.
+    pub async fn scrub(&self) -> Result<u64> {
+        Ok(call!(self, AGAIN, NodesClient.scrub, ScrubRequest {}).await?.asked_ms)
+    }
 
     /// All groups.
     ///

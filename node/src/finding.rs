@@ -61,6 +61,10 @@ kinds! {
     NODE_DRAINING "node_draining" warn "dew job list";
     /// The node has not gone on with its start yet.
     NODE_STARTING "node_starting" warn "dew status";
+    /// The disk is too full to start on.
+    NODE_UNSTARTED "node_unstarted" fail "dew status";
+    /// The keys of the node do not open.
+    NODE_SEALED "node_sealed" fail "dewpond config explain kms.passphrase_file";
     /// The loss of one node more stops writes.
     NODES_FEW "nodes_few" warn "dew node add";
     /// Nobody leads a group.
@@ -71,6 +75,8 @@ kinds! {
     REPLICA_DOWN "replica_down" fail "dew group list";
     /// Peers say that the wall clock here is wrong.
     CLOCK_DISPUTED "clock_disputed" fail "dew status";
+    /// Bytes of a table here are not what was written.
+    TABLE_DAMAGED "table_damaged" fail "dew job list";
     /// The disk becomes full.
     DISK_TIGHT "disk_tight" warn "dew status";
     /// The disk is so full that no writes are taken.
@@ -91,6 +97,8 @@ kinds! {
     PEERS_FOREIGN "peers_foreign" warn "dew node list";
     /// A key does not open here.
     KEY_UNOPENED "key_unopened" fail "dew key list";
+    /// The node cannot follow a rotation of the cluster key.
+    ROOT_UNTAKEN "root_untaken" fail "dew key list";
     /// The door for metrics is taken by somebody else.
     METRICS_UNREAD "metrics_unread" warn "dewpond config explain listen.metrics";
 }

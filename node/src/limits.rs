@@ -32,8 +32,14 @@ pub const TOKEN_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 /// Collections up to this number are a tenant's own.
 pub const COLLECTIONS_MAX: u32 = 0xffff;
 
-/// For how long the drop of a tenant can be undone, in milliseconds: 30 days.
+/// For how long the drop of a tenant can be undone if nobody says otherwise, in milliseconds: 30 days.
 pub const QUARANTINE_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
+/// Between two looks for dropped tenants whose time is over, in milliseconds: nobody waits for it.
+pub const PURGE_LOOK_MS: u64 = 1_000;
+/// For how long it can be undone at least, in milliseconds: a second, so that whoever drops the wrong one in a test can take it back.
+pub const QUARANTINE_MS_MIN: u64 = 1_000;
+/// For how long it can be undone at most, in milliseconds: a year, then what was to go must be gone.
+pub const QUARANTINE_MS_MAX: u64 = 366 * 24 * 60 * 60 * 1_000;
 /// The longest history window of a tenant, in milliseconds: a year.
 pub const HISTORY_MS_MAX: u64 = 366 * 24 * 60 * 60 * 1_000;
 /// The history window of a tenant if nobody says otherwise, in milliseconds: a day.
@@ -68,6 +74,13 @@ pub const WRAPPED_BYTES_MAX: usize = 1_024;
 pub const KMS_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a root file.
 pub const ROOT_FILE_BYTES_MAX: u64 = 8 << 20;
+/// Bytes of the part of a root file that all nodes have alike, as a row of the meta group: some kilobytes, of which two versions of the cluster
+/// key are a few hundred.
+pub const ROOT_ROW_BYTES_MAX: usize = 48 << 10;
+/// Keys of tenants that one step of a rotation of the cluster key wraps anew: a command of a few kilobytes, and a few milliseconds.
+pub const REWRAPPED_KEYS_MAX: usize = 64;
+/// Between two steps of a rotation of the cluster key, in milliseconds: a thousand tenants take eight seconds, and nobody notices.
+pub const TURN_MS: u64 = 500;
 
 /// Bytes of the name of a setting; longer ones are not compared when the nearest is looked for.
 pub const SETTING_KEY_BYTES_MAX: usize = 64;
@@ -138,6 +151,16 @@ pub const KEEPALIVE_MS: u64 = 20_000;
 pub const HEALTH_MS: u64 = 200;
 /// Between two looks at how full the disk is, in milliseconds: at a gigabyte a second the rest of a small disk is not used up meanwhile.
 pub const DISK_MS: u64 = 1_000;
+/// Between two times that a node whose disk is full hands over what it leads, in milliseconds: whoever takes it may be full too.
+pub const DISK_HAND_OVER_MS: u64 = 60_000;
+/// Between two looks at what a scrub has found, in milliseconds.
+pub const SCRUB_LOOK_MS: u64 = 1_000;
+/// Between two tries to mend a damaged table, in milliseconds: whoever has a copy of it may be away.
+pub const MEND_MS: u64 = 10_000;
+/// Bytes of one piece of a table that a peer reads to mend its own.
+pub const TABLE_PIECE_BYTES: usize = 1 << 20;
+/// Damaged places that are told one by one; of more, how many.
+pub const DAMAGE_TOLD_MAX: usize = 8;
 /// So much more room, in percent of the disk, must there be before a level is left than when it was entered.
 pub const DISK_BACK_PERCENT: u64 = 2;
 /// When whoever writes to a node whose disk is full is asked to come again, in milliseconds.
@@ -189,8 +212,11 @@ const _: () = {
     assert!(BATCH_BYTES_MAX + (1 << 20) < MESSAGE_BYTES_MAX);
     assert!(ANSWER_BYTES_MAX + (1 << 20) < MESSAGE_BYTES_MAX);
     assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX + PAGE_BYTES_MAX < MESSAGE_BYTES_MAX);
+    assert!(TABLE_PIECE_BYTES + (1 << 20) < MESSAGE_BYTES_MAX);
     assert!(WATCH_CHANGES_MAX <= engine::limits::CHANGES_MAX);
     assert!(engine::limits::BATCH_BYTES_MAX < FEED_BYTES_MAX && FEED_BYTES_MAX < FEEDS_BYTES_MAX);
-    assert!(QUARANTINE_MS < HISTORY_MS_MAX);
+    assert!(QUARANTINE_MS_MIN < QUARANTINE_MS && QUARANTINE_MS < QUARANTINE_MS_MAX);
+    assert!(REWRAPPED_KEYS_MAX < META_CHANGES_MAX);
+    assert!(ROOT_ROW_BYTES_MAX < 64 << 10); // as a row that is told whole
     assert!(META_VOTERS_MAX % 2 == 1 && META_VOTERS_MAX <= raft::limits::MEMBERS_MAX);
 };

@@ -19,7 +19,7 @@ use node::keys::{Error, KeyName, WrappedKey};
 use node::meta::command::MetaCommand;
 use node::meta::rows::MetaRow;
 use node::shard::command::KvCommand;
-use rig::samples::{kv_commands, meta_commands, meta_rows, whole};
+use rig::samples::{kv_commands, later_commands, later_rows, meta_commands, meta_rows, whole};
 use rig::{items, listed, stored};
 
 /// The items of a fixture, which are what is written today.
@@ -61,6 +61,19 @@ fn meta_rows_version_1() {
         bytes
     });
     assert_eq!(MetaRow::read(&mut Reader::new(&damaged)).unwrap_err().nature, Nature::Malformed);
+}
+
+#[test]
+fn what_rows_and_commands_of_the_meta_group_can_say_since() {
+    let found = same("meta_rows.later", later_rows().iter().map(whole).collect());
+    for (bytes, row) in found.iter().zip(later_rows()) {
+        assert_eq!(MetaRow::read(&mut Reader::new(bytes)).unwrap(), row);
+    }
+    let found =
+        same("meta_command.later", later_commands().iter().map(|one| one.encode().unwrap()).collect());
+    for (bytes, command) in found.iter().zip(later_commands()) {
+        assert_eq!(MetaCommand::decode(bytes).unwrap(), command);
+    }
 }
 
 #[test]

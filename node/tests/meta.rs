@@ -5,17 +5,20 @@
 mod rig;
 
 use engine::ids::{CollectionId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
-use node::limits;
+use node::keys::root_file::ClusterKey;
 use node::meta::command::{Change, MetaCommand, MetaReply, Reason};
 use node::meta::key_row::{DataKeyRow, KeyState, TenantKeyRow};
 use node::meta::node_row::{NodeRow, NodeState};
+use node::meta::root_row::RootRow;
 use node::meta::shard_row::ShardRow;
 use node::meta::view::MetaView;
+use node::server::purging::purges;
 use node::shard::map::{ShardMap, ShardRange};
 use node::tenants::rules::{Act, Quota, TenantState};
+use node::{keys, limits};
 use raft::types::{GroupId, ReplicaId};
 use rig::Rig;
-use rig::samples::{ACME, cluster_row, data_key, node_row, shard_row, tenant_key};
+use rig::samples::{ACME, cluster_row, data_key, node_row, root_row, shard_row, tenant_key};
 
 const NOW: u64 = 1_700_000_000_000;
 
@@ -199,6 +202,100 @@ fn keys_only_get_older() {
     meta.refused(set(KeyState::Active), Reason::State);
     let row = meta.view().data_keys[&(Owner::Tenant(ACME), Purpose::Data, KeyEpoch(1))].clone();
     assert!(row.wrapped.is_empty() && row.state == KeyState::Destroyed);
+}
+
+#[test]
+fn the_root_file_is_compared_and_set_and_whoever_took_it_says_so() {
+    let mut meta = Meta::new();
+    let row = |version, keep: &[u32]| {
+        let mut row = RootRow { version, ..root_row() };
+        let mut all = row.root.cluster_keys.clone();
+        all.push(ClusterKey { version: 3, root: 9, wrapped: vec![1] });
+        row.root.cluster_keys = all.into_iter().filter(|key| keep.contains(&key.version)).collect();
+        row
+    };
+    meta.refused(Change::PutRoot(row(1, &[1, 2]), None), Reason::Impossible);
+    meta.done(Change::PutCluster(cluster_row(), None));
+    meta.refused(Change::PutRoot(row(1, &[1, 2]), Some(1)), Reason::NotFound);
+    meta.refused(Change::TakeRoot(NodeId(2), 1), Reason::NotFound);
+    meta.done(Change::PutRoot(row(1, &[1, 2]), None));
+    meta.refused(Change::PutRoot(row(2, &[2]), None), Reason::Exists);
+    meta.refused(Change::PutRoot(row(3, &[2]), Some(2)), Reason::Stale);
+    meta.refused(Change::PutRoot(row(2, &[1]), Some(1)), Reason::Impossible);
+    let mut foreign = row(2, &[2]);
+    foreign.root.cluster.0[0] ^= 1;
+    meta.refused(Change::PutRoot(foreign, Some(1)), Reason::Impossible);
+    meta.refused(Change::TakeRoot(NodeId(2), 1), Reason::NotFound);
+    meta.done(Change::PutNode(node_row(), None));
+    assert_eq!(meta.view().without_root().count(), 1);
+    meta.refused(Change::TakeRoot(NodeId(2), 2), Reason::Stale);
+    meta.done(Change::TakeRoot(NodeId(2), 1));
+    meta.refused(Change::TakeRoot(NodeId(2), 1), Reason::Stale);
+    assert_eq!(meta.view().without_root().count(), 0);
+    meta.done(Change::PutRoot(row(2, &[2]), Some(1)));
+    assert_eq!(meta.view().root, Some(row(2, &[2])));
+    assert_eq!(meta.view().without_root().count(), 1, "it has taken the one before");
+    meta.refused(Change::PutRoot(row(3, &[1, 2]), Some(2)), Reason::Impossible);
+    meta.done(Change::SetNodeState(NodeId(2), NodeState::Removed));
+    assert_eq!(meta.view().without_root().count(), 0, "nobody waits for whoever was removed");
+}
+
+#[test]
+fn what_a_cluster_key_with_a_successor_has_wrapped_comes_too_late() {
+    let mut meta = Meta::new();
+    meta.tenant();
+    meta.done(Change::PutCluster(cluster_row(), None));
+    meta.done(Change::PutTenantKey(tenant_key(), None));
+    meta.done(Change::PutRoot(root_row(), None));
+    let by = |epoch, by| TenantKeyRow { epoch: KeyEpoch(epoch), wrapped_by: KeyEpoch(by), ..tenant_key() };
+    meta.refused(Change::PutTenantKey(by(2, 1), None), Reason::Stale);
+    meta.refused(Change::PutTenantKey(by(1, 3), Some(KeyEpoch(1))), Reason::Stale);
+    meta.done(Change::PutTenantKey(by(1, 2), Some(KeyEpoch(1))));
+    meta.done(Change::PutTenantKey(by(2, 2), None));
+    // To be destroyed it need not be wrapped anew.
+    let gone = TenantKeyRow { wrapped: vec![], ..by(1, 2) };
+    meta.done(Change::PutTenantKey(gone, Some(KeyEpoch(2))));
+}
+
+#[test]
+fn a_tenant_ends_for_good_with_keys_name_and_collections() {
+    let mut meta = Meta::new();
+    meta.tenant();
+    meta.done(create(TenantId(ACME.0 + 1), "next"));
+    for tenant in [ACME, TenantId(ACME.0 + 1)] {
+        meta.done(Change::AddCollection(tenant, "orders".to_owned()));
+        meta.done(Change::PutTenantKey(TenantKeyRow { tenant, ..tenant_key() }, None));
+        meta.done(Change::PutDataKey(DataKeyRow { owner: Owner::Tenant(tenant), ..data_key() }, None));
+    }
+    meta.done(Change::DropTenant(ACME, 5_000));
+    meta.refused(Change::DropTenant(ACME, 9_000), Reason::State);
+    meta.now_ms += 4_000;
+    let until_ms = NOW + 5_000;
+    let view = meta.view();
+    assert!(matches!(view.tenants[&ACME].state, TenantState::Dropped { until_ms: at, .. } if at == until_ms));
+    assert!(purges(&view, until_ms - 1).is_empty());
+    let due = purges(&view, until_ms);
+    assert_eq!(due.len(), 1);
+    // The entry looks at its own stamp: whose clock is ahead ends nobody.
+    let refused = MetaReply::Refused { change: 0, reason: Reason::WindowOpen };
+    assert_eq!(meta.ask(due[0].1.clone()), refused);
+    assert_eq!(meta.view(), view);
+    meta.now_ms = until_ms;
+    meta.refused(Change::SetTenantState(ACME, Act::Undrop), Reason::WindowOver);
+    assert!(matches!(meta.ask(due[0].1.clone()), MetaReply::Applied { .. }));
+    let after = meta.view();
+    assert_eq!((after.tenants[&ACME].state, after.tenant_named("acme")), (TenantState::Purged, None));
+    assert_eq!(after.collections(ACME).count(), 0);
+    assert_eq!(after.collections(TenantId(ACME.0 + 1)).count(), 1, "another's stay");
+    let of =
+        |tenant| after.key_rows().into_iter().filter(move |row| row.key.name.owner == Owner::Tenant(tenant));
+    assert!(of(ACME).all(|row| row.state == keys::KeyState::Destroyed && row.key.wrapped.is_empty()));
+    assert!(of(TenantId(ACME.0 + 1)).all(|row| row.state == keys::KeyState::Active));
+    assert!(purges(&after, u64::MAX).is_empty(), "once");
+    meta.refused(
+        Change::PutTenantKey(TenantKeyRow { epoch: KeyEpoch(2), ..tenant_key() }, None),
+        Reason::State,
+    );
 }
 
 #[test]

@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use engine::ids::{ClusterId, CollectionId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
+use node::keys::root_file::{ClusterKey, RootFile};
 use node::meta::cluster_row::{ClusterRow, SettingRow, TokenRow};
 use node::meta::command::{Change, MetaCommand};
 use node::meta::key_row::{DataKeyRow, KeyState, TenantKeyRow};
 use node::meta::node_row::{NodeRow, NodeState};
+use node::meta::root_row::{RootRow, TakenRow};
 use node::meta::rows::MetaRow;
 use node::meta::shard_row::ShardRow;
 use node::meta::tenant_row::{CollectionRow, TenantNameRow, TenantRow};
@@ -78,11 +80,15 @@ fn some_shard() -> impl Strategy<Value = MetaRow> {
 }
 
 fn some_tenant() -> impl Strategy<Value = MetaRow> {
-    let state = (any::<u64>(), 0..5u8).prop_map(|(since_ms, n)| match n {
+    let state = (any::<u64>(), any::<u64>(), 0..7u8).prop_map(|(since_ms, until_ms, n)| match n {
         0 => TenantState::Active,
         1 => TenantState::Frozen,
         2 => TenantState::Purged,
-        n => TenantState::Dropped { since_ms, was_frozen: n == 3 },
+        n => {
+            let usual_ms = since_ms.saturating_add(node::limits::QUARANTINE_MS);
+            let until_ms = if n < 5 { usual_ms } else { until_ms };
+            TenantState::Dropped { since_ms, until_ms, was_frozen: n % 2 == 1 }
+        }
     });
     let numbers = (any::<u64>(), any::<u32>(), 0..1_000_000u64, any::<u64>(), 1..70_000u32);
     (1..u64::MAX, name(), state, numbers).prop_map(|(id, name, state, numbers)| {
@@ -124,8 +130,24 @@ fn some_small() -> impl Strategy<Value = MetaRow> {
     )
 }
 
+fn some_root() -> impl Strategy<Value = MetaRow> {
+    let keys = proptest::collection::btree_map(1..u32::MAX, (any::<u32>(), bytes(40)), 1..5);
+    (any::<[u8; 16]>(), bytes(40), keys, 1..u64::MAX, any::<bool>()).prop_map(
+        |(cluster, kms, keys, version, is_root)| {
+            if !is_root {
+                return MetaRow::Taken(TakenRow { node: NodeId(version), version });
+            }
+            let key = |(version, (root, wrapped))| ClusterKey { version, root, wrapped };
+            let cluster_keys = keys.into_iter().map(key).collect();
+            let root = RootFile { cluster: ClusterId(cluster), kms, cluster_keys, ..RootFile::default() };
+            MetaRow::Root(RootRow { version, root })
+        },
+    )
+}
+
 fn some_row() -> impl Strategy<Value = MetaRow> {
-    prop_oneof![some_cluster(), some_node(), some_shard(), some_tenant(), some_key(), some_small()]
+    let (one, other) = (some_cluster(), some_root());
+    prop_oneof![one, some_node(), some_shard(), some_tenant(), some_key(), some_small(), other]
 }
 
 /// A change that has to do with the row.
@@ -136,7 +158,10 @@ fn change(row: MetaRow, expected: Option<u32>) -> Change {
         MetaRow::Node(row) if row.id.0 % 2 == 0 => Change::SetNodeState(row.id, row.state),
         MetaRow::Node(row) => Change::PutNode(row, number),
         MetaRow::Shard(row) => Change::PutShard(row, number),
-        MetaRow::Tenant(TenantRow { id, name, quota, history_ms, .. }) => match id.0 % 4 {
+        MetaRow::Root(row) => Change::PutRoot(row, number),
+        MetaRow::Taken(row) => Change::TakeRoot(row.node, row.version),
+        MetaRow::Tenant(TenantRow { id, name, quota, history_ms, .. }) => match id.0 % 5 {
+            3 => Change::DropTenant(id, history_ms.max(node::limits::QUARANTINE_MS_MIN)),
             0 => Change::CreateTenant { id, name, quota, history_ms },
             1 => Change::SetTenantState(id, Act::ALL[usize::try_from(history_ms % 5).unwrap()]),
             2 => Change::SetQuota(id, quota),

@@ -15,7 +15,8 @@ use crate::{Admin, Error, Result, code};
 use serde_json::{Value, json};
 use std::path::Path;
 
-const TENANT: [&str; 7] = ["id", "name", "state", "quota_bytes", "quota_operations", "history_ms", "group"];
+const TENANT: [&str; 8] =
+    ["id", "name", "state", "quota_bytes", "quota_operations", "history_ms", "group", "purge_ms"];
 const NODE: [&str; 7] = ["id", "name", "region", "state", "heard", "replicas", "client_address"];
 
 fn text(number: u64) -> Value {
@@ -33,6 +34,7 @@ fn tenant_row(tenant: &Tenant) -> Fields {
         ("created_ms", text(tenant.created_ms)),
         ("dropped_ms", text(tenant.dropped_ms)),
         ("group", ids::group(tenant.group)),
+        ("purge_ms", text(tenant.purge_ms)),
     ])
 }
 
@@ -187,6 +189,13 @@ pub async fn node(session: &Session, verb: NodeVerb) -> Result<()> {
         }
     };
     Document::one("dew.node.show/1", &NODE, node_row(&node)).print(session.format)
+}
+
+/// Lets every node look for damage.
+pub async fn scrub(session: &Session) -> Result<()> {
+    let asked_ms = session.client.admin().scrub().await?;
+    let row = fields([("asked_ms", text(asked_ms))]);
+    Document::one("dew.scrub.ask/1", &["asked_ms"], row).print(session.format)
 }
 
 /// Runs a command about groups.

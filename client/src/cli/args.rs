@@ -119,6 +119,8 @@ pub enum Command {
     /// The machine room.
     #[command(subcommand)]
     Node(NodeVerb),
+    /// Lets every node walk its tables for damage, and mend what it finds: `job list` says how far each is.
+    Scrub,
     /// Raft groups.
     #[command(subcommand)]
     Group(GroupVerb),

@@ -128,6 +128,7 @@ async fn run(args: Args) -> Result<u8> {
         Command::Status => return admin::status(&session).await,
         Command::Tenant(verb) => admin::tenant(&session, verb).await?,
         Command::Node(verb) => admin::node(&session, verb).await?,
+        Command::Scrub => admin::scrub(&session).await?,
         Command::Group(verb) => admin::group(&session, verb).await?,
         Command::Job(verb) => admin::job(&session, verb).await?,
         Command::Key(verb) => admin::key(&session, verb).await?,

@@ -22,8 +22,10 @@ async fn the_first_five_minutes() {
          quota_bytes       0
          quota_operations  0
          history_ms        129600000
-         group             g-2",
+         group             g-2
+         purge_ms          0",
     );
+    assert_eq!(desk.json("scrub -o json")["schema"], "dew.scrub.ask/1");
     desk.says(
         "identity issue --service-of birch --folder birch",
         "key          birch/birch.key

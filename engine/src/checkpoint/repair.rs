@@ -1,12 +1,15 @@
 //! Repair: a table that is damaged or missing is made whole in its place, from a copy that somebody brings.
 
-use super::export::copy_verified;
+use super::export::{copy_verified, read_at};
 use super::listing::ListedFile;
 use crate::error::{Damage, Error, Nature, Result};
-use crate::ids::TableId;
-use crate::table::TableMeta;
+use crate::ids::{TableId, TabletId};
+use crate::table::{TableFiles, TableMeta};
+use crate::tablet::Tablet;
+use crate::tablet::files::Files;
 use crate::tablet::lock;
 use crate::tablet::pool::Pool;
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -29,6 +32,37 @@ impl Pool {
         let written = self.write_copy(copy, &meta, source).and_then(|()| self.exchange(copy, &meta));
         // Once it has taken the other's place there is no file of its own name any more.
         written.inspect_err(|_| files.discard(copy))
+    }
+
+    /// Reads bytes of the file of a table, from `at` on, at most `max`, fewer only at its end: for a peer that repairs the same table. What is
+    /// damaged here the peer notices. Needs no key.
+    ///
+    /// # Errors
+    /// `Invalid`: no tablet here has such a table. `Damaged`: the file ends early. `Unavailable`: the disk failed.
+    pub fn read_table(&self, id: TableId, at: u64, max: usize) -> Result<Vec<u8>> {
+        let left = self.named(id)?.bytes.saturating_sub(at);
+        let mut out = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(max)];
+        self.ground.charge(out.len() as u64);
+        read_at(&*self.ground.files.file(id)?, &Files::place(id), &mut out, at)?;
+        Ok(out)
+    }
+
+    /// Tables here that are known to be damaged or missing, with the tablets that have them: what background work has met, and what could not
+    /// be opened.
+    #[must_use]
+    pub fn damaged(&self) -> BTreeMap<TableId, Vec<TabletId>> {
+        let mut found: BTreeMap<TableId, Vec<TabletId>> = BTreeMap::new();
+        for tablet in self.tablets() {
+            tablet.damaged().into_iter().for_each(|id| found.entry(id).or_default().push(tablet.id()));
+        }
+        found
+    }
+
+    /// Tablets that have the table `id`.
+    #[must_use]
+    pub fn holders(&self, id: TableId) -> Vec<TabletId> {
+        let has_it = |tablet: &Arc<Tablet>| tablet.table_meta(id).is_some();
+        self.tablets().iter().filter(|tablet| has_it(tablet)).map(|tablet| tablet.id()).collect()
     }
 
     /// What the manifests say of the table `id`.

@@ -31,6 +31,8 @@ pub(crate) struct Ground {
     pub(crate) memtables: Arc<MemtableBudget>,
     pub(crate) policy: RwLock<Arc<Policy>>,
     pub(crate) bucket: Mutex<Bucket>,
+    /// Of scrubs, which nobody waits for.
+    pub(crate) scrub_bucket: Mutex<Bucket>,
     pub(crate) bell: Bell,
     /// Tablets that somebody wants looked at for compaction.
     pub(crate) attention: Mutex<BTreeSet<TabletId>>,
@@ -109,6 +111,17 @@ impl Ground {
     /// Charges background work for `bytes` moved, and waits if it moves too many.
     pub(crate) fn charge(&self, bytes: u64) {
         let wait_ms = self.charge_ahead(bytes);
+        if wait_ms > 0 && self.config.threads > 0 {
+            self.bell.rest(wait_ms);
+        }
+    }
+
+    /// Charges a scrub for `bytes` that it has read: as all background work, and by its own rate beside.
+    pub(crate) fn charge_scrub(&self, bytes: u64) {
+        self.charge(bytes);
+        let mut bucket = self.scrub_bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait_ms = bucket.take(bytes, self.clock.now_ms());
+        drop(bucket);
         if wait_ms > 0 && self.config.threads > 0 {
             self.bell.rest(wait_ms);
         }

@@ -44,6 +44,8 @@ pub struct PoolConfig {
     pub threads: usize,
     /// Bytes a second that background work may read and write; 0 is no limit.
     pub background_bytes_per_s: u64,
+    /// Bytes a second that a scrub may read; 0 is no limit.
+    pub scrub_bytes_per_s: u64,
     /// Raw bytes at which a data block is closed.
     pub block_bytes: usize,
     /// Bytes at which a compaction begins its next table.
@@ -64,6 +66,7 @@ impl PoolConfig {
             handles_max: 512,
             threads: 2,
             background_bytes_per_s: 0,
+            scrub_bytes_per_s: 0,
             block_bytes: 4 << 10,
             table_bytes: 32 << 20,
             level1_bytes: 128 << 20,
@@ -167,6 +170,7 @@ impl Pool {
             cache,
             journal: Journal::new(catalog.clone(), parts.sealer.clone(), parts.node),
             bucket: Mutex::new(Bucket::new(config.background_bytes_per_s, now_ms)),
+            scrub_bucket: Mutex::new(Bucket::new(config.scrub_bytes_per_s, now_ms)),
             sealer: parts.sealer,
             passed: Passed::new(now_ms),
             clock: parts.clock,

@@ -20,12 +20,16 @@ pub struct ScrubReport {
     pub is_done: bool,
     /// Files walked.
     pub files: u64,
+    /// Files to walk still.
+    pub files_left: u64,
     /// Bytes of them.
     pub bytes: u64,
     /// What is damaged, by file and block; at most `SCRUB_FINDINGS_MAX`.
     pub findings: Vec<Damage>,
     /// Damaged places, those not listed included.
     pub findings_count: u64,
+    /// Tables in which something is damaged.
+    pub damaged: BTreeSet<TableId>,
     /// Files that could not be judged (a key or the disk was missing), and why.
     pub unjudged: BTreeMap<TableId, String>,
 }
@@ -60,7 +64,8 @@ impl Pool {
         let by_id: BTreeMap<TableId, Arc<Table>> =
             tables.map(|table| (table.meta().id, table.clone())).collect();
         let left: Vec<_> = by_id.into_values().rev().collect();
-        let report = ScrubReport { is_done: left.is_empty(), ..ScrubReport::default() };
+        let (is_done, files_left) = (left.is_empty(), left.len() as u64);
+        let report = ScrubReport { is_done, files_left, ..ScrubReport::default() };
         let mut scrub = lock(&self.board.scrub);
         *scrub = ScrubJob { number: scrub.number + 1, left, in_hand: 0, with_keys, report };
         drop(scrub);
@@ -94,12 +99,14 @@ impl ScrubJob {
         self.in_hand -= 1;
         let report = &mut self.report;
         report.files += 1;
+        report.files_left = report.files_left.saturating_sub(1);
         report.bytes += file.table.meta().bytes;
         let id = file.table.meta().id;
         match verified {
             Ok(Verified { found, unjudged }) => {
                 report.unjudged.extend(unjudged.map(|error| (id, error.to_string())));
                 report.findings_count += found.len() as u64;
+                report.damaged.extend((!found.is_empty()).then_some(id));
                 let room = limits::SCRUB_FINDINGS_MAX - report.findings.len();
                 report.findings.extend(found.into_iter().take(room));
             }
@@ -120,7 +127,7 @@ pub(crate) fn scrub_table(ground: &Ground, table: &Table, with_keys: bool) -> Re
         Err(other) => return Err(other),
     };
     let mut progress = |bytes| {
-        ground.charge(bytes);
+        ground.charge_scrub(bytes);
         if ground.bell.is_closing() { Err(Error::Closed) } else { Ok(()) }
     };
     let found = scrub_clear(&*handle, &Files::place(id), id, &mut progress)?;
@@ -181,11 +188,13 @@ mod tests {
         let mut job = ScrubJob { number: 1, left: vec![table(1), table(2)], ..ScrubJob::default() };
         let (one, two) = (job.take().unwrap(), job.take().unwrap());
         assert!(job.take().is_none() && !job.has_more());
-        job.note(&one, Ok(Verified::default()));
+        let rot = Damage::of(crate::error::Nature::Rot, "a block");
+        job.note(&one, Ok(Verified { found: vec![rot], unjudged: None }));
         assert!(!job.report.is_done, "another worker is still at it");
         job.note(&two, Err("no key".to_owned()));
         assert!(job.report.is_done);
         assert_eq!((job.report.files, job.report.bytes, job.report.unjudged.len()), (2, 20, 1));
+        assert_eq!(job.report.damaged, [one.table.meta().id].into());
         // A new scrub is not told of what an earlier one had in hand.
         let mut next = ScrubJob { number: 2, left: vec![table(3)], ..ScrubJob::default() };
         next.note(&one, Ok(Verified::default()));

@@ -85,7 +85,9 @@ impl Action {
             ("dewpond.v1.Hello", "Route") => &[Self::Route, Self::RouteAll],
             ("dewpond.v1.Join", "Join") => &[Self::Join],
             ("dewpond.v1.Status", "Status") => &[Self::AdminStatus],
-            ("dewpond.v1.Nodes", "List" | "Add" | "Drain" | "Undrain" | "Remove") => &[Self::AdminNodes],
+            ("dewpond.v1.Nodes", "List" | "Add" | "Drain" | "Undrain" | "Remove" | "Scrub") => {
+                &[Self::AdminNodes]
+            }
             ("dewpond.v1.Groups", "List" | "Transfer") => &[Self::AdminGroups],
             (
                 "dewpond.v1.Tenants",
@@ -94,7 +96,7 @@ impl Action {
             ("dewpond.v1.Keys", "List" | "Rotate") => &[Self::AdminKeys],
             ("dewpond.v1.Identities", "Issue") => &[Self::AdminIdentities],
             ("dewpond.v1.Jobs", "List" | "Show") => &[Self::AdminJobs],
-            ("dewpond.peer.v1.Meta", "Change" | "Index" | "Shard" | "Survey") => &[Self::Peer],
+            ("dewpond.peer.v1.Meta", "Change" | "Index" | "Shard" | "Survey" | "Table") => &[Self::Peer],
             ("grpc.health.v1.Health", "Check" | "Watch") => &[Self::Health],
             ("grpc.reflection.v1.ServerReflection", "ServerReflectionInfo") => &[Self::Reflection],
             _ => &[],

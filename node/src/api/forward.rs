@@ -11,10 +11,10 @@ use crate::refused::Refused;
 use crate::telemetry::trace;
 use crate::tls::{self, Tls};
 use bytes::Bytes;
-use engine::ids::NodeId;
+use engine::ids::{NodeId, TableId};
 use proto::errors::code;
 use proto::peer_v1::meta_client::MetaClient;
-use proto::peer_v1::{ChangeRequest, IndexRequest, ShardRequest, SurveyRequest};
+use proto::peer_v1::{ChangeRequest, IndexRequest, ShardRequest, SurveyRequest, TableRequest};
 use raft::net::link::BoxFuture;
 use raft::types::GroupId;
 use std::collections::BTreeMap;
@@ -123,5 +123,14 @@ impl Forward for Channels {
             Ok(answer.into_inner().into())
         };
         Box::pin(asked.instrument(asking(to, "survey")))
+    }
+
+    fn table(&self, to: NodeId, table: TableId, at: u64) -> BoxFuture<Result<Bytes, Refused>> {
+        let client = self.client(to);
+        Box::pin(async move {
+            let mut request = Request::new(TableRequest { table: table.0.to_vec().into(), at });
+            request.set_timeout(Duration::from_millis(ROW_MS));
+            Ok(client?.table(request).await.map_err(|status| refused(&status))?.into_inner().bytes)
+        })
     }
 }

@@ -130,11 +130,19 @@ impl Api {
     /// Whether `peer` may come to `path` at all.
     ///
     /// # Errors
-    /// `CERTIFICATE_NEEDED`, `CERTIFICATE_EXPIRED`, `CERTIFICATE_REVOKED`, `NOT_ALLOWED`; `STARTING`: this node has not heard of the one that asks.
+    /// `CERTIFICATE_NEEDED`, `CERTIFICATE_EXPIRED`, `CERTIFICATE_REVOKED`, `NOT_ALLOWED`; `SEALED`: this node can only say how it is;
+    /// `STARTING`: it has not heard of the one that asks.
     pub fn admit(&self, peer: &Peer, path: &str) -> Result<(), Refused> {
         check_role(&peer.caller, Action::of_path(path))?;
         if self.backend.now_ms() / 1_000 >= peer.ends_s {
             return Err(Refused::new(code::CERTIFICATE_EXPIRED));
+        }
+        let says_how_it_is =
+            |action: &Action| matches!(action, Action::AdminStatus | Action::Health | Action::Reflection);
+        if let Some(refused) =
+            self.backend.sealed().filter(|_| !Action::of_path(path).iter().all(says_how_it_is))
+        {
+            return Err(refused);
         }
         let Caller::Node(node) = peer.caller else { return Ok(()) };
         let meta = self.backend.meta();

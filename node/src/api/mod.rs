@@ -38,7 +38,7 @@ use crate::shard::watch::{Watch, Watched};
 use crate::telemetry::Told;
 use bytes::Bytes;
 use engine::Stamp;
-use engine::ids::{ClusterId, NodeId, TenantId};
+use engine::ids::{ClusterId, NodeId, TableId, TenantId};
 use engine::tablet::view::View;
 use proto::errors::code;
 use raft::net::link::BoxFuture;
@@ -84,6 +84,10 @@ pub trait Backend: Send + Sync + 'static {
     fn monotonic_ms(&self) -> u64;
     /// Where it counts what comes to its doors.
     fn telemetry(&self) -> &Arc<Told>;
+    /// What is told to whoever asks for anything but how the node is, while its keys are not open.
+    fn sealed(&self) -> Option<Refused> {
+        None
+    }
     /// Whether it answers at all: it does not end.
     fn is_up(&self) -> bool;
     /// Whether clients are well served here: it has started, and neither drains nor ends.
@@ -119,7 +123,10 @@ pub trait Backend: Send + Sync + 'static {
     /// Hands the lead of a group to the replica on `to`. Whoever does not lead says who does.
     fn transfer(&self, group: GroupId, to: NodeId) -> BoxFuture<Result<(), Refused>>;
     /// The keys that are unwrapped here.
-    fn keys(&self) -> Arc<Keys>;
+    ///
+    /// # Errors
+    /// `SEALED`: there are none.
+    fn keys(&self) -> Result<Arc<Keys>, Refused>;
     /// Lets a new node in.
     fn admit(&self, newcomer: Newcomer, wait_ms: u64) -> BoxFuture<Result<Admittance, Refused>>;
     /// The authority of the cluster, unsealed.
@@ -127,11 +134,12 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// `STARTING`. `DAMAGED`.
     fn authority(&self) -> Result<Authority, Refused>;
-    /// Rotates the cluster key; returns its new version.
-    fn rotate_cluster(&self) -> BoxFuture<Result<u32, Refused>> {
-        let refused = Refused::new(code::FEATURE_MISSING).saying("the cluster key cannot be rotated yet");
-        Box::pin(std::future::ready(Err(refused)))
-    }
+    /// Begins a rotation of the cluster key; returns its new version.
+    fn rotate_cluster(&self, wait_ms: u64) -> BoxFuture<Result<u32, Refused>>;
+    /// Versions of the cluster key that are here, the newest last.
+    fn cluster_keys(&self) -> Vec<u32>;
+    /// Bytes of the file of a table here, from `at` on; none: it ends there.
+    fn table(&self, table: TableId, at: u64) -> BoxFuture<Result<Bytes, Refused>>;
     /// What this node knows best.
     fn survey(&self) -> Survey;
     /// What every node says of itself, this one included; who does not answer in time is missing.

@@ -1,11 +1,13 @@
 //! What other nodes ask of the meta group.
 
 use super::Api;
+use super::convert::malformed;
 use super::guard::Call;
+use engine::ids::TableId;
 use proto::peer_v1::meta_server::Meta;
 use proto::peer_v1::{
     ChangeRequest, ChangeResponse, IndexRequest, IndexResponse, ShardRequest, ShardResponse, SurveyRequest,
-    SurveyResponse,
+    SurveyResponse, TableRequest, TableResponse,
 };
 use raft::types::GroupId;
 use tonic::{Request, Response, Status};
@@ -32,5 +34,14 @@ impl Meta for Api {
 
     async fn survey(&self, _: Request<SurveyRequest>) -> Result<Response<SurveyResponse>, Status> {
         Ok(Response::new(self.backend.survey().into()))
+    }
+
+    async fn table(&self, request: Request<TableRequest>) -> Result<Response<TableResponse>, Status> {
+        let TableRequest { table, at } = request.into_inner();
+        let read = match table[..].try_into() {
+            Ok(id) => self.backend.table(TableId(id), at).await,
+            Err(_) => Err(malformed("the id of a table has 16 bytes")),
+        };
+        self.answered(read.map(|bytes| TableResponse { bytes }))
     }
 }

@@ -5,9 +5,6 @@ use super::options::{Config, From};
 use crate::config::{self, page, settings};
 use std::collections::BTreeMap;
 
-/// What is said if no file of the passphrase is named.
-pub const NO_PASSPHRASE: &str = "kms.passphrase_file must name a file of mode 0600";
-
 /// The configuration that file, environment and flags come to.
 ///
 /// # Errors

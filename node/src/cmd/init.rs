@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// The configuration; the passphrase; the folder holds a node already, or cannot be written.
 pub fn run(options: &Init) -> Result<(), Failure> {
     let config = config::load(&options.from)?;
-    let passphrase = passphrase::read(config.node.passphrase_file.as_ref().ok_or(config::NO_PASSPHRASE)?)?;
+    let passphrase = passphrase::read(config.node.passphrase_file.as_ref().ok_or(passphrase::NOT_NAMED)?)?;
     let node = &config.node;
     let hosts =
         [&node.advertise.client, &node.advertise.admin, &node.advertise.peer].map(|at| reached_by(at));

@@ -21,7 +21,7 @@ use std::sync::Arc;
 /// The configuration, the passphrase or the token; no node of the cluster answers; it does not let the node in.
 pub fn run(options: &Join) -> Result<(), Failure> {
     let config = config::load(&options.from)?;
-    let file = config.node.passphrase_file.as_ref().ok_or(config::NO_PASSPHRASE)?;
+    let file = config.node.passphrase_file.as_ref().ok_or(passphrase::NOT_NAMED)?;
     let passphrase = passphrase::read(file)?;
     let token = JoinToken::parse(options.token.trim())?;
     let request = authority::request()?;

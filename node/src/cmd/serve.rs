@@ -4,9 +4,10 @@ use super::options::{From, Serve};
 use super::{Failure, config};
 use crate::api;
 use crate::config::Config;
-use crate::keys::kms::passphrase;
 use crate::server::Server;
+use crate::server::disk::SystemSpace;
 use crate::server::live::needs_restart;
+use crate::server::porch::Doors;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,7 +19,6 @@ use tokio::sync::oneshot;
 /// What keeps it from starting.
 pub fn run(options: &Serve) -> Result<(), Failure> {
     let config = Arc::new(config::load(&options.from)?);
-    let passphrase = passphrase::read(config.node.passphrase_file.as_ref().ok_or(config::NO_PASSPHRASE)?)?;
     crate::telemetry::logs::begin(&config.live.log_level, config.node.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -30,16 +30,24 @@ pub fn run(options: &Serve) -> Result<(), Failure> {
         let input = options.end_with_stdin.then(end_of_input);
         let mut ends = signal(SignalKind::terminate())?;
         let mut interrupts = signal(SignalKind::interrupt())?;
-        let make = Box::new(api::forward::make);
-        let server = Server::start(config.clone(), passphrase, peer, make).await?;
-        server.serve((client, admin))?;
-        tracing::info!(node = %server.node(), version = env!("CARGO_PKG_VERSION"), "the node serves");
+        // What comes while the node is sealed is done when it has started.
         let mut reads_again = signal(SignalKind::hangup())?;
+        let make = Box::new(api::forward::make);
+        let space = Arc::new(SystemSpace(config.node.data_dir.clone()));
+        let start = Server::start_sealed(config.clone(), Doors { client, admin, peer }, make, space);
+        let mut input = Box::pin(ended(input));
+        let server = tokio::select! {
+            started = start => started?,
+            _ = ends.recv() => return Ok(()),
+            _ = interrupts.recv() => return Ok(()),
+            () = &mut input => return Ok(()),
+        };
+        tracing::info!(node = %server.node(), version = env!("CARGO_PKG_VERSION"), "the node serves");
         let end = async {
             tokio::select! {
                 _ = ends.recv() => None,
                 _ = interrupts.recv() => None,
-                () = ended(input) => None,
+                () = &mut input => None,
                 why = server.failed() => Some(why),
             }
         };

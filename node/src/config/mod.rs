@@ -85,6 +85,8 @@ pub struct Node {
     pub memtable: Bytes,
     /// Bytes of opened blocks kept in memory.
     pub cache: Bytes,
+    /// Bytes a second that a scrub reads.
+    pub scrub_bytes: Bytes,
     /// What a line of the log looks like.
     pub log_format: Format,
 }
@@ -96,6 +98,8 @@ pub struct Live {
     pub disk_warn_percent: u64,
     /// From how full a disk on it takes no writes.
     pub disk_stop_percent: u64,
+    /// How often tables are walked for damage; 0: only when somebody asks.
+    pub scrub_interval: Duration,
     /// Bytes of a new tenant; 0: no limit.
     pub tenant_bytes: Bytes,
     /// Operations a second of a new tenant; 0: no limit.
@@ -106,6 +110,8 @@ pub struct Live {
     pub connections_per_source: u64,
     /// How far back a new tenant can read.
     pub tenant_history: Duration,
+    /// For how long the drop of a tenant can be undone.
+    pub tenant_quarantine: Duration,
     /// How long a call without a deadline may take.
     pub deadline: Duration,
     /// How long a stop may take.
@@ -192,6 +198,7 @@ impl Values<'_> {
             log_segment: self.bytes("log.segment_bytes"),
             memtable: self.bytes("engine.memtable_bytes"),
             cache: self.bytes("engine.cache_bytes"),
+            scrub_bytes: self.bytes("scrub.bytes_per_second"),
             log_format: if self.text("log_format") == "text" { Format::Text } else { Format::Json },
         }
     }
@@ -200,11 +207,13 @@ impl Values<'_> {
         Live {
             disk_warn_percent: self.count("disk.warn_percent"),
             disk_stop_percent: self.count("disk.stop_percent"),
+            scrub_interval: self.duration("scrub.interval"),
             tenant_bytes: self.bytes("quota.tenant_bytes"),
             tenant_operations: self.count("quota.tenant_operations"),
             connections: self.count("quota.connections"),
             connections_per_source: self.count("quota.connections_per_source"),
             tenant_history: self.duration("tenant.history"),
+            tenant_quarantine: self.duration("tenant.quarantine"),
             deadline: self.duration("deadline.default"),
             stop_grace: self.duration("stop.grace"),
             log_level: self.text("log_level"),

@@ -275,6 +275,28 @@ pub const SETTINGS: &[Setting] = &[
         ],
     ),
     setting(
+        "scrub.interval",
+        LIVE,
+        Shape::Duration(0, limits::HISTORY_MS_MAX),
+        "7d",
+        [
+            "How often a node walks all its tables for damage, and mends from its peers what it finds; 0: only when `dew scrub` asks.",
+            "Disks are read for nothing most of the time.",
+            "Damage lies unseen until the copies that would mend it are damaged too.",
+        ],
+    ),
+    setting(
+        "scrub.bytes_per_second",
+        NODE,
+        Shape::Bytes(MIB, TIB),
+        "16 MiB",
+        [
+            "How fast a scrub reads at most.",
+            "A walk takes longer than the time to the next.",
+            "Whoever reads and writes meanwhile waits for the disk.",
+        ],
+    ),
+    setting(
         "quota.tenant_bytes",
         LIVE,
         Shape::Bytes(0, 1 << 50),
@@ -327,6 +349,17 @@ pub const SETTINGS: &[Setting] = &[
             "How far back a new tenant can read, unless it is made with a window of its own.",
             "What was overwritten is gone at once.",
             "Old versions fill the disk.",
+        ],
+    ),
+    setting(
+        "tenant.quarantine",
+        LIVE,
+        Shape::Duration(limits::QUARANTINE_MS_MIN, limits::QUARANTINE_MS_MAX),
+        "30d",
+        [
+            "For how long the drop of a tenant can be undone. Then its keys are destroyed and its bytes leave the disks. A drop keeps the time it was made with.",
+            "A tenant that was dropped by mistake is gone before anybody notices.",
+            "Bytes that were to go fill the disks, and can still be read by whoever gets the keys.",
         ],
     ),
     setting(

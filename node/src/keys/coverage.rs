@@ -1,7 +1,7 @@
 //! Pure: how far a rotation has come: which share of what a tenant has in tables is sealed with its active key. Counted from clear rows of the
 //! files, so it needs no key.
 
-use super::{KeyRow, KeyState};
+use super::{KeyRow, KeyState, rotation};
 use engine::ids::{KeyEpoch, Owner, Purpose, TenantId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -102,6 +102,17 @@ pub fn total(sealed: &Sealed, keys: &[KeyRow]) -> Coverage {
     out
 }
 
+/// How far a rotation of the cluster key is: of the keys of tenants, those that the version `newest` wraps. A key counts as one byte.
+#[must_use]
+pub fn of_cluster(keys: &[KeyRow], newest: u32) -> Coverage {
+    let mut out = Coverage::default();
+    for row in rotation::to_rewrap_by_cluster(keys) {
+        out.bytes += 1;
+        out.active_bytes += u64::from(row.wrapped_by == KeyEpoch(newest));
+    }
+    out
+}
+
 /// Which keys tables still need.
 #[must_use]
 pub fn in_tables(sealed: &Sealed) -> BTreeSet<(Owner, KeyEpoch)> {
@@ -146,6 +157,31 @@ mod tests {
         assert!(is_behind(&sealed(&[(0, 1, 5), (7, 2, 5), (7, 1, 1)]), active));
         assert!(is_behind(&sealed(&[(0, 2, 1)]), active));
         assert!(!is_behind(&sealed(&[(0, 1, 5), (7, 2, 5), (7, 1, 0), (8, 1, 9)]), active));
+    }
+
+    #[test]
+    fn of_the_cluster_key_count_the_keys_that_it_wraps() {
+        let row = |tenant, purpose, state, by| KeyRow {
+            key: crate::keys::WrappedKey {
+                name: crate::keys::KeyName {
+                    owner: Owner::Tenant(TenantId(tenant)),
+                    purpose,
+                    epoch: KeyEpoch(1),
+                },
+                wrapped: vec![],
+            },
+            state,
+            wrapped_by: KeyEpoch(by),
+        };
+        let rows = [
+            row(7, Purpose::Wrap, KeyState::Active, 2),
+            row(8, Purpose::Wrap, KeyState::OpenOnly, 1),
+            row(9, Purpose::Wrap, KeyState::Destroyed, 1),
+            row(7, Purpose::Data, KeyState::Active, 1),
+        ];
+        let found = of_cluster(&rows, 2);
+        assert_eq!((found.permille(), found.left_bytes()), (500, 1));
+        assert_eq!(of_cluster(&[], 2).permille(), 1_000);
     }
 
     #[test]

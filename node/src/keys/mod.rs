@@ -7,11 +7,12 @@
 //! * [`kms`] is where the root key lives: it wraps and unwraps the cluster key, and is needed at a start, a rotation and a shred, never to
 //!   read or write;
 //! * [`root_file`] is what a node must have to start at all: cluster key, system keys and its own, all wrapped;
-//! * [`hierarchy`] makes, wraps and unwraps; [`turn`] makes the keys of a rotation;
+//! * [`hierarchy`] makes, wraps and unwraps; [`turn`] makes the keys of a rotation; [`held`] is the root file while the node runs;
 //! * [`rotation`] says which keys a rotation makes, and when old ones may go; [`coverage`] how far it has come;
 //! * [`source`] is what the engine asks: the keys that are unwrapped, as rows of the meta group bring them.
 
 pub mod coverage;
+pub mod held;
 pub mod hierarchy;
 pub mod kms;
 pub mod root_file;
@@ -98,16 +99,9 @@ pub enum Error {
     /// The engine says so: a key is missing, or an envelope does not open.
     #[error(transparent)]
     Engine(#[from] engine::Error),
-    /// A file cannot be read or written.
-    #[error("{verb} {path}: {cause}")]
-    File {
-        /// What was done.
-        verb: &'static str,
-        /// With which file.
-        path: String,
-        /// What the system says.
-        cause: std::io::Error,
-    },
+    /// The root file cannot be written.
+    #[error(transparent)]
+    File(#[from] crate::boot::BootError),
     /// The root file is not what it should be.
     #[error("the root file is damaged: {0}")]
     RootFile(&'static str),

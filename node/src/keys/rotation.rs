@@ -3,7 +3,8 @@
 //! * A new data key is `Pending` until every node has its row, then `Active`; the one before then only opens, until nothing is sealed with it.
 //! * A new key of a tenant wraps all data keys of the tenant that still exist, in the same command; the old one goes when nothing is wrapped
 //!   by it and every node has applied that.
-//! * A new cluster key wraps the newest key of every tenant and all system keys; every node its own.
+//! * A new cluster key wraps the keys of every tenant and all system keys; every node its own. The old one goes when every node has taken
+//!   the new one and nothing is wrapped by the old one.
 
 use super::{KeyName, KeyRow, KeyState};
 use engine::ids::{KeyEpoch, Owner, Purpose};
@@ -72,12 +73,11 @@ pub fn to_rewrap(rows: &[KeyRow], owner: Owner) -> Vec<KeyName> {
 }
 
 /// Keys that a new cluster key must wrap: those of tenants that wrap others, and exist.
-#[must_use]
-pub fn to_rewrap_by_cluster(rows: &[KeyRow]) -> Vec<KeyName> {
+pub fn to_rewrap_by_cluster(rows: &[KeyRow]) -> impl Iterator<Item = &KeyRow> {
     let is_one = |row: &&KeyRow| {
         matches!(row.key.name.owner, Owner::Tenant(_)) && row.key.name.purpose == Purpose::Wrap
     };
-    rows.iter().filter(is_one).filter(exists).map(|row| row.key.name).collect()
+    rows.iter().filter(is_one).filter(exists)
 }
 
 /// What becomes of keys that wait: `held` says which every node has. Each becomes active, and the one before only opens.
@@ -129,15 +129,33 @@ fn is_needed(rows: &[KeyRow], owner: Owner, epoch: KeyEpoch) -> bool {
     rows.iter().filter(own).filter(exists).any(|row| row.wrapped_by == epoch)
 }
 
-/// Versions of the cluster key that wrap nothing any more: not a key of a tenant, and every node has confirmed a root file under a later one.
+/// What a rotation of the cluster key does next, by whoever leads the meta group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// There is one version, and every node has taken it.
+    Done,
+    /// Wrap these keys of tenants anew: not all of them at once.
+    Rewrap(Vec<KeyName>),
+    /// Wait: every key is wrapped anew, but not every node has taken the root file as it is.
+    Wait,
+    /// Let these versions go.
+    Retire(Vec<u32>),
+}
+
+/// The next step: `versions` are those of the cluster key in the root file that all nodes have alike, and whether every node has taken that
+/// file says `is_taken`. Keys are wrapped anew before every node has it, for each takes the file before the keys; an old version goes after.
 #[must_use]
-pub fn cluster_keys_to_destroy(rows: &[KeyRow], versions: &[u32], confirmed: u32) -> Vec<u32> {
-    let tenants = |row: &&KeyRow| row.key.name.purpose == Purpose::Wrap;
-    let needed: BTreeSet<u32> =
-        rows.iter().filter(tenants).filter(exists).map(|row| row.wrapped_by.0).collect();
-    let active = versions.iter().max().copied().unwrap_or(0);
-    let is_over = |version: &&u32| **version < active && **version < confirmed && !needed.contains(*version);
-    versions.iter().filter(is_over).copied().collect()
+pub fn turn(rows: &[KeyRow], versions: &[u32], is_taken: bool, keys_max: usize) -> Turn {
+    let newest = versions.iter().max().copied().unwrap_or(0);
+    let behind = to_rewrap_by_cluster(rows).filter(|row| row.wrapped_by != KeyEpoch(newest));
+    let behind: Vec<KeyName> = behind.map(|row| row.key.name).take(keys_max).collect();
+    let old: Vec<u32> = versions.iter().filter(|version| **version < newest).copied().collect();
+    match (behind.is_empty(), is_taken, old.is_empty()) {
+        (false, ..) => Turn::Rewrap(behind),
+        (true, false, _) => Turn::Wait,
+        (true, true, true) => Turn::Done,
+        (true, true, false) => Turn::Retire(old),
+    }
 }
 
 #[cfg(test)]
@@ -193,7 +211,8 @@ mod tests {
             row(U, Wrap, 1, Destroyed, 1),
         ];
         assert_eq!(to_rewrap(&rows, T), [name(T, Data, 2), name(T, Log, 1)]);
-        assert_eq!(to_rewrap_by_cluster(&rows), [name(T, Wrap, 1), name(T, Wrap, 2)]);
+        let by_cluster: Vec<_> = to_rewrap_by_cluster(&rows).map(|row| row.key.name).collect();
+        assert_eq!(by_cluster, [name(T, Wrap, 1), name(T, Wrap, 2)]);
     }
 
     #[test]
@@ -237,14 +256,28 @@ mod tests {
 
     #[test]
     fn a_cluster_key_goes_when_no_tenant_and_no_node_needs_it() {
-        use Purpose::Wrap;
-        let rows = [row(T, Wrap, 1, Active, 3), row(U, Wrap, 1, Active, 2), row(U, Wrap, 0, Destroyed, 1)];
-        assert_eq!(cluster_keys_to_destroy(&rows, &[1, 2, 3], 3), [1]);
-        assert_eq!(
-            cluster_keys_to_destroy(&rows, &[1, 2, 3], 1),
-            Vec::<u32>::new(),
-            "a node still stands on it"
-        );
-        assert_eq!(cluster_keys_to_destroy(&[], &[1, 2, 3], 9), [1, 2], "the active one stays");
+        use Purpose::{Data, Wrap};
+        let rows = |by: [u32; 3]| {
+            [
+                row(T, Wrap, 1, OpenOnly, by[0]),
+                row(T, Wrap, 2, Active, by[1]),
+                row(U, Wrap, 1, Active, by[2]),
+                row(U, Wrap, 7, Destroyed, 1),
+                row(U, Data, 1, Active, 1),
+            ]
+        };
+        let behind = |by, max| match turn(&rows(by), &[1, 2, 3], true, max) {
+            Turn::Rewrap(names) => names,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(behind([1, 2, 3], 9), [name(T, Wrap, 1), name(T, Wrap, 2)]);
+        assert_eq!(behind([1, 1, 1], 2), [name(T, Wrap, 1), name(T, Wrap, 2)], "no more than a step may");
+        assert_eq!(behind([3, 3, 1], 9), [name(U, Wrap, 1)]);
+        let through = rows([3, 3, 3]);
+        assert_eq!(turn(&through, &[1, 2, 3], false, 9), Turn::Wait, "a node still stands on it");
+        assert_eq!(turn(&through, &[1, 2, 3], true, 9), Turn::Retire(vec![1, 2]));
+        assert_eq!(turn(&through, &[3], false, 9), Turn::Wait, "a node has the old one still");
+        assert_eq!(turn(&through, &[3], true, 9), Turn::Done);
+        assert_eq!(turn(&[], &[1], true, 9), Turn::Done);
     }
 }

@@ -6,7 +6,7 @@ use super::root_file::RootFile;
 use super::{KeyName, KeyRow, KeyState, Result};
 use engine::entropy::Entropy;
 use engine::ids::{KeyEpoch, Owner, Purpose, TenantId};
-use engine::sealed::{Keyring, Sealer};
+use engine::sealed::{KeySource, Keyring, Sealer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -96,14 +96,20 @@ impl Keys {
     /// # Errors
     /// `Kms`: one does not open; those before it are taken.
     pub fn follow(&self, before: &RootFile, now: &RootFile, kms: &dyn Kms) -> Result<()> {
+        let wrap = (Owner::Cluster, Purpose::Wrap);
+        // One that an earlier try has put there is not put there again.
+        let is_here = |version| self.ring.key(wrap.0, wrap.1, KeyEpoch(version)).is_ok();
         let versions =
             |root: &RootFile| root.cluster_keys.iter().map(|key| key.version).collect::<BTreeSet<u32>>();
         let (old, new) = (versions(before), versions(now));
-        for key in now.cluster_keys.iter().filter(|key| !old.contains(&key.version)) {
+        for key in now.cluster_keys.iter().filter(|key| !is_here(key.version)) {
             hierarchy::open_cluster_key(&self.ring, now.cluster, key, kms)?;
         }
+        if let Some(newest) = now.cluster_keys.last() {
+            self.ring.activate(wrap.0, wrap.1, KeyEpoch(newest.version))?;
+        }
         for version in old.difference(&new) {
-            self.ring.forget(Owner::Cluster, Purpose::Wrap, KeyEpoch(*version));
+            self.ring.forget(wrap.0, wrap.1, KeyEpoch(*version));
         }
         Ok(())
     }

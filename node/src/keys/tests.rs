@@ -232,6 +232,22 @@ fn a_tenants_key_is_rotated_and_the_old_one_opens_nothing_any_more() {
     assert_eq!(fresh.learn(&[new_only, old_data].concat()).len(), 2);
 }
 
+impl World {
+    /// Every node takes what all are to have alike.
+    fn take(&mut self, shared: &RootFile) {
+        let shared = RootFile::decode(&shared.encode()).unwrap();
+        for at in 0..2 {
+            let own = &self.roots[at];
+            let entropy = Arc::new(Seeded::new(70));
+            let new = turn::follow(own, &shared, self.keys[at].sealer(), &self.kms, entropy).unwrap();
+            for _ in 0..2 {
+                self.keys[at].follow(own, &new, &self.kms).unwrap();
+            }
+            self.roots[at] = new;
+        }
+    }
+}
+
 #[test]
 fn the_cluster_key_is_rotated_and_old_copies_die_with_the_old_root_key() {
     let mut world = World::new();
@@ -239,32 +255,35 @@ fn the_cluster_key_is_rotated_and_old_copies_die_with_the_old_root_key() {
     let stolen = world.roots[1].encode();
     let stolen_rows = world.rows.clone();
     let entropy = || Arc::new(Seeded::new(70));
-    let made = turn::cluster_key(world.keys[0].sealer(), &world.roots[0], &world.rows, &world.kms, entropy())
-        .unwrap();
-    let shared = RootFile::decode(&made.shared.encode()).unwrap();
-    for at in 0..2 {
-        let own = &world.roots[at];
-        let new = turn::follow(own, &shared, world.keys[at].sealer(), &world.kms, entropy()).unwrap();
-        world.keys[at].follow(own, &new, &world.kms).unwrap();
-        world.roots[at] = new;
-    }
-    world.put(made.rows);
+    // One that was made and got nowhere is in nobody's way.
+    let turned =
+        || turn::cluster_key(world.keys[0].sealer(), &world.roots[0], &world.kms, entropy()).unwrap();
+    turned();
+    let shared = turned();
+    assert_eq!(shared.cluster_keys.last().map(|key| (key.version, key.root)), Some((2, 3)));
+    world.take(&shared);
+    // Both wrap: what the old one wraps opens as before, and a node that starts meanwhile opens both.
+    world.restart(0);
+    assert!(world.opens(0, &sealed));
     let versions = [1, 2];
-    assert_eq!(
-        rotation::cluster_keys_to_destroy(&world.rows, &versions, 1),
-        Vec::<u32>::new(),
-        "a node has not confirmed"
-    );
-    let old = rotation::cluster_keys_to_destroy(&world.rows, &versions, 2);
-    assert_eq!(old, [1]);
-    let shared = turn::retire(&world.roots[0], &old, &world.kms).unwrap();
-    for at in 0..2 {
-        let own = &world.roots[at];
-        let new = turn::follow(own, &shared, world.keys[at].sealer(), &world.kms, entropy()).unwrap();
-        world.keys[at].follow(own, &new, &world.kms).unwrap();
-        world.roots[at] = new;
-        assert!(world.opens(at, &sealed));
-    }
+    let rotation::Turn::Rewrap(names) = rotation::turn(&world.rows, &versions, false, 9) else {
+        panic!("nothing is behind");
+    };
+    let is_named = |row: &&KeyRow| names.contains(&row.key.name);
+    let rewrapped = world.rows.iter().filter(is_named).map(|row| turn::rewrap(world.keys[1].sealer(), row));
+    let rewrapped: Vec<KeyRow> = rewrapped.collect::<Result<_>>().unwrap();
+    assert_eq!(rewrapped.len(), 1);
+    world.put(rewrapped);
+    assert_eq!(rotation::turn(&world.rows, &versions, false, 9), rotation::Turn::Wait);
+    assert_eq!(rotation::turn(&world.rows, &versions, true, 9), rotation::Turn::Retire(vec![1]));
+    // Done again after a crash it comes to the same.
+    turn::retire(&world.roots[0], &[1], &world.kms).unwrap();
+    // A node that starts before it has heard of that needs the old root key no more.
+    world.restart(1);
+    assert!(world.opens(1, &sealed));
+    let shared = turn::retire(&world.roots[0], &[1], &world.kms).unwrap();
+    world.take(&shared);
+    assert_eq!(rotation::turn(&world.rows, &[2], true, 9), rotation::Turn::Done);
     for at in 0..2 {
         world.restart(at);
         assert!(world.opens(at, &sealed), "nothing was lost");
@@ -278,6 +297,41 @@ fn the_cluster_key_is_rotated_and_old_copies_die_with_the_old_root_key() {
     let third = hierarchy::join(&shared, NodeId(3), &world.kms, entropy()).unwrap();
     let third = keys(&third, &world.kms, 72);
     assert_eq!(third.learn(&world.rows), []);
+}
+
+#[test]
+fn a_root_file_that_is_held_changes_on_the_disk_first_and_again_does_no_harm() {
+    let folder = tempfile::tempdir().unwrap();
+    let entropy = || Arc::new(Seeded::new(90));
+    let passphrase = kms::Passphrase::from(b"correct horse battery".to_vec());
+    let cost = kms::file::Cost::LEAST;
+    let kms = Arc::new(kms::file::FileKms::new(CLUSTER, &passphrase, cost, entropy()).unwrap());
+    let root = hierarchy::found(CLUSTER, NodeId(1), &*kms, entropy()).unwrap();
+    let at = crate::boot::identity::NodeFolder::at(folder.path());
+    at.write_root(&root.encode()).unwrap();
+    let ring = Arc::new(Keys::open(&root, &*kms, entropy()).unwrap());
+    let held = held::Held::new(at.clone(), root.clone(), kms, ring.clone(), entropy());
+    let on_disk = || RootFile::decode(&at.root().unwrap()).unwrap();
+    assert!(!held.take(&root.shared()).unwrap());
+    // Of two that were asked for, one is taken.
+    held.turned().unwrap();
+    let turned = held.turned().unwrap();
+    assert_eq!(turned.cluster_keys.last().map(|key| (key.version, key.root)), Some((2, 2)));
+    assert_eq!((held.versions(), on_disk()), (vec![1], root.clone()), "nothing has changed yet");
+    assert!(held.take(&turned).unwrap() && !held.take(&turned).unwrap());
+    assert_eq!((held.versions(), on_disk().shared()), (vec![1, 2], turned.clone()));
+    assert_eq!(ring.sealer().keys().active(Owner::Cluster, Purpose::Wrap).unwrap(), KeyEpoch(2));
+    let retired = held.retired(&[1]).unwrap();
+    assert!(held.take(&retired).unwrap());
+    assert_eq!((held.versions(), on_disk().shared()), (vec![2], retired));
+    assert!(ring.sealer().keys().key(Owner::Cluster, Purpose::Wrap, KeyEpoch(1)).is_err());
+    // The file opens with the passphrase alone, as at a start.
+    let kept = on_disk().kms;
+    let again = kms::file::FileKms::open(CLUSTER, &passphrase, &kept, entropy()).unwrap();
+    assert!(Keys::open(&on_disk(), &again, entropy()).is_ok());
+    // Of another cluster nothing is taken.
+    let foreign = RootFile { cluster: ClusterId([9; 16]), ..root.shared() };
+    assert!(held.take(&foreign).is_err() && held.versions() == [2]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! here: every node learns of it from the rows, the one that proposed as well.
 
 use super::hierarchy::{put, unwrap, wrap};
-use super::kms::{KeyContext, Kms};
+use super::kms::{KeyContext, Kms, KmsError};
 use super::root_file::{ClusterKey, RootFile};
 use super::{Error, KeyName, KeyRow, KeyState, Result, WrappedKey};
 use engine::entropy::Entropy;
@@ -60,34 +60,24 @@ pub fn tenant_key(
     Ok(out)
 }
 
-/// What a rotation of the cluster key makes.
-pub struct ClusterTurn {
-    /// What all nodes have alike, with the new key and the old ones.
-    pub shared: RootFile,
-    /// The keys of tenants, wrapped by the new key.
-    pub rows: Vec<KeyRow>,
-}
-
-/// A new root key, a new cluster key under it, and all that a cluster key wraps, wrapped by it.
+/// A new root key, a new cluster key under it, and all system keys, wrapped by it: the part of the root file that all nodes have alike. The old
+/// version stays in it until it wraps nothing any more ([`retire`]). What `kms` keeps must be what `root` says.
 ///
 /// # Errors
 /// `Kms`. `Engine`: a key is not here.
 pub fn cluster_key(
     sealer: &Sealer,
     root: &RootFile,
-    rows: &[KeyRow],
     kms: &dyn Kms,
     entropy: Arc<dyn Entropy>,
-) -> Result<ClusterTurn> {
+) -> Result<RootFile> {
     let last = root.cluster_keys.last().ok_or(Error::RootFile("it holds no cluster key"))?;
-    let full = Error::RootFile("it holds as many cluster keys as it may");
-    let (Some(version), Some(next_root)) = (last.version.checked_add(1), last.root.checked_add(1)) else {
-        return Err(full);
-    };
+    let full = || Error::RootFile("it holds as many cluster keys as it may");
+    let version = last.version.checked_add(1).ok_or_else(full)?;
     if root.cluster_keys.len() >= crate::limits::CLUSTER_KEYS_MAX {
-        return Err(full);
+        return Err(full());
     }
-    kms.create(next_root)?;
+    let next_root = create_root(kms, last.root)?;
     let key = sealer.make_key();
     let context = KeyContext { cluster: root.cluster, root: next_root, version };
     let wrapped = kms.wrap(&context, &key)?;
@@ -96,16 +86,31 @@ pub fn cluster_key(
     shared.cluster_keys.push(ClusterKey { version, root: next_root, wrapped });
     shared.kms = kms.kept();
     rewrap_all(sealer, &inner, &mut shared.keys)?;
-    let is_of_tenant = |row: &&KeyRow| {
-        let KeyName { owner, purpose, .. } = row.key.name;
-        matches!(owner, Owner::Tenant(_)) && purpose == Purpose::Wrap && row.state != KeyState::Destroyed
-    };
-    let mut out = Vec::new();
-    for row in rows.iter().filter(is_of_tenant) {
-        let key = wrap(&inner, row.key.name, &unwrap(sealer, &row.key)?)?;
-        out.push(KeyRow { key, state: row.state, wrapped_by: KeyEpoch(version) });
+    Ok(shared)
+}
+
+/// Makes the next root key. One that an earlier try has left behind wraps nothing that anybody has, and is not used.
+fn create_root(kms: &dyn Kms, last: u32) -> Result<u32> {
+    let mut next = last;
+    loop {
+        next =
+            next.checked_add(1).ok_or(Error::RootFile("its root key was rotated as often as it can be"))?;
+        match kms.create(next) {
+            Ok(()) => return Ok(next),
+            Err(KmsError::Exists(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
-    Ok(ClusterTurn { shared, rows: out })
+}
+
+/// The key of a tenant, wrapped by the active cluster key; its state is as it was.
+///
+/// # Errors
+/// `Engine`: a key is not here.
+pub fn rewrap(sealer: &Sealer, row: &KeyRow) -> Result<KeyRow> {
+    let wrapped_by = sealer.keys().active(Owner::Cluster, Purpose::Wrap)?;
+    let key = wrap(sealer, row.key.name, &unwrap(sealer, &row.key)?)?;
+    Ok(KeyRow { key, state: row.state, wrapped_by })
 }
 
 fn rewrap_all(from: &Sealer, to: &Sealer, keys: &mut [WrappedKey]) -> Result<()> {
@@ -151,7 +156,11 @@ pub fn retire(root: &RootFile, versions: &[u32], kms: &dyn Kms) -> Result<RootFi
     let mut shared = root.shared();
     let is_old = |key: &ClusterKey| versions.contains(&key.version);
     for key in shared.cluster_keys.iter().filter(|key| is_old(key)) {
-        kms.destroy(key.root)?;
+        match kms.destroy(key.root) {
+            // An earlier try has come so far.
+            Ok(_) | Err(KmsError::NoSuchRoot(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     shared.cluster_keys.retain(|key| !is_old(key));
     shared.kms = kms.kept();

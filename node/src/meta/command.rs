@@ -8,6 +8,7 @@ use super::fields::{
 };
 use super::key_row::{DataKeyRow, KeyState, TenantKeyRow, read_name_of_key};
 use super::node_row::{NodeRow, NodeState};
+use super::root_row::RootRow;
 use super::rows::MetaRow;
 use super::shard_row::ShardRow;
 use crate::limits;
@@ -64,6 +65,12 @@ pub enum Change {
     PutShard(ShardRow, Option<u64>),
     /// Sets a setting; `None` takes it away. Number 15.
     PutSetting(String, Option<String>),
+    /// Sets the row of the root file, if its version is the expected one and the row may follow that. Number 16.
+    PutRoot(RootRow, Option<u64>),
+    /// Says that the root file of a node follows that version of the row. Number 17.
+    TakeRoot(NodeId, u64),
+    /// Puts a tenant into quarantine, for so many milliseconds. Number 18.
+    DropTenant(TenantId, u64),
 }
 
 /// Changes that are made all or not at all.
@@ -98,6 +105,12 @@ fn read_history(reader: &mut Reader<'_>) -> Result<u64, Damage> {
     if history_ms > limits::HISTORY_MS_MAX { Err(malformed("too long a history")) } else { Ok(history_ms) }
 }
 
+fn read_window(reader: &mut Reader<'_>) -> Result<u64, Damage> {
+    let window_ms = reader.u64()?;
+    let is_allowed = (limits::QUARANTINE_MS_MIN..=limits::QUARANTINE_MS_MAX).contains(&window_ms);
+    if is_allowed { Ok(window_ms) } else { Err(malformed("too short or too long a quarantine")) }
+}
+
 fn read_key_name(reader: &mut Reader<'_>) -> Result<(Owner, Purpose, KeyEpoch), Damage> {
     read_name_of_key(&mut Reader::new(reader.take(14)?))
 }
@@ -121,6 +134,12 @@ impl Change {
             }
             Self::PutDataKey(row, expected) => append_row(out, 12, &MetaRow::DataKey(row), epoch(expected)),
             Self::PutShard(row, expected) => append_row(out, 14, &MetaRow::Shard(row), expected),
+            Self::PutRoot(row, expected) => append_row(out, 16, &MetaRow::Root(row), expected),
+            Self::TakeRoot(node, version) => {
+                out.push(17);
+                append_u64(out, node.0);
+                append_u64(out, version);
+            }
             Self::SetNodeState(node, state) => {
                 out.push(3);
                 append_u64(out, node.0);
@@ -177,6 +196,10 @@ impl Change {
                 open(10, *tenant);
                 append_text(out, name);
             }
+            Self::DropTenant(tenant, window_ms) => {
+                open(18, *tenant);
+                append_u64(out, *window_ms);
+            }
             _ => {}
         }
     }
@@ -184,7 +207,7 @@ impl Change {
     fn read(reader: &mut Reader<'_>) -> Result<Self, Damage> {
         let number = reader.u8()?;
         match number {
-            1 | 2 | 11 | 12 | 14 => Self::read_row(number, reader),
+            1 | 2 | 11 | 12 | 14 | 16 => Self::read_row(number, reader),
             3 => Ok(Self::SetNodeState(NodeId(reader.u64()?), NodeState::from_number(reader.u8()?)?)),
             4 => Ok(Self::MakeToken(reader.array()?, reader.u64()?)),
             5 => Ok(Self::SpendToken(reader.array()?)),
@@ -217,6 +240,8 @@ impl Change {
                     _ => Err(malformed("a setting that is none")),
                 }
             }
+            17 => Ok(Self::TakeRoot(NodeId(reader.u64()?), reader.u64()?)),
+            18 => Ok(Self::DropTenant(read_tenant(reader)?, read_window(reader)?)),
             _ => Err(malformed("an unknown change")),
         }
     }
@@ -229,6 +254,7 @@ impl Change {
             (11, MetaRow::TenantKey(row)) => Ok(Self::PutTenantKey(row, read_epoch(expected)?)),
             (12, MetaRow::DataKey(row)) => Ok(Self::PutDataKey(row, read_epoch(expected)?)),
             (14, MetaRow::Shard(row)) => Ok(Self::PutShard(row, expected)),
+            (16, MetaRow::Root(row)) => Ok(Self::PutRoot(row, expected)),
             _ => Err(malformed("a change with a row of another kind")),
         }
     }

@@ -3,7 +3,7 @@
 use super::survey::Survey;
 use crate::refused::Refused;
 use bytes::Bytes;
-use engine::ids::NodeId;
+use engine::ids::{NodeId, TableId};
 use raft::net::link::BoxFuture;
 use raft::types::GroupId;
 
@@ -20,4 +20,6 @@ pub trait Forward: Send + Sync + 'static {
 
     /// What `to` knows best.
     fn survey(&self, to: NodeId) -> BoxFuture<Result<Survey, Refused>>;
+    /// Bytes of the file of a table there, from `at` on; none: it ends there.
+    fn table(&self, to: NodeId, table: TableId, at: u64) -> BoxFuture<Result<Bytes, Refused>>;
 }

@@ -6,11 +6,12 @@ use super::cluster_row::{ClusterRow, SettingRow, TokenRow};
 use super::command::{Change, MetaCommand, MetaReply, Reason};
 use super::key_row::{DataKeyRow, KeyState, TenantKeyRow};
 use super::node_row::{NodeRow, NodeState};
+use super::root_row::{RootRow, TakenRow};
 use super::rows::{self, MetaRow};
 use super::shard_row::ShardRow;
 use super::tenant_row::{CollectionRow, TenantNameRow, TenantRow};
 use crate::limits;
-use crate::tenants::rules::{Act, NotAllowed, TenantState};
+use crate::tenants::rules::{NotAllowed, TenantState};
 use engine::ids::{CollectionId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
 use raft::machine::operations::Rows;
 use std::collections::BTreeMap;
@@ -45,7 +46,7 @@ pub fn evaluate(body: &[u8], rows: &mut Rows<'_>) -> raft::Result<MetaReply> {
     let Ok(command) = MetaCommand::decode(body) else {
         return Ok(MetaReply::Malformed);
     };
-    let mut draft = Draft { rows, written: BTreeMap::new(), collections: Vec::new() };
+    let mut draft = Draft { rows, written: BTreeMap::new(), emptied: Vec::new(), collections: Vec::new() };
     for (number, change) in (0..).zip(command.changes) {
         match draft.make(change) {
             Ok(()) => {}
@@ -53,7 +54,11 @@ pub fn evaluate(body: &[u8], rows: &mut Rows<'_>) -> raft::Result<MetaReply> {
             Err(Stop::Failed(error)) => return Err(error),
         }
     }
-    let Draft { rows, written, collections } = draft;
+    let Draft { rows, written, emptied, collections } = draft;
+    for tenant in emptied {
+        let (start, end) = (CollectionRow::key(tenant, ""), tenant.0.checked_add(1).map(u64::to_be_bytes));
+        rows.delete_range(CLUSTER_TENANT, rows::COLLECTIONS, &start, end.as_ref().map(|end| &end[..]))?;
+    }
     for ((collection, key), row) in written {
         match row {
             Some(row) => rows.put(CLUSTER_TENANT, collection, &key, &row.value(), row.expires_ms())?,
@@ -67,6 +72,8 @@ pub fn evaluate(body: &[u8], rows: &mut Rows<'_>) -> raft::Result<MetaReply> {
 struct Draft<'a, 'b> {
     rows: &'a mut Rows<'b>,
     written: BTreeMap<(CollectionId, Vec<u8>), Option<MetaRow>>,
+    /// Tenants whose collections go, all of them.
+    emptied: Vec<TenantId>,
     collections: Vec<CollectionId>,
 }
 
@@ -105,6 +112,8 @@ impl Draft<'_, '_> {
     reader_of!(tenant_key, TenantKey, TenantKeyRow, rows::TENANT_KEYS);
     reader_of!(data_key, DataKey, DataKeyRow, rows::DATA_KEYS);
     reader_of!(token, Token, TokenRow, rows::TOKENS);
+    reader_of!(root, Root, RootRow, rows::ROOT);
+    reader_of!(taken, Taken, TakenRow, rows::TAKEN);
 
     fn put(&mut self, row: MetaRow) {
         self.written.insert((row.collection(), row.key()), Some(row));
@@ -136,7 +145,14 @@ impl Draft<'_, '_> {
                 let row = TenantRow { id, name, state, quota, history_ms, created_ms, next_collection };
                 self.create_tenant(row)
             }
-            Change::SetTenantState(tenant, act) => self.set_tenant_state(tenant, act),
+            Change::SetTenantState(tenant, act) => {
+                self.set_tenant_state(tenant, |state, now_ms| state.after(act, now_ms))
+            }
+            Change::DropTenant(tenant, window_ms) => {
+                self.set_tenant_state(tenant, |state, now_ms| state.dropped(now_ms, window_ms))
+            }
+            Change::PutRoot(row, expected) => self.put_root(row, expected),
+            Change::TakeRoot(node, version) => self.take_root(node, version),
             Change::SetQuota(tenant, quota) => {
                 let row = self.living(tenant)?;
                 self.put(MetaRow::Tenant(TenantRow { quota, ..row }));
@@ -225,9 +241,13 @@ impl Draft<'_, '_> {
         }
     }
 
-    fn set_tenant_state(&mut self, tenant: TenantId, act: Act) -> Tried {
+    fn set_tenant_state(
+        &mut self,
+        tenant: TenantId,
+        after: impl Fn(TenantState, u64) -> Result<TenantState, NotAllowed>,
+    ) -> Tried {
         let row = self.living(tenant)?;
-        let state = row.state.after(act, self.now_ms()).map_err(|why| {
+        let state = after(row.state, self.now_ms()).map_err(|why| {
             Stop::Refused(match why {
                 NotAllowed::State => Reason::State,
                 NotAllowed::WindowOver => Reason::WindowOver,
@@ -236,6 +256,7 @@ impl Draft<'_, '_> {
         })?;
         if state == TenantState::Purged {
             self.delete(rows::TENANT_NAMES, TenantNameRow::key(&row.name));
+            self.emptied.push(tenant);
         }
         self.put(MetaRow::Tenant(TenantRow { state, ..row }));
         Ok(())
@@ -262,7 +283,13 @@ impl Draft<'_, '_> {
         // What is destroyed does not come back.
         let is_destroyed = old.is_some_and(|old| old.wrapped.is_empty());
         check(!is_destroyed, Reason::State)?;
-        self.living(row.tenant)?;
+        // Whoever is gone still has keys to be destroyed.
+        if !row.wrapped.is_empty() {
+            self.living(row.tenant)?;
+            // Once a cluster key has a successor it wraps nothing new, or nobody would know when it is needed no more.
+            let newest = self.root(RootRow::key())?.map(|root| KeyEpoch(root.newest()));
+            check(newest.is_none_or(|newest| row.wrapped_by == newest), Reason::Stale)?;
+        }
         self.put(MetaRow::TenantKey(row));
         Ok(())
     }
@@ -292,6 +319,26 @@ impl Draft<'_, '_> {
             row.wrapped.clear();
         }
         self.put(MetaRow::DataKey(row));
+        Ok(())
+    }
+
+    fn put_root(&mut self, row: RootRow, expected: Option<u64>) -> Tried {
+        let old = self.root(RootRow::key())?;
+        check_expected(old.as_ref().map(|old| old.version), expected)?;
+        let is_ours = self.cluster(ClusterRow::key())?.is_some_and(|cluster| cluster.id == row.root.cluster);
+        check(is_ours && row.follows(old.as_ref()), Reason::Impossible)?;
+        self.put(MetaRow::Root(row));
+        Ok(())
+    }
+
+    fn take_root(&mut self, node: NodeId, version: u64) -> Tried {
+        let row = self.node(NodeRow::key(node))?;
+        let Some(root) = self.root(RootRow::key())?.filter(|_| row.is_some()) else {
+            return refused(Reason::NotFound);
+        };
+        let before = self.taken(TakenRow::key(node))?.map_or(0, |row| row.version);
+        check(version <= root.version && version > before, Reason::Stale)?;
+        self.put(MetaRow::Taken(TakenRow { node, version }));
         Ok(())
     }
 

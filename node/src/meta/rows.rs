@@ -5,6 +5,7 @@ use super::cluster_row::{ClusterRow, SettingRow, TokenRow};
 use super::fields::{append_u32, malformed};
 use super::key_row::{DataKeyRow, TenantKeyRow};
 use super::node_row::NodeRow;
+use super::root_row::{RootRow, TakenRow};
 use super::shard_row::ShardRow;
 use super::tenant_row::{CollectionRow, TenantNameRow, TenantRow};
 use engine::error::Damage;
@@ -37,9 +38,26 @@ pub const TOKENS: CollectionId = CollectionId(9);
 /// Where settings stand.
 pub const SETTINGS: CollectionId = CollectionId(10);
 
+/// Where the root file stands, as far as all nodes have it alike.
+pub const ROOT: CollectionId = CollectionId(11);
+/// Where it stands how far each node has taken it.
+pub const TAKEN: CollectionId = CollectionId(12);
+
 /// Every collection of the meta group.
-pub const ALL: [CollectionId; 10] =
-    [CLUSTER, NODES, SHARDS, TENANTS, TENANT_NAMES, COLLECTIONS, TENANT_KEYS, DATA_KEYS, TOKENS, SETTINGS];
+pub const ALL: [CollectionId; 12] = [
+    CLUSTER,
+    NODES,
+    SHARDS,
+    TENANTS,
+    TENANT_NAMES,
+    COLLECTIONS,
+    TENANT_KEYS,
+    DATA_KEYS,
+    TOKENS,
+    SETTINGS,
+    ROOT,
+    TAKEN,
+];
 
 /// A row of any kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +82,10 @@ pub enum MetaRow {
     Token(TokenRow),
     /// A setting.
     Setting(SettingRow),
+    /// The root file.
+    Root(RootRow),
+    /// How far a node has taken it.
+    Taken(TakenRow),
 }
 
 impl MetaRow {
@@ -81,6 +103,8 @@ impl MetaRow {
             Self::DataKey(_) => DATA_KEYS,
             Self::Token(_) => TOKENS,
             Self::Setting(_) => SETTINGS,
+            Self::Root(_) => ROOT,
+            Self::Taken(_) => TAKEN,
         }
     }
 
@@ -98,6 +122,8 @@ impl MetaRow {
             Self::DataKey(row) => DataKeyRow::key(row.owner, row.purpose, row.epoch),
             Self::Token(row) => TokenRow::key(&row.hash),
             Self::Setting(row) => SettingRow::key(&row.name),
+            Self::Root(_) => RootRow::key(),
+            Self::Taken(row) => TakenRow::key(row.node),
         }
     }
 
@@ -115,6 +141,8 @@ impl MetaRow {
             Self::DataKey(row) => row.value(),
             Self::Token(row) => row.value(),
             Self::Setting(row) => row.value(),
+            Self::Root(row) => row.value(),
+            Self::Taken(row) => row.value(),
         }
     }
 
@@ -143,6 +171,8 @@ impl MetaRow {
             DATA_KEYS => DataKeyRow::decode(key, value).map(Self::DataKey),
             TOKENS => TokenRow::decode(key, value).map(Self::Token),
             SETTINGS => SettingRow::decode(key, value).map(Self::Setting),
+            ROOT => RootRow::decode(key, value).map(Self::Root),
+            TAKEN => TakenRow::decode(key, value).map(Self::Taken),
             _ => Err(malformed("a row of an unknown kind")),
         }
     }

@@ -44,6 +44,19 @@ impl ShardRow {
         Self { group, start, end, version: 1, seats, next_replica: ReplicaId(2), ..Self::default() }
     }
 
+    /// The row that wants `replica`, which is damaged, no more, so that another one comes in its place; `None` if that is not safe: it is not
+    /// wanted anyhow, is the only one, or another one is on its way out.
+    #[must_use]
+    pub fn without(&self, replica: ReplicaId) -> Option<Self> {
+        if self.seats.len() < 2 || !self.leaving.is_empty() || !self.gone.is_empty() {
+            return None;
+        }
+        let mut next = Self { version: self.version + 1, ..self.clone() };
+        let seat = next.seats.remove(&replica)?;
+        next.leaving.insert(replica, seat.node);
+        Some(next)
+    }
+
     /// The row after its leader has said that `replica` has left the group for good; `None` if it was not leaving.
     #[must_use]
     pub fn has_left(&self, replica: ReplicaId) -> Option<Self> {
@@ -250,6 +263,10 @@ mod tests {
         let ranged = ShardRow { end: Some(TenantId(7)), ..next.clone() };
         assert!(!ranged.follows(Some(&old)));
         assert_eq!((next.has_left(ReplicaId(1)), forgets.has_ended(ReplicaId(1))), (None, None));
+        let without = old.without(ReplicaId(2)).unwrap();
+        assert!(without.follows(Some(&old)) && without.leaving.contains_key(&ReplicaId(2)));
+        assert_eq!(without.without(ReplicaId(1)), None, "one at a time, and never the last");
+        assert_eq!(old.without(ReplicaId(9)), None);
         let gone = forgets.has_left(ReplicaId(1)).unwrap();
         assert!(gone.follows(Some(&forgets)));
         let mut returns = ShardRow { version: 4, ..gone.clone() };

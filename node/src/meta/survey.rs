@@ -16,6 +16,23 @@ pub struct Survey {
     pub sealed: Sealed,
     /// What a person should know of it.
     pub findings: Vec<Finding>,
+    /// Its newest scrub.
+    pub scrub: Option<Scrub>,
+    /// Whether its keys are not open, so that it knows nothing else. It does not travel: whoever is sealed refuses to answer.
+    pub is_sealed: bool,
+}
+
+/// A scrub of the tables of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scrub {
+    /// When it was begun, in milliseconds since 1970.
+    pub begun_ms: u64,
+    /// Files it has walked.
+    pub files: u64,
+    /// Files it has still to walk.
+    pub files_left: u64,
+    /// Tables that are damaged now.
+    pub damaged: u64,
 }
 
 /// A group, as the node that leads it sees it.
@@ -45,10 +62,10 @@ pub struct Standing {
 pub struct Surveys(pub BTreeMap<NodeId, Survey>);
 
 impl Surveys {
-    /// Whether a node has answered.
+    /// Whether a node has answered, and has its keys.
     #[must_use]
     pub fn hears(&self, node: NodeId) -> bool {
-        self.0.contains_key(&node)
+        self.0.get(&node).is_some_and(|survey| !survey.is_sealed)
     }
 
     /// Who leads a group, and how it is for them. Of two that think they lead, the one with the greater term does.
@@ -108,6 +125,12 @@ impl From<Survey> for wire::SurveyResponse {
             led: survey.led.into_iter().map(led).collect(),
             sealed: survey.sealed.into_iter().map(sealed).collect(),
             found: survey.findings.into_iter().map(found).collect(),
+            scrub: survey.scrub.map(|one| wire::Scrub {
+                begun_ms: one.begun_ms,
+                files: one.files,
+                files_left: one.files_left,
+                damaged: one.damaged,
+            }),
         }
     }
 }
@@ -135,6 +158,13 @@ impl From<wire::SurveyResponse> for Survey {
             led: said.led.into_iter().map(led).collect(),
             sealed: said.sealed.into_iter().map(sealed).collect(),
             findings: said.found.into_iter().map(found).collect(),
+            scrub: said.scrub.map(|one| Scrub {
+                begun_ms: one.begun_ms,
+                files: one.files,
+                files_left: one.files_left,
+                damaged: one.damaged,
+            }),
+            is_sealed: false,
         }
     }
 }
@@ -174,6 +204,8 @@ mod tests {
             led: vec![Led { group: GroupId(3), term: 9, members: members.into() }],
             sealed: [((TenantId(7), KeyEpoch(2)), 99)].into(),
             findings: vec![DISK_FULL.found("disk")],
+            scrub: Some(Scrub { begun_ms: 5, files: 6, files_left: 7, damaged: 8 }),
+            is_sealed: false,
         };
         let mut wire = wire::SurveyResponse::from(survey.clone());
         assert_eq!(Survey::from(wire.clone()), survey);

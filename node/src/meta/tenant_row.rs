@@ -10,6 +10,8 @@ use engine::wire::Reader;
 
 /// Version of the rows this build writes.
 pub const VERSION: u8 = 1;
+/// Version of the row of a tenant whose drop can be undone for another time than the usual one.
+pub const VERSION_OF_WINDOW: u8 = 2;
 
 /// A tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +32,31 @@ pub struct TenantRow {
     pub next_collection: CollectionId,
 }
 
+/// Until when a drop can be undone, if nobody said otherwise; 0 of a tenant that is not dropped.
+fn usual_until_ms(state: u8, since_ms: u64) -> u64 {
+    if matches!(state, 3 | 4) { since_ms.saturating_add(limits::QUARANTINE_MS) } else { 0 }
+}
+
+/// Reads version and state. What the first version can say is not said by the second.
+fn read_state(reader: &mut Reader<'_>) -> Result<TenantState, Damage> {
+    let (version, state, since_ms) = (reader.u8()?, reader.u8()?, reader.u64()?);
+    let usual_ms = usual_until_ms(state, since_ms);
+    let until_ms = match version {
+        VERSION => usual_ms,
+        VERSION_OF_WINDOW => Some(reader.u64()?)
+            .filter(|ms| *ms != usual_ms)
+            .ok_or(malformed("the usual window, as another"))?,
+        _ => return Err(malformed("an unknown version")),
+    };
+    match (state, since_ms, until_ms) {
+        (1, 0, 0) => Ok(TenantState::Active),
+        (2, 0, 0) => Ok(TenantState::Frozen),
+        (3 | 4, ..) => Ok(TenantState::Dropped { since_ms, until_ms, was_frozen: state == 4 }),
+        (5, 0, 0) => Ok(TenantState::Purged),
+        _ => Err(malformed("an unknown state of a tenant")),
+    }
+}
+
 impl TenantRow {
     /// The key of its row.
     #[must_use]
@@ -40,15 +67,19 @@ impl TenantRow {
     /// Its value.
     #[must_use]
     pub fn value(&self) -> Vec<u8> {
-        let (state, since_ms) = match self.state {
-            TenantState::Active => (1, 0),
-            TenantState::Frozen => (2, 0),
-            TenantState::Dropped { since_ms, was_frozen: false } => (3, since_ms),
-            TenantState::Dropped { since_ms, was_frozen: true } => (4, since_ms),
-            TenantState::Purged => (5, 0),
+        let (state, since_ms, until_ms) = match self.state {
+            TenantState::Active => (1, 0, 0),
+            TenantState::Frozen => (2, 0, 0),
+            TenantState::Dropped { since_ms, until_ms, was_frozen: false } => (3, since_ms, until_ms),
+            TenantState::Dropped { since_ms, until_ms, was_frozen: true } => (4, since_ms, until_ms),
+            TenantState::Purged => (5, 0, 0),
         };
-        let mut out = vec![VERSION, state];
+        let is_usual = until_ms == usual_until_ms(state, since_ms);
+        let mut out = vec![if is_usual { VERSION } else { VERSION_OF_WINDOW }, state];
         append_u64(&mut out, since_ms);
+        if !is_usual {
+            append_u64(&mut out, until_ms);
+        }
         append_u64(&mut out, self.quota.bytes);
         append_u32(&mut out, self.quota.operations_per_second);
         append_u64(&mut out, self.history_ms);
@@ -66,15 +97,7 @@ impl TenantRow {
         let (mut key, mut reader) = (Reader::new(key), Reader::new(value));
         let id = TenantId(key.u64()?);
         key.end()?;
-        read_version(&mut reader, VERSION)?;
-        let state = match (reader.u8()?, reader.u64()?) {
-            (1, 0) => TenantState::Active,
-            (2, 0) => TenantState::Frozen,
-            (3, since_ms) => TenantState::Dropped { since_ms, was_frozen: false },
-            (4, since_ms) => TenantState::Dropped { since_ms, was_frozen: true },
-            (5, 0) => TenantState::Purged,
-            _ => return Err(malformed("an unknown state of a tenant")),
-        };
+        let state = read_state(&mut reader)?;
         let row = Self {
             id,
             state,

@@ -3,7 +3,8 @@
 use super::CLUSTER_TENANT;
 use super::cluster_row::{ClusterRow, TokenRow};
 use super::key_row::{DataKeyRow, KeyState, TenantKeyRow};
-use super::node_row::NodeRow;
+use super::node_row::{NodeRow, NodeState};
+use super::root_row::RootRow;
 use super::rows::{self, MetaRow};
 use super::shard_row::ShardRow;
 use super::tenant_row::TenantRow;
@@ -35,6 +36,10 @@ pub struct MetaView {
     pub tokens: BTreeMap<[u8; 32], TokenRow>,
     /// Settings.
     pub settings: BTreeMap<String, String>,
+    /// The root file, as far as all nodes have it alike; `None` before the cluster key is rotated for the first time.
+    pub root: Option<RootRow>,
+    /// Of each node, which version of that row it has taken.
+    pub taken: BTreeMap<NodeId, u64>,
     names: BTreeMap<String, TenantId>,
     collections: BTreeMap<TenantId, BTreeMap<String, CollectionId>>,
     map: ShardMap,
@@ -95,6 +100,8 @@ impl MetaView {
             }
             MetaRow::Token(row) => drop(self.tokens.insert(row.hash, row)),
             MetaRow::Setting(row) => drop(self.settings.insert(row.name, row.value)),
+            MetaRow::Root(row) => self.root = Some(row),
+            MetaRow::Taken(row) => drop(self.taken.insert(row.node, row.version)),
         }
     }
 
@@ -102,6 +109,13 @@ impl MetaView {
     fn draw(&mut self) {
         let data = self.shards.values().filter(|row| row.group != GroupId::META);
         self.map = ShardMap::of(data.map(Into::into)).unwrap_or_default();
+    }
+
+    /// Nodes that belong to the cluster and have not taken the root file as it stands here; nobody before the cluster key is rotated.
+    pub fn without_root(&self) -> impl Iterator<Item = &NodeRow> {
+        let version = self.root.as_ref().map_or(0, |row| row.version);
+        let has_it = move |node: &NodeId| self.taken.get(node).copied().unwrap_or(0) >= version;
+        self.nodes.values().filter(move |row| row.state != NodeState::Removed && !has_it(&row.id))
     }
 
     /// The tenant of this name.

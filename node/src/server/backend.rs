@@ -20,7 +20,7 @@ use crate::telemetry::Told;
 use bytes::Bytes;
 use engine::Stamp;
 use engine::clock::Clock;
-use engine::ids::{ClusterId, NodeId, TenantId};
+use engine::ids::{ClusterId, NodeId, TableId, TenantId};
 use engine::tablet::view::View;
 use proto::errors::code;
 use raft::group::handover::hand_over;
@@ -170,8 +170,8 @@ impl Backend for Called {
         Box::pin(async move { server.transfer_here(group, to).await })
     }
 
-    fn keys(&self) -> Arc<Keys> {
-        self.0.keys.clone()
+    fn keys(&self) -> Result<Arc<Keys>, Refused> {
+        Ok(self.0.keys.clone())
     }
 
     fn admit(&self, newcomer: Newcomer, wait_ms: u64) -> BoxFuture<Result<Admittance, Refused>> {
@@ -181,6 +181,20 @@ impl Backend for Called {
 
     fn authority(&self) -> Result<Authority, Refused> {
         self.0.authority()
+    }
+
+    fn rotate_cluster(&self, wait_ms: u64) -> BoxFuture<Result<u32, Refused>> {
+        let server = self.0.clone();
+        Box::pin(async move { server.rotate_cluster(wait_ms).await })
+    }
+
+    fn cluster_keys(&self) -> Vec<u32> {
+        self.0.held.versions()
+    }
+
+    fn table(&self, table: TableId, at: u64) -> BoxFuture<Result<Bytes, Refused>> {
+        let server = self.0.clone();
+        Box::pin(async move { server.read_table(table, at).await })
     }
 
     fn survey(&self) -> Survey {

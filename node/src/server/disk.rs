@@ -123,6 +123,18 @@ impl Disk {
         Self { space, marks: Mutex::new(marks), known: Mutex::default() }
     }
 
+    /// One that was looked at once, so that what starts on a full disk takes no write from the first moment on.
+    #[must_use]
+    pub fn looked(space: Arc<dyn Space>, marks: Marks) -> Arc<Self> {
+        let disk = Self::new(space, marks);
+        let (_, level) = disk.look();
+        if level >= Level::Full {
+            let used_percent = disk.known().room.map(Room::used_percent);
+            tracing::error!(used_percent, "the disk is full: no writes are taken here");
+        }
+        Arc::new(disk)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -3,12 +3,10 @@
 use super::Server;
 use super::founding::node_row;
 use crate::boot::authority::Authority;
-use crate::boot::identity::NodeFolder;
 use crate::boot::join::Admittance;
 use crate::boot::subject::Identity;
 use crate::boot::token;
 use crate::entropy::{SystemEntropy, random};
-use crate::keys::root_file::RootFile;
 use crate::meta::command::{Change, MetaCommand, MetaReply, Reason};
 use crate::refused::Refused;
 use engine::clock::Clock;
@@ -77,15 +75,16 @@ impl Server {
             MetaReply::Refused { reason, .. } => return Err(refused(reason)),
             MetaReply::Malformed => return Err(Refused::new(code::MALFORMED)),
         }
-        let root = NodeFolder::at(&self.folder).root().map_err(|_| Refused::new(code::DAMAGED))?;
-        let root = RootFile::decode(&root).map_err(|_| Refused::new(code::DAMAGED))?;
+        // Read after the row of the node is there: an old cluster key stays until this one has taken the file without it.
+        self.refresh(wait_ms).await?;
+        let root = self.meta().root.as_ref().map_or_else(|| self.held.shared(), |row| row.root.clone());
         Ok(Admittance {
             cluster: self.cluster,
             generation: self.running()?.parts().cluster.1,
             node,
             authority: authority.pem().to_owned(),
             certificate: issued.pem,
-            root: root.shared().encode(),
+            root: root.encode(),
             peers: self.known(),
         })
     }

@@ -1,6 +1,6 @@
 //! One running node: its rooms, and the order in which they begin and end.
 //!
-//! 1. Keys: the passphrase opens the root file, and with it everything of this node.
+//! 1. Keys: the passphrase opens the root file, and with it everything of this node. Until it does, the node is sealed ([`porch`]).
 //! 2. Links: a node that has not read its disk neither dials nor answers.
 //! 3. Disk: log and tablets are read, and peers say whether this disk may go on ([`crate::running::opening`]).
 //! 4. Replicas run, the meta group is followed, and what it wants of this node is done.
@@ -9,16 +9,24 @@ pub mod backend;
 pub mod certificate;
 pub mod disk;
 pub mod founding;
+pub mod gate;
 pub mod joining;
+mod learning;
 pub mod live;
+mod opened;
+pub mod porch;
+pub mod purging;
+pub mod scrubbing;
 pub mod serving;
 pub mod start;
 mod survey;
 pub mod telling;
+mod turning;
 
 use crate::boot::peers::Known;
 use crate::clock::SystemClock;
 use crate::config::Live;
+use crate::keys::held::Held;
 use crate::keys::source::Keys;
 use crate::meta::command::{MetaCommand, MetaReply};
 use crate::meta::follow::{Changes, Published};
@@ -30,6 +38,7 @@ use crate::running::replicas::Running;
 use crate::shard::door::Door;
 use crate::shard::placing::Changer;
 use crate::telemetry::Told;
+use crate::tenants::purged::Purged;
 use crate::tls::Tls;
 use crate::work::Tasks;
 use arc_swap::ArcSwap;
@@ -59,6 +68,7 @@ pub struct Server {
     pub(crate) folder: PathBuf,
     pub(crate) clock: Arc<SystemClock>,
     pub(crate) keys: Arc<Keys>,
+    pub(crate) held: Arc<Held>,
     pub(crate) tls: Tls,
     pub(crate) changes: Changes,
     pub(crate) published: Published,
@@ -76,8 +86,16 @@ pub struct Server {
     pub(crate) hosts: Vec<String>,
     /// Why the certificate was not made anew, if it had to be.
     pub(crate) renewal: RwLock<Option<String>>,
+    /// Tenants that are gone for good.
+    pub(crate) purged: Arc<Purged>,
     /// Keys of the meta group that do not open here.
     pub(crate) unopened: RwLock<BTreeSet<String>>,
+    /// Why the root file of the cluster is not taken here, if it is not.
+    pub(crate) untaken: RwLock<Option<String>>,
+    /// What scrubs have found.
+    pub(crate) scrubbed: scrubbing::Scrubbed,
+    /// Why it does not start while the disk is full, if that is so.
+    pub(crate) unstarted: RwLock<Option<String>>,
     /// Why metrics cannot be read, if they cannot.
     pub(crate) unread: RwLock<Option<String>>,
     pub(crate) live: ArcSwap<Live>,

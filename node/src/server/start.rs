@@ -1,21 +1,20 @@
 //! The start of a node, from its folder to its replicas.
 
-use super::disk::{Disk, Space, SystemSpace};
-use super::joining::reached_by;
+use super::disk::{Disk, Level, Space, SystemSpace};
 use super::live;
+use super::opened::{Opened, OpenedKeys, Outside, open_keys, opened};
+use super::scrubbing::Scrubbed;
 use super::serving::{Inside, Porch};
-use super::{Inner, Server, Through, certificate, founding};
+use super::{Inner, Server, Through, founding, porch};
 use crate::boot::founding::Founding;
-use crate::boot::identity::{NodeFolder, NodeIdentity};
-use crate::boot::peers::{self, Known, PeerAddresses};
+use crate::boot::identity::NodeIdentity;
+use crate::boot::peers::{self, Known};
 use crate::boot::subject::Role;
 use crate::clock::SystemClock;
 use crate::config;
 use crate::entropy::SystemEntropy;
 use crate::keys::kms::Passphrase;
-use crate::keys::kms::file::FileKms;
-use crate::keys::root_file::RootFile;
-use crate::keys::source::Keys;
+use crate::limits::DISK_MS;
 use crate::meta::follow::{self, Changes, Published};
 use crate::meta::forward::Forward;
 use crate::meta::node_row::NodeState;
@@ -30,22 +29,18 @@ use crate::shard::door::Door;
 use crate::shard::map::ShardRange;
 use crate::shard::operations::NodeOperations;
 use crate::shard::placing::Placing;
-use crate::telemetry::{Told, logs};
+use crate::telemetry::logs;
 use crate::tls::{self, Tls};
-use crate::work::{Fate, Tasks};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use engine::compaction::retention::Policy;
-use engine::ids::{NodeId, TenantId};
+use engine::ids::NodeId;
 use engine::tablet::pool::PoolConfig;
 use raft::group::rejoin::Verdict;
 use raft::group::settings::Pace;
 use raft::log::LogConfig;
-use raft::machine::NobodyShredded;
 use raft::types::GroupId;
 use rustls::pki_types::ServerName;
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -73,6 +68,9 @@ pub enum StartError {
     /// Its disk.
     #[error(transparent)]
     Running(#[from] running::Error),
+    /// Its keys cannot be opened now, and may be later.
+    #[error("{0}")]
+    Sealed(String),
     /// A socket.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -108,32 +106,6 @@ fn pace(config: &config::Pace) -> Pace {
     }
 }
 
-/// What of a folder a start needs.
-struct Opened {
-    identity: NodeIdentity,
-    keys: Arc<Keys>,
-    tls: Tls,
-}
-
-fn open(
-    folder: &Path,
-    passphrase: &Passphrase,
-    hosts: &[String],
-    clock: &Arc<SystemClock>,
-) -> Result<Opened> {
-    let at = NodeFolder::at(folder);
-    let identity = at.identity()?;
-    let root = RootFile::decode(&at.root()?)?;
-    if (root.cluster, root.node) != (identity.cluster, identity.node) {
-        return Err(StartError::Other("the root file is of another node".to_owned()));
-    }
-    let entropy = Arc::new(SystemEntropy);
-    let kms = FileKms::open(root.cluster, passphrase, &root.kms, entropy.clone())?;
-    let keys = Arc::new(Keys::open(&root, &kms, entropy)?);
-    let credentials = certificate::at_start(&at, &identity, &keys, hosts, &**clock)?;
-    Ok(Opened { identity, keys, tls: Tls::new(credentials, clock.clone()) })
-}
-
 impl Server {
     /// Starts a node on the disk that holds its folder: see [`Server::start_over`].
     ///
@@ -161,22 +133,29 @@ impl Server {
         make_forward: MakeForward,
         space: Arc<dyn Space>,
     ) -> Result<Arc<Self>> {
-        let clock = Arc::new(SystemClock::default());
-        let (dir, own_clock) = (config.node.data_dir.clone(), clock.clone());
-        let at = &config.node.advertise;
-        let hosts = [&at.client, &at.admin, &at.peer].map(|address| reached_by(address)).to_vec();
-        let names = hosts.clone();
+        let (dir, names) = (config.node.data_dir.clone(), porch::hosts(&config));
         // The passphrase costs a second or two.
-        let opening = tokio::task::spawn_blocking(move || open(&dir, &passphrase, &names, &own_clock));
-        let Opened { identity, keys, tls } =
-            opening.await.map_err(|_| StartError::Other("the start panicked".to_owned()))??;
+        let opening = tokio::task::spawn_blocking(move || {
+            let keys = open_keys(&dir, &passphrase)?;
+            opened(&dir, keys, &names, &Arc::new(SystemClock::default()), None)
+        });
+        let opened = opening.await.map_err(|_| StartError::Other("the start panicked".to_owned()))??;
+        let outside = Outside::new(&config);
+        Self::start_opened(config, opened, outside, listener, make_forward, space)
+    }
+
+    /// Starts the node whose keys are open.
+    pub(super) fn start_opened(
+        config: Arc<config::Config>,
+        opened: Opened,
+        outside: Outside,
+        listener: TcpListener,
+        make_forward: MakeForward,
+        space: Arc<dyn Space>,
+    ) -> Result<Arc<Self>> {
+        let Opened { keys: OpenedKeys { identity, keys, held }, tls, clock } = opened;
+        let Outside { told, tasks } = outside;
         let known = Arc::new(RwLock::new(peers::read(&config.node.data_dir)?));
-        let told = Arc::new(Told::new(live::places(&config.live)));
-        let hears = told.clone();
-        let tasks = Tasks::new(Arc::new(move |fate: Fate| {
-            hears.panicked.add(1);
-            tracing::error!(task = %fate.task, panic = fate.panic, "a task of the node has panicked");
-        }));
         let serving = Serving::default();
         let forward = make_forward(&tls, known.clone());
         let server = Arc::new(Self {
@@ -185,6 +164,7 @@ impl Server {
             folder: config.node.data_dir.clone(),
             clock,
             keys,
+            held,
             tls,
             changes: Changes::default(),
             published: Published::default(),
@@ -196,10 +176,14 @@ impl Server {
             failed: watch::Sender::new(None),
             is_ending: AtomicBool::new(false),
             told,
-            disk: Arc::new(Disk::new(space, live::marks(&config.live))),
-            hosts,
+            disk: Disk::looked(space, live::marks(&config.live)),
+            hosts: porch::hosts(&config),
             renewal: RwLock::default(),
+            purged: Arc::default(),
             unopened: RwLock::default(),
+            untaken: RwLock::default(),
+            unstarted: RwLock::default(),
+            scrubbed: Scrubbed::default(),
             unread: RwLock::default(),
             live: ArcSwap::from_pointee(config.live.clone()),
         });
@@ -214,13 +198,7 @@ impl Server {
         peers.listen(listener);
         server.tell(&config, peers);
         let goes_on = server.clone();
-        server.tasks.spawn("start", async move {
-            if let Err(error) = goes_on.go_on(&config, identity, parts).await {
-                let cause = engine::error::with_sources(&error);
-                tracing::error!(cause, "the node does not start");
-                goes_on.failed.send_replace(Some(cause));
-            }
-        });
+        server.tasks.spawn("start", async move { goes_on.go_on_if_room(&config, &identity, &parts).await });
         Ok(server)
     }
 
@@ -236,14 +214,40 @@ impl Server {
         }
     }
 
-    /// The rest of the start: disk, admission, replicas.
+    /// The rest of the start. What fails while the disk is full is tried again once there is room: until then the node says so, and starts
+    /// nothing.
+    async fn go_on_if_room(
+        self: &Arc<Self>,
+        config: &config::Config,
+        identity: &NodeIdentity,
+        peer: &PeerParts,
+    ) {
+        loop {
+            let Err(error) = self.go_on(config, identity, peer.clone()).await else { return };
+            let cause = engine::error::with_sources(&error);
+            let is_full = || self.disk.known().level >= Level::Full;
+            if self.inner.initialized() || !is_full() {
+                tracing::error!(cause, "the node does not start");
+                self.failed.send_replace(Some(cause));
+                return;
+            }
+            tracing::error!(cause, "the node does not start while the disk is full: it waits for room");
+            *self.unstarted.write().unwrap_or_else(PoisonError::into_inner) = Some(cause);
+            while is_full() {
+                tokio::time::sleep(Duration::from_millis(DISK_MS)).await;
+            }
+            *self.unstarted.write().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
+    /// Disk, admission, replicas.
     async fn go_on(
         self: &Arc<Self>,
         config: &config::Config,
-        identity: NodeIdentity,
+        identity: &NodeIdentity,
         peer: PeerParts,
     ) -> Result<()> {
-        let parts = self.running_parts(config, &identity, peer)?;
+        let parts = self.running_parts(config, identity, peer)?;
         let founding = Founding::read(&self.folder)?;
         let admitted = match self.admitted_as_founder(parts.clone(), founding.is_some()).await? {
             Some(admitted) => admitted,
@@ -315,6 +319,7 @@ impl Server {
         let pool = PoolConfig {
             memtable_bytes: size(config.node.memtable),
             cache_bytes: size(config.node.cache),
+            scrub_bytes_per_s: config.node.scrub_bytes.get(),
             ..PoolConfig::new(dir.join("pool"))
         };
         Ok(RunningParts {
@@ -327,7 +332,7 @@ impl Server {
             link,
             operations: Arc::new(NodeOperations),
             feed: Arc::new(self.changes.clone()),
-            shredded: Arc::new(NobodyShredded),
+            shredded: self.purged.clone(),
             pace: pace(&config.node.pace),
             spawner: self.tasks.spawner(),
             log,
@@ -383,53 +388,15 @@ impl Server {
         let rest = running.clone();
         self.tasks.spawn("seat", async move { rest.seat_rest().await });
         let changer = Arc::new(Through(Arc::downgrade(self)));
+        self.tasks.spawn("keys", self.clone().turn_keys());
+        self.tasks.spawn("purge", self.clone().purge_tenants());
+        self.tasks.spawn("scrub", self.clone().scrub_tables());
         self.tasks.spawn("placing", Placing::new(running.clone(), self.published.clone(), changer).run());
         Ok(running)
     }
 
     pub(crate) fn known(&self) -> Known {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Takes what the meta group says: keys, addresses, how long history is kept.
-    fn learn(&self, view: &MetaView) {
-        let before = self.keys.tenants();
-        if let Some(row) = &view.cluster {
-            self.keep_authority(&row.sealed_ca_key);
-        }
-        let mut unopened = BTreeSet::new();
-        for (name, cause) in self.keys.learn(&view.key_rows()) {
-            tracing::error!(?name, cause, "a key of the meta group does not open");
-            unopened.insert(format!("{name:?}"));
-        }
-        *self.unopened.write().unwrap_or_else(PoisonError::into_inner) = unopened;
-        let is_turned = self.keys.tenants() != before && !before.is_empty();
-        if let (true, Ok(running)) = (is_turned, self.running())
-            && let Err(error) = running.pool().request_reseal()
-        {
-            tracing::warn!(cause = engine::error::with_sources(&error), "tables are not sealed anew");
-        }
-        let at = |row: &crate::meta::node_row::NodeRow| PeerAddresses {
-            peer: row.peer_address.clone(),
-            client: row.client_address.clone(),
-        };
-        let known: Known = view.nodes.values().map(|row| (row.id, at(row))).collect();
-        if known != self.known() && !known.is_empty() {
-            if let Err(error) = peers::write(&self.folder, &known) {
-                tracing::warn!(
-                    cause = engine::error::with_sources(&error),
-                    "where peers are is not written down"
-                );
-            }
-            *self.peers.write().unwrap_or_else(PoisonError::into_inner) = known;
-        }
-        if let Ok(running) = self.running() {
-            let window = |row: &crate::meta::tenant_row::TenantRow| (row.id, row.history_ms);
-            let mut windows: std::collections::BTreeMap<TenantId, u64> =
-                view.tenants.values().map(window).collect();
-            windows.insert(TenantId(0), crate::limits::HISTORY_MS);
-            running.pool().set_policy(Policy { windows, ..Policy::default() });
-        }
     }
 
     /// A node that has joined has no replica of the meta group yet: it asks others for the row that says which one it gets.

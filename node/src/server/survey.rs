@@ -4,10 +4,12 @@ use super::Server;
 use crate::keys::coverage;
 use crate::limits::SURVEY_MS;
 use crate::meta::node_row::NodeState;
-use crate::meta::survey::{Led, Standing, Survey, Surveys};
+use crate::meta::survey::{Finding, Led, Standing, Survey, Surveys};
+use crate::refused::Refused;
 use crate::running::replicas::Seated;
 use engine::ids::NodeId;
 use futures_util::future::join_all;
+use proto::errors::code;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +39,8 @@ impl Server {
             led: running.replicas().iter().filter_map(|seated| led(seated)).collect(),
             sealed: coverage::sum(tablets.iter().map(|tablet| tablet.coverage())),
             findings,
+            scrub: self.scrubbed.shown(),
+            is_sealed: false,
         }
     }
 
@@ -46,7 +50,7 @@ impl Server {
         let there = meta.nodes.values().filter(|row| row.state != NodeState::Removed && row.id != self.node);
         let asked = there.map(|row| {
             let (node, answer) = (row.id, self.forward.survey(row.id));
-            async move { Some((node, within(answer).await?)) }
+            async move { Some((node, heard(within(answer).await?)?)) }
         });
         let mut all: Vec<(NodeId, Survey)> = join_all(asked).await.into_iter().flatten().collect();
         all.push((self.node, self.survey_here()));
@@ -54,6 +58,18 @@ impl Server {
     }
 }
 
-async fn within<T, E>(answer: impl Future<Output = Result<T, E>>) -> Option<T> {
-    tokio::time::timeout(Duration::from_millis(SURVEY_MS), answer).await.ok()?.ok()
+async fn within<T>(answer: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(Duration::from_millis(SURVEY_MS), answer).await.ok()
+}
+
+/// What was heard of a node: one that is sealed says so by its refusal.
+fn heard(answer: Result<Survey, Refused>) -> Option<Survey> {
+    match answer {
+        Ok(survey) => Some(survey),
+        Err(refused) if refused.code == code::SEALED => {
+            let findings = vec![NODE_SEALED.found(refused.text)];
+            Some(Survey { findings, is_sealed: true, ..Survey::default() })
+        }
+        Err(_) => None,
+    }
 }

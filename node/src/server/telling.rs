@@ -6,7 +6,7 @@ use crate::api::listener::Attendance;
 use crate::clock::Agreement;
 use crate::finding::{self, Finding};
 use crate::keys::coverage::{self, Coverage};
-use crate::limits::{BIND_MS, CHANGE_MS, DISK_MS};
+use crate::limits::{BIND_MS, CHANGE_MS, DISK_HAND_OVER_MS, DISK_MS};
 use crate::meta::node_row::NodeState;
 use crate::peer::PeerServer;
 use crate::running::replicas::Seated;
@@ -102,6 +102,10 @@ impl Server {
             let text = "connections of another cluster come to the door of peers: look at their addresses";
             findings.push(finding::PEERS_FOREIGN.found(text));
         }
+        if let Some(why) = self.untaken.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            findings.push(finding::ROOT_UNTAKEN.found(format!("the root file of the cluster is not taken here: {why}")));
+        }
+        findings.extend(self.scrubbed.told().into_iter().map(|text| finding::TABLE_DAMAGED.found(text)));
         for name in self.unopened.read().unwrap_or_else(PoisonError::into_inner).iter() {
             findings.push(finding::KEY_UNOPENED.found(format!("a key does not open here: {name}")));
         }
@@ -109,9 +113,13 @@ impl Server {
             findings.push(finding::METRICS_UNREAD.found(format!("metrics cannot be read: {why}")));
         }
         match self.running() {
-            Err(_) => {
-                findings.push(finding::NODE_STARTING.found("the node is starting: it waits for its peers"));
-            }
+            Err(_) => findings.push(match &*self.unstarted.read().unwrap_or_else(PoisonError::into_inner) {
+                Some(why) => {
+                    let text = format!("the node does not start while its disk is full: {why}");
+                    finding::NODE_UNSTARTED.found(text)
+                }
+                None => finding::NODE_STARTING.found("the node is starting: it waits for its peers"),
+            }),
             Ok(running) => {
                 for (group, why) in running.failed() {
                     let text = format!("the replica of group {group} does not run: {why}");
@@ -142,15 +150,24 @@ impl Server {
             Agreement::Disputed { ahead_ms } => (true, ahead_ms),
             Agreement::Agreed | Agreement::Unheard => (false, 0),
         };
+        let cluster_keys = self.held.versions();
+        let newest = cluster_keys.last().copied().unwrap_or(0);
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let ends_s = signed(self.tls.current().own.ends_s);
         NodeFacts {
             doors,
             is_serving: self.is_serving(),
+            is_sealed: false,
             findings: ((findings.len() - failures) as u64, failures as u64),
             tasks: (self.tasks.count() as u64, told.panicked.read()),
             left_out_lines: logs::left_out(),
             sealed_bytes: (coverage.active_bytes, coverage.bytes),
+            scrub: self.scrubbed.figures(),
+            tenant_keys: {
+                let of = coverage::of_cluster(&meta.key_rows(), newest);
+                (of.active_bytes, of.bytes)
+            },
+            cluster_keys: cluster_keys.len() as u64,
             unopened_keys: self.unopened.read().unwrap_or_else(PoisonError::into_inner).len() as u64,
             clock,
             certificate_seconds: ends_s.saturating_sub(signed(self.clock.now_ms() / 1_000)),
@@ -197,19 +214,29 @@ impl Server {
         door::serve(listener, exposes, spawner).await;
     }
 
-    /// Looks after the disk, until the tasks end. Leads go over once, when it becomes full: who takes them may be full too.
+    /// Looks after the disk, until the tasks end. Leads go over when it becomes full, and those that come to it while it is full: not at once
+    /// again, for who takes them may be full too.
     pub(super) async fn look_after_disk(self: Arc<Self>) {
+        let mut handed_ms = None;
         loop {
             let disk = self.disk.clone();
             // A disk that hangs keeps nobody else waiting.
             if let Ok((before, now)) = tokio::task::spawn_blocking(move || disk.look()).await {
-                self.follow_disk(before, now).await;
+                if now < Level::Full {
+                    handed_ms = None;
+                }
+                let now_ms = self.clock.boot_ms();
+                let is_due = handed_ms.is_none_or(|at: u64| now_ms.saturating_sub(at) >= DISK_HAND_OVER_MS);
+                if self.follow_disk(before, now, is_due).await {
+                    handed_ms = Some(now_ms);
+                }
             }
             tokio::time::sleep(Duration::from_millis(DISK_MS)).await;
         }
     }
 
-    async fn follow_disk(&self, before: Level, now: Level) {
+    /// Does what follows from how full it is. Tells whether leads were to go over: `is_due` says that they may.
+    async fn follow_disk(&self, before: Level, now: Level, is_due: bool) -> bool {
         let used_percent = self.disk.known().room.map(Room::used_percent);
         match now {
             _ if now == before => {}
@@ -220,12 +247,15 @@ impl Server {
                 tracing::error!(used_percent, "the disk is full: nothing of other nodes is taken")
             }
         }
-        let Ok(running) = self.running() else { return };
+        let Ok(running) = self.running() else { return false };
         running.log().set_short_of_space(now == Level::Brimming);
-        if before < Level::Full && now >= Level::Full {
-            // What nobody takes in time stays here: it answers reads.
-            let within = Duration::from_millis(CHANGE_MS);
-            let _ = tokio::time::timeout(within, running.hand_over_all()).await;
+        let leads = running.replicas().iter().any(|seated| seated.receiver.group().leads());
+        if now < Level::Full || !is_due || !leads {
+            return false;
         }
+        // What nobody takes in time stays here: it answers reads.
+        let within = Duration::from_millis(CHANGE_MS);
+        let _ = tokio::time::timeout(within, running.hand_over_all()).await;
+        true
     }
 }

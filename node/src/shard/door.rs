@@ -196,7 +196,8 @@ impl Door {
         match row.state {
             TenantState::Active => {}
             TenantState::Frozen => return Err(Refused::new(code::TENANT_FROZEN)),
-            _ => return Err(Refused::new(code::TENANT_DROPPED)),
+            TenantState::Dropped { .. } => return Err(Refused::new(code::TENANT_DROPPED)),
+            TenantState::Purged => return Err(Refused::new(code::TENANT_SHREDDED)),
         }
         let shard = meta.shard_of(tenant).ok_or_else(|| Refused::new(code::STARTING))?;
         self.running.replica(shard.group).ok_or_else(|| {

@@ -22,6 +22,8 @@ pub struct NodeFacts {
     pub doors: Vec<DoorFacts>,
     /// Whether clients are served.
     pub is_serving: bool,
+    /// Whether its keys are not open.
+    pub is_sealed: bool,
     /// Findings of weight `warn` and of weight `fail`.
     pub findings: (u64, u64),
     /// Tasks that run, and those that have panicked.
@@ -30,6 +32,12 @@ pub struct NodeFacts {
     pub left_out_lines: u64,
     /// Bytes in tables that are sealed with the newest keys, and all of them.
     pub sealed_bytes: (u64, u64),
+    /// Of scrubs: files the newest has walked, tables that are damaged now, tables mended and replicas given up since the start.
+    pub scrub: [u64; 4],
+    /// Keys of tenants that the newest cluster key wraps, and all of them.
+    pub tenant_keys: (u64, u64),
+    /// Versions of the cluster key that are here.
+    pub cluster_keys: u64,
     /// Keys of the meta group that do not open here.
     pub unopened_keys: u64,
     /// Whether peers dispute the clock, and how far it is ahead of them.
@@ -74,11 +82,19 @@ impl NodeFacts {
         out.extend(whole.map(|bytes| gauge("dewpond_disk_whole_bytes", bytes)));
         out.extend([
             gauge("dewpond_node_serving_flag", u8::from(self.is_serving)),
+            gauge("dewpond_node_sealed_flag", u8::from(self.is_sealed)),
             gauge("dewpond_node_running_tasks", self.tasks.0),
             Sample::new("dewpond_node_panicked_tasks", Kind::Counter, self.tasks.1),
             Sample::new("dewpond_node_silenced_lines", Kind::Counter, self.left_out_lines),
             gauge("dewpond_key_newest_bytes", self.sealed_bytes.0),
             gauge("dewpond_key_sealed_bytes", self.sealed_bytes.1),
+            gauge("dewpond_scrub_walked_files", self.scrub[0]),
+            gauge("dewpond_scrub_damaged_tables", self.scrub[1]),
+            Sample::new("dewpond_scrub_mended_tables", Kind::Counter, self.scrub[2]),
+            Sample::new("dewpond_scrub_replaced_replicas", Kind::Counter, self.scrub[3]),
+            gauge("dewpond_key_rewrapped_keys", self.tenant_keys.0),
+            gauge("dewpond_key_tenant_keys", self.tenant_keys.1),
+            gauge("dewpond_key_cluster_keys", self.cluster_keys),
             gauge("dewpond_key_unopened_keys", self.unopened_keys),
             gauge("dewpond_clock_disputed_flag", u8::from(self.clock.0)),
             gauge("dewpond_clock_ahead_ms", self.clock.1),
@@ -104,10 +120,14 @@ mod tests {
         let facts = NodeFacts {
             doors: vec![door],
             is_serving: true,
+            is_sealed: true,
             findings: (4, 5),
             tasks: (6, 7),
-            left_out_lines: 18,
+            left_out_lines: 25,
             sealed_bytes: (8, 9),
+            scrub: [21, 22, 23, 24],
+            tenant_keys: (18, 19),
+            cluster_keys: 20,
             unopened_keys: 10,
             clock: (true, -11),
             certificate_seconds: 12,
@@ -118,7 +138,7 @@ mod tests {
         };
         let samples = facts.samples();
         let values: BTreeSet<i128> = samples.iter().map(|sample| sample.value).collect();
-        assert_eq!(values, [-11].into_iter().chain(1..=10).chain(12..=18).collect());
+        assert_eq!(values, [-11].into_iter().chain(1..=10).chain(12..=25).collect());
         let unknown = NodeFacts { disk_bytes: None, ..facts }.samples();
         assert_eq!(unknown.len(), samples.len() - 2, "what nobody knows is not told as 0");
     }

@@ -17,6 +17,8 @@ pub enum TenantState {
     Dropped {
         /// Since when, in milliseconds since 1970.
         since_ms: u64,
+        /// Until when that can be undone, in milliseconds since 1970.
+        until_ms: u64,
         /// Whether it comes back frozen.
         was_frozen: bool,
     },
@@ -82,20 +84,38 @@ impl TenantState {
         match (self, act) {
             (Self::Active, Act::Freeze) => Ok(Self::Frozen),
             (Self::Frozen, Act::Unfreeze) => Ok(Self::Active),
-            (Self::Active, Act::Drop) => Ok(Self::Dropped { since_ms: now_ms, was_frozen: false }),
-            (Self::Frozen, Act::Drop) => Ok(Self::Dropped { since_ms: now_ms, was_frozen: true }),
-            (Self::Dropped { since_ms, was_frozen }, Act::Undrop | Act::Purge) => {
-                let until_ms = since_ms.saturating_add(limits::QUARANTINE_MS);
-                match act {
-                    Act::Purge if now_ms < until_ms => Err(NotAllowed::WindowOpen { until_ms }),
-                    Act::Purge => Ok(Self::Purged),
-                    _ if now_ms >= until_ms => Err(NotAllowed::WindowOver),
-                    _ if was_frozen => Ok(Self::Frozen),
-                    _ => Ok(Self::Active),
-                }
+            (_, Act::Drop) => self.dropped(now_ms, limits::QUARANTINE_MS),
+            (Self::Dropped { until_ms, .. }, Act::Purge) if now_ms < until_ms => {
+                Err(NotAllowed::WindowOpen { until_ms })
+            }
+            (Self::Dropped { .. }, Act::Purge) => Ok(Self::Purged),
+            (Self::Dropped { until_ms, .. }, Act::Undrop) if now_ms >= until_ms => {
+                Err(NotAllowed::WindowOver)
+            }
+            (Self::Dropped { was_frozen, .. }, Act::Undrop) => {
+                Ok(if was_frozen { Self::Frozen } else { Self::Active })
             }
             _ => Err(NotAllowed::State),
         }
+    }
+
+    /// Where a drop at `now_ms` leads that can be undone for `window_ms`. What was said then holds, whatever is set later.
+    ///
+    /// # Errors
+    /// `State`: it is neither active nor frozen.
+    pub fn dropped(self, now_ms: u64, window_ms: u64) -> Result<Self, NotAllowed> {
+        let was_frozen = match self {
+            Self::Active => false,
+            Self::Frozen => true,
+            _ => return Err(NotAllowed::State),
+        };
+        Ok(Self::Dropped { since_ms: now_ms, until_ms: now_ms.saturating_add(window_ms), was_frozen })
+    }
+
+    /// Whether it is to be ended for good at `now_ms`.
+    #[must_use]
+    pub fn is_over(self, now_ms: u64) -> bool {
+        matches!(self, Self::Dropped { until_ms, .. } if now_ms >= until_ms)
     }
 
     /// Whether its reads and writes are served.
@@ -175,7 +195,7 @@ mod tests {
     fn the_life_of_a_tenant_is_this_table() {
         use TenantState::{Active, Dropped, Frozen, Purged};
         let (now, until) = (5_000, 5_000 + limits::QUARANTINE_MS);
-        let dropped = |was_frozen| Dropped { since_ms: 5_000, was_frozen };
+        let dropped = |was_frozen| Dropped { since_ms: 5_000, until_ms: until, was_frozen };
         let allowed = [
             (Active, Act::Freeze, now, Frozen),
             (Frozen, Act::Unfreeze, now, Active),
@@ -202,6 +222,17 @@ mod tests {
             dropped(false).after(Act::Purge, until - 1),
             Err(NotAllowed::WindowOpen { until_ms: until })
         );
+        for (state, at, over) in
+            [(dropped(true), until - 1, false), (dropped(true), until, true), (Active, until, false)]
+        {
+            assert_eq!(state.is_over(at), over, "{state:?} {at}");
+        }
+        // A window of its own.
+        let short = Frozen.dropped(5_000, 10).unwrap();
+        assert_eq!(short, Dropped { since_ms: 5_000, until_ms: 5_010, was_frozen: true });
+        assert_eq!(short.after(Act::Undrop, 5_009), Ok(Frozen));
+        assert_eq!(short.after(Act::Undrop, 5_010), Err(NotAllowed::WindowOver));
+        assert_eq!(short.dropped(6_000, 10), Err(NotAllowed::State), "a second drop gives no more time");
     }
 
     #[test]

@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod calls;
+mod cluster_key;
+mod purge;
 mod rig;
+mod scrub;
 mod watch;
 mod watch_wire;
 

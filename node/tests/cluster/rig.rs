@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use engine::Stamp;
 use engine::entropy::Entropy;
-use engine::ids::{CollectionId, NodeId, TenantId};
+use engine::ids::{CollectionId, NodeId, TableId, TenantId};
 use node::api::Backend;
 use node::boot::subject::Identity;
 use node::boot::{authority, init, join, peers};
@@ -70,6 +70,11 @@ impl Forward for Near {
         Box::pin(async move { at?.door()?.meta_index(wait_ms).await })
     }
 
+    fn table(&self, to: NodeId, table: TableId, at: u64) -> BoxFuture<Result<Bytes, Refused>> {
+        let server = self.at(to);
+        Box::pin(async move { server?.read_table(table, at).await })
+    }
+
     fn survey(&self, to: NodeId) -> BoxFuture<Result<Survey, Refused>> {
         let at = self.at(to);
         Box::pin(async move { Ok(at?.survey_here()) })
@@ -91,7 +96,7 @@ pub struct Cluster {
     used: Mutex<Option<Newcomer>>,
 }
 
-fn passphrase() -> Passphrase {
+pub fn passphrase() -> Passphrase {
     Passphrase::from(b"a passphrase for tests".to_vec())
 }
 
@@ -161,6 +166,16 @@ impl Cluster {
         self.nodes[at].clients = clients.local_addr().unwrap().to_string();
         server.serve((clients, TcpListener::bind("127.0.0.1:0").await.unwrap())).unwrap();
         self.nodes[at].server = Some(server);
+    }
+
+    /// The folder of a node.
+    pub fn folder(&self, at: usize) -> PathBuf {
+        self.nodes[at].folder.clone()
+    }
+
+    /// Stops a node.
+    pub async fn stop_one(&mut self, at: usize) {
+        self.nodes[at].server.take().unwrap().stop(1_000).await;
     }
 
     pub async fn start(&mut self, at: usize) {

@@ -15,7 +15,7 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
-async fn health(at: SocketAddr, tls: &Tls, service: &str) -> Result<ServingStatus, Code> {
+pub async fn health(at: SocketAddr, tls: &Tls, service: &str) -> Result<ServingStatus, Code> {
     let mut client = HealthClient::new(channel(at, tls));
     let asked = client.check(HealthCheckRequest { service: service.to_owned() });
     let answer = soon(asked).await.map_err(|status| status.code())?;

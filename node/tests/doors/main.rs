@@ -9,4 +9,5 @@ mod health;
 mod hostile;
 mod metrics;
 mod rig;
+mod sealed;
 mod stop;

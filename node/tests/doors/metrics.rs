@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use tokio::net::{TcpListener, TcpStream};
 
-async fn get(at: SocketAddr) -> String {
+pub async fn get(at: SocketAddr) -> String {
     let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
     String::from_utf8(throw(TcpStream::connect(at).await.unwrap(), request).await).unwrap()
 }
 
-fn value(metrics: &str, series: &str) -> Option<i64> {
+pub fn value(metrics: &str, series: &str) -> Option<i64> {
     metrics.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
 }
 

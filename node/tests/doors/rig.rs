@@ -16,7 +16,7 @@ use node::server::Server;
 use node::server::disk::{Space, SystemSpace};
 use node::tenants::rules::Quota;
 use node::tls::{self, Credentials, Tls};
-use node::{api, config, dial};
+use node::{api, config, dial, server};
 use rustls::pki_types::ServerName;
 use std::io;
 use std::net::SocketAddr;
@@ -105,7 +105,11 @@ pub async fn one_aged(age_s: u64) -> One {
 }
 
 async fn one_of(more: &[(&str, &str)], space: Arc<dyn Space>, age_s: u64) -> One {
-    let dir = tempfile::tempdir().unwrap();
+    one_in(tempfile::tempdir().unwrap(), more, space, age_s).await
+}
+
+/// One whose folder lies in `dir`.
+pub async fn one_in(dir: tempfile::TempDir, more: &[(&str, &str)], space: Arc<dyn Space>, age_s: u64) -> One {
     let folder = dir.path().join("one");
     let new = init::NewCluster {
         name: "test",
@@ -129,6 +133,23 @@ async fn one_of(more: &[(&str, &str)], space: Arc<dyn Space>, age_s: u64) -> One
     let config = config(&folder, doors, more);
     let server = start(&config, [client, admins, peer], space).await;
     One { dir, config, server, doors, admin }
+}
+
+/// A node that was stopped: what it needs to start anew.
+pub struct Stopped {
+    dir: tempfile::TempDir,
+    config: Arc<config::Config>,
+    doors: Doors,
+}
+
+impl Stopped {
+    /// Its doors are taken again. The folder goes with the last of what is returned.
+    pub async fn doors(self) -> (Arc<config::Config>, server::porch::Doors, tempfile::TempDir) {
+        let Self { dir, config, doors } = self;
+        let (client, admin, peer) =
+            (bind(doors.client).await, bind(doors.admin).await, bind(doors.peer).await);
+        (config, server::porch::Doors { client, admin, peer }, dir)
+    }
 }
 
 async fn start(
@@ -162,8 +183,24 @@ impl One {
         NodeFolder::at(&self.dir.path().join("one"))
     }
 
+    /// Stops it. It is to start anew with these settings too.
+    pub async fn stopped(self, more: &[(&str, &str)]) -> Stopped {
+        let config = config(&self.dir.path().join("one"), self.doors, more);
+        let Self { dir, server, doors, .. } = self;
+        server.stop(0).await;
+        let held = Arc::downgrade(&server);
+        drop(server);
+        eventually("its connections are gone", async || held.strong_count() == 0).await;
+        Stopped { dir, config, doors }
+    }
+
     /// Stops it, does something to its folder, and starts it again.
     pub async fn restart(self, meanwhile: impl FnOnce(&NodeFolder)) -> Self {
+        self.restart_over(Arc::new(SystemSpace(std::env::temp_dir())), meanwhile).await
+    }
+
+    /// The same, on a disk that has so much room then.
+    pub async fn restart_over(self, space: Arc<dyn Space>, meanwhile: impl FnOnce(&NodeFolder)) -> Self {
         let folder = self.folder();
         let Self { dir, config, server, doors, admin } = self;
         server.stop(0).await;
@@ -172,7 +209,7 @@ impl One {
         eventually("its connections are gone", async || held.strong_count() == 0).await;
         meanwhile(&folder);
         let listeners = [bind(doors.client).await, bind(doors.admin).await, bind(doors.peer).await];
-        let server = start(&config, listeners, Arc::new(SystemSpace(std::env::temp_dir()))).await;
+        let server = start(&config, listeners, space).await;
         Self { dir, config, server, doors, admin }
     }
 

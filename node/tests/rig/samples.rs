@@ -2,10 +2,13 @@
 
 use engine::Stamp;
 use engine::ids::{ClusterId, CollectionId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
+use node::keys::root_file::{ClusterKey, RootFile};
+use node::keys::{KeyName, WrappedKey};
 use node::meta::cluster_row::{ClusterRow, SettingRow, TokenRow};
 use node::meta::command::{Change, MetaCommand};
 use node::meta::key_row::{DataKeyRow, KeyState, TenantKeyRow};
 use node::meta::node_row::{NodeRow, NodeState};
+use node::meta::root_row::{RootRow, TakenRow};
 use node::meta::rows::MetaRow;
 use node::meta::shard_row::ShardRow;
 use node::meta::tenant_row::{CollectionRow, TenantNameRow, TenantRow};
@@ -110,7 +113,9 @@ pub fn tenant_row() -> TenantRow {
 }
 
 pub fn meta_rows() -> Vec<MetaRow> {
-    let dropped = TenantState::Dropped { since_ms: 1_700_000_000_000, was_frozen: true };
+    let since_ms = 1_700_000_000_000;
+    let until_ms = since_ms + node::limits::QUARANTINE_MS;
+    let dropped = TenantState::Dropped { since_ms, until_ms, was_frozen: true };
     let token =
         TokenRow { hash: [0xab; 32], expires_ms: 1_700_000_000_000, used_ms: Some(1_699_999_999_999) };
     let destroyed = DataKeyRow { state: KeyState::Destroyed, wrapped: vec![], ..data_key() };
@@ -130,6 +135,41 @@ pub fn meta_rows() -> Vec<MetaRow> {
         MetaRow::Token(token),
         MetaRow::Setting(SettingRow { name: "log.level".to_owned(), value: "info".to_owned() }),
     ]
+}
+
+/// What came after the first ones.
+pub fn later_rows() -> Vec<MetaRow> {
+    let since_ms = 1_700_000_000_000;
+    let dropped = |was_frozen| TenantState::Dropped { since_ms, until_ms: since_ms + 60_000, was_frozen };
+    vec![
+        MetaRow::Root(root_row()),
+        MetaRow::Taken(TakenRow { node: NodeId(2), version: 3 }),
+        MetaRow::Tenant(TenantRow { state: dropped(false), ..tenant_row() }),
+        MetaRow::Tenant(TenantRow { state: dropped(true), ..tenant_row() }),
+    ]
+}
+
+pub fn root_row() -> RootRow {
+    let key = |version| ClusterKey { version, root: version + 1, wrapped: vec![0xcc; 5] };
+    let name = KeyName { owner: Owner::Cluster, purpose: Purpose::Meta, epoch: KeyEpoch(1) };
+    let root = RootFile {
+        cluster: ClusterId([0xc1; 16]),
+        node: NodeId(0),
+        kms: vec![0xee; 3],
+        cluster_keys: vec![key(1), key(2)],
+        keys: vec![WrappedKey { name, wrapped: vec![0xdd; 7] }],
+    };
+    RootRow { version: 1, root }
+}
+
+/// What came after the first ones.
+pub fn later_commands() -> Vec<MetaCommand> {
+    vec![MetaCommand::new(vec![
+        Change::PutRoot(root_row(), None),
+        Change::PutRoot(RootRow { version: 4, ..root_row() }, Some(3)),
+        Change::TakeRoot(NodeId(2), 3),
+        Change::DropTenant(ACME, 60_000),
+    ])]
 }
 
 pub fn meta_commands() -> Vec<MetaCommand> {

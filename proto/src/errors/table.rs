@@ -275,6 +275,10 @@ table! {
         "the folder was written by a newer version",
         "the node was taken back to an older build after the upgrade was finished",
         "start the version that is named; nothing was touched";
+    8011 SEALED Unavailable Same "0.1"
+        "the node is sealed",
+        "its keys do not open: the passphrase is missing or another one, or the keeper of the root key does not answer",
+        "ask another node; put the passphrase in its file: the node looks again by itself";
     9001 DAMAGED Damaged Same "0.1"
         "stored bytes do not verify",
         "rot or tampering on the disk of the node",

@@ -6,18 +6,20 @@ use crate::access::action::Action;
 use crate::api::convert::Result;
 use crate::keys::coverage::{self, Sealed};
 use crate::keys::{KeyRow, KeyState};
-use crate::limits;
 use crate::meta::node_row::NodeState;
+use crate::meta::survey::{Scrub, Survey, Surveys};
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
 use crate::tenants::rules::TenantState;
-use engine::ids::{KeyEpoch, Owner, Purpose, TenantId};
+use engine::ids::{KeyEpoch, NodeId, Owner, Purpose, TenantId};
 use proto::errors::code;
 use proto::v1;
 use proto::v1::jobs_server::Jobs;
 use std::collections::BTreeMap;
 use tonic::{Request, Response, Status};
 
+/// The id of the rotation of the cluster key, of which there is one at a time. Those of others are random.
+pub(super) const CLUSTER_TURN_JOB: u64 = 1;
 /// A job is as good as done only when nothing of it is left.
 const DONE_PERMILLE: u32 = 1_000;
 
@@ -78,36 +80,104 @@ fn rotations(meta: &MetaView, rows: &[KeyRow], sealed: &Sealed) -> Vec<v1::Job> 
     active.keys().filter_map(of).collect()
 }
 
-/// Tenants that were dropped. Their bytes stay until somebody ends them for good.
-fn quarantines(meta: &MetaView) -> impl Iterator<Item = v1::Job> {
+/// The rotation of the cluster key, if one is under way.
+fn cluster_turn(meta: &MetaView, rows: &[KeyRow]) -> Option<v1::Job> {
+    let row = meta.root.as_ref()?;
+    let covered = coverage::of_cluster(rows, row.newest());
+    let left = covered.left_bytes();
+    let without: Vec<&str> = meta.without_root().map(|row| row.name.as_str()).collect();
+    let (state, text) = match (left, &without[..], row.versions().len()) {
+        (0, [], 1) => return None,
+        (0, [], _) => ("running", "the old cluster key goes".to_owned()),
+        (0, without, _) => {
+            ("waiting", format!("nodes that have not taken the root file: {}", without.join(", ")))
+        }
+        (left, ..) => ("running", format!("{left} keys of tenants are wrapped by an old cluster key")),
+    };
+    Some(v1::Job {
+        id: CLUSTER_TURN_JOB,
+        kind: "rotate".to_owned(),
+        subject: "cluster".to_owned(),
+        state: state.to_owned(),
+        text,
+        done_permille: covered.permille().min(DONE_PERMILLE - 1),
+        ..v1::Job::default()
+    })
+}
+
+/// Tenants that were dropped, and those of which bytes are left after their keys were destroyed.
+fn purges(meta: &MetaView, sealed: &Sealed) -> impl Iterator<Item = v1::Job> {
     meta.tenants.values().filter_map(|row| {
-        let TenantState::Dropped { since_ms, .. } = row.state else { return None };
-        let until_ms = since_ms.saturating_add(limits::QUARANTINE_MS);
+        let (state, text, begun_ms) = match row.state {
+            TenantState::Dropped { since_ms, until_ms, .. } => {
+                let text = format!(
+                    "it can be taken back until {until_ms} ms since 1970, then its keys are destroyed"
+                );
+                ("waiting", text, since_ms)
+            }
+            TenantState::Purged => {
+                let of = sealed.iter().filter(|((tenant, _), _)| *tenant == row.id).map(|(_, bytes)| *bytes);
+                let left: u64 = of.sum();
+                let text = format!("its keys are destroyed; {left} bytes leave the tables of nodes");
+                (Some("running").filter(|_| left > 0)?, text, 0)
+            }
+            _ => return None,
+        };
         Some(v1::Job {
             id: row.id.0,
             kind: "purge".to_owned(),
             subject: row.name.clone(),
-            state: "waiting".to_owned(),
-            text: format!("it can be taken back until {until_ms} ms since 1970; its bytes stay here"),
-            begun_ms: since_ms,
+            state: state.to_owned(),
+            text,
+            begun_ms,
             ..v1::Job::default()
         })
     })
 }
 
+/// Scrubs under way, of each node its newest.
+fn scrubs(meta: &MetaView, surveys: &Surveys) -> Vec<v1::Job> {
+    let of = |(node, survey): (&NodeId, &Survey)| {
+        let Scrub { begun_ms, files, files_left, damaged } = survey.scrub?;
+        let text = match (files_left, damaged) {
+            (0, 0) => return None,
+            (left, 0) => format!("{left} files are to be walked"),
+            (left, damaged) => {
+                format!("{left} files are to be walked; damaged tables that are mended: {damaged}")
+            }
+        };
+        let permille = u64::from(DONE_PERMILLE) * files / (files + files_left).max(1);
+        Some(v1::Job {
+            // That of the node itself is the job that drains it.
+            id: !node.0,
+            kind: "scrub".to_owned(),
+            subject: meta.nodes.get(node)?.name.clone(),
+            state: "running".to_owned(),
+            text,
+            done_permille: u32::try_from(permille).unwrap_or(0).min(DONE_PERMILLE - 1),
+            begun_ms,
+            ..v1::Job::default()
+        })
+    };
+    surveys.0.iter().filter_map(of).collect()
+}
+
 /// Pure: all of them, those that began last first.
-fn jobs(meta: &MetaView, sealed: &Sealed) -> Vec<v1::Job> {
+fn jobs(meta: &MetaView, surveys: &Surveys) -> Vec<v1::Job> {
+    let sealed = &surveys.sealed();
     let mut all: Vec<v1::Job> = drains(meta).collect();
-    all.extend(rotations(meta, &meta.key_rows(), sealed));
-    all.extend(quarantines(meta));
+    let rows = meta.key_rows();
+    all.extend(cluster_turn(meta, &rows));
+    all.extend(rotations(meta, &rows, sealed));
+    all.extend(purges(meta, sealed));
+    all.extend(scrubs(meta, surveys));
     all.sort_by_key(|job| std::cmp::Reverse(job.begun_ms));
     all
 }
 
 impl Api {
     async fn all_jobs(&self) -> Vec<v1::Job> {
-        let sealed = self.backend.surveys().await.sealed();
-        jobs(&self.backend.meta(), &sealed)
+        jobs(&self.backend.meta(), &self.backend.surveys().await)
     }
 
     async fn job(&self, id: u64) -> Result<v1::JobResponse> {
@@ -153,7 +223,6 @@ mod tests {
     use crate::meta::rows::MetaRow;
     use crate::meta::shard_row::ShardRow;
     use crate::meta::tenant_row::TenantRow;
-    use engine::ids::NodeId;
     use raft::types::{GroupId, ReplicaId, Role, Seat};
 
     fn view(leaves: bool) -> MetaView {
@@ -166,7 +235,7 @@ mod tests {
             ..ShardRow::default()
         };
         let stays = Seat { node: NodeId(8), role: Role::Voter };
-        let state = TenantState::Dropped { since_ms: 5, was_frozen: false };
+        let state = TenantState::Dropped { since_ms: 5, until_ms: 9, was_frozen: false };
         let tenant = TenantRow { id: TenantId(9), name: "acme".into(), state, ..TenantRow::default() };
         MetaView::of(
             [
@@ -181,11 +250,19 @@ mod tests {
 
     #[test]
     fn what_goes_on_is_read_off_what_is_there() {
-        let all = jobs(&view(true), &Sealed::default());
+        let scrub = Some(Scrub { begun_ms: 3, files: 3, files_left: 1, damaged: 0 });
+        let survey = Survey { scrub, ..Survey::default() };
+        let surveys = Surveys([(NodeId(7), survey)].into());
+        let all = jobs(&view(true), &surveys);
         let seen: Vec<_> =
             all.iter().map(|job| (&*job.kind, &*job.subject, &*job.state, job.done_permille)).collect();
-        assert_eq!(seen, [("purge", "acme", "waiting", 0), ("drain", "n7", "running", 500)]);
-        let all = jobs(&view(false), &Sealed::default());
+        let wanted = [
+            ("purge", "acme", "waiting", 0),
+            ("scrub", "n7", "running", 750),
+            ("drain", "n7", "running", 500),
+        ];
+        assert_eq!(seen, wanted);
+        let all = jobs(&view(false), &Surveys::default());
         assert_eq!((&*all[1].state, all[1].done_permille), ("done", 1_000));
     }
 }

@@ -1,5 +1,6 @@
 //! Keys: what there is, how much is under the newest, and new ones.
 
+use super::jobs::CLUSTER_TURN_JOB;
 use super::{Api, allowed};
 use crate::access::action::Action;
 use crate::api::convert::{Result, malformed};
@@ -10,6 +11,7 @@ use crate::meta::command::{Change, MetaCommand};
 use crate::meta::key_row;
 use crate::meta::node_row::NodeState;
 use crate::meta::survey::Surveys;
+use crate::meta::view::MetaView;
 use crate::refused::Refused;
 use engine::ids::{KeyEpoch, Owner, Purpose, TenantId};
 use proto::errors::code;
@@ -19,6 +21,9 @@ use proto::v1::rotate_request::What;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
+
+/// How the owner of the cluster key is called.
+const CLUSTER: &str = "cluster";
 
 type Answer<T> = std::result::Result<Response<T>, Status>;
 
@@ -30,7 +35,7 @@ impl Api {
             name => Some(meta.tenant_named(name).ok_or_else(|| Self::unknown(code::TENANT_UNKNOWN))?.id),
         };
         let name = |tenant: TenantId| match (tenant, meta.tenants.get(&tenant)) {
-            (TenantId(0), _) => "cluster".to_owned(),
+            (TenantId(0), _) => CLUSTER.to_owned(),
             (_, Some(row)) => row.name.clone(),
             (tenant, None) => tenant.to_string(),
         };
@@ -39,7 +44,11 @@ impl Api {
         let there = meta.nodes.values().filter(|row| row.state != NodeState::Removed);
         let most = if there.into_iter().all(|row| surveys.hears(row.id)) { 1_000 } else { 999 };
         let mut active: BTreeMap<TenantId, KeyEpoch> = BTreeMap::new();
-        let mut keys = Vec::new();
+        let (mut keys, mut of_cluster) = (Vec::new(), None);
+        if only.is_none() {
+            let (shown, permille) = self.cluster_shown(&meta, &rows, most);
+            (keys, of_cluster) = (shown, Some((CLUSTER.to_owned(), permille)));
+        }
         for row in &rows {
             let Owner::Tenant(tenant) = row.key.name.owner else { continue };
             if only.is_some_and(|only| only != tenant) {
@@ -61,8 +70,8 @@ impl Api {
         }
         let of_tenants = coverage::by_tenant(&sealed, &active).into_iter();
         let wanted = of_tenants.filter(|(tenant, _)| active.contains_key(tenant));
-        let coverage_permille =
-            wanted.map(|(tenant, one)| (name(tenant), most.min(u32::from(one.percent()) * 10))).collect();
+        let of_tenants = wanted.map(|(tenant, one)| (name(tenant), most.min(u32::from(one.percent()) * 10)));
+        let coverage_permille = of_tenants.chain(of_cluster).collect();
         Ok(v1::ListKeysResponse { keys, coverage_permille })
     }
 
@@ -76,19 +85,40 @@ impl Api {
         let (epoch, changes) = match &asked.what {
             Some(What::Data(name)) => self.data_keys(&rows, owner(name)?)?,
             Some(What::Tenant(name)) => self.tenant_key(&rows, owner(name)?)?,
-            Some(What::Cluster(_)) => {
-                let refused = Refused::new(code::FEATURE_MISSING);
-                return Err(refused.saying("the cluster key cannot be rotated while nodes run yet"));
-            }
+            Some(What::Cluster(_)) => return self.rotate_cluster(call).await,
             None => return Err(malformed("it does not say which key")),
         };
         self.change(MetaCommand::new(changes), call.wait_ms, |_| code::CHANGE_REFUSED).await?;
         Ok(v1::RotateResponse { epoch: epoch.0, ..v1::RotateResponse::default() })
     }
 
+    /// A new cluster key, by which the keys of all tenants are wrapped then.
+    async fn rotate_cluster(&self, call: &Call) -> Result<v1::RotateResponse> {
+        let epoch = self.backend.rotate_cluster(call.wait_ms).await?;
+        tracing::info!(caller = ?call.caller, epoch, "an administrator has begun a rotation of the cluster key");
+        Ok(v1::RotateResponse { epoch, job: CLUSTER_TURN_JOB })
+    }
+
+    /// The versions of the cluster key, and how far the newest is: a thousand of a thousand once the others are gone everywhere.
+    fn cluster_shown(&self, meta: &MetaView, rows: &[KeyRow], most: u32) -> (Vec<v1::Key>, u32) {
+        let versions = self.backend.cluster_keys();
+        let newest = versions.last().copied().unwrap_or(0);
+        let is_through = versions.len() == 1 && meta.without_root().next().is_none();
+        let most = if is_through { most } else { most.min(999) };
+        let state_of = |version| if version == newest { KeyState::Active } else { KeyState::OpenOnly };
+        let key = |version: &u32| v1::Key {
+            owner: CLUSTER.to_owned(),
+            purpose: "wrap".to_owned(),
+            epoch: *version,
+            state: state(state_of(*version)).to_owned(),
+            ..v1::Key::default()
+        };
+        (versions.iter().map(key).collect(), most.min(coverage::of_cluster(rows, newest).permille()))
+    }
+
     /// New data keys of an owner, for every purpose. They wait until every node has them.
     fn data_keys(&self, rows: &[KeyRow], owner: Owner) -> Result<(KeyEpoch, Vec<Change>)> {
-        let keys = self.backend.keys();
+        let keys = self.backend.keys()?;
         let (mut epoch, mut changes) = (KeyEpoch(0), Vec::new());
         for purpose in hierarchy::TENANT_PURPOSES {
             let name = rotation::next(rows, owner, purpose);
@@ -101,7 +131,7 @@ impl Api {
 
     /// A new tenant key, with the data keys wrapped by it.
     fn tenant_key(&self, rows: &[KeyRow], owner: Owner) -> Result<(KeyEpoch, Vec<Change>)> {
-        let keys = self.backend.keys();
+        let keys = self.backend.keys()?;
         let name = rotation::next(rows, owner, Purpose::Wrap);
         let name = name.map_err(|why| Refused::new(code::CHANGE_REFUSED).saying(why.to_string()))?;
         let turned = turn::tenant_key(keys.sealer(), name, rows, Arc::new(SystemEntropy))?;

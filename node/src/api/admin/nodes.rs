@@ -12,6 +12,7 @@ use crate::meta::node_row::{NodeRow, NodeState};
 use crate::meta::survey::Surveys;
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
+use crate::server::scrubbing::ASKED;
 use engine::ids::NodeId;
 use proto::errors::code;
 use proto::v1;
@@ -73,6 +74,14 @@ impl Api {
         Ok(v1::NodeResponse { node: Some(shown), ..v1::NodeResponse::default() })
     }
 
+    /// Every node begins a scrub once it hears of this.
+    async fn ask_for_scrub(&self, call: &Call) -> Result<v1::ScrubResponse> {
+        let asked_ms = self.backend.now_ms();
+        let setting = Change::PutSetting(ASKED.to_owned(), Some(asked_ms.to_string()));
+        self.change(MetaCommand::new(vec![setting]), call.wait_ms, |_| code::CHANGE_REFUSED).await?;
+        Ok(v1::ScrubResponse { asked_ms })
+    }
+
     async fn node_set(
         &self,
         request: Request<v1::NodeRequest>,
@@ -118,5 +127,13 @@ impl Nodes for Api {
 
     async fn remove(&self, request: Request<v1::NodeRequest>) -> Answer<v1::NodeResponse> {
         self.node_set(request, NodeState::Removed).await
+    }
+
+    async fn scrub(&self, request: Request<v1::ScrubRequest>) -> Answer<v1::ScrubResponse> {
+        let asked = match allowed(&request, Action::AdminNodes) {
+            Ok(call) => self.ask_for_scrub(&call).await,
+            Err(refused) => Err(refused),
+        };
+        self.answered(asked)
     }
 }

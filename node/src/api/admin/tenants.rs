@@ -38,15 +38,22 @@ fn history_ms(asked: u64) -> Result<u64> {
 impl Api {
     fn tenant(&self, name: &str) -> Result<TenantRow> {
         let meta = self.backend.meta();
-        meta.tenant_named(name).cloned().ok_or_else(|| Self::unknown(code::TENANT_UNKNOWN))
+        meta.tenant_named(name).cloned().ok_or_else(|| {
+            let is_gone = |row: &&TenantRow| row.name == name && row.state == TenantState::Purged;
+            match meta.tenants.values().find(is_gone) {
+                Some(_) => Refused::new(code::TENANT_SHREDDED)
+                    .saying("the tenant was dropped, and its keys are destroyed: it cannot be brought back"),
+                None => Self::unknown(code::TENANT_UNKNOWN),
+            }
+        })
     }
 
     fn shown(&self, row: &TenantRow) -> v1::Tenant {
-        let (state, dropped_ms) = match row.state {
-            TenantState::Active => ("active", 0),
-            TenantState::Frozen => ("frozen", 0),
-            TenantState::Dropped { since_ms, .. } => ("dropped", since_ms),
-            _ => ("gone", 0),
+        let (state, dropped_ms, purge_ms) = match row.state {
+            TenantState::Active => ("active", 0, 0),
+            TenantState::Frozen => ("frozen", 0, 0),
+            TenantState::Dropped { since_ms, until_ms, .. } => ("dropped", since_ms, until_ms),
+            TenantState::Purged => ("gone", 0, 0),
         };
         let meta = self.backend.meta();
         v1::Tenant {
@@ -58,6 +65,7 @@ impl Api {
             history_ms: row.history_ms,
             created_ms: row.created_ms,
             dropped_ms,
+            purge_ms,
             group: meta.shard_of(row.id).map_or(0, |shard| shard.group.0),
         }
     }
@@ -86,19 +94,33 @@ impl Api {
         };
         let history_ms = history_ms(or(asked.history_ms, live.tenant_history.ms()))?;
         let id = TenantId(random_id(&SystemEntropy));
-        let keys = self.backend.keys();
-        let keys = hierarchy::make_tenant(keys.sealer(), id, Arc::new(SystemEntropy))?;
-        let mut changes = vec![Change::CreateTenant { id, name: asked.name.clone(), quota, history_ms }];
-        changes.extend(keys.iter().map(key_row::put));
-        self.changed(call, &asked.name, changes).await
+        for is_last in [false, true] {
+            let keys = self.backend.keys()?;
+            let keys = hierarchy::make_tenant(keys.sealer(), id, Arc::new(SystemEntropy))?;
+            let mut changes = vec![Change::CreateTenant { id, name: asked.name.clone(), quota, history_ms }];
+            changes.extend(keys.iter().map(key_row::put));
+            match self.changed(call, &asked.name, changes).await {
+                // A cluster key was put in the place of the one that this node wraps with: now it has heard of that.
+                Err(refused) if refused.code == code::CHANGE_REFUSED && !is_last => {
+                    self.backend.refresh(call.wait_ms).await?;
+                }
+                made => return made,
+            }
+        }
+        Err(Refused::new(code::CHANGE_REFUSED))
     }
 
     async fn act(&self, call: &Call, name: &str, act: Act) -> Result<v1::TenantResponse> {
         let row = self.tenant(name)?;
-        let mut response = self.changed(call, name, vec![Change::SetTenantState(row.id, act)]).await?;
+        let (window_ms, now_ms) = (self.backend.live().tenant_quarantine.ms(), self.backend.now_ms());
+        let (change, next) = match act {
+            Act::Drop => (Change::DropTenant(row.id, window_ms), row.state.dropped(now_ms, window_ms)),
+            act => (Change::SetTenantState(row.id, act), row.state.after(act, now_ms)),
+        };
+        let mut response = self.changed(call, name, vec![change]).await?;
+        tracing::info!(caller = ?call.caller, tenant = %row.id, ?act, "an administrator has changed the life of a tenant");
         // What was changed is told, though this node may not have heard of it yet.
-        if let (Some(tenant), Ok(next)) = (&mut response.tenant, row.state.after(act, self.backend.now_ms()))
-        {
+        if let (Some(tenant), Ok(next)) = (&mut response.tenant, next) {
             *tenant = self.shown(&TenantRow { state: next, ..row });
         }
         Ok(response)

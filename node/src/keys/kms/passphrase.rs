@@ -5,6 +5,9 @@ use crate::boot::{self, files};
 use crate::limits;
 use std::path::Path;
 
+/// What is said if no file of the passphrase is named.
+pub const NOT_NAMED: &str = "kms.passphrase_file must name a file of mode 0600";
+
 /// The passphrase in a file of mode 0600; one line break at its end does not count.
 ///
 /// # Errors
