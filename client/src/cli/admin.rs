@@ -2,9 +2,10 @@
 
 use super::Session;
 use super::args::{Dangerous, GroupVerb, IdentityVerb, JobVerb, KeyVerb, NodeVerb, Quota, TenantVerb};
+use super::confirm::confirmed;
 use super::context::write_private;
-use super::output::{Document, Fields, Format, fields, hex};
-use super::words::{confirmed, time};
+use super::output::{Document, Fields, fields, hex};
+use super::words::time;
 use crate::clock::ms;
 use crate::wire::{
     CreateTenantRequest, Group, IssueRequest, Node, RotateCluster, RotateRequest, SetTenantRequest,
@@ -67,7 +68,7 @@ fn group_row(group: &Group) -> Fields {
 pub async fn status(session: &Session) -> Result<u8> {
     let status = session.client.admin().status().await?;
     let exit = if status.is_well { 0 } else { 2 };
-    if session.format == Format::Table {
+    if session.format.is_for_people() {
         super::output::print(&screen(&session.name, &status))?;
         return Ok(exit);
     }
@@ -130,12 +131,20 @@ pub async fn tenant(session: &Session, verb: TenantVerb) -> Result<()> {
                 .await?
         }
         TenantVerb::Freeze(Dangerous { name, confirm }) => {
-            confirmed("its reads and writes will be refused", &name, confirm.as_deref())?;
+            confirmed(
+                "its reads and writes will be refused",
+                &name,
+                (confirm.as_deref(), session.is_protected),
+            )?;
             admin.freeze(&name).await?
         }
         TenantVerb::Unfreeze { name } => admin.unfreeze(&name).await?,
         TenantVerb::Drop(Dangerous { name, confirm }) => {
-            confirmed("all its data will be gone when the window has passed", &name, confirm.as_deref())?;
+            confirmed(
+                "all its data will be gone when the window has passed",
+                &name,
+                (confirm.as_deref(), session.is_protected),
+            )?;
             admin.drop(&name).await?
         }
         TenantVerb::Undrop { name } => admin.undrop(&name).await?,
@@ -175,12 +184,16 @@ pub async fn node(session: &Session, verb: NodeVerb) -> Result<()> {
             return Document::one("dew.node.add/1", &["token", "expires_ms"], row).print(session.format);
         }
         NodeVerb::Drain(Dangerous { name, confirm }) => {
-            confirmed("it will lose all its replicas", &name, confirm.as_deref())?;
+            confirmed("it will lose all its replicas", &name, (confirm.as_deref(), session.is_protected))?;
             admin.drain(node_id(&admin, &name).await?).await?
         }
         NodeVerb::Undrain { name } => admin.undrain(node_id(&admin, &name).await?).await?,
         NodeVerb::Remove(Dangerous { name, confirm }) => {
-            confirmed("it can never come back under its id", &name, confirm.as_deref())?;
+            confirmed(
+                "it can never come back under its id",
+                &name,
+                (confirm.as_deref(), session.is_protected),
+            )?;
             admin.remove(node_id(&admin, &name).await?).await?
         }
     };

@@ -8,4 +8,5 @@ mod disk;
 mod health;
 mod hostile;
 mod metrics;
+mod old_words;
 mod rig;
