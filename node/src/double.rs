@@ -23,12 +23,12 @@ use crate::tenants::rules::Quota;
 use engine::clock::Clock as _;
 use engine::ids::TenantId;
 use engine::sealed::SecretBytes;
-use raft::types::Role;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
 
 /// Within which something comes to be, in milliseconds.
 const WAIT_MS: u64 = 60_000;
@@ -49,6 +49,16 @@ struct One {
     addresses: [String; 3],
     /// None while it is lost.
     server: Option<Arc<Server>>,
+    /// All of it runs here: what is lost ends with its connections, as with a process.
+    runtime: Option<Runtime>,
+}
+
+impl Drop for One {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// Who a service of a tenant is.
@@ -77,22 +87,24 @@ async fn until(is_so: impl Fn() -> bool) -> Result<(), Failure> {
     Ok(tokio::time::timeout(Duration::from_millis(WAIT_MS), looks).await?)
 }
 
-async fn doors(addresses: Option<&[String; 3]>) -> Result<[TcpListener; 3], Failure> {
+fn doors(addresses: Option<&[String; 3]>) -> Result<[TcpListener; 3], Failure> {
     let mut listeners = Vec::new();
     for door in 0..3 {
         let address = addresses.map_or("127.0.0.1:0", |addresses| &addresses[door]);
-        listeners.push(TcpListener::bind(address).await?);
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        listeners.push(listener);
     }
     Ok(listeners.try_into().map_err(|_| "three doors")?)
 }
 
 impl One {
     /// One with addresses of its own, which nobody knows yet; and its doors.
-    async fn new(folder: &TempDir, name: String) -> Result<(Self, [TcpListener; 3]), Failure> {
-        let doors = doors(None).await?;
+    fn new(folder: &TempDir, name: String) -> Result<(Self, [TcpListener; 3]), Failure> {
+        let doors = doors(None)?;
         let at = |listener: &TcpListener| listener.local_addr().map(|address| address.to_string());
         let addresses = [at(&doors[0])?, at(&doors[1])?, at(&doors[2])?];
-        Ok((Self { data: folder.path().join(&name), name, addresses, server: None }, doors))
+        Ok((Self { data: folder.path().join(&name), name, addresses, server: None, runtime: None }, doors))
     }
 
     fn config(&self) -> Result<Arc<config::Config>, Failure> {
@@ -133,7 +145,7 @@ impl Double {
         let folder = tempfile::tempdir()?;
         let secret: [u8; 24] = entropy::random(&SystemEntropy);
         let secret = secret.map(|byte| b'a' + byte % 26);
-        let (first, doors) = One::new(&folder, "double".to_owned()).await?;
+        let (first, doors) = One::new(&folder, "double".to_owned())?;
         let new = NewCluster {
             name: "double",
             shards: 1,
@@ -150,18 +162,25 @@ impl Double {
         for node in 1..nodes {
             double.join(node).await?;
         }
-        let voters = nodes.min(VOTERS_MAX);
-        until(|| {
-            let meta = double.server(0).map(|server| server.meta());
-            meta.is_some_and(|meta| {
-                let full = |row: &crate::meta::shard_row::ShardRow| {
-                    row.seats.values().filter(|seat| seat.role == Role::Voter).count() >= voters
-                };
-                !meta.shards.is_empty() && meta.shards.values().all(full)
-            })
-        })
-        .await?;
+        until(|| double.is_whole()).await?;
         Ok(double)
+    }
+
+    /// Whether every group has as many voters as it is to have, and somebody leads it.
+    fn is_whole(&self) -> bool {
+        let wanted = self.nodes.len().min(VOTERS_MAX);
+        let voters = |server: &Arc<Server>, group| {
+            let standing = server.running().ok()?.replica(group)?.receiver.group().standing();
+            let voters = &standing.membership.1.voters;
+            (standing.is_leader && voters.len() == 1).then(|| voters[0].len())
+        };
+        let servers = || self.nodes.iter().filter_map(|one| one.server.as_ref());
+        let groups: Vec<_> =
+            servers().flat_map(|server| server.meta().shards.keys().copied().collect::<Vec<_>>()).collect();
+        !groups.is_empty()
+            && groups.iter().all(|group| {
+                servers().any(|server| voters(server, *group).is_some_and(|count| count >= wanted))
+            })
     }
 
     fn server(&self, node: usize) -> Option<&Arc<Server>> {
@@ -171,9 +190,17 @@ impl Double {
     async fn run(&mut self, node: usize, doors: [TcpListener; 3]) -> Result<(), Failure> {
         let one = self.nodes.get_mut(node).ok_or("there is no such node")?;
         let [peer, client, admin] = doors;
-        let passphrase = Passphrase::from(self.secret.to_vec());
-        let server = Server::start(one.config()?, passphrase, peer, Box::new(api::forward::make)).await?;
-        server.serve((client, admin))?;
+        let (config, passphrase) = (one.config()?, Passphrase::from(self.secret.to_vec()));
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let starts = async move {
+            let door = |listener| Ok::<_, Failure>(tokio::net::TcpListener::from_std(listener)?);
+            let server = Server::start(config, passphrase, door(peer)?, Box::new(api::forward::make)).await?;
+            server.serve((door(client)?, door(admin)?))?;
+            Ok::<_, Failure>(server)
+        };
+        let started = runtime.spawn(starts).await?;
+        one.runtime = Some(runtime);
+        let server = started?;
         one.server = Some(server.clone());
         tokio::select! {
             serves = until(|| server.meta().cluster.is_some()) => serves,
@@ -183,7 +210,7 @@ impl Double {
 
     /// A node more.
     async fn join(&mut self, node: usize) -> Result<(), Failure> {
-        let (one, doors) = One::new(&self.folder, format!("double-{node}")).await?;
+        let (one, doors) = One::new(&self.folder, format!("double-{node}"))?;
         let first = self.server(0).ok_or("nobody lets it in")?;
         let secret: [u8; 32] = entropy::random(&SystemEntropy);
         let ends_ms = SystemClock::default().now_ms() + TOKEN_MS;
@@ -294,9 +321,16 @@ impl Double {
     /// # Errors
     /// There is no such node, or it is lost already.
     pub async fn lose(&mut self, node: usize) -> Result<(), Failure> {
-        let lost = self.nodes.get_mut(node).and_then(|one| one.server.take());
-        lost.ok_or("there is no such node")?.stop(NO_GRACE_MS).await;
-        Ok(())
+        let one = self.nodes.get_mut(node).ok_or("there is no such node")?;
+        let server = one.server.take().ok_or("it is lost already")?;
+        server.stop(NO_GRACE_MS).await;
+        if let Some(runtime) = one.runtime.take() {
+            runtime.shutdown_background();
+        }
+        // Its folder is free when nothing of it is left.
+        let held = Arc::downgrade(&server);
+        drop(server);
+        until(|| held.strong_count() == 0).await
     }
 
     /// Starts a node that was lost.
@@ -308,7 +342,7 @@ impl Double {
         let opens = async {
             loop {
                 // Who was there before may not be gone wholly.
-                match doors(Some(&addresses)).await {
+                match doors(Some(&addresses)) {
                     Ok(doors) => return doors,
                     Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
                 }
@@ -320,8 +354,8 @@ impl Double {
 
     /// Ends it in order.
     pub async fn stop(self) {
-        for one in self.nodes {
-            if let Some(server) = one.server {
+        for one in &self.nodes {
+            if let Some(server) = &one.server {
                 server.stop(NO_GRACE_MS).await;
             }
         }

@@ -63,9 +63,7 @@ async fn a_key_of_the_callers_own_holds_over_its_restart() {
     birch.raw("c").put("k", "birch's").idempotency_key("order-991").await.unwrap();
     assert_eq!(seen(birch.raw("c").get("k").await.unwrap()), Some(b"birch's".to_vec()));
     // One that was sent minutes ago is remembered under another end of its time.
-    let mut ends = RequestIds::of("order-993");
-    let earlier = ends.next_end_before();
-    let stamp = raw.put("k", "earlier").request_id(earlier).await.unwrap();
+    let stamp = raw.put("k", "earlier").request_id(order_993()).await.unwrap();
     assert_eq!(again.put("k", "earlier").idempotency_key("order-993").await.unwrap(), stamp);
     let versions = history(&raw, "k").await;
     assert_eq!(versions, 5, "one, two, three, removed, earlier");
@@ -78,24 +76,11 @@ async fn history(raw: &dewpond::Collection<dewpond::Raw>, key: &str) -> usize {
     all.len()
 }
 
-/// What a key of the caller's own becomes, told again here: it must stay the same for ever, or a restart with a newer build writes twice.
-struct RequestIds(RequestId);
-
-impl RequestIds {
-    fn of(key: &str) -> Self {
-        use sha2::Digest as _;
-        let hash = sha2::Sha256::digest([b"dewpond idempotency key 1\0", key.as_bytes()].concat());
-        let number = u64::from_be_bytes(hash[16..24].try_into().unwrap());
-        let session = hash[..16].try_into().unwrap();
-        Self(RequestId { session, number, valid_until_ms: 0 })
-    }
-
-    /// As it was sent five or six minutes ago: it holds for another five at least.
-    fn next_end_before(&mut self) -> RequestId {
-        let now_ms = dewpond::Stamp::from(SystemTime::now()).ms();
-        self.0.valid_until_ms = (now_ms / 120_000 + 3) * 120_000;
-        self.0
-    }
+/// What `order-993` becomes, as it was sent five or six minutes ago. It must stay the same for ever, or a restart with a newer build writes twice.
+fn order_993() -> RequestId {
+    let now_ms = dewpond::Stamp::from(SystemTime::now()).ms();
+    let end = (now_ms / 120_000 + 3) * 120_000;
+    format!("0f08fa12da69c40c7c8d5e9d5d1be9ac-4086066892581379173-{end}").parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
