@@ -116,7 +116,10 @@ pub async fn tenant(session: &Session, verb: TenantVerb) -> Result<()> {
     let admin = session.client.admin();
     let tenant = match verb {
         TenantVerb::List => {
-            let rows = admin.tenants().await?.iter().map(tenant_row).collect();
+            let mut tenants = admin.tenants().await?;
+            // Ids are random: a person looks for names.
+            tenants.sort_by(|one, other| one.name.cmp(&other.name));
+            let rows = tenants.iter().map(tenant_row).collect();
             return Document::list("dew.tenant.list/1", &TENANT, rows).print(session.format);
         }
         TenantVerb::Show { name } => admin.show(&name).await?,
