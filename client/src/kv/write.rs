@@ -118,13 +118,13 @@ conditional!(Put, Delete);
 
 async fn send(spot: &Spot, name: Name, what: impl Fn(Option<WriteId>) -> Request) -> Result<Stamp> {
     let deadline = Deadline::after(spot.time);
-    let mut ids: Box<dyn Iterator<Item = RequestId> + Send> = match name {
+    let ids: Box<dyn Iterator<Item = RequestId> + Send> = match name {
         Name::New => Box::new([spot.link.session.next(spot.time)].into_iter()),
         Name::Id(id) => Box::new([id].into_iter()),
         Name::Key(key) => Box::new(RequestId::named(&key, now_ms())),
     };
     let mut answered = Err(odd());
-    while let Some(id) = ids.next() {
+    for id in ids {
         let asked = (Aim::Leader, deadline.left(), Some(id));
         answered = spot.link.call(&spot.tenant, what(Some(id.into())), asked).await;
         // It was sent before, and is remembered under another end of its time.
