@@ -6,6 +6,17 @@ pub const CONNECT_MS: u64 = 1000;
 pub const CALL_MS: u64 = 5000;
 /// How long past its deadline a write may still be sent again: room for clocks that disagree and for a caller that asks once more.
 pub const WRITE_VALID_MS: u64 = 120_000;
+/// A write under a key of the caller's own holds for ten to twelve minutes: its end is a multiple of this, so that whoever sends it again
+/// after a restart of its own finds the end that it was sent with. Servers remember fifteen minutes at most.
+pub const NAMED_STEP_MS: u64 = 120_000;
+/// So many of these ends may be in force at once.
+pub const NAMED_STEPS: u64 = 6;
+/// How long the ids of an import hold: so long after a crash it goes on and writes nothing twice. Servers remember fifteen minutes at most.
+pub const IMPORT_VALID_MS: u64 = 600_000;
+/// With less time left ids are renewed: a batch that is sent must have time to be answered.
+pub const IMPORT_RENEW_MS: u64 = 60_000;
+/// Rows of one scan in a transaction: each is a condition of its commit.
+pub const TXN_SCAN_ROWS_MAX: u64 = 1_000;
 /// Calls that wait for an answer on the stream to one node; the next waits for a place.
 pub const IN_FLIGHT_MAX: usize = 4096;
 /// Calls that are on their way into the stream to one node.
@@ -40,4 +51,6 @@ const _: () = {
     assert!(CALL_MS < WRITE_VALID_MS);
     assert!(OUTBOUND_MAX <= IN_FLIGHT_MAX);
     assert!(WATCH_CREDIT as usize <= WATCH_SEEN_MAX);
+    assert!(IMPORT_RENEW_MS < IMPORT_VALID_MS && IMPORT_VALID_MS < 15 * 60_000 - 120_000);
+    assert!(NAMED_STEPS * NAMED_STEP_MS < 15 * 60_000 - 120_000);
 };

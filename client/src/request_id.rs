@@ -3,9 +3,10 @@
 use crate::clock;
 use crate::entropy;
 use crate::error::Result;
-use crate::limits::WRITE_VALID_MS;
+use crate::limits::{NAMED_STEP_MS, NAMED_STEPS, WRITE_VALID_MS};
 use bytes::Bytes;
 use proto::v1::WriteId;
+use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +21,24 @@ pub struct RequestId {
     pub number: u64,
     /// Milliseconds since 1970 after which it does not run any more.
     pub valid_until_ms: u64,
+}
+
+/// What a caller's own key is hashed behind.
+const NAMED: &[u8] = b"dewpond idempotency key 1\0";
+
+impl RequestId {
+    /// The ids that a write under a key of the caller's own may have been sent with, that of now first. Only the times differ by which they
+    /// end, so of all of them one is applied at most.
+    pub(crate) fn named(key: &[u8], now_ms: u64) -> impl Iterator<Item = Self> + use<> {
+        let hash = Sha256::new().chain_update(NAMED).chain_update(key).finalize();
+        let mut session = [0; 16];
+        session.copy_from_slice(&hash[..16]);
+        let number = hash[16..24].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        let step = now_ms / NAMED_STEP_MS;
+        // Those before, and one behind it: another clock may have been ahead.
+        let steps = (step + 1..=step + NAMED_STEPS).rev().chain([step + NAMED_STEPS + 1]);
+        steps.map(move |step| Self { session, number, valid_until_ms: step.saturating_mul(NAMED_STEP_MS) })
+    }
 }
 
 /// Gives every write of a client its id.
@@ -98,6 +117,14 @@ mod tests {
         let (one, two) = (session.next(Duration::from_secs(5)), session.next(Duration::from_secs(5)));
         assert_ne!(one, two);
         assert_eq!(one.to_string().parse(), Ok(one));
+        let now_ms = 1_764_000_000_123;
+        let first: Vec<_> = RequestId::named(b"order-991", now_ms).collect();
+        assert!(first.iter().all(|id| id.valid_until_ms > now_ms));
+        assert!(first[0].valid_until_ms >= now_ms + 600_000, "it holds for ten minutes");
+        let later: Vec<_> = RequestId::named(b"order-991", now_ms + 599_000).collect();
+        assert!(later.contains(&first[0]) && later[0] != first[0], "and is found for so long");
+        let other = RequestId::named(b"order-992", now_ms).next().unwrap();
+        assert_ne!((other.session, other.number), (first[0].session, first[0].number));
         for bad in
             ["", "00-1-1", "zz000000000000000000000000000000-1-1", "00000000000000000000000000000000-1"]
         {

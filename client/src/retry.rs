@@ -65,6 +65,7 @@ pub fn is_final(code: u32) -> bool {
             | code::RANGE_INVALID
             | code::FEATURE_MISSING
             | code::TWO_SHARDS
+            | code::REQUEST_REUSED
     )
 }
 

@@ -1,7 +1,8 @@
 //! Handles of a tenant and its collections: cheap to clone, and nothing is sent before an operation is awaited.
 
-use crate::call::Link;
-use crate::error::Result;
+use crate::call::{Aim, Attempts, Link, kv, timed};
+use crate::clock::Deadline;
+use crate::error::{Error, Result};
 use crate::kv::history::History;
 use crate::kv::range::KeyRange;
 use crate::kv::read::{Get, MultiGet};
@@ -11,7 +12,7 @@ use crate::kv::watch::{Start, Watch};
 use crate::kv::write::{Batch, Delete, DeleteRange, Put};
 use crate::stamp::Stamp;
 use bytes::Bytes;
-use proto::v1::{Consistency, Place, consistency::How};
+use proto::v1::{CollectionsRequest, Consistency, Place, consistency::How};
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +87,28 @@ impl Tenant {
     #[must_use]
     pub fn raw(&self, name: impl Into<String>) -> Collection<Raw> {
         self.open(&name.into())
+    }
+
+    /// The names of its collections: those that were ever written to.
+    ///
+    /// # Errors
+    /// Denied, for anybody but a service of the tenant.
+    pub async fn collections(&self) -> Result<Vec<String>> {
+        let mut attempts = Attempts::until(Deadline::after(self.time));
+        loop {
+            let mut address = String::new();
+            let asked = async {
+                let node = self.link.node(&self.name, Aim::Replica, &attempts, &mut address).await?;
+                let request = CollectionsRequest { tenant: self.name.to_string() };
+                let told = kv(node.channel).collections(timed(request, attempts.deadline)).await;
+                told.map_err(Error::from_status)
+            };
+            let error = match asked.await {
+                Ok(told) => return Ok(told.into_inner().names),
+                Err(error) => error,
+            };
+            self.link.failed(&mut attempts, &self.name, &address, error).await?;
+        }
     }
 
     /// Several writes, all or none of which happen. Their collections are named in each.

@@ -89,7 +89,7 @@ pub const HISTORY_ENTRIES_MAX: usize = 1_000;
 /// Bytes of values one history call returns at most (at least one event is).
 pub const HISTORY_BYTES_MAX: usize = 8 << 20;
 /// Changes that one walk tells of at most, beside those of its oldest stamp.
-pub const CHANGES_MAX: usize = 10_000;
+pub const CHANGES_MAX: usize = 64_000;
 /// Keys of one multi-get.
 pub const MULTI_GET_KEYS_MAX: usize = 10_000;
 /// Bytes of values one multi-get may return. Over it the call is refused: half an answer would look like a whole one.

@@ -174,10 +174,19 @@ pub const WATCHES_MAX: usize = 1_024;
 pub const FEED_BYTES_MAX: usize = 16 << 20;
 /// The same of all groups of a node together.
 pub const FEEDS_BYTES_MAX: usize = 256 << 20;
+/// A replica that does not lead tells of what is applied to it as long as that is not older, in milliseconds: an idle group closes its time
+/// every five seconds, and one of these may come late.
+pub const WATCH_BEHIND_MS: u64 = 15_000;
 /// Changes that a watch reads at once: each time all that was written since is looked at.
 pub const WATCH_CHANGES_MAX: usize = 4_000;
 /// Bytes of the changes that a watch reads at once, for they wait here for credit; those of one stamp are always read.
 pub const WATCH_BYTES_MAX: usize = 1 << 20;
+/// The same for one that has taken what was read before and is not done: so it looks at all of it again less often.
+pub const WATCH_LARGE_CHANGES_MAX: usize = 64_000;
+/// Bytes of these.
+pub const WATCH_LARGE_BYTES_MAX: usize = 16 << 20;
+/// Watches of a node that read so much at once; what they keep together is 128 MiB.
+pub const WATCHES_LARGE_MAX: usize = 8;
 /// After so long without a word a watcher is told how far it has heard all, in milliseconds: half of what the schema promises.
 pub const WATCH_PROGRESS_MS: u64 = 2_500;
 /// Changes after which a watcher is told so at the latest: it remembers what it has heard since.
@@ -213,7 +222,9 @@ const _: () = {
     assert!(ANSWER_BYTES_MAX + (1 << 20) < MESSAGE_BYTES_MAX);
     assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX + PAGE_BYTES_MAX < MESSAGE_BYTES_MAX);
     assert!(TABLE_PIECE_BYTES + (1 << 20) < MESSAGE_BYTES_MAX);
-    assert!(WATCH_CHANGES_MAX <= engine::limits::CHANGES_MAX);
+    assert!(WATCH_CHANGES_MAX < WATCH_LARGE_CHANGES_MAX && WATCH_BYTES_MAX < WATCH_LARGE_BYTES_MAX);
+    assert!(WATCH_LARGE_CHANGES_MAX <= engine::limits::CHANGES_MAX);
+    assert!(2 * raft::limits::TICK_MS < WATCH_BEHIND_MS);
     assert!(engine::limits::BATCH_BYTES_MAX < FEED_BYTES_MAX && FEED_BYTES_MAX < FEEDS_BYTES_MAX);
     assert!(QUARANTINE_MS_MIN < QUARANTINE_MS && QUARANTINE_MS < QUARANTINE_MS_MAX);
     assert!(REWRAPPED_KEYS_MAX < META_CHANGES_MAX);

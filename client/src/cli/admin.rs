@@ -2,10 +2,11 @@
 
 use super::Session;
 use super::args::{Dangerous, GroupVerb, IdentityVerb, JobVerb, KeyVerb, NodeVerb, Quota, TenantVerb};
+use super::confirm::confirmed;
 use super::context::write_private;
 use super::ids;
 use super::output::{Document, Fields, Format, fields, hex};
-use super::words::{confirmed, time};
+use super::words::time;
 use crate::clock::ms;
 use crate::wire::{
     CreateTenantRequest, Finding, Group, IssueRequest, Node, RotateCluster, RotateRequest, SetTenantRequest,
@@ -70,7 +71,7 @@ fn group_row(group: &Group) -> Fields {
 pub async fn status(session: &Session) -> Result<u8> {
     let status = session.client.admin().status().await?;
     let exit = if status.is_well { 0 } else { 2 };
-    if session.format == Format::Table {
+    if session.format.is_for_people() {
         super::output::print(&screen(&session.name, &status))?;
         return Ok(exit);
     }
@@ -119,7 +120,10 @@ pub async fn tenant(session: &Session, verb: TenantVerb) -> Result<()> {
     let admin = session.client.admin();
     let tenant = match verb {
         TenantVerb::List => {
-            let rows = admin.tenants().await?.iter().map(tenant_row).collect();
+            let mut tenants = admin.tenants().await?;
+            // Ids are random: a person looks for names.
+            tenants.sort_by(|one, other| one.name.cmp(&other.name));
+            let rows = tenants.iter().map(tenant_row).collect();
             return Document::list("dew.tenant.list/1", &TENANT, rows).print(session.format);
         }
         TenantVerb::Show { name } => admin.show(&name).await?,
@@ -134,12 +138,20 @@ pub async fn tenant(session: &Session, verb: TenantVerb) -> Result<()> {
                 .await?
         }
         TenantVerb::Freeze(Dangerous { name, confirm }) => {
-            confirmed("its reads and writes will be refused", &name, confirm.as_deref())?;
+            confirmed(
+                "its reads and writes will be refused",
+                &name,
+                (confirm.as_deref(), session.is_protected),
+            )?;
             admin.freeze(&name).await?
         }
         TenantVerb::Unfreeze { name } => admin.unfreeze(&name).await?,
         TenantVerb::Drop(Dangerous { name, confirm }) => {
-            confirmed("all its data will be gone when the window has passed", &name, confirm.as_deref())?;
+            confirmed(
+                "all its data will be gone when the window has passed",
+                &name,
+                (confirm.as_deref(), session.is_protected),
+            )?;
             admin.drop(&name).await?
         }
         TenantVerb::Undrop { name } => admin.undrop(&name).await?,
@@ -179,12 +191,16 @@ pub async fn node(session: &Session, verb: NodeVerb) -> Result<()> {
             return Document::one("dew.node.add/1", &["token", "expires_ms"], row).print(session.format);
         }
         NodeVerb::Drain(Dangerous { name, confirm }) => {
-            confirmed("it will lose all its replicas", &name, confirm.as_deref())?;
+            confirmed("it will lose all its replicas", &name, (confirm.as_deref(), session.is_protected))?;
             admin.drain(node_id(&admin, &name).await?).await?
         }
         NodeVerb::Undrain { name } => admin.undrain(node_id(&admin, &name).await?).await?,
         NodeVerb::Remove(Dangerous { name, confirm }) => {
-            confirmed("it can never come back under its id", &name, confirm.as_deref())?;
+            confirmed(
+                "it can never come back under its id",
+                &name,
+                (confirm.as_deref(), session.is_protected),
+            )?;
             admin.remove(node_id(&admin, &name).await?).await?
         }
     };

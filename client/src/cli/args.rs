@@ -8,8 +8,8 @@ use clap_complete::Shell;
 #[derive(Debug, Parser)]
 #[command(name = "dew", version, disable_help_subcommand = true)]
 pub struct Args {
-    /// The context to use: which cluster, as whom.
-    #[arg(long, global = true, env = "DEW_CONTEXT")]
+    /// The context to use: which cluster, as whom. Else DEW_CONTEXT names it, or `dew context use`; but never a protected one.
+    #[arg(long, global = true)]
     pub context: Option<String>,
     /// The tenant whose data is meant.
     #[arg(long, short, global = true, env = "DEW_TENANT")]
@@ -110,6 +110,14 @@ pub enum Command {
         #[arg(long, default_value_t = 0)]
         count: u64,
     },
+    /// Tells what became of a write whose outcome was unknown, and closes it: what was not applied by then never will be.
+    Outcome {
+        /// The id of the write, as the error has told it.
+        id: crate::RequestId,
+    },
+    /// Collections.
+    #[command(subcommand)]
+    Collection(CollectionVerb),
     /// Writes the lines of a file, each a JSON document.
     Import(Import),
     /// Prints a collection, each row a line of JSON that `import` reads.
@@ -142,6 +150,13 @@ pub enum Command {
     Completion {
         /// The shell.
         shell: Shell,
+    },
+    /// Prints what may stand at the end of a line, for shells.
+    #[command(hide = true)]
+    Complete {
+        /// The words of the line behind `dew`; the last one is not finished.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
     },
     /// Prints the version. Needs no network.
     Version,
@@ -191,6 +206,9 @@ pub struct Import {
     /// Lines in one batch.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=5000))]
     pub batch: u64,
+    /// Batches under way at once.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub in_flight: u64,
 }
 
 /// What to measure.
@@ -226,6 +244,13 @@ pub enum ContextVerb {
         /// Its name.
         name: String,
     },
+    /// Makes one hard to hurt: it is used only where the line names it, and what is dangerous is typed by a person.
+    Protect {
+        /// Its name.
+        name: String,
+    },
+    /// Takes that back.
+    Unprotect(Dangerous),
     /// Writes one.
     Add {
         /// Its name.
@@ -246,6 +271,13 @@ pub enum ContextVerb {
         #[arg(long)]
         key: String,
     },
+}
+
+/// What to do with collections.
+#[derive(Debug, Subcommand)]
+pub enum CollectionVerb {
+    /// Shows all of a tenant.
+    List,
 }
 
 /// A name, and the same again where it matters.

@@ -1,6 +1,7 @@
 //! Contexts: which cluster, as whom. Kept in a file of the user that nobody else may read.
 
-use super::args::ContextVerb;
+use super::args::{ContextVerb, Dangerous};
+use super::confirm::confirmed;
 use super::output::{Document, Format, fields};
 use crate::error::{Error, Result, code};
 use crate::identity::refuse_open;
@@ -37,6 +38,9 @@ pub struct Context {
     pub key: String,
     /// The tenant that is meant if none is named.
     pub tenant: Option<String>,
+    /// Only the line itself chooses it, and a person types what is dangerous.
+    #[serde(default)]
+    pub protected: bool,
 }
 
 /// A context and its name.
@@ -45,6 +49,13 @@ pub struct Named<'a> {
     pub name: &'a str,
     /// The context.
     pub context: &'a Context,
+}
+
+/// The context that a variable names.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "a user says so once for many lines")]
+pub fn surroundings() -> Option<String> {
+    std::env::var("DEW_CONTEXT").ok().filter(|name| !name.is_empty())
 }
 
 /// Where the file is.
@@ -74,17 +85,37 @@ impl Config {
             .map_err(|cause| Error::new(code::INPUT, format!("{}: {}", path.display(), cause.message())))
     }
 
-    /// The context that is meant.
-    pub fn choose(&self, name: Option<&str>) -> Result<Named<'_>> {
-        let name = name.or(self.current.as_deref()).ok_or_else(|| {
+    /// The context that is meant: by the line, by the surroundings, or by default. A protected one only by the line.
+    pub fn choose(&self, line: Option<&str>, surroundings: Option<&str>) -> Result<Named<'_>> {
+        let name = line.or(surroundings).or(self.current.as_deref()).ok_or_else(|| {
             Error::new(code::INPUT, "no context: make one with `dew context add`, or name one with --context")
         })?;
+        let named = self.named(name)?;
+        if named.context.protected && line.is_none() {
+            let text = format!("the context `{name}` is protected: say --context {name} on the line");
+            return Err(Error::new(code::INPUT, text));
+        }
+        Ok(named)
+    }
+
+    /// The context of this name.
+    pub fn named(&self, name: &str) -> Result<Named<'_>> {
         let found = self.contexts.get_key_value(name);
         let (name, context) = found.ok_or_else(|| {
             let known: Vec<_> = self.contexts.keys().map(String::as_str).collect();
             Error::new(code::INPUT, format!("there is no context `{name}`; there are: {}", known.join(", ")))
         })?;
         Ok(Named { name, context })
+    }
+
+    fn protect(&mut self, name: &str, protected: bool, path: &Path) -> Result<()> {
+        self.named(name)?;
+        if let Some(context) = self.contexts.get_mut(name) {
+            context.protected = protected;
+        }
+        // It is no default any more.
+        self.current = self.current.take().filter(|current| !protected || current != name);
+        self.save(path)
     }
 
     fn save(&self, path: &Path) -> Result<()> {
@@ -121,9 +152,19 @@ pub fn run(verb: &ContextVerb, tenant: Option<&String>, format: Format) -> Resul
     match verb {
         ContextVerb::List => {}
         ContextVerb::Use { name } => {
-            config.choose(Some(name))?;
+            if config.named(name)?.context.protected {
+                let text =
+                    format!("the context `{name}` is protected: it is no default, say --context {name}");
+                return Err(Error::new(code::INPUT, text));
+            }
             config.current = Some(name.clone());
             config.save(&path)?;
+        }
+        ContextVerb::Protect { name } => config.protect(name, true, &path)?,
+        ContextVerb::Unprotect(Dangerous { name, confirm }) => {
+            let protected = config.named(name)?.context.protected;
+            confirmed("whatever is dangerous will be easy in it", name, (confirm.as_deref(), protected))?;
+            config.protect(name, false, &path)?;
         }
         ContextVerb::Add { name, endpoints, admin_endpoints, ca, certificate, key } => {
             let absolute = |file: &String| {
@@ -136,7 +177,12 @@ pub fn run(verb: &ContextVerb, tenant: Option<&String>, format: Format) -> Resul
                 certificate: absolute(certificate),
                 key: absolute(key),
                 tenant: tenant.cloned(),
+                protected: false,
             };
+            if config.contexts.get(name).is_some_and(|known| known.protected) {
+                let text = format!("the context `{name}` is protected: `dew context unprotect {name}` first");
+                return Err(Error::new(code::INPUT, text));
+            }
             config.contexts.insert(name.clone(), context);
             config.current.get_or_insert_with(|| name.clone());
             config.save(&path)?;
@@ -146,11 +192,12 @@ pub fn run(verb: &ContextVerb, tenant: Option<&String>, format: Format) -> Resul
         fields([
             ("name", name.as_str().into()),
             ("current", (config.current.as_ref() == Some(name)).into()),
+            ("protected", context.protected.into()),
             ("endpoints", context.endpoints.join(" ").into()),
             ("tenant", context.tenant.clone().into()),
         ])
     });
-    let columns = ["name", "current", "endpoints", "tenant"];
+    let columns = ["name", "current", "protected", "endpoints", "tenant"];
     Document::list("dew.context.list/1", &columns, rows.collect()).print(format)
 }
 
@@ -169,8 +216,18 @@ mod tests {
         config.contexts.insert("a".into(), context);
         config.save(&path).unwrap();
         assert_eq!(Config::load(&path).unwrap(), config);
-        assert_eq!(config.choose(None).unwrap().name, "a");
-        assert!(config.choose(Some("b")).is_err() && Config::default().choose(None).is_err());
+        assert_eq!(config.choose(None, None).unwrap().name, "a");
+        assert!(config.choose(Some("b"), None).is_err() && Config::default().choose(None, None).is_err());
+        config.contexts.insert("prod".into(), Context::default());
+        assert_eq!(config.choose(None, Some("prod")).unwrap().name, "prod");
+        assert_eq!(config.choose(Some("a"), Some("prod")).unwrap().name, "a");
+        config.current = Some("prod".into());
+        config.protect("prod", true, &path).unwrap();
+        assert_eq!((Config::load(&path).unwrap().current, config.current.take()), (None, None));
+        assert_eq!(config.choose(Some("prod"), None).unwrap().name, "prod");
+        assert!(config.choose(None, Some("prod")).is_err(), "no variable chooses it");
+        config.current = Some("prod".into());
+        assert!(config.choose(None, None).is_err(), "and no file that somebody has changed");
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;

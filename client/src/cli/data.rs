@@ -1,11 +1,11 @@
 //! Reading and writing a tenant's data.
 
 use super::Session;
-use super::args::{Command, Key, Range};
+use super::args::{CollectionVerb, Command, Key, Range};
 use super::output::{Document, Fields, Format, fields, put_bytes};
 use super::words::{moment, time};
 use crate::clock::now_ms;
-use crate::{Change, Error, KeyRange, Past, Result, Stamp, Start, code};
+use crate::{Change, Error, KeyRange, Outcome, Past, Result, Stamp, Start, code};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use serde_json::Value;
@@ -42,6 +42,20 @@ pub async fn run(session: &Session, command: Command) -> Result<()> {
         }
         Command::History { key, limit } => history(session, key, limit).await,
         Command::Watch { range, after, count } => watch(session, &range, after, count).await,
+        Command::Outcome { id } => {
+            let (outcome, stamp) = match session.tenant()?.outcome(id).await? {
+                Outcome::Applied(stamp) => ("applied", stamp.to_string().into()),
+                Outcome::NotApplied => ("not_applied", Value::Null),
+                Outcome::Forgotten => ("forgotten", Value::Null),
+            };
+            let row = fields([("outcome", outcome.into()), ("stamp", stamp)]);
+            Document::one("dew.data.outcome/1", &["outcome", "stamp"], row).print(session.format)
+        }
+        Command::Collection(CollectionVerb::List) => {
+            let names = session.tenant()?.collections().await?;
+            let rows = names.into_iter().map(|name| fields([("name", name.into())])).collect();
+            Document::list("dew.collection.list/1", &["name"], rows).print(session.format)
+        }
         _ => Err(Error::new(code::INTERNAL, "a command has no room")),
     }
 }
@@ -186,7 +200,7 @@ async fn watch(session: &Session, what: &Range, after: Option<String>, count: u6
             ]),
             Change::Progress(_) => continue,
         };
-        let format = if session.format == Format::Table { Format::Jsonl } else { session.format };
+        let format = if session.format.is_for_people() { Format::Jsonl } else { session.format };
         Document::one("dew.data.watch/1", &["change"], row).print(format)?;
         heard += 1;
         if heard == count {

@@ -1,5 +1,6 @@
-//! Writes the lines of a file. Batches are cut from the file in one way only and numbered in a session of their own, so a batch that is
-//! sent again after a crash is applied once; the file of progress says where to go on.
+//! Writes the lines of a file, several batches under way at once. Batches are cut from the file in one way only and numbered in a session of
+//! their own, so a batch that is sent again after a crash is applied once; the file of progress says where to go on. Batches under way have no
+//! key in common: so it does not matter which of them is applied first, and of a key that comes twice the later line wins.
 
 use super::Session;
 use super::args::Import;
@@ -7,13 +8,15 @@ use super::context::write_private;
 use super::output::{Document, fields, progress, progress_end};
 use crate::clock::{ms, now, now_ms};
 use crate::entropy;
-use crate::limits::WRITE_VALID_MS;
-use crate::{Error, RequestId, Result, code};
+use crate::limits::{IMPORT_RENEW_MS, IMPORT_VALID_MS};
+use crate::{Batch, Error, RequestId, Result, Stamp, Tenant, code};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::path::Path;
+use tokio::task::JoinSet;
 
 /// Bytes after which a batch is full, well below what a server takes.
 const BATCH_BYTES_MAX: usize = 2 << 20;
@@ -21,12 +24,12 @@ const BATCH_BYTES_MAX: usize = 2 << 20;
 /// How far an import is.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Progress {
-    /// Lines of whole batches that are acknowledged.
+    /// Lines of the batches that are acknowledged, up to the first that is not.
     lines: u64,
-    /// The session and number of the next batch.
+    /// The session, and the number of the first batch that is not acknowledged.
     session: String,
     number: u64,
-    /// Until when the id of the next batch holds, if it was sent.
+    /// Until when the ids of the batches under way hold; 0 if none was sent.
     valid_until_ms: u64,
     /// Lines in a batch: the same cuts are needed to send the same batch.
     batch: u64,
@@ -40,52 +43,172 @@ struct Line {
     value: Vec<u8>,
 }
 
+/// A key of a collection.
+type Name = (String, Vec<u8>);
+
+/// A batch that was cut from the file.
+struct Cut {
+    batch: Batch,
+    /// Lines of the file.
+    lines: u64,
+    /// What it writes.
+    names: BTreeSet<Name>,
+}
+
+/// A batch that was sent, or has nothing to send.
+struct Sent {
+    lines: u64,
+    /// Nothing once it is acknowledged.
+    names: Option<BTreeSet<Name>>,
+}
+
+/// What is cut from a file.
+struct Source {
+    what: Import,
+    lines: Lines<BufReader<File>>,
+    /// Lines that were read.
+    read: u64,
+}
+
+/// An import that goes on.
+struct Running {
+    tenant: Tenant,
+    path: Option<String>,
+    state: Progress,
+    /// By their numbers: from the first that is not acknowledged.
+    sent: BTreeMap<u64, Sent>,
+    calls: JoinSet<(u64, Result<Stamp>)>,
+    written: u64,
+}
+
 /// Runs the command.
 pub async fn run(session: &Session, what: Import) -> Result<()> {
+    let state = Progress::load(what.resume.as_deref(), what.batch)?;
+    let (path, in_flight) = (what.resume.clone(), usize::try_from(what.in_flight).unwrap_or(1));
+    let mut source = Source::open(what, state.lines)?;
     let tenant = session.tenant()?;
-    let mut state = Progress::load(what.resume.as_deref(), what.batch)?;
-    let file = File::open(&what.file)
-        .map_err(|cause| Error::new(code::INPUT, format!("open {}", what.file)).because(cause))?;
-    let mut lines = BufReader::new(file).lines();
-    let unread = |cause: std::io::Error| Error::new(code::INPUT, "read the file").because(cause);
-    for _ in 0..state.lines {
-        lines.next().transpose().map_err(unread)?;
-    }
-    let (begun, mut written) = (now(), 0_u64);
-    loop {
-        let (mut batch, mut taken, mut bytes) = (tenant.batch(), 0_u64, 0);
-        while taken < state.batch && bytes < BATCH_BYTES_MAX {
-            let Some(text) = lines.next().transpose().map_err(unread)? else { break };
-            taken += 1;
-            if text.trim().is_empty() {
-                continue;
-            }
-            let line = parse(&text, &what, state.lines + taken)?;
-            bytes += text.len();
-            batch = batch.put(&line.collection, line.key, line.value);
-        }
-        if taken == 0 {
-            break;
-        }
-        if !batch.is_empty() {
-            let count = batch.len() as u64;
-            state.prepare(what.resume.as_deref())?;
-            batch.request_id(state.id()?).await?;
-            written += count;
-        }
-        state.lines += taken;
-        state.number += 1;
-        state.valid_until_ms = 0;
-        state.save(what.resume.as_deref())?;
-        progress(&format!("{} lines", state.lines));
-    }
+    let mut running =
+        Running { tenant, path, state, sent: BTreeMap::new(), calls: JoinSet::new(), written: 0 };
+    let begun = now();
+    let ended = running.all(&mut source, in_flight).await;
+    // Whatever was sent is waited for: so as few as may be are sent again.
+    let rest = running.drain().await;
     progress_end();
+    ended.and(rest)?;
     let row = fields([
-        ("lines", state.lines.to_string().into()),
-        ("written", written.to_string().into()),
+        ("lines", running.state.lines.to_string().into()),
+        ("written", running.written.to_string().into()),
         ("ms", ms(begun.elapsed()).to_string().into()),
     ]);
     Document::one("dew.data.import/1", &["lines", "written", "ms"], row).print(session.format)
+}
+
+impl Source {
+    fn open(what: Import, done: u64) -> Result<Self> {
+        let file = File::open(&what.file)
+            .map_err(|cause| Error::new(code::INPUT, format!("open {}", what.file)).because(cause))?;
+        let mut source = Self { what, lines: BufReader::new(file).lines(), read: 0 };
+        while source.read < done && source.line()?.is_some() {}
+        Ok(source)
+    }
+
+    fn line(&mut self) -> Result<Option<String>> {
+        let unread = |cause: std::io::Error| Error::new(code::INPUT, "read the file").because(cause);
+        let line = self.lines.next().transpose().map_err(unread)?;
+        self.read += u64::from(line.is_some());
+        Ok(line)
+    }
+
+    /// The next batch; nothing at the end of the file.
+    fn cut(&mut self, tenant: &Tenant, most: u64) -> Result<Option<Cut>> {
+        let mut cut = Cut { batch: tenant.batch(), lines: 0, names: BTreeSet::new() };
+        let mut bytes = 0;
+        while cut.lines < most && bytes < BATCH_BYTES_MAX {
+            let Some(text) = self.line()? else { break };
+            cut.lines += 1;
+            if text.trim().is_empty() {
+                continue;
+            }
+            let Line { collection, key, value } = parse(&text, &self.what, self.read)?;
+            bytes += text.len();
+            cut.batch = cut.batch.put(&collection, &key, value);
+            cut.names.insert((collection, key));
+        }
+        Ok((cut.lines > 0).then_some(cut))
+    }
+}
+
+impl Running {
+    /// Sends all that the file has.
+    async fn all(&mut self, source: &mut Source, in_flight: usize) -> Result<()> {
+        while let Some(cut) = source.cut(&self.tenant, self.state.batch)? {
+            while self.calls.len() >= in_flight || self.is_in_the_way(&cut) {
+                self.hear().await?;
+            }
+            self.send(cut).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a batch under way writes one of the same keys.
+    fn is_in_the_way(&self, cut: &Cut) -> bool {
+        let under_way = self.sent.values().filter_map(|sent| sent.names.as_ref());
+        under_way.into_iter().any(|names| !names.is_disjoint(&cut.names))
+    }
+
+    async fn send(&mut self, cut: Cut) -> Result<()> {
+        if self.state.is_nearly_over(now_ms()) {
+            // All that are under way share one end of their time.
+            self.drain().await?;
+            self.state.renew(self.path.as_deref())?;
+        }
+        let number = self.state.number + self.sent.len() as u64;
+        let Cut { batch, lines, names } = cut;
+        if names.is_empty() {
+            self.sent.insert(number, Sent { lines, names: None });
+            return self.advance();
+        }
+        let (id, count) = (self.state.id(number)?, batch.len() as u64);
+        self.sent.insert(number, Sent { lines, names: Some(names) });
+        self.written += count;
+        self.calls.spawn(async move { (number, batch.request_id(id).await) });
+        Ok(())
+    }
+
+    /// Waits until one batch more is acknowledged.
+    async fn hear(&mut self) -> Result<()> {
+        let Some(heard) = self.calls.join_next().await else { return Ok(()) };
+        let (number, answered) = heard
+            .map_err(|cause| Error::new(code::INTERNAL, "a batch was not sent to its end").because(cause))?;
+        answered?;
+        if let Some(sent) = self.sent.get_mut(&number) {
+            sent.names = None;
+        }
+        self.advance()
+    }
+
+    /// Waits until all are.
+    async fn drain(&mut self) -> Result<()> {
+        let mut ended = Ok(());
+        while !self.calls.is_empty() {
+            ended = ended.and(self.hear().await);
+        }
+        ended
+    }
+
+    /// Keeps how far all is acknowledged.
+    fn advance(&mut self) -> Result<()> {
+        let before = self.state.number;
+        while let Some(first) = self.sent.first_entry().filter(|first| first.get().names.is_none()) {
+            self.state.lines += first.remove().lines;
+            self.state.number += 1;
+        }
+        if self.state.number > before {
+            self.state.save(self.path.as_deref())?;
+            progress(&format!("{} lines", self.state.lines));
+        }
+        Ok(())
+    }
 }
 
 impl Progress {
@@ -96,27 +219,32 @@ impl Progress {
         let Some(path) = path.filter(|path| Path::new(path).exists()) else { return fresh() };
         let text = std::fs::read(path)
             .map_err(|cause| Error::new(code::INPUT, format!("read {path}")).because(cause))?;
-        serde_json::from_slice(&text).map_err(|cause| {
+        let mut state: Self = serde_json::from_slice(&text).map_err(|cause| {
             Error::new(code::INPUT, format!("{path} is no progress of an import")).because(cause)
-        })
-    }
-
-    /// Gives the next batch an id and keeps it before it is sent. An id whose time is nearly over is given up: the same values are
-    /// written once more, which changes no value.
-    fn prepare(&mut self, path: Option<&str>) -> Result<()> {
-        let now_ms = now_ms();
-        if self.valid_until_ms < now_ms.saturating_add(10_000) {
-            if self.valid_until_ms != 0 {
-                self.session = super::output::hex(&entropy::bytes()?);
-            }
-            self.valid_until_ms = now_ms.saturating_add(WRITE_VALID_MS);
-            self.save(path)?;
+        })?;
+        if state.batch == 0 {
+            return Err(Error::new(code::INPUT, format!("{path} is no progress of an import")));
         }
-        Ok(())
+        if state.valid_until_ms != 0 && state.is_nearly_over(now_ms()) {
+            // Ids whose time is nearly over are given up: what was under way is written once more, which changes no value.
+            state.session = super::output::hex(&entropy::bytes()?);
+        }
+        Ok(state)
     }
 
-    fn id(&self) -> Result<RequestId> {
-        let text = format!("{}-{}-{}", self.session, self.number, self.valid_until_ms);
+    /// Whether no batch is sent any more under ids that end then.
+    fn is_nearly_over(&self, now_ms: u64) -> bool {
+        self.valid_until_ms < now_ms.saturating_add(IMPORT_RENEW_MS)
+    }
+
+    /// Gives ids more time, and keeps that before anything is sent under them. Nothing is under way.
+    fn renew(&mut self, path: Option<&str>) -> Result<()> {
+        self.valid_until_ms = now_ms().saturating_add(IMPORT_VALID_MS);
+        self.save(path)
+    }
+
+    fn id(&self, number: u64) -> Result<RequestId> {
+        let text = format!("{}-{}-{}", self.session, number, self.valid_until_ms);
         text.parse().map_err(|cause| Error::new(code::INPUT, "the progress names no session").because(cause))
     }
 
@@ -179,6 +307,7 @@ mod tests {
             key_field,
             resume: None,
             batch: 2,
+            in_flight: 4,
         }
     }
 
@@ -209,16 +338,20 @@ mod tests {
     }
 
     #[test]
-    fn progress_keeps_the_id_of_a_batch_that_was_sent() {
+    fn progress_keeps_the_ids_of_batches_that_were_sent() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p").display().to_string();
         let mut first = Progress::load(Some(&path), 2).unwrap();
-        first.prepare(Some(&path)).unwrap();
+        assert!(first.is_nearly_over(now_ms()), "nothing was sent");
+        first.renew(Some(&path)).unwrap();
         let mut again = Progress::load(Some(&path), 9).unwrap();
-        again.prepare(Some(&path)).unwrap();
-        assert_eq!((first.id().unwrap(), first.batch), (again.id().unwrap(), again.batch));
+        assert!(!again.is_nearly_over(now_ms()));
+        assert_eq!((first.id(3).unwrap(), first.batch), (again.id(3).unwrap(), again.batch));
         again.valid_until_ms = 1;
-        again.prepare(Some(&path)).unwrap();
-        assert_ne!(first.id().unwrap().session, again.id().unwrap().session, "its time was over");
+        again.save(Some(&path)).unwrap();
+        let late = Progress::load(Some(&path), 9).unwrap();
+        assert_ne!(first.id(3).unwrap().session, late.id(3).unwrap().session, "its time was over");
+        std::fs::write(&path, "{}").unwrap();
+        assert!(Progress::load(Some(&path), 9).is_err());
     }
 }

@@ -3,6 +3,8 @@
 mod admin;
 mod args;
 mod bench;
+mod complete;
+mod confirm;
 mod context;
 mod data;
 mod export;
@@ -10,10 +12,11 @@ mod ids;
 mod import;
 mod output;
 mod words;
+mod yaml;
 
 use crate::{Client, Error, Identity, Kind, Result, code};
 use args::{Args, Command};
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use context::{Config, Named};
 use output::{Document, Format, fields};
 use std::process::ExitCode;
@@ -51,6 +54,9 @@ pub fn main() -> ExitCode {
             if !help.is_empty() {
                 eprintln!("     {help}");
             }
+            if let (Kind::Unknown, Some(id)) = (error.kind(), error.request_id()) {
+                eprintln!("     dew outcome {id}");
+            }
             ExitCode::from(status_of(&error))
         }
     }
@@ -78,12 +84,14 @@ struct Session {
     name: String,
     tenant: Option<String>,
     format: Format,
+    is_protected: bool,
 }
 
 impl Session {
     async fn open(args: &Args) -> Result<Self> {
         let config = Config::load(&context::path()?)?;
-        let Named { name, context } = config.choose(args.context.as_deref())?;
+        let surroundings = context::surroundings();
+        let Named { name, context } = config.choose(args.context.as_deref(), surroundings.as_deref())?;
         let read = |path: &str| {
             std::fs::read(path)
                 .map_err(|cause| Error::new(code::INPUT, format!("read {path}")).because(cause))
@@ -97,7 +105,8 @@ impl Session {
             .deadline(Duration::from_millis(args.deadline_ms))
             .build()?;
         let tenant = args.tenant.clone().or_else(|| context.tenant.clone());
-        Ok(Self { client, name: name.to_owned(), tenant, format: args.output })
+        let (name, is_protected) = (name.to_owned(), context.protected);
+        Ok(Self { client, name, tenant, format: args.output, is_protected })
     }
 
     fn tenant(&self) -> Result<crate::Tenant> {
@@ -113,7 +122,10 @@ async fn run(args: Args) -> Result<u8> {
     match &args.command {
         Command::Explain { code } => return explain(code, format),
         Command::Completion { shell } => {
-            clap_complete::generate(*shell, &mut Args::command(), "dew", &mut std::io::stdout());
+            return output::print(&complete::script(*shell)).map(|()| 0);
+        }
+        Command::Complete { words } => {
+            complete::run(words).await;
             return Ok(0);
         }
         Command::Version => {

@@ -1,5 +1,6 @@
 //! What is printed: data on the standard output as a table or as JSON with a schema, progress on the other one, and only on a terminal.
 
+use super::yaml;
 use crate::error::{Error, Result, code};
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
@@ -11,10 +12,22 @@ use std::io::{IsTerminal, Write};
 pub enum Format {
     /// For people.
     Table,
+    /// The same with all there is to tell.
+    Wide,
     /// One document.
     Json,
     /// A document a line.
     Jsonl,
+    /// As JSON, for people to read.
+    Yaml,
+}
+
+impl Format {
+    /// Whether a person reads it.
+    #[must_use]
+    pub fn is_for_people(self) -> bool {
+        matches!(self, Self::Table | Self::Wide)
+    }
 }
 
 /// The fields of a row.
@@ -53,15 +66,33 @@ impl Document {
         };
         match format {
             Format::Jsonl => self.rows.iter().map(|row| format!("{}\n", marked(row))).collect(),
-            Format::Json if self.is_list => {
-                format!("{}\n", json!({ "schema": self.schema, "rows": self.rows }))
-            }
-            Format::Json => self.rows.iter().map(|row| format!("{}\n", marked(row))).collect(),
-            Format::Table => self.table(),
+            Format::Json => format!("{}\n", self.whole(marked)),
+            Format::Yaml => yaml::text(&self.whole(marked)),
+            Format::Table => self.table(&self.columns),
+            Format::Wide => self.table(&self.all_columns()),
         }
     }
 
-    fn table(&self) -> String {
+    /// All of it as one value.
+    fn whole(&self, marked: impl Fn(&Fields) -> Value) -> Value {
+        match self.rows.first() {
+            Some(row) if !self.is_list => marked(row),
+            _ => json!({ "schema": self.schema, "rows": self.rows }),
+        }
+    }
+
+    /// The usual columns, and whatever else there is to tell.
+    fn all_columns(&self) -> Vec<&str> {
+        let mut all = self.columns.clone();
+        for name in self.rows.iter().flat_map(|row| row.keys()) {
+            if !all.contains(&name.as_str()) {
+                all.push(name);
+            }
+        }
+        all
+    }
+
+    fn table(&self, columns: &[&str]) -> String {
         let mut table = Table::new();
         table.load_preset(presets::NOTHING);
         let cell = |row: &Fields, column: &str| match row.get(column) {
@@ -70,12 +101,12 @@ impl Document {
             Some(other) => other.to_string(),
         };
         if self.is_list {
-            table.set_header(&self.columns);
+            table.set_header(columns);
             for row in &self.rows {
-                table.add_row(self.columns.iter().map(|column| cell(row, column)));
+                table.add_row(columns.iter().map(|column| cell(row, column)));
             }
         } else if let Some(row) = self.rows.first() {
-            for column in &self.columns {
+            for column in columns {
                 table.add_row([(*column).to_owned(), cell(row, column)]);
             }
         }
@@ -152,6 +183,13 @@ mod tests {
         let one = Document::one("dew.tenant.show/1", &["name"], fields([("name", "acme".into())]));
         assert_eq!(one.text(Format::Jsonl), "{\"name\":\"acme\",\"schema\":\"dew.tenant.show/1\"}\n");
         assert_eq!(one.text(Format::Table), "name  acme\n");
+        let row = fields([("name", "acme".into()), ("id", "7".into()), ("group", 2.into())]);
+        let wide = Document::list("dew.tenant.list/1", &["name"], vec![row]);
+        assert_eq!(wide.text(Format::Table), "name\nacme\n");
+        assert_eq!(wide.text(Format::Wide), "name  group  id\nacme  2      7\n");
+        let yaml = "---\nrows:\n- group: 2\n  id: \"7\"\n  name: \"acme\"\nschema: \"dew.tenant.list/1\"\n";
+        assert_eq!(wide.text(Format::Yaml), yaml);
+        assert_eq!(one.text(Format::Yaml), "---\nname: \"acme\"\nschema: \"dew.tenant.show/1\"\n");
     }
 
     #[test]

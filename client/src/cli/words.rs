@@ -1,4 +1,4 @@
-//! Pure: words of the line that become values: times, stamps, confirmations.
+//! Pure: words of the line that become values: times and stamps.
 
 use crate::error::{Error, Result, code};
 use crate::stamp::Stamp;
@@ -43,20 +43,6 @@ pub fn moment(text: &str, now_ms: u64) -> Result<Stamp> {
     Ok(end_of(u64::try_from(parsed.as_millisecond()).unwrap_or(0)))
 }
 
-/// Whether the name was typed again.
-///
-/// # Errors
-/// Invalid, if it was not.
-pub fn confirmed(what: &str, name: &str, again: Option<&str>) -> Result<()> {
-    match again {
-        Some(again) if again == name => Ok(()),
-        Some(again) => {
-            Err(Error::new(code::INPUT, format!("--confirm says `{again}`, and the name is `{name}`")))
-        }
-        None => Err(Error::new(code::INPUT, format!("{what}: type the name again: --confirm {name}"))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,13 +66,5 @@ mod tests {
         assert_eq!(of("55.3"), Some((55, 3)));
         assert_eq!(of("1970-01-01T01:00:02+01:00"), Some((2000, 0xffff)));
         assert_eq!((of("1970-01-01T01:00:02"), of("yesterday"), of("-x")), (None, None, None));
-    }
-
-    #[test]
-    fn only_the_name_itself_confirms() {
-        assert!(confirmed("drop", "acme", Some("acme")).is_ok());
-        for again in [None, Some("yes"), Some("acm"), Some("")] {
-            assert!(confirmed("drop", "acme", again).is_err());
-        }
     }
 }

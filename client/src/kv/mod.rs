@@ -1,6 +1,7 @@
 //! Reading and writing the data of a tenant.
 
 pub(crate) mod history;
+pub(crate) mod outcome;
 pub(crate) mod range;
 pub(crate) mod read;
 pub(crate) mod scan;

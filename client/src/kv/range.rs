@@ -29,6 +29,10 @@ impl KeyRange {
         Self { start: Bytes::copy_from_slice(prefix), end: end.into() }
     }
 
+    pub(crate) fn holds(&self, key: &[u8]) -> bool {
+        key >= self.start.as_ref() && (self.end.is_empty() || key < self.end.as_ref())
+    }
+
     pub(crate) fn sent(&self) -> Sent {
         Sent { start: self.start.clone(), end: self.end.clone() }
     }
@@ -94,5 +98,8 @@ mod tests {
         assert_eq!(of(KeyRange::prefix("ab")), wanted(b"ab", b"ac"));
         assert_eq!(of(KeyRange::prefix([1, 0xff])), wanted(&[1, 0xff], &[2]));
         assert_eq!(of(KeyRange::prefix([0xff])), wanted(&[0xff], b""));
+        let held = |range: KeyRange| [&b"a"[..], b"b", b"c"].map(|key| range.holds(key));
+        assert_eq!(held(("b".."c").into()), [false, true, false]);
+        assert_eq!((held((..).into()), held(("b"..).into())), ([true; 3], [false, true, true]));
     }
 }

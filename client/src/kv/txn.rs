@@ -1,16 +1,20 @@
 //! Transactions as closures: reads at one stamp, writes kept back, one batch in the end on the condition that nothing read has changed.
 
+use super::range::KeyRange;
 use super::read::get;
-use super::shape::{Doc, Docs, Versioned, opened, written};
+use super::scan::{Row, Scan};
+use super::shape::{Doc, Docs, Raw, Shape, Versioned, opened, written};
 use super::write::Batch;
 use crate::call::Aim;
 use crate::clock::Deadline;
 use crate::entropy;
 use crate::error::{Error, Result, code};
+use crate::limits::TXN_SCAN_ROWS_MAX;
 use crate::retry::backoff;
 use crate::stamp::Stamp;
 use crate::tenant::{Tenant, as_of};
 use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 use proto::v1::Version;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -91,7 +95,31 @@ impl Txn {
     /// # Errors
     /// What reading can meet.
     pub async fn get_raw(&self, collection: &str, key: impl AsRef<[u8]>) -> Result<Option<Versioned<Bytes>>> {
-        self.read(collection, key.as_ref()).await?.map(opened::<super::shape::Raw>).transpose()
+        self.read(collection, key.as_ref()).await?.map(opened::<Raw>).transpose()
+    }
+
+    /// Reads a range of documents, 1,000 at most, with what this transaction itself has written to it.
+    ///
+    /// The commit is refused, and the closure runs again, if one of the rows that were read has been changed or removed meanwhile. A row that
+    /// has **come into** the range is not noticed, for a condition names a key: where that matters, let everybody who adds to the range write one
+    /// key, and read that key in the transaction.
+    ///
+    /// # Errors
+    /// Invalid, if there are more rows; what reading can meet.
+    pub async fn scan<D: Doc>(&self, range: impl Into<KeyRange>) -> Result<Vec<Row<String, D>>> {
+        self.scanned::<Docs<D>>(D::COLLECTION, range.into()).await
+    }
+
+    /// Reads a range of bytes, as [`Txn::scan`].
+    ///
+    /// # Errors
+    /// Invalid, if there are more rows; what reading can meet.
+    pub async fn scan_raw(
+        &self,
+        collection: &str,
+        range: impl Into<KeyRange>,
+    ) -> Result<Vec<Row<Bytes, Bytes>>> {
+        self.scanned::<Raw>(collection, range.into()).await
     }
 
     /// Writes a document when the transaction commits.
@@ -128,6 +156,55 @@ impl Txn {
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn scanned<S: Shape>(
+        &self,
+        collection: &str,
+        range: KeyRange,
+    ) -> Result<Vec<Row<S::Key, S::Value>>> {
+        let mut spot = self.tenant.spot(collection);
+        let at = match self.at.get() {
+            Some(at) => *at,
+            None => {
+                // Any key will do: the answer tells the stamp. It is no read of the transaction.
+                spot.time = self.deadline.left();
+                let found = self.at.get_or_try_init(|| async {
+                    get(&spot, Bytes::from_static(&[0]), None, Aim::Leader).await.map(|(_, at)| at)
+                });
+                *found.await?
+            }
+        };
+        spot.time = self.deadline.left();
+        let scan = Scan::<Raw>::new(spot, range.clone()).limit(TXN_SCAN_ROWS_MAX + 1).at(at);
+        let found: Vec<Row<Bytes, Bytes>> = scan.try_collect().await?;
+        if found.len() as u64 > TXN_SCAN_ROWS_MAX {
+            let text =
+                format!("a scan in a transaction has {TXN_SCAN_ROWS_MAX} rows at most: narrow its range");
+            return Err(Error::new(code::BATCH_TOO_LARGE, text));
+        }
+        let mut rows = BTreeMap::new();
+        let mut kept = self.kept();
+        for Row { key, version } in found {
+            let expires_ms = version.expires_ms.unwrap_or(0);
+            let version = Version { stamp: version.stamp.0, value: version.value, expires_ms };
+            // What was read is a condition of the commit, whatever is written over it.
+            kept.reads.insert((collection.to_owned(), key.clone()), Some(version.clone()));
+            rows.insert(key, version);
+        }
+        for ((_, key), own) in
+            kept.writes.iter().filter(|((of, key), _)| of == collection && range.holds(key))
+        {
+            match own {
+                Some(value) => {
+                    drop(rows.insert(key.clone(), Version { value: value.clone(), ..Version::default() }))
+                }
+                None => drop(rows.remove(key)),
+            }
+        }
+        drop(kept);
+        let opened = |(key, version)| Ok(Row { key: S::open_key(key)?, version: opened::<S>(version)? });
+        rows.into_iter().map(opened).collect()
     }
 
     async fn read(&self, collection: &str, key: &[u8]) -> Result<Option<Version>> {

@@ -46,9 +46,9 @@ pub enum ResetCause {
     Trimmed,
     /// This client was too slow.
     Lagged,
-    /// The data was restored.
+    /// The history of the cluster has forked since: what was told may not have happened.
     Restored,
-    /// Another node serves now, which has not kept them.
+    /// The watch went on elsewhere, or after a long time, and what comes next is not kept there.
     Moved,
     /// The server gives none that this build knows.
     Other,
@@ -101,6 +101,7 @@ pub struct Watch<S: Shape> {
     spot: Spot,
     range: KeyRange,
     start: Start,
+    aim: Aim,
     changes: Option<Changes<S>>,
 }
 
@@ -113,6 +114,9 @@ struct Ear {
 struct Walk {
     spot: Spot,
     range: KeyRange,
+    aim: Aim,
+    /// The generation of the cluster that was heard of; 0: none was.
+    generation: u64,
     /// Everything up to here was delivered; unknown before the first question.
     after: Option<u64>,
     /// The newest stamp of each key that was delivered beyond `after`.
@@ -127,7 +131,13 @@ struct Walk {
 
 impl<S: Shape> Watch<S> {
     pub(crate) fn new(spot: Spot, range: KeyRange, start: Start) -> Self {
-        Self { spot, range, start, changes: None }
+        Self { spot, range, start, aim: Aim::Leader, changes: None }
+    }
+
+    /// Any replica may tell, not only the one that leads: so it takes nothing of that, and hears the same a little later.
+    pub fn anywhere(mut self) -> Self {
+        self.aim = Aim::Replica;
+        self
     }
 }
 
@@ -135,9 +145,9 @@ impl<S: Shape> Stream for Watch<S> {
     type Item = Result<Change<S::Key, S::Value>>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { spot, range, start, changes } = &mut *self;
+        let Self { spot, range, start, aim, changes } = &mut *self;
         let changes = changes.get_or_insert_with(|| {
-            let walk = Walk::new(spot.clone(), range.clone(), *start);
+            let walk = Walk::new(spot.clone(), range.clone(), (*start, *aim));
             let changes = try_unfold(walk, |mut walk| async move {
                 let change = walk.next::<S>().await?;
                 Ok(Some((change, walk)))
@@ -149,7 +159,7 @@ impl<S: Shape> Stream for Watch<S> {
 }
 
 impl Walk {
-    fn new(spot: Spot, range: KeyRange, start: Start) -> Self {
+    fn new(spot: Spot, range: KeyRange, (start, aim): (Start, Aim)) -> Self {
         let after = match start {
             Start::Now => None,
             Start::After(stamp) => Some(stamp.0),
@@ -157,7 +167,7 @@ impl Walk {
         let attempts = spot.link.attempts(spot.time);
         let (ear, address) = (None, String::new());
         let (seen, seen_ranges) = (BTreeMap::new(), BTreeSet::new());
-        Self { spot, range, after, seen, seen_ranges, ear, unpaid: 0, address, attempts }
+        Self { spot, range, aim, generation: 0, after, seen, seen_ranges, ear, unpaid: 0, address, attempts }
     }
 
     async fn next<S: Shape>(&mut self) -> Result<Change<S::Key, S::Value>> {
@@ -194,10 +204,15 @@ impl Walk {
         self.pay().await?;
         let Some(ear) = &mut self.ear else { return Err(Error::lost()) };
         match tokio::time::timeout(Duration::from_millis(WATCH_SILENCE_MS), ear.heard.message()).await {
-            Ok(Ok(Some(WatchResponse { what: Some(Heard::Failure(failure)) }))) => {
+            Ok(Ok(Some(WatchResponse { what: Some(Heard::Failure(failure)), .. }))) => {
                 Err(Error::failed(failure))
             }
-            Ok(Ok(Some(WatchResponse { what: Some(heard) }))) => Ok(heard),
+            Ok(Ok(Some(WatchResponse { what: Some(heard), generation }))) => {
+                if generation != 0 {
+                    self.generation = generation;
+                }
+                Ok(heard)
+            }
             Ok(Ok(_)) => Err(Error::lost()),
             Ok(Err(status)) => Err(Error::from_status(status)),
             Err(_) => Err(Error::new(code::UNREACHABLE, "the watch fell silent")),
@@ -214,12 +229,13 @@ impl Walk {
             }
         };
         let node =
-            self.spot.link.node(&self.spot.tenant, Aim::Leader, &self.attempts, &mut self.address).await?;
+            self.spot.link.node(&self.spot.tenant, self.aim, &self.attempts, &mut self.address).await?;
         let (say, said) = mpsc::channel(8);
         let open = OpenWatch {
             place: self.spot.place(),
             range: Some(self.range.sent()),
             after,
+            generation: self.generation,
             ..OpenWatch::default()
         };
         for what in [Said::Open(open), Said::Credit(WATCH_CREDIT)] {

@@ -2,8 +2,8 @@
 
 use super::range::KeyRange;
 use crate::call::{Aim, odd};
-use crate::clock::ms;
-use crate::error::Result;
+use crate::clock::{Deadline, ms, now_ms};
+use crate::error::{Result, code};
 use crate::request_id::RequestId;
 use crate::stamp::Stamp;
 use crate::tenant::Spot;
@@ -27,7 +27,7 @@ pub struct Put {
     value: Result<Bytes>,
     ttl_ms: u64,
     must: Option<Must>,
-    id: Option<RequestId>,
+    id: Name,
 }
 
 /// Removes one key when it is awaited.
@@ -36,7 +36,7 @@ pub struct Delete {
     spot: Spot,
     key: Bytes,
     must: Option<Must>,
-    id: Option<RequestId>,
+    id: Name,
 }
 
 /// Removes a range when it is awaited.
@@ -44,7 +44,7 @@ pub struct Delete {
 pub struct DeleteRange {
     spot: Spot,
     range: KeyRange,
-    id: Option<RequestId>,
+    id: Name,
 }
 
 /// Writes all or nothing when it is awaited.
@@ -53,7 +53,19 @@ pub struct Batch {
     spot: Spot,
     conditions: Vec<Condition>,
     operations: Vec<Operation>,
-    id: Option<RequestId>,
+    id: Name,
+}
+
+/// What a write is sent as.
+#[derive(Clone, Debug, Default)]
+enum Name {
+    /// Under a new id.
+    #[default]
+    New,
+    /// Under this one.
+    Id(RequestId),
+    /// Under a key of the caller's own.
+    Key(Vec<u8>),
 }
 
 macro_rules! identified {
@@ -61,7 +73,14 @@ macro_rules! identified {
         impl $name {
             /// Sends it under this id, of an earlier sending of the same: it is applied once, and answered as it was.
             pub fn request_id(mut self, id: RequestId) -> Self {
-                self.id = Some(id);
+                self.id = Name::Id(id);
+                self
+            }
+
+            /// Sends it under a name of the caller's own, unique among all writes of the tenant: whoever sends it again under the same name,
+            /// after a restart of its own too, within ten minutes, has it applied once, and hears the first answer.
+            pub fn idempotency_key(mut self, key: impl AsRef<[u8]>) -> Self {
+                self.id = Name::Key(key.as_ref().to_vec());
                 self
             }
         }
@@ -97,13 +116,23 @@ macro_rules! conditional {
 }
 conditional!(Put, Delete);
 
-async fn send(
-    spot: &Spot,
-    id: Option<RequestId>,
-    what: impl FnOnce(Option<WriteId>) -> Request,
-) -> Result<Stamp> {
-    let id = id.unwrap_or_else(|| spot.link.session.next(spot.time));
-    match spot.link.call(&spot.tenant, what(Some(id.into())), (Aim::Leader, spot.time, Some(id))).await? {
+async fn send(spot: &Spot, name: Name, what: impl Fn(Option<WriteId>) -> Request) -> Result<Stamp> {
+    let deadline = Deadline::after(spot.time);
+    let ids: Box<dyn Iterator<Item = RequestId> + Send> = match name {
+        Name::New => Box::new([spot.link.session.next(spot.time)].into_iter()),
+        Name::Id(id) => Box::new([id].into_iter()),
+        Name::Key(key) => Box::new(RequestId::named(&key, now_ms())),
+    };
+    let mut answered = Err(odd());
+    for id in ids {
+        let asked = (Aim::Leader, deadline.left(), Some(id));
+        answered = spot.link.call(&spot.tenant, what(Some(id.into())), asked).await;
+        // It was sent before, and is remembered under another end of its time.
+        if !matches!(&answered, Err(error) if error.code() == code::REQUEST_REUSED) {
+            break;
+        }
+    }
+    match answered? {
         Answer::Write(response) => Ok(Stamp(response.stamp)),
         _ => Err(odd()),
     }
@@ -115,7 +144,7 @@ fn condition(must: Option<Must>) -> Option<Condition> {
 
 impl Put {
     pub(crate) fn new(spot: Spot, key: Bytes, value: Result<Bytes>) -> Self {
-        Self { spot, key, value, ttl_ms: 0, must: None, id: None }
+        Self { spot, key, value, ttl_ms: 0, must: None, id: Name::New }
     }
 
     /// Only if the key has no value.
@@ -133,37 +162,40 @@ impl Put {
     async fn run(self) -> Result<Stamp> {
         let Self { spot, key, value, ttl_ms, must, id } = self;
         let (place, value, condition) = (spot.place(), value?, condition(must));
-        send(&spot, id, |id| Request::Put(PutRequest { place, key, value, ttl_ms, condition, id })).await
+        let request = PutRequest { place, key, value, ttl_ms, condition, id: None };
+        send(&spot, id, |id| Request::Put(PutRequest { id, ..request.clone() })).await
     }
 }
 
 impl Delete {
     pub(crate) fn new(spot: Spot, key: Bytes) -> Self {
-        Self { spot, key, must: None, id: None }
+        Self { spot, key, must: None, id: Name::New }
     }
 
     async fn run(self) -> Result<Stamp> {
         let Self { spot, key, must, id } = self;
         let (place, condition) = (spot.place(), condition(must));
-        send(&spot, id, |id| Request::Delete(DeleteRequest { place, key, condition, id })).await
+        let request = DeleteRequest { place, key, condition, id: None };
+        send(&spot, id, |id| Request::Delete(DeleteRequest { id, ..request.clone() })).await
     }
 }
 
 impl DeleteRange {
     pub(crate) fn new(spot: Spot, range: KeyRange) -> Self {
-        Self { spot, range, id: None }
+        Self { spot, range, id: Name::New }
     }
 
     async fn run(self) -> Result<Stamp> {
         let Self { spot, range: KeyRange { start, end }, id } = self;
         let place = spot.place();
-        send(&spot, id, |id| Request::DeleteRange(DeleteRangeRequest { place, start, end, id })).await
+        let request = DeleteRangeRequest { place, start, end, id: None };
+        send(&spot, id, |id| Request::DeleteRange(DeleteRangeRequest { id, ..request.clone() })).await
     }
 }
 
 impl Batch {
     pub(crate) fn new(spot: Spot) -> Self {
-        Self { spot, conditions: vec![], operations: vec![], id: None }
+        Self { spot, conditions: vec![], operations: vec![], id: Name::New }
     }
 
     /// Writes a key.
@@ -213,6 +245,7 @@ impl Batch {
             spot.collection = first.collection.as_str().into();
         }
         let place = spot.place();
-        send(&spot, id, |id| Request::Batch(BatchRequest { place, conditions, operations, id })).await
+        let request = BatchRequest { place, conditions, operations, id: None };
+        send(&spot, id, |id| Request::Batch(BatchRequest { id, ..request.clone() })).await
     }
 }

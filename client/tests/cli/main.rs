@@ -2,17 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod commands;
 mod rig;
 
 use rig::Desk;
+use std::path::PathBuf;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_five_minutes() {
     let desk = Desk::start().await;
     desk.says(
         "context list",
-        "name   current  endpoints  tenant
-         admin  true     ENDPOINT   -",
+        "name   current  protected  endpoints  tenant
+         admin  true     false      ENDPOINT   -",
     );
     desk.says(
         "tenant create birch --history 36h",
@@ -108,10 +110,76 @@ async fn an_import_that_is_killed_goes_on_and_writes_nothing_twice() {
     assert!(desk.lines_done("progress") < 3_000, "it was killed on its way");
     desk.json(import);
     assert_eq!(desk.dew("export -c c"), lines);
+    assert_eq!(desk.lines_done("progress"), 3_000);
     for n in (0..3_000).step_by(37) {
         let history = desk.json(&format!("history -c c {n:05} -o json"));
         assert_eq!(history["rows"].as_array().unwrap().len(), 1, "{n} was written twice");
     }
+    desk.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_key_that_comes_twice_the_later_line_wins_however_many_batches_are_under_way() {
+    let desk = Desk::start().await;
+    desk.tenant("birch");
+    // Every key comes in many batches; each line is a batch.
+    let line = |n: u32| format!("{{\"collection\":\"c\",\"key\":\"{}\",\"value\":{n}}}\n", n % 7);
+    desk.write("in.ndjson", &(0..300).map(line).collect::<String>());
+    let done = desk.json("import in.ndjson --batch 1 --in-flight 32 -o json");
+    assert_eq!(done["written"], "300");
+    for key in 0..7 {
+        let history = desk.json(&format!("history -c c {key} -o json"));
+        let values: Vec<u32> = history["rows"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row["value"].as_str().unwrap().parse().unwrap())
+            .collect();
+        let mut wanted: Vec<u32> = (0..300).filter(|n| n % 7 == key).collect();
+        wanted.reverse();
+        assert_eq!(values, wanted[..values.len()]);
+        assert!(values.len() > 40);
+    }
+    desk.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shells_complete_live_names() {
+    let desk = Desk::start().await;
+    desk.tenant("birch");
+    desk.dew("put -c customers 1 Ada");
+    desk.dew("context use admin");
+    desk.dew("tenant create beech");
+    let complete = |line: &str| -> Vec<String> {
+        let said = desk.run(line);
+        assert!(said.status.success() && said.stderr.is_empty(), "{line}");
+        rig::text(&said.stdout).lines().map(str::to_owned).collect()
+    };
+    // The cluster has a third of a second to answer, and this machine may be slow.
+    let in_the_end = |line: &str, wanted: &[&str]| {
+        let found = (0..40).map(|_| complete(line)).find(|found| found == wanted);
+        assert!(found.is_some(), "{line}: {:?}", complete(line));
+    };
+    in_the_end("complete -- tenant show b", &["beech", "birch"]);
+    in_the_end("complete -- node drain d", &["double"]);
+    in_the_end("complete -- get --context birch -c c", &["customers"]);
+    assert_eq!(complete("complete -- context use b"), ["birch"]);
+    assert_eq!(complete("complete -- tenant show x"), [""; 0]);
+    assert_eq!(
+        complete("complete -- get -c c"),
+        [""; 0],
+        "an administrator reaches no rows, and nothing is said"
+    );
+    // As a shell asks.
+    desk.write("completion.bash", &desk.dew("completion bash"));
+    let dew = PathBuf::from(env!("CARGO_BIN_EXE_dew"));
+    let script = "source ./completion.bash; COMP_WORDS=(dew tenant show bi); COMP_CWORD=3; _dew; echo \"${COMPREPLY[*]}\"";
+    let asked = || {
+        let mut bash = desk.shell("bash", dew.parent().unwrap());
+        let said = bash.args(["-c", script]).output().unwrap();
+        rig::text(&said.stdout)
+    };
+    assert!((0..40).any(|_| asked() == "birch\n"), "{}", asked());
     desk.stop().await;
 }
 

@@ -11,7 +11,7 @@ pub struct Desk {
     double: Double,
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
@@ -63,17 +63,37 @@ impl Desk {
     }
 
     fn command(&self, line: &str) -> Command {
-        let words = line.split(' ').map(|word| match word {
+        let words = line.split(' ').filter(|_| !line.is_empty()).map(|word| match word {
             "ENDPOINT" => self.double.endpoint(),
             "ADMIN" => self.double.admin_endpoint(),
             other => other,
         });
         let mut command = Command::new(env!("CARGO_BIN_EXE_dew"));
         command.args(words).current_dir(self.folder.path()).env("DEW_CONFIG", self.at("dew.toml"));
+        // Whoever runs the test may use the tool as well.
+        command.env_remove("DEW_CONTEXT").env_remove("DEW_TENANT");
         command
     }
 
-    fn run(&self, line: &str) -> Output {
+    /// Another program at this desk, that finds those of `folder`.
+    pub fn shell(&self, program: &str, folder: &std::path::Path) -> Command {
+        let mut command = Command::new(program);
+        let path =
+            std::env::vars().find(|(name, _)| name == "PATH").map(|(_, path)| path).unwrap_or_default();
+        command.current_dir(self.folder.path()).env("DEW_CONFIG", self.at("dew.toml"));
+        command.env("PATH", format!("{}:{path}", folder.display())).env_remove("DEW_CONTEXT");
+        command
+    }
+
+    /// Text with names for what this desk alone has.
+    pub fn named(&self, text: &str) -> String {
+        let folder = self.folder.path().display().to_string();
+        text.replace(self.double.endpoint(), "ENDPOINT")
+            .replace(self.double.admin_endpoint(), "ADMIN")
+            .replace(&folder, "FOLDER")
+    }
+
+    pub fn run(&self, line: &str) -> Output {
         self.command(line).output().unwrap()
     }
 

@@ -4,7 +4,7 @@
 
 mod rig;
 
-use dewpond::{Change, Doc, Kind, Start, code};
+use dewpond::{Change, Doc, Kind, ResetCause, Start, code};
 use futures_util::TryStreamExt;
 use rig::{Authority, Fault, Server, client, failure, pair, serve};
 use std::sync::Arc;
@@ -187,4 +187,55 @@ async fn a_watch_goes_on_after_a_cut_without_gap_or_double() {
     }
     assert_eq!(heard, [("put", 11), ("delete range", 12), ("put", 12), ("put", 13)]);
     assert_eq!(server.0.lock().unwrap().watches, [10, 11]);
+    assert_eq!(server.0.lock().unwrap().generations, [0, 3], "it says where it was open before");
+}
+
+#[tokio::test]
+async fn a_watch_that_is_reset_says_why_and_goes_on_behind_it() {
+    use proto::v1::reset::Why;
+    let (client, server) = pair().await;
+    let all = [
+        (20, Why::Trimmed),
+        (30, Why::Lagged),
+        (40, Why::Moved),
+        (15, Why::Restored),
+        (16, Why::Unspecified),
+    ];
+    server.0.lock().unwrap().resets = all.to_vec();
+    let mut watch = client.tenant("acme").raw("c").watch(.., Start::After(dewpond::Stamp(10)));
+    let mut heard = vec![];
+    while heard.len() < all.len() {
+        if let Some(Change::Reset { from, why }) = watch.try_next().await.unwrap() {
+            heard.push((from.0, why));
+        }
+    }
+    let causes =
+        [ResetCause::Trimmed, ResetCause::Lagged, ResetCause::Moved, ResetCause::Restored, ResetCause::Other];
+    assert_eq!(heard, all.map(|(from, _)| from).into_iter().zip(causes).collect::<Vec<_>>());
+    // It was cut behind the last, and goes on there, though that lies before what it was told first.
+    while !matches!(watch.try_next().await.unwrap(), Some(Change::Put { .. })) {}
+    assert_eq!(server.0.lock().unwrap().watches, [10, 16]);
+}
+
+#[tokio::test]
+async fn a_key_of_the_callers_own_finds_the_end_it_was_sent_with() {
+    let (client, server) = pair().await;
+    let raw = client.tenant("acme").raw("c");
+    // Twice it is remembered under another end of its time.
+    for _ in 0..2 {
+        server.fault(Fault::Fail(failure(code::REQUEST_REUSED)));
+    }
+    raw.put("a", "1").idempotency_key("order").await.unwrap();
+    server.fault(Fault::LoseReply);
+    raw.put("b", "2").idempotency_key("other").await.unwrap();
+    let ids = server.0.lock().unwrap().ids.clone();
+    assert_eq!(ids.len(), 3);
+    assert_eq!(ids[1], ids[2], "a lost reply is asked for under the same end");
+    // If it is remembered under none of them, that is told.
+    for _ in 0..9 {
+        server.fault(Fault::Fail(failure(code::REQUEST_REUSED)));
+    }
+    let error = raw.put("c", "3").idempotency_key("third").await.unwrap_err();
+    assert_eq!(error.code(), code::REQUEST_REUSED);
+    assert_eq!(server.0.lock().unwrap().faults.len(), 2, "seven ends at most");
 }

@@ -44,6 +44,10 @@ pub struct State {
     pub stamp: u64,
     pub leader: String,
     pub watches: Vec<u64>,
+    /// What watches say that they have heard of.
+    pub generations: Vec<u64>,
+    /// What the next watch is told.
+    pub resets: Vec<(u64, reset::Why)>,
     pub calls: usize,
     pub cut_scan: bool,
     /// Writes this key behind the back of the next batch.
@@ -251,11 +255,18 @@ impl Watch for Server {
         let heard = if is_first {
             vec![change(11), watch_response::What::Progress(11), removed, change(12)]
         } else {
-            assert_eq!(open.after, 11);
-            vec![removed, change(12), change(13)]
+            vec![removed, change(12), change(13), change(99)]
         };
-        let mut heard: Vec<_> =
-            heard.into_iter().map(|what| Ok(WatchResponse { what: Some(what) })).collect();
+        let heard = if state.resets.is_empty() {
+            heard
+        } else {
+            let reset =
+                |(from, why): (u64, reset::Why)| watch_response::What::Reset(Reset { from, why: why.into() });
+            state.resets.drain(..).map(reset).collect()
+        };
+        state.generations.push(open.generation);
+        let said = |(n, what)| Ok(WatchResponse { what: Some(what), generation: if n == 0 { 3 } else { 0 } });
+        let mut heard: Vec<_> = heard.into_iter().enumerate().map(said).collect();
         if is_first {
             heard.push(Err(Status::unavailable("cut")));
             return Ok(Response::new(Box::pin(tokio_stream::iter(heard))));
@@ -291,6 +302,13 @@ impl Kv for Server {
             pages.push(Err(Status::unavailable("cut")));
         }
         Ok(Response::new(Box::pin(tokio_stream::iter(pages))))
+    }
+
+    async fn collections(
+        &self,
+        _: Request<CollectionsRequest>,
+    ) -> Result<Response<CollectionsResponse>, Status> {
+        Ok(Response::new(CollectionsResponse { names: vec!["c".to_owned()] }))
     }
 
     async fn history(&self, _: Request<HistoryRequest>) -> Result<Response<Self::HistoryStream>, Status> {

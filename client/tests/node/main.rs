@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod again;
+mod failover;
 mod rig;
 
 use bytes::Bytes;

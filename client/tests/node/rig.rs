@@ -8,15 +8,16 @@ use std::time::Duration;
 use wire::issue_request::Whose;
 
 pub struct Rig {
-    double: Double,
+    pub double: Double,
     pub admin: Client,
     clients: Mutex<BTreeMap<String, Client>>,
+    identities: Mutex<BTreeMap<String, (String, String)>>,
 }
 
 fn client(double: &Double, certificate: &str, key: &[u8]) -> Client {
     let builder = Client::builder()
-        .endpoints([double.endpoint()])
-        .admin_endpoints([double.admin_endpoint()])
+        .endpoints(double.endpoints())
+        .admin_endpoints(double.admin_endpoints())
         .authority(double.authority())
         .identity(Identity::from_pem(certificate, key).unwrap())
         .deadline(Duration::from_secs(20));
@@ -25,9 +26,14 @@ fn client(double: &Double, certificate: &str, key: &[u8]) -> Client {
 
 impl Rig {
     pub async fn start() -> Self {
-        let double = Double::start().await.unwrap();
+        Self::of(1).await
+    }
+
+    /// A cluster of so many nodes.
+    pub async fn of(nodes: usize) -> Self {
+        let double = Double::of(nodes).await.unwrap();
         let admin = client(&double, double.admin_certificate(), double.admin_key());
-        Self { double, admin, clients: Mutex::default() }
+        Self { double, admin, clients: Mutex::default(), identities: Mutex::default() }
     }
 
     /// Makes a tenant, and a client of its service.
@@ -42,8 +48,16 @@ impl Rig {
         let whose = Some(Whose::Tenant(name.to_owned()));
         let issued = admin.issue(wire::IssueRequest { whose, request, valid_ms: 0 }).await.unwrap();
         let own = client(&self.double, &issued.certificate, key.serialize_pem().as_bytes());
+        let identity = (issued.certificate, key.serialize_pem());
+        self.identities.lock().unwrap().insert(name.to_owned(), identity);
         self.clients.lock().unwrap().insert(name.to_owned(), own.clone());
         own.tenant(name)
+    }
+
+    /// The tenant, by a client of its own: another session, other connections.
+    pub fn another(&self, tenant: &str) -> Tenant {
+        let (certificate, key) = self.identities.lock().unwrap()[tenant].clone();
+        client(&self.double, &certificate, key.as_bytes()).tenant(tenant)
     }
 
     /// The client of a tenant's service.

@@ -76,7 +76,7 @@ impl Action {
     pub fn of_path(path: &str) -> &'static [Self] {
         let place = path.strip_prefix('/').and_then(|path| path.split_once('/'));
         match place.unwrap_or_default() {
-            ("dewpond.v1.Kv", "Get" | "MultiGet" | "Scan" | "History") => &[Self::KvRead],
+            ("dewpond.v1.Kv", "Get" | "MultiGet" | "Scan" | "History" | "Collections") => &[Self::KvRead],
             ("dewpond.v1.Kv", "Stream") => &[Self::KvRead, Self::KvWrite],
             ("dewpond.v1.Kv", "Put" | "Delete" | "DeleteRange" | "Batch") => &[Self::KvWrite],
             ("dewpond.v1.Txn", "Outcome") => &[Self::KvWrite],

@@ -34,7 +34,7 @@ use crate::server::joining::Newcomer;
 use crate::shard::command::KvCommand;
 use crate::shard::door::{Consistency, WriteId};
 use crate::shard::outcome::Outcome;
-use crate::shard::watch::{Watch, Watched};
+use crate::shard::watch::{Begin, Watch, Watched};
 use crate::telemetry::Told;
 use bytes::Bytes;
 use engine::Stamp;
@@ -106,8 +106,8 @@ pub trait Backend: Send + Sync + 'static {
     fn view(&self, tenant: TenantId, how: Consistency, wait_ms: u64) -> BoxFuture<Result<View, Refused>>;
     /// What became of a write, which is closed with it.
     fn outcome(&self, tenant: TenantId, id: WriteId, wait_ms: u64) -> BoxFuture<Result<Outcome, Refused>>;
-    /// Watches what is written behind a stamp; [`Stamp::ZERO`]: from now on. The life of the tenant and the routing are looked at in there.
-    fn watch(&self, watched: Watched, after: Stamp, wait_ms: u64) -> BoxFuture<Result<Watch, Refused>>;
+    /// Watches what is written behind a stamp. The life of the tenant and the routing are looked at in there.
+    fn watch(&self, watched: Watched, begin: Begin, wait_ms: u64) -> BoxFuture<Result<Watch, Refused>>;
     /// Changes rows of the meta group, wherever that is led.
     fn change(&self, command: MetaCommand, wait_ms: u64) -> BoxFuture<Result<MetaReply, Refused>>;
     /// Changes them if this node leads the meta group, else says who does; command and reply are bytes.

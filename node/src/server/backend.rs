@@ -15,7 +15,7 @@ use crate::server::joining::Newcomer;
 use crate::shard::command::KvCommand;
 use crate::shard::door::{Consistency, WriteId};
 use crate::shard::outcome::Outcome;
-use crate::shard::watch::{Watch, Watched};
+use crate::shard::watch::{Begin, Watch, Watched};
 use crate::telemetry::Told;
 use bytes::Bytes;
 use engine::Stamp;
@@ -124,9 +124,9 @@ impl Backend for Called {
         Box::pin(async move { door?.outcome(tenant, id, wait_ms).await })
     }
 
-    fn watch(&self, watched: Watched, after: Stamp, wait_ms: u64) -> BoxFuture<Result<Watch, Refused>> {
+    fn watch(&self, watched: Watched, begin: Begin, wait_ms: u64) -> BoxFuture<Result<Watch, Refused>> {
         let door = self.0.door().cloned();
-        Box::pin(async move { door?.watch(watched, after, wait_ms).await })
+        Box::pin(async move { door?.watch(watched, begin, wait_ms).await })
     }
 
     fn change(&self, command: MetaCommand, wait_ms: u64) -> BoxFuture<Result<MetaReply, Refused>> {

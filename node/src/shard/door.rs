@@ -4,7 +4,8 @@
 use super::command::KvCommand;
 use super::feed::Feeds;
 use super::reply::KvReply;
-use super::watch::{Source, Watch, Watched};
+use super::watch::{Begin, Source, Watch, Watched};
+use crate::limits;
 use crate::meta::command::{Change, MetaCommand, MetaReply};
 use crate::meta::follow::Published;
 use crate::meta::view::MetaView;
@@ -132,23 +133,29 @@ impl Door {
         Ok(granted.view)
     }
 
-    /// Watches what is written behind `after`, of a tenant whose shard is led here; [`Stamp::ZERO`]: from now on. Waits at most `wait_ms`.
+    /// Watches what is written to a tenant's shard that has a replica here. Waits at most `wait_ms`.
     ///
     /// # Errors
     /// What is wrong with tenant, quota or routing; as [`Watch::new`].
     pub async fn watch(
         self: &Arc<Self>,
         watched: Watched,
-        after: Stamp,
+        begin: Begin,
         wait_ms: u64,
     ) -> Result<Watch, Refused> {
         let tenant = watched.tenant;
-        let seated = self.leading(tenant, None)?;
-        // Whoever was told that a write is done hears nothing of it from now on.
+        let seated = self.telling(tenant, None)?;
+        // Whoever was told that a write is done hears nothing of it from now on. And whatever a watch was told elsewhere is applied here then.
         let now = self.view(tenant, Consistency::Linearizable, wait_ms).await?.at();
-        let after = if after == Stamp::ZERO { now } else { after };
+        let after = if begin.after == Stamp::ZERO { now } else { begin.after };
         let source = Source::new(self.clone(), self.feeds.clone(), tenant, seated.receiver.group().id());
-        Watch::new(source, watched, after)
+        Watch::new(source, watched, Begin { after, ..begin })
+    }
+
+    /// The generation of the cluster.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.running.parts().cluster.1
     }
 
     /// Whether a tenant may keep `more` bytes. What takes nothing in always may: that is how room is made.
@@ -171,23 +178,18 @@ impl Door {
         Err(Refused::new(code::QUOTA_BYTES).saying(format!("{bytes} of {} bytes are used", quota.bytes)))
     }
 
-    /// The replica here of the shard of a tenant that is served, if it leads; and if the shard is `group`, where one is named.
+    /// The replica here of the shard of a tenant that is served, if what is applied to it is not too old to be told of; and if the shard is
+    /// `group`, where one is named.
     ///
     /// # Errors
     /// What is wrong with the tenant; `WRONG_NODE` and who leads, `NO_LEADER`.
-    pub(super) fn leading(&self, tenant: TenantId, group: Option<GroupId>) -> Result<Arc<Seated>, Refused> {
+    pub(super) fn telling(&self, tenant: TenantId, group: Option<GroupId>) -> Result<Arc<Seated>, Refused> {
         let seated = self.seated(&self.meta.now(), tenant)?;
-        let own = seated.receiver.group();
-        if group.is_some_and(|group| group != own.id()) {
+        if group.is_some_and(|group| group != seated.receiver.group().id()) {
             return Err(Refused::not_leader(None).saying("the shard has moved"));
         }
-        if own.leads() {
-            return Ok(seated);
-        }
-        let known = own.standing();
-        let leader = known.leader.filter(|leader| *leader != own.replica());
-        let seat = leader.and_then(|leader| known.membership.1.seats.get(&leader));
-        Err(Refused::not_leader(seat.map(|seat| seat.node)))
+        seated.receiver.door().keeps_up(limits::WATCH_BEHIND_MS)?;
+        Ok(seated)
     }
 
     /// The replica here of the shard of a tenant that is served.

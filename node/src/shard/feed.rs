@@ -84,6 +84,8 @@ struct All {
     /// Bytes in all rings.
     bytes: AtomicUsize,
     watches: AtomicUsize,
+    /// Watches that read much at once.
+    large: AtomicUsize,
 }
 
 /// The groups of a node that are watched. Clones are the same.
@@ -146,6 +148,23 @@ impl Feeds {
         let taken = self.0.watches.fetch_add(1, Ordering::Relaxed);
         let place = Place(self.clone());
         (taken < limits::WATCHES_MAX).then_some(place)
+    }
+
+    /// Room for one watch to read much at once; none if there are as many of these as there may be.
+    #[must_use]
+    pub fn large(&self) -> Option<Large> {
+        let taken = self.0.large.fetch_add(1, Ordering::Relaxed);
+        let large = Large(self.clone());
+        (taken < limits::WATCHES_LARGE_MAX).then_some(large)
+    }
+}
+
+/// Room for one watch to read much at once.
+pub struct Large(Feeds);
+
+impl Drop for Large {
+    fn drop(&mut self) {
+        self.0.0.large.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -293,5 +312,10 @@ mod tests {
         assert!(feeds.place().is_none() && feeds.place().is_none());
         drop(places);
         assert!(feeds.place().is_some());
+        let large: Vec<Large> = (0..limits::WATCHES_LARGE_MAX).map_while(|_| feeds.large()).collect();
+        assert_eq!(large.len(), limits::WATCHES_LARGE_MAX);
+        assert!(feeds.large().is_none() && feeds.large().is_none());
+        drop(large);
+        assert!(feeds.large().is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! Follows what is written to a range of a collection, on a node that leads its shard.
+//! Follows what is written to a range of a collection, on a node that has a replica of its shard.
 //!
 //! A watch begins behind a stamp. It first reads from the tablet what was written since, slice by slice, each complete up to a stamp; then it
 //! hears what is applied ([`super::feed`]), and reads from the tablet again whenever it has missed some of that. So nothing is left out as
@@ -6,7 +6,7 @@
 //! `docs/protocols/watch.md`.
 
 use super::door::Door;
-use super::feed::{Feeds, Hearing, Place};
+use super::feed::{Feeds, Hearing, Large, Place};
 use crate::limits;
 use crate::refused::Refused;
 use engine::Stamp;
@@ -31,6 +31,28 @@ pub struct Watched {
     pub start: Vec<u8>,
     /// The first behind them; `None`: all that follow.
     pub end: Option<Vec<u8>>,
+}
+
+/// Where a watch begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Begin {
+    /// Behind this stamp; [`Stamp::ZERO`]: from now on.
+    pub after: Stamp,
+    /// The generation of the cluster in which it was open before; 0: it was not.
+    pub generation: u64,
+}
+
+/// Why something cannot be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// The watch began too far back.
+    Trimmed,
+    /// It has fallen behind what is kept here.
+    Lagged,
+    /// The history of the cluster has forked since the watch was open before.
+    Restored,
+    /// It was open before, and what comes next is not kept here.
+    Moved,
 }
 
 /// The rows of what is watched.
@@ -87,8 +109,8 @@ pub enum Heard {
     Reset {
         /// All of it is seen as of this stamp.
         from: Stamp,
-        /// The watch had begun: it has fallen behind. Otherwise it began too far back.
-        is_late: bool,
+        /// Why it cannot.
+        why: Lost,
     },
 }
 
@@ -107,17 +129,23 @@ impl Source {
         Self { door, feeds, tenant, group }
     }
 
-    /// Whether the watch may go on here: the tenant is served, and this node leads its shard.
+    /// Whether the watch may go on here: the tenant is served, and what is applied to the replica here is not too old.
     ///
     /// # Errors
     /// What is wrong with the tenant; `WRONG_NODE` and who leads, `NO_LEADER`.
     pub fn check(&self) -> Result<(), Refused> {
-        self.door.leading(self.tenant, Some(self.group)).map(drop)
+        self.door.telling(self.tenant, Some(self.group)).map(drop)
+    }
+
+    /// The generation of the cluster.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.door.generation()
     }
 
     /// All that is applied, and a stamp at or below which nothing comes any more.
     fn look(&self) -> Result<(View, Stamp), Refused> {
-        let seated = self.door.leading(self.tenant, Some(self.group))?;
+        let seated = self.door.telling(self.tenant, Some(self.group))?;
         let machine = seated.receiver.group().machine();
         // What is applied between the two is in the view as well.
         let closed = machine.applied().last;
@@ -135,22 +163,35 @@ pub struct Watch {
     after: Stamp,
     /// What is heard, once all that the tablet keeps is told.
     hearing: Option<(Hearing, Rows)>,
-    /// Something was told already.
-    has_begun: bool,
+    /// Why, if what comes next is not kept.
+    lost: Lost,
+    /// What was read last was not all: the next time more is read at once, if there is room.
+    is_behind: bool,
+    /// That room, until what was read is sent.
+    large: Option<Large>,
     _place: Place,
 }
 
 impl Watch {
-    /// A watch of what is written behind `after`.
+    /// A watch of what is written behind a stamp.
     ///
     /// # Errors
     /// `WATCH_LIMIT`. `STAMP_AHEAD`: nobody can have been given that stamp.
-    pub fn new(source: Source, watched: Watched, after: Stamp) -> Result<Self, Refused> {
+    pub fn new(source: Source, watched: Watched, begin: Begin) -> Result<Self, Refused> {
         let place = source.feeds.place().ok_or_else(|| Refused::new(code::WATCH_LIMIT))?;
-        if after.ms() > source.door.now_ms().saturating_add(raft::limits::CLOCK_PART_MS_MAX) {
+        let Begin { after, generation } = begin;
+        let lost = match generation {
+            0 => Lost::Trimmed,
+            before if before == source.generation() => Lost::Moved,
+            _ => Lost::Restored,
+        };
+        let is_ahead = after.ms() > source.door.now_ms().saturating_add(raft::limits::CLOCK_PART_MS_MAX);
+        // What was told in another generation says nothing of the stamps of this one.
+        if is_ahead && lost != Lost::Restored {
             return Err(Refused::new(code::STAMP_AHEAD));
         }
-        Ok(Self { source, watched, after, hearing: None, has_begun: false, _place: place })
+        let (hearing, large, is_behind) = (None, None, false);
+        Ok(Self { source, watched, after, hearing, lost, is_behind, large, _place: place })
     }
 
     /// What it reads from.
@@ -170,7 +211,13 @@ impl Watch {
     /// # Errors
     /// As [`Source::check`], and what reading says. The watch is over.
     pub async fn next(&mut self) -> Result<Heard, Refused> {
+        // What was read before is sent.
+        self.large = None;
         self.source.check()?;
+        if self.lost == Lost::Restored {
+            let (_, applied) = self.source.look()?;
+            return Ok(self.reset(applied));
+        }
         let Some((hearing, _)) = &mut self.hearing else { return self.catch_up().await };
         let look = Duration::from_millis(limits::WATCH_LOOK_MS);
         // If nothing comes, that is told as well.
@@ -210,26 +257,28 @@ impl Watch {
         // First it listens, then it looks: what is applied between is heard, and left out by its stamp.
         let hearing = self.source.feeds.hear(self.source.group);
         let (view, applied) = self.source.look()?;
+        self.large = if self.is_behind { self.source.feeds.large() } else { None };
+        let (limit, bytes_max) = match self.large {
+            Some(_) => (limits::WATCH_LARGE_CHANGES_MAX, limits::WATCH_LARGE_BYTES_MAX),
+            None => (limits::WATCH_CHANGES_MAX, limits::WATCH_BYTES_MAX),
+        };
         let asked = ChangesAsked {
             tenant: *tenant,
             collection,
             start: start.clone(),
             end: end.clone(),
             after: self.after,
-            limit: limits::WATCH_CHANGES_MAX,
-            bytes_max: limits::WATCH_BYTES_MAX,
+            limit,
+            bytes_max,
         };
         let rows = Rows::new(*tenant, collection, start, end.as_deref());
         let begun = aside(move || Arc::new(view).changes(&asked)).await?;
-        let is_late = std::mem::replace(&mut self.has_begun, true);
         let mut walk = match begun {
             Ok(walk) => walk,
-            Err(engine::Error::HistoryGone { .. }) => {
-                self.after = applied;
-                return Ok(Heard::Reset { from: applied, is_late });
-            }
+            Err(engine::Error::HistoryGone { .. }) => return Ok(self.reset(applied)),
             Err(error) => return Err(error.into()),
         };
+        self.lost = Lost::Lagged;
         let told = loop {
             let (back, told) = aside(move || {
                 let told = walk.step();
@@ -244,10 +293,17 @@ impl Watch {
         };
         let upto = if told.is_all { applied } else { told.upto };
         self.after = self.after.max(upto);
+        self.is_behind = !told.is_all;
         if told.is_all {
             self.hearing = Some((hearing, rows));
         }
         Ok(Heard::Changes { changes: told.changes, upto: self.after })
+    }
+
+    /// Goes on behind `from`: what was written before cannot be told.
+    fn reset(&mut self, from: Stamp) -> Heard {
+        self.after = from;
+        Heard::Reset { from, why: std::mem::replace(&mut self.lost, Lost::Lagged) }
     }
 }
 

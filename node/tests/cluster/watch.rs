@@ -10,7 +10,7 @@ use node::meta::command::{Change as MetaChange, MetaCommand};
 use node::refused::Refused;
 use node::shard::command::{KvCommand, Operation};
 use node::shard::door::WriteId;
-use node::shard::watch::{Heard, Watch, Watched};
+use node::shard::watch::{Begin, Heard, Lost, Watch, Watched};
 use proto::errors::code;
 use std::time::Duration;
 
@@ -83,9 +83,13 @@ async fn a_watch_takes_no_more_at_once_than_it_may_keep() {
 struct Watcher {
     watched: Watched,
     after: Stamp,
+    /// The generation that it has heard of.
+    generation: u64,
+    /// The node that it asks; else it asks who leads.
+    at: Option<usize>,
     watch: Option<Watch>,
     heard: Vec<Event>,
-    resets: Vec<(Stamp, bool)>,
+    resets: Vec<(Stamp, Lost)>,
     opened: usize,
 }
 
@@ -93,18 +97,24 @@ impl Watcher {
     fn new(tenant: TenantId, after: Stamp) -> Self {
         let watched =
             Watched { tenant, collection: "data".to_owned(), start: b"a".to_vec(), end: Some(b"x".to_vec()) };
-        Self { watched, after, watch: None, heard: Vec::new(), resets: Vec::new(), opened: 0 }
+        let (heard, resets) = (Vec::new(), Vec::new());
+        Self { watched, after, generation: 0, at: None, watch: None, heard, resets, opened: 0 }
     }
 
     async fn open(&self, cluster: &Cluster) -> Result<Watch, Refused> {
-        let leader = cluster.leader_of(self.watched.tenant).ok_or_else(|| Refused::new(code::NO_LEADER))?;
-        cluster.server(leader).door()?.watch(self.watched.clone(), self.after, 2_000).await
+        let at = self.at.or_else(|| cluster.leader_of(self.watched.tenant));
+        let at = at.ok_or_else(|| Refused::new(code::NO_LEADER))?;
+        let begin = Begin { after: self.after, generation: self.generation };
+        cluster.server(at).door()?.watch(self.watched.clone(), begin, 2_000).await
     }
 
     async fn step(&mut self, cluster: &Cluster) {
         if self.watch.is_none() {
             match self.open(cluster).await {
-                Ok(watch) => self.watch = Some(watch),
+                Ok(watch) => {
+                    self.generation = watch.source().generation();
+                    self.watch = Some(watch);
+                }
                 Err(_) => return tokio::time::sleep(Duration::from_millis(50)).await,
             }
             self.opened += 1;
@@ -115,9 +125,9 @@ impl Watcher {
                 self.heard.extend(changes.into_iter().map(event));
                 self.after = upto;
             }
-            Ok(Heard::Reset { from, is_late }) => {
+            Ok(Heard::Reset { from, why }) => {
                 assert!(from > self.after, "it goes on behind what is gone");
-                self.resets.push((from, is_late));
+                self.resets.push((from, why));
                 self.after = from;
             }
             Err(_) => self.watch = None,
@@ -194,6 +204,14 @@ async fn a_watch_hears_all_once_and_in_order_over_the_death_of_its_leader() {
     let first = writer.some(&cluster, 20).await;
     watcher.reaches(&cluster, first).await;
     let (mut other, mut restless) = (Watcher::new(tenant, first), Watcher::new(tenant, first));
+    // One at a node that does not lead, and will not die.
+    let (leader, follower) = {
+        let leader = cluster.leader_of(tenant).unwrap();
+        (leader, (leader + 1) % 3)
+    };
+    let mut near = Watcher { at: Some(follower), ..Watcher::new(tenant, Stamp(1)) };
+    near.reaches(&cluster, first).await;
+    assert_eq!(cluster.leader_of(tenant), Some(leader), "a follower has told all of it");
     let second = tokio::join!(
         writer.some(&cluster, 60),
         async {
@@ -223,6 +241,9 @@ async fn a_watch_hears_all_once_and_in_order_over_the_death_of_its_leader() {
     watcher.reaches(&cluster, last).await;
     assert_eq!(watcher.heard, writer.1);
     assert!(watcher.resets.is_empty());
+    near.reaches(&cluster, last).await;
+    assert_eq!(near.heard, writer.1);
+    assert!(near.resets.is_empty());
     // One that begins later hears what comes later.
     other.reaches(&cluster, last).await;
     assert_eq!(other.heard, writer.1.split_off(20));
@@ -247,8 +268,24 @@ async fn a_watch_that_begins_before_history_does_or_falls_behind_it_is_told_so()
     for _ in 0..200 {
         let mut early = Watcher::new(tenant, Stamp(1));
         early.step(&cluster).await;
-        if let [(from, is_late)] = early.resets[..] {
-            assert!(from >= last && !is_late);
+        if let [(from, why)] = early.resets[..] {
+            assert!(from >= last && why == Lost::Trimmed);
+            // The same to one that was open before: it is not its fault.
+            let generation = early.generation;
+            let mut moved = Watcher { generation, ..Watcher::new(tenant, Stamp(1)) };
+            moved.step(&cluster).await;
+            assert!(matches!(moved.resets[..], [(from, Lost::Moved)] if from >= last));
+            // And to one that was told of another history, wherever it stands.
+            let far = Stamp((cluster.now_ms() + 60_000) << 16);
+            let mut forked = Watcher { generation: generation + 1, ..Watcher::new(tenant, Stamp(1)) };
+            forked.step(&cluster).await;
+            assert!(matches!(forked.resets[..], [(from, Lost::Restored)] if from >= last && from < far));
+            assert_eq!(forked.generation, generation);
+            let begin = Begin { after: far, generation: generation + 1 };
+            let door = cluster.server(0).door().unwrap();
+            let mut ahead = door.watch(forked.watched.clone(), begin, 2_000).await.unwrap();
+            let told = ahead.next().await;
+            assert!(matches!(told, Ok(Heard::Reset { from, why: Lost::Restored }) if from < far));
             let next = writer.some(&cluster, 1).await;
             early.reaches(&cluster, next).await;
             assert_eq!(early.heard[..], writer.1[10..], "it goes on behind what is gone");
@@ -280,5 +317,30 @@ async fn a_watch_that_is_slow_reads_what_it_has_missed() {
     watcher.reaches(&cluster, last).await;
     assert!(watcher.heard == writer.1, "{} of {}", watcher.heard.len(), writer.1.len());
     assert!(watcher.opened == 1 && watcher.resets.is_empty());
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_far_behind_looks_at_all_of_it_a_few_times_only() {
+    let cluster = Cluster::found().await;
+    let tenant = cluster.tenant("acme").await;
+    with_collection(&cluster, tenant).await;
+    let (mut last, commands, each) = (Stamp::ZERO, 10, limits::WATCH_CHANGES_MAX / 2);
+    for n in 0..commands {
+        let one = |m: usize| {
+            let (key, value) = (format!("k{n:02}{m:04}").into(), bytes::Bytes::from_static(b"v"));
+            Operation::Put { collection: DATA, key, value, expiry: node::shard::command::Expiry::Never }
+        };
+        let command = KvCommand { conditions: Vec::new(), operations: (0..each).map(one).collect() };
+        last = cluster.write(tenant, &command, WriteId::default()).await.unwrap();
+    }
+    let mut watch = Watcher::new(tenant, Stamp(1)).open(&cluster).await.unwrap();
+    let mut heard = Vec::new();
+    while heard.iter().sum::<usize>() < commands * each {
+        let Heard::Changes { changes, upto } = watch.next().await.unwrap() else { panic!("all is kept") };
+        assert!(upto <= last.max(watch.after()) && changes.len() <= limits::WATCH_LARGE_CHANGES_MAX);
+        heard.push(changes.len());
+    }
+    assert_eq!(heard, [limits::WATCH_CHANGES_MAX, commands * each - limits::WATCH_CHANGES_MAX]);
     cluster.stop().await;
 }

@@ -3,10 +3,12 @@
 use super::put;
 use super::rig::{Cluster, eventually};
 use super::watch::{delete, delete_range, with_collection};
+use node::limits;
 use node::meta::command::{Change, MetaCommand};
 use node::shard::door::WriteId;
 use node::tenants::rules::Act;
 use proto::errors::code;
+use proto::v1::reset::Why;
 use proto::v1::watch_client::WatchClient;
 use proto::v1::watch_request::What as Said;
 use proto::v1::watch_response::What as Told;
@@ -24,10 +26,20 @@ struct Watcher {
 
 impl Watcher {
     async fn open(channel: Channel, tenant: &str, after: u64, prefix: &str) -> Self {
+        Self::open_again(channel, tenant, (after, 0), prefix).await
+    }
+
+    async fn open_again(
+        channel: Channel,
+        tenant: &str,
+        (after, generation): (u64, u64),
+        prefix: &str,
+    ) -> Self {
         let (say, said) = mpsc::channel(8);
         let place = Place { tenant: tenant.to_owned(), collection: "data".to_owned(), ..Place::default() };
         let range = Some(Range { start: "a".into(), end: bytes::Bytes::new() });
-        let open = OpenWatch { place: Some(place), range, after, prefix: prefix.to_owned().into() };
+        let prefix = prefix.to_owned().into();
+        let open = OpenWatch { place: Some(place), range, after, prefix, generation };
         say.send(WatchRequest { what: Some(Said::Open(open)) }).await.unwrap();
         let told = WatchClient::new(channel).watch(ReceiverStream::new(said)).await.unwrap().into_inner();
         Self { say, told }
@@ -135,7 +147,9 @@ async fn a_watch_ends_with_the_code_that_says_why() {
     let (channel, follower) = (cluster.service(leader, "acme"), cluster.service((leader + 1) % 3, "acme"));
     let foreign = cluster.service(leader, "umbra");
     assert_eq!(Watcher::open(foreign, "acme", 1, "").await.failure().await, code::NOT_ALLOWED);
-    assert_eq!(Watcher::open(follower, "acme", 1, "").await.failure().await, code::WRONG_NODE);
+    // A follower tells as well.
+    let mut near = Watcher::open(follower, "acme", 1, "").await;
+    assert!(matches!(near.next().await, Some(Told::Progress(_))));
     let ahead = (cluster.now_ms() + 60_000) << 16;
     assert_eq!(Watcher::open(channel.clone(), "acme", ahead, "").await.failure().await, code::STAMP_AHEAD);
     let mut twice = Watcher::open(channel.clone(), "acme", 1, "").await;
@@ -146,5 +160,61 @@ async fn a_watch_ends_with_the_code_that_says_why() {
     let freeze = MetaCommand::new(vec![Change::SetTenantState(tenant, Act::Freeze)]);
     cluster.server(leader).change(freeze, 5_000).await.unwrap();
     assert_eq!(watcher.failure().await, code::TENANT_FROZEN);
+    assert_eq!(near.failure().await, code::TENANT_FROZEN);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watcher_that_falls_behind_what_is_kept_is_told_why() {
+    let cluster = Cluster::found().await;
+    let tenant = cluster.tenant_keeping("acme", 1).await;
+    with_collection(&cluster, tenant).await;
+    let write = async |what| cluster.write(tenant, &what, WriteId::default()).await.unwrap().0;
+    let channel = cluster.service(0, "acme");
+    // It has begun and heard of one change, for which it gives no credit.
+    let mut slow = Watcher::open(channel.clone(), "acme", 1, "").await;
+    assert!(matches!(slow.next().await, Some(Told::Progress(_))));
+    let first = write(put("k", "one")).await;
+    tokio::time::sleep(Duration::from_millis(2 * limits::WATCH_LOOK_MS)).await;
+    // More is applied than is kept for it, and then that leaves history too.
+    let large = "v".repeat(limits::VALUE_BYTES_MAX);
+    let mut last = first;
+    for _ in 0..limits::FEED_BYTES_MAX / large.len() + 2 {
+        last = write(put("k", &large)).await;
+    }
+    let group = cluster.server(0).meta().shard_of(tenant).unwrap().group;
+    let seated = cluster.server(0).running().unwrap().replica(group).unwrap();
+    let tablet = seated.receiver.group().machine().tablet();
+    tablet.freeze();
+    let gone = async || {
+        let mut early = Watcher::open(channel.clone(), "acme", first, "").await;
+        matches!(early.next().await, Some(Told::Reset(reset)) if reset.why() == Why::Trimmed)
+    };
+    let mut rounds = 0;
+    while !gone().await {
+        rounds += 1;
+        assert!(rounds < 200, "history was never cut off");
+        tablet.request_compaction();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    slow.say(Said::Credit(1)).await;
+    assert_eq!(slow.change().await, (first, "k".to_owned(), Some("one".to_owned())));
+    let reset = loop {
+        match slow.next().await {
+            Some(Told::Progress(_)) => {}
+            Some(Told::Reset(reset)) => break reset,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(reset.why() == Why::Lagged && reset.from >= last);
+    // It goes on, and so do those that were open elsewhere before.
+    for (generation, why) in [(1, Why::Moved), (2, Why::Restored)] {
+        let mut again = Watcher::open_again(channel.clone(), "acme", (first, generation), "").await;
+        assert!(matches!(again.next().await, Some(Told::Reset(reset)) if reset.why() == why));
+        again.say(Said::Credit(1)).await;
+        slow.say(Said::Credit(1)).await;
+        let next = (write(put("k", "next")).await, "k".to_owned(), Some("next".to_owned()));
+        assert_eq!((slow.change().await, again.change().await), (next.clone(), next));
+    }
     cluster.stop().await;
 }

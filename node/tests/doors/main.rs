@@ -8,6 +8,7 @@ mod disk;
 mod health;
 mod hostile;
 mod metrics;
+mod old_words;
 mod rig;
 mod sealed;
 mod stop;

@@ -226,6 +226,23 @@ impl Door {
         })
     }
 
+    /// Whether all that is older than `bound_ms` milliseconds is applied here, as far as this replica can prove it now; a leader's own word
+    /// is enough. For whoever tells of what is applied, and must not fall silent with a replica that is cut off.
+    ///
+    /// # Errors
+    /// `Elsewhere`.
+    pub fn keeps_up(&self, bound_ms: u64) -> Result<(), NotNow> {
+        let bearing = self.group.bearing();
+        if bearing.is_leader {
+            return Ok(());
+        }
+        match bounded::bounded(&self.freshness(&bearing), bound_ms, limits::TICK_MS) {
+            bounded::Answer::Serve => Ok(()),
+            bounded::Answer::Wait { .. } => Err(NotNow::Elsewhere { better: None }),
+            bounded::Answer::Elsewhere(better) => Err(NotNow::Elsewhere { better }),
+        }
+    }
+
     async fn see_fresh(&self, bound_ms: u64, asked: Asked) -> Result<Granted, NotNow> {
         let waited = self.begin(asked.wait_ms.min(limits::TICK_MS));
         loop {

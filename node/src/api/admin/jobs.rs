@@ -181,10 +181,17 @@ impl Api {
     }
 
     async fn job(&self, id: u64) -> Result<v1::JobResponse> {
-        let job = self.all_jobs().await.into_iter().find(|job| job.id == id);
-        let job = job.ok_or_else(|| Refused::new(code::JOB_UNKNOWN))?;
-        Ok(v1::JobResponse { job: Some(job) })
+        Ok(v1::JobResponse { job: Some(of_id(self.all_jobs().await, id)?) })
     }
+}
+
+/// Whether a job is told of, where those that are done may be left out.
+fn is_asked(job: &v1::Job, running_only: bool) -> bool {
+    !running_only || job.state != "done"
+}
+
+fn of_id(jobs: Vec<v1::Job>, id: u64) -> Result<v1::Job> {
+    jobs.into_iter().find(|job| job.id == id).ok_or_else(|| Refused::new(code::JOB_UNKNOWN))
 }
 
 #[tonic::async_trait]
@@ -196,7 +203,7 @@ impl Jobs for Api {
         let listed = match allowed(&request, Action::AdminJobs) {
             Ok(_) => {
                 let mut jobs = self.all_jobs().await;
-                jobs.retain(|job| !request.get_ref().running_only || job.state != "done");
+                jobs.retain(|job| is_asked(job, request.get_ref().running_only));
                 Ok(v1::ListJobsResponse { jobs })
             }
             Err(refused) => Err(refused),
@@ -219,6 +226,7 @@ impl Jobs for Api {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::{KeyName, WrappedKey};
     use crate::meta::node_row::NodeRow;
     use crate::meta::rows::MetaRow;
     use crate::meta::shard_row::ShardRow;
@@ -248,21 +256,83 @@ mod tests {
         )
     }
 
+    fn key(tenant: u64, epoch: u32, purpose: Purpose, state: KeyState) -> KeyRow {
+        let (owner, epoch) = (Owner::Tenant(TenantId(tenant)), KeyEpoch(epoch));
+        let key = WrappedKey { name: KeyName { owner, purpose, epoch }, wrapped: Vec::new() };
+        KeyRow { key, state, wrapped_by: KeyEpoch(1) }
+    }
+
+    fn told(jobs: &[v1::Job]) -> Vec<(&str, &str, &str, u32)> {
+        jobs.iter().map(|job| (&*job.kind, &*job.subject, &*job.state, job.done_permille)).collect()
+    }
+
+    #[test]
+    fn a_rotation_goes_on_while_a_byte_is_under_an_old_key() {
+        let meta = view(true);
+        let sealed = |old: u64, new: u64| -> Sealed {
+            let of = |epoch| (TenantId(9), KeyEpoch(epoch));
+            [(of(1), old), (of(2), new)].into_iter().filter(|(_, bytes)| *bytes > 0).collect()
+        };
+        let rotated =
+            [key(9, 1, Purpose::Data, KeyState::OpenOnly), key(9, 2, Purpose::Data, KeyState::Active)];
+        let of = |rows: &[KeyRow], sealed: &Sealed| {
+            let jobs = rotations(&meta, rows, sealed);
+            assert!(jobs.iter().all(|job| job.id == 9));
+            jobs.iter()
+                .map(|job| (job.state.clone(), job.done_permille, job.text.clone()))
+                .collect::<Vec<_>>()
+        };
+        let running = |permille, left: &str| {
+            vec![("running".to_owned(), permille, format!("{left} bytes are under an old key"))]
+        };
+        assert_eq!(of(&rotated, &sealed(250, 750)), running(750, "250"));
+        assert_eq!(of(&rotated, &sealed(1, 1_000_000)), running(990, "1"), "one byte is not nothing");
+        assert_eq!(of(&rotated, &sealed(0, 5)), []);
+        assert_eq!(of(&rotated, &Sealed::new()), [], "of nothing all is done");
+        // Before every node has the new key nothing is sealed with it, whatever there is.
+        let waits = [key(9, 1, Purpose::Data, KeyState::Active), key(9, 2, Purpose::Data, KeyState::Pending)];
+        for sealed in [sealed(5, 0), Sealed::new()] {
+            let jobs = of(&waits, &sealed);
+            assert!(matches!(&jobs[..], [(state, 0, _)] if state == "waiting"), "{jobs:?}");
+        }
+        // Other keys of a tenant are no rotation of its data; a tenant that nobody knows has no name to tell.
+        assert_eq!(of(&[key(9, 1, Purpose::Wrap, KeyState::Active)], &sealed(5, 5)), []);
+        assert_eq!(
+            of(&[key(8, 2, Purpose::Data, KeyState::Active)], &[((TenantId(8), KeyEpoch(1)), 5)].into()),
+            []
+        );
+    }
+
+    #[test]
+    fn what_is_done_may_be_left_out_and_a_job_is_found_by_its_id() {
+        let all = jobs(&view(false), &Surveys::default());
+        let asked = |running_only| all.iter().filter(|job| is_asked(job, running_only)).count();
+        assert_eq!((all.len(), asked(false), asked(true)), (2, 2, 1));
+        assert_eq!(of_id(all.clone(), 7).unwrap().kind, "drain");
+        assert_eq!(of_id(all.clone(), 9).unwrap().kind, "purge");
+        assert_eq!(of_id(all, 8).unwrap_err().code, code::JOB_UNKNOWN);
+    }
+
     #[test]
     fn what_goes_on_is_read_off_what_is_there() {
         let scrub = Some(Scrub { begun_ms: 3, files: 3, files_left: 1, damaged: 0 });
         let survey = Survey { scrub, ..Survey::default() };
         let surveys = Surveys([(NodeId(7), survey)].into());
         let all = jobs(&view(true), &surveys);
-        let seen: Vec<_> =
-            all.iter().map(|job| (&*job.kind, &*job.subject, &*job.state, job.done_permille)).collect();
         let wanted = [
             ("purge", "acme", "waiting", 0),
             ("scrub", "n7", "running", 750),
             ("drain", "n7", "running", 500),
         ];
-        assert_eq!(seen, wanted);
+        assert_eq!(told(&all), wanted);
+        assert_eq!((all[0].begun_ms, all[0].id, all[2].id), (5, 9, 7), "the last first");
+        assert!(all[0].text.contains("until ") && all[2].text.contains("1 replicas"));
         let all = jobs(&view(false), &Surveys::default());
-        assert_eq!((&*all[1].state, all[1].done_permille), ("done", 1_000));
+        assert_eq!(told(&all)[1], ("drain", "n7", "done", 1_000));
+        // Who lives in order has no job.
+        let node = NodeRow { id: NodeId(7), name: "n7".into(), ..NodeRow::default() };
+        let tenant = TenantRow { id: TenantId(9), name: "acme".into(), ..TenantRow::default() };
+        let quiet = MetaView::of([MetaRow::Node(node), MetaRow::Tenant(tenant)], 1);
+        assert!(jobs(&quiet, &Surveys::default()).is_empty());
     }
 }

@@ -62,6 +62,11 @@ impl Kv for Api {
         Ok(Response::new(pages.pages().map_err(move |refused| api.status(&refused)).boxed()))
     }
 
+    async fn collections(&self, request: Request<v1::CollectionsRequest>) -> Answer<v1::CollectionsResponse> {
+        let call = Call::of(&request);
+        self.answered(self.collections(&call, &request.get_ref().tenant).await)
+    }
+
     type StreamStream = BoxStream<'static, Result<v1::StreamResponse, Status>>;
 
     async fn stream(&self, request: Request<Streaming<v1::StreamRequest>>) -> Answer<Self::StreamStream> {

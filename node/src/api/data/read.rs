@@ -1,7 +1,8 @@
 //! Reads of one key and of several: the same whether they come alone or on a stream.
 
-use super::aside;
+use super::{aside, unheard_of};
 use crate::access::action::Action;
+use crate::access::policy::decide;
 use crate::api::Api;
 use crate::api::convert::{self, Result};
 use crate::api::guard::Call;
@@ -11,6 +12,17 @@ use proto::errors::code;
 use proto::v1;
 
 impl Api {
+    /// The names of a tenant's collections, all of those that were made before.
+    pub(super) async fn collections(&self, call: &Call, tenant: &str) -> Result<v1::CollectionsResponse> {
+        decide(&call.caller, Action::KvRead, Some(tenant))?;
+        self.backend.refresh(call.wait_ms).await?;
+        let meta = self.backend.meta();
+        let row = meta.tenant_named(tenant).ok_or_else(unheard_of)?;
+        Ok(v1::CollectionsResponse {
+            names: meta.collections(row.id).map(|(name, _)| name.to_owned()).collect(),
+        })
+    }
+
     /// Reads one key.
     pub(super) async fn get(&self, call: &Call, asked: v1::GetRequest) -> Result<v1::GetResponse> {
         let at = self.enter(call, asked.place, Action::KvRead)?;

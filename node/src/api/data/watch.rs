@@ -7,7 +7,7 @@ use crate::api::convert::{self, Result, malformed};
 use crate::api::guard::{Call, Peer};
 use crate::limits;
 use crate::refused::Refused;
-use crate::shard::watch::{Heard, Source, Watch, Watched};
+use crate::shard::watch::{Begin, Heard, Lost, Source, Watch, Watched};
 use bytes::Bytes;
 use engine::Stamp;
 use engine::tablet::changes::Change;
@@ -41,13 +41,14 @@ impl v1::watch_server::Watch for Api {
         let watching = Watching::new(self.clone(), (call, peer), request.into_inner());
         let told = unfold(Some(watching), |watching| async move {
             let mut watching = watching?;
+            let said = |what, generation| Ok(v1::WatchResponse { what: Some(what), generation });
             match watching.next().await {
-                Ok(Some(what)) => Some((what, Some(watching))),
+                Ok(Some(what)) => Some((said(what, watching.generation()), Some(watching))),
                 Ok(None) => None,
-                Err(refused) => Some((Told::Failure(watching.api.failure(&refused)), None)),
+                Err(refused) => Some((said(Told::Failure(watching.api.failure(&refused)), 0), None)),
             }
         });
-        Ok(Response::new(told.map(|what| Ok(v1::WatchResponse { what: Some(what) })).boxed()))
+        Ok(Response::new(told.boxed()))
     }
 }
 
@@ -67,6 +68,8 @@ struct Open {
     after: Stamp,
     /// It was told how far all is told.
     is_told: bool,
+    /// The generation of the cluster, until that is told.
+    generation: u64,
 }
 
 /// A watcher, before it has opened its watch and after.
@@ -125,6 +128,11 @@ where
         }
     }
 
+    /// The generation of the cluster, once.
+    fn generation(&mut self) -> u64 {
+        self.open.as_mut().map_or(0, |open| std::mem::take(&mut open.generation))
+    }
+
     /// Hears which watch is wanted, and opens it.
     async fn opened(&mut self) -> Result<Option<Open>> {
         let wait = Duration::from_millis(self.call.wait_ms);
@@ -143,10 +151,12 @@ where
             start: start.to_vec(),
             end: end.map(|end| end.to_vec()),
         };
-        let watch = self.api.backend.watch(watched, Stamp(asked.after), self.call.wait_ms).await?;
-        let (source, after) = (watch.source().clone(), watch.after());
+        let begin = Begin { after: Stamp(asked.after), generation: asked.generation };
+        let watch = self.api.backend.watch(watched, begin, self.call.wait_ms).await?;
+        let (source, after, generation) =
+            (watch.source().clone(), watch.after(), watch.source().generation());
         let (pending, is_told) = (VecDeque::new(), false);
-        Ok(Some(Open { next: None, rests: Some(watch), source, pending, after, is_told }))
+        Ok(Some(Open { next: None, rests: Some(watch), source, pending, after, is_told, generation }))
     }
 }
 
@@ -158,10 +168,13 @@ impl Open {
             *credit = credit.checked_sub(1)?;
         }
         let told = self.pending.pop_front()?;
-        if let Told::Progress(stamp) | Told::Reset(v1::Reset { from: stamp, .. }) = &told {
-            self.after = self.after.max(Stamp(*stamp));
-            self.is_told = true;
+        match &told {
+            Told::Progress(stamp) => self.after = self.after.max(Stamp(*stamp)),
+            // It may lie before what was told in another generation.
+            Told::Reset(reset) => self.after = Stamp(reset.from),
+            _ => return Some(told),
         }
+        self.is_told = true;
         Some(told)
     }
 
@@ -189,15 +202,29 @@ impl Open {
         match heard {
             Heard::Changes { changes, upto } => {
                 let is_news = !changes.is_empty() || !self.is_told;
-                self.pending.extend(changes.into_iter().map(|(stamp, change)| told(stamp, change)));
+                let (mut untold, mut last) = (0, self.after);
+                for (stamp, change) in changes {
+                    // What happened at one stamp stays together.
+                    if untold >= limits::WATCH_UNTOLD_MAX && stamp > last {
+                        self.pending.push_back(Told::Progress(last.0));
+                        untold = 0;
+                    }
+                    (untold, last) = (untold + 1, stamp);
+                    self.pending.push_back(told(stamp, change));
+                }
                 if is_news {
                     self.pending.push_back(Told::Progress(upto.0));
                 } else {
                     self.after = self.after.max(upto);
                 }
             }
-            Heard::Reset { from, is_late } => {
-                let why = if is_late { Why::Lagged } else { Why::Trimmed };
+            Heard::Reset { from, why } => {
+                let why = match why {
+                    Lost::Trimmed => Why::Trimmed,
+                    Lost::Lagged => Why::Lagged,
+                    Lost::Restored => Why::Restored,
+                    Lost::Moved => Why::Moved,
+                };
                 self.pending.push_back(Told::Reset(v1::Reset { from: from.0, why: why.into() }));
             }
         }
