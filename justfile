@@ -24,3 +24,7 @@ bench-cluster:
 # As many simulated clusters as asked: `just sim 100`, or `just sim 1 --from 42`.
 sim seeds="50" *rest="":
     cargo run --release -p chaos-tests -- sim --seeds {{seeds}} {{rest}}
+
+# Real processes under real faults: `just chaos 10`, or `just chaos 2 --seed 42`.
+chaos minutes="2" *rest="":
+    cargo run --release -p chaos-tests -- processes --minutes {{minutes}} {{rest}}

@@ -30,6 +30,7 @@ pub mod mishap;
 pub mod mover;
 pub mod nemesis;
 pub mod operator;
+pub mod processes;
 pub mod report;
 pub mod run;
 pub mod seed;

@@ -1,10 +1,12 @@
 //! `chaos-tests sim --seeds N [--from S] [--ms M] [--jobs J] [--planted BUG | --sound BUG]`: runs seeds, prints what came of each, and
 //! fails if a promise was broken, or if a large batch has not entered every branch that it must. With the name of a bug they are the runs that bring it to light, with it or without.
+//! `chaos-tests processes` breaks real processes: see [`chaos_tests::processes`].
 
 #![forbid(unsafe_code)]
 
 use chaos_tests::canary;
 use chaos_tests::coverage;
+use chaos_tests::processes;
 use chaos_tests::report::Batch;
 use chaos_tests::run::{Outcome, Plan, run};
 use chaos_tests::seed::Seed;
@@ -25,6 +27,9 @@ struct Asked {
 }
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("processes") {
+        return processes::command(std::env::args().skip(2), fresh());
+    }
     let Some(asked) = asked() else {
         eprintln!(
             "usage: chaos-tests sim --seeds N [--from SEED] [--ms MILLISECONDS] [--jobs THREADS] [--planted BUG | --sound BUG]"

@@ -1,7 +1,6 @@
 //! Handles of a tenant and its collections: cheap to clone, and nothing is sent before an operation is awaited.
 
-use crate::call::{Aim, Attempts, Link, kv, timed};
-use crate::clock::Deadline;
+use crate::call::{Aim, Link, kv, timed};
 use crate::error::{Error, Result};
 use crate::kv::history::History;
 use crate::kv::range::KeyRange;
@@ -94,13 +93,14 @@ impl Tenant {
     /// # Errors
     /// Denied, for anybody but a service of the tenant.
     pub async fn collections(&self) -> Result<Vec<String>> {
-        let mut attempts = Attempts::until(Deadline::after(self.time));
+        let mut attempts = self.link.attempts(self.time);
         loop {
             let mut address = String::new();
             let asked = async {
                 let node = self.link.node(&self.name, Aim::Replica, &attempts, &mut address).await?;
                 let request = CollectionsRequest { tenant: self.name.to_string() };
-                let told = kv(node.channel).collections(timed(request, attempts.deadline)).await;
+                let told =
+                    kv(node.channel).collections(timed(request, attempts.deadline, attempts.trace)).await;
                 told.map_err(Error::from_status)
             };
             let error = match asked.await {

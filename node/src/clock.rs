@@ -108,8 +108,16 @@ impl SystemClock {
 
 impl Clock for SystemClock {
     fn now_ms(&self) -> u64 {
-        ms(ClockId::Realtime)
+        shifted(ms(ClockId::Realtime))
     }
+}
+
+/// What the wall clock says: that of the system, unless a test has set it.
+fn shifted(system_ms: u64) -> u64 {
+    #[cfg(feature = "clock-offset")]
+    return system_ms.saturating_add_signed(crate::clock_offset::offset_ms());
+    #[cfg(not(feature = "clock-offset"))]
+    system_ms
 }
 
 impl BootClock for SystemClock {

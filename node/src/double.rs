@@ -134,7 +134,7 @@ impl Double {
     /// # Errors
     /// No port, no folder, or what keeps a node from starting.
     pub async fn start() -> Result<Self, Failure> {
-        Self::of(1).await
+        Box::pin(Self::of(1)).await
     }
 
     /// Founds a cluster of so many nodes, and waits until all of them serve and groups have as many voters as they are to have.
@@ -160,7 +160,7 @@ impl Double {
         let mut double = Self { nodes: vec![first], admin, secret, folder };
         double.run(0, doors).await?;
         for node in 1..nodes {
-            double.join(node).await?;
+            Box::pin(double.join(node)).await?;
         }
         until(|| double.is_whole()).await?;
         Ok(double)
@@ -215,7 +215,7 @@ impl Double {
         let secret: [u8; 32] = entropy::random(&SystemEntropy);
         let ends_ms = SystemClock::default().now_ms() + TOKEN_MS;
         let made = MetaCommand::new(vec![Change::MakeToken(token::hash(&secret), ends_ms)]);
-        first.change(made, CHANGE_MS).await?;
+        Box::pin(first.change(made, CHANGE_MS)).await?;
         let request = authority::request()?;
         let newcomer = Newcomer {
             secret: secret.to_vec(),
@@ -225,7 +225,7 @@ impl Double {
             peer_address: one.addresses[0].clone(),
             client_address: one.addresses[1].clone(),
         };
-        let admittance = first.admit(&newcomer, CHANGE_MS).await?;
+        let admittance = Box::pin(first.admit(&newcomer, CHANGE_MS)).await?;
         let (names, passphrase) = ((one.name.as_str(), "here"), Passphrase::from(self.secret.to_vec()));
         join::settle(&one.data, &admittance, names, request.key, &passphrase, Arc::new(SystemEntropy))?;
         self.nodes.push(one);

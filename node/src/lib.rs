@@ -6,6 +6,8 @@ pub mod access;
 pub mod api;
 pub mod boot;
 pub mod clock;
+#[cfg(feature = "clock-offset")]
+pub mod clock_offset;
 pub mod cmd;
 pub mod config;
 pub mod dial;

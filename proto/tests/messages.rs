@@ -99,7 +99,8 @@ fn reads() -> Vec<Sample> {
     };
     let history = HistoryRequest { place: place(), key: "key".into(), limit: 5, ..HistoryRequest::default() };
     let asked = stream_request::What::Get(get.clone());
-    let stream = StreamRequest { call: 77, remaining_ms: 5_000, what: Some(asked) };
+    let stream =
+        StreamRequest { call: 77, remaining_ms: 5_000, what: Some(asked), ..StreamRequest::default() };
     let open = OpenWatch { place: place(), after: 1, ..OpenWatch::default() };
     let open = WatchRequest { what: Some(watch_request::What::Open(open)) };
     let route = RouteRequest { tenant: "acme".into(), ..RouteRequest::default() };

@@ -1,6 +1,8 @@
 //! The judges. Each takes plain values and finds nothing or a [`Violation`]; none of them looks into a node by itself.
 //! [`PROPERTIES`] says what each holds, and which page promises it.
 
+pub mod again;
+pub mod apart;
 pub mod append;
 pub mod bank;
 pub mod delayed;
@@ -11,6 +13,7 @@ pub mod linearizable;
 pub mod past;
 pub mod raft;
 pub mod ranges;
+pub mod watch;
 
 use crate::limits::LINES_MAX;
 use std::fmt;
@@ -27,7 +30,17 @@ pub struct Property {
 }
 
 /// All of them, one a file. Each has a row in `docs/testing.md`.
-pub const PROPERTIES: [Property; 10] = [
+pub const PROPERTIES: [Property; 13] = [
+    Property {
+        judge: "again",
+        promise: "a write that is sent again under its number is applied once, and answered as it was",
+        page: "docs/protocols/wire.md",
+    },
+    Property {
+        judge: "apart",
+        promise: "nobody is shown a byte of another tenant, or may change one",
+        page: "docs/testing.md",
+    },
     Property {
         judge: "append",
         promise: "every list is one list: no element lost, twice, or out of order, and no answer older than an earlier one",
@@ -77,6 +90,11 @@ pub const PROPERTIES: [Property; 10] = [
         judge: "ranges",
         promise: "replicas say the same of every range of rows, and it is what a reader finds there",
         page: "docs/protocols/groups.md",
+    },
+    Property {
+        judge: "watch",
+        promise: "a watch tells every write of its range once, those of one key in the order of their stamps",
+        page: "docs/protocols/watch.md",
     },
 ];
 

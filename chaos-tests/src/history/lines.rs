@@ -105,16 +105,16 @@ fn joined(head: Value, fields: Value) -> Value {
     Value::Object(all)
 }
 
-fn number(value: &Value, field: &str) -> Result<u64, String> {
+pub(super) fn number(value: &Value, field: &str) -> Result<u64, String> {
     value[field].as_u64().ok_or_else(|| format!("`{field}` is not a number"))
 }
 
-fn word<'a>(value: &'a Value, field: &str) -> Result<&'a str, String> {
+pub(super) fn word<'a>(value: &'a Value, field: &str) -> Result<&'a str, String> {
     value[field].as_str().ok_or_else(|| format!("`{field}` is not a word"))
 }
 
 /// A number or null; the field must be there.
-fn optional(value: &Value, field: &str) -> Result<Option<u64>, String> {
+pub(super) fn optional(value: &Value, field: &str) -> Result<Option<u64>, String> {
     match value.get(field) {
         Some(Value::Null) => Ok(None),
         _ => number(value, field).map(Some),

@@ -1,6 +1,7 @@
 //! Pure: what clients asked and what they were told, in the order in which it happened.
 
 pub mod lines;
+pub mod told;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -24,8 +24,9 @@ const STRANGERS: [(&str, &[&str]); 2] =
     [("engine", &["tokio", "openraft", "tonic", "prost"]), ("raft", &["tonic", "prost"])];
 /// The feature that stores bytes unsealed, of `engine`; and the one member that may turn it on.
 const UNSEALED: (&str, &str) = ("null-cipher", "benches");
-/// The feature that plants bugs, of `raft`; and the one member that may turn it on.
-const PLANTED: (&str, &str) = ("planted", "chaos-tests");
+/// Features for tests alone: the one that plants bugs, of `raft`, and the one that sets clocks, of `node`. And the one member that may
+/// turn them on.
+const PLANTED: ([&str; 2], &str) = (["planted", "clock-offset"], "chaos-tests");
 
 /// What `cargo metadata` says of the workspace at `root`.
 pub fn metadata(root: &Path) -> Value {
@@ -100,18 +101,20 @@ fn turned_on(package: &Value, feature: &str) -> (Vec<String>, Vec<String>) {
     (targets.collect(), own.collect())
 }
 
-/// Complains if `package` has planted bugs built in, and is not the simulator.
+/// Complains if `package` has planted bugs or clocks that can be set built in, and is not the simulator.
 fn planted(package: &Value, complain: &mut impl FnMut(String)) {
-    let (feature, only) = PLANTED;
+    let (features, only) = PLANTED;
     if text(package, "name") == only {
         return;
     }
-    let (targets, own) = turned_on(package, feature);
-    for target in targets {
-        complain(format!("turns on `{target}/{feature}`: only `{only}` may"));
-    }
-    for own in own {
-        complain(format!("feature `{own}` turns on `{feature}`: only `{only}` may"));
+    for feature in features {
+        let (targets, own) = turned_on(package, feature);
+        for target in targets {
+            complain(format!("turns on `{target}/{feature}`: only `{only}` may"));
+        }
+        for own in own {
+            complain(format!("feature `{own}` turns on `{feature}`: only `{only}` may"));
+        }
     }
 }
 
@@ -229,6 +232,9 @@ mod tests {
                 &["turns on `raft/planted`: only `chaos-tests` may"],
             );
         }
+        let asks = json!([{ "name": "node", "kind": null, "features": ["clock-offset"] }]);
+        assert_complains(&check(&house("chaos-tests", &asks)), &[]);
+        assert_complains(&check(&house("benches", &asks)), &["turns on `node/clock-offset`"]);
         let mut with = house("raft", &json!([]));
         with["packages"][7]["features"] = json!({ "planted": [], "default": ["planted"] });
         assert_complains(&check(&with), &["feature `default` turns on `planted`"]);

@@ -76,7 +76,16 @@ fn try_open_db(dir: &Path) -> Result<sled::Db> {
         let cause = "the files are damaged beyond what sled can tell".to_owned();
         Error::Catalog { verb: "open", cause }
     })?;
-    opened.map_err(|error| failed("open", &error))
+    let db = opened.map_err(|error| failed("open", &error))?;
+    sync_settings(dir).map_err(|error| failed("sync", &error.into()))?;
+    Ok(db)
+}
+
+/// Makes the file of sled's own settings durable: sled writes it once, never syncs it, and does not open with one whose bytes a loss of
+/// power has taken.
+fn sync_settings(dir: &Path) -> io::Result<()> {
+    RealDisk.open(&dir.join("conf"))?.sync()?;
+    RealDisk.sync_dir(dir)
 }
 
 /// Makes sled's files in `dir` durable, and those it puts large rows into, with their names.

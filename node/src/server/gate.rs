@@ -8,16 +8,17 @@ use crate::boot::identity::NodeIdentity;
 use crate::boot::join::Admittance;
 use crate::clock::SystemClock;
 use crate::config::Live;
+use crate::finding::NODE_SEALED;
 use crate::keys::source::Keys;
 use crate::meta::command::{MetaCommand, MetaReply};
-use crate::meta::survey::{Finding, Survey, Surveys};
+use crate::meta::survey::{Survey, Surveys};
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
 use crate::server::joining::Newcomer;
 use crate::shard::command::KvCommand;
 use crate::shard::door::{Consistency, WriteId};
 use crate::shard::outcome::Outcome;
-use crate::shard::watch::{Watch, Watched};
+use crate::shard::watch::{Begin, Watch, Watched};
 use crate::telemetry::Told;
 use crate::telemetry::node::NodeFacts;
 use crate::telemetry::samples::exposition;
@@ -160,8 +161,8 @@ impl Backend for Gate {
         self.ask(|called| called.outcome(tenant, id, wait_ms))
     }
 
-    fn watch(&self, watched: Watched, after: Stamp, wait_ms: u64) -> BoxFuture<Result<Watch, Refused>> {
-        self.ask(|called| called.watch(watched, after, wait_ms))
+    fn watch(&self, watched: Watched, begin: Begin, wait_ms: u64) -> BoxFuture<Result<Watch, Refused>> {
+        self.ask(|called| called.watch(watched, begin, wait_ms))
     }
 
     fn change(&self, command: MetaCommand, wait_ms: u64) -> BoxFuture<Result<MetaReply, Refused>> {

@@ -1,10 +1,11 @@
 //! What this node knows best, and what all the others say of themselves.
 
 use super::Server;
+use crate::finding::NODE_SEALED;
 use crate::keys::coverage;
 use crate::limits::SURVEY_MS;
 use crate::meta::node_row::NodeState;
-use crate::meta::survey::{Finding, Led, Standing, Survey, Surveys};
+use crate::meta::survey::{Led, Standing, Survey, Surveys};
 use crate::refused::Refused;
 use crate::running::replicas::Seated;
 use engine::ids::NodeId;

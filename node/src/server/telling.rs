@@ -103,7 +103,9 @@ impl Server {
             findings.push(finding::PEERS_FOREIGN.found(text));
         }
         if let Some(why) = self.untaken.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            findings.push(finding::ROOT_UNTAKEN.found(format!("the root file of the cluster is not taken here: {why}")));
+            findings.push(
+                finding::ROOT_UNTAKEN.found(format!("the root file of the cluster is not taken here: {why}")),
+            );
         }
         findings.extend(self.scrubbed.told().into_iter().map(|text| finding::TABLE_DAMAGED.found(text)));
         for name in self.unopened.read().unwrap_or_else(PoisonError::into_inner).iter() {

@@ -1,6 +1,6 @@
 //! `dewpond demo`: a cluster of three nodes on this machine, with TLS, two tenants and the records of a shop; to play with, or to check.
 
-mod canaries;
+pub mod canaries;
 mod check;
 pub mod clients;
 mod findings;

@@ -39,6 +39,8 @@ pub struct DemoNode {
     /// All that it keeps.
     pub data: PathBuf,
     config: PathBuf,
+    /// What its process finds in its environment beside what is there anyway.
+    pub environment: Vec<(String, String)>,
     ports: Ports,
     process: Option<Child>,
 }
@@ -49,7 +51,8 @@ pub struct World {
     pub folder: PathBuf,
     /// The nodes, in the order in which they came.
     pub nodes: Vec<DemoNode>,
-    program: PathBuf,
+    /// What new nodes are made with.
+    pub program: PathBuf,
     /// The end of every node's configuration.
     settings: &'static str,
     clock: SystemClock,
@@ -79,6 +82,11 @@ impl DemoNode {
     /// Where administrators reach it.
     pub fn admin(&self) -> String {
         loopback(self.ports.admin)
+    }
+
+    /// Where it listens for other nodes.
+    pub fn peer(&self) -> String {
+        loopback(self.ports.peer)
     }
 
     /// Where its figures are.
@@ -130,6 +138,7 @@ impl DemoNode {
         command.arg("serve").arg("--config").arg(&self.config).arg("--end-with-stdin");
         // Whose input ends with this process: no node stays behind, however the demo ends.
         command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.process = Some(command.spawn()?);
         Ok(())
     }
@@ -146,10 +155,14 @@ impl DemoNode {
         Ok(())
     }
 
-    fn tell_to_stop(&self) -> Result<(), Failure> {
+    /// Sends its process a signal, if there is one.
+    ///
+    /// # Errors
+    /// The system does not.
+    pub fn signal(&self, signal: Signal) -> Result<(), Failure> {
         let Some(process) = &self.process else { return Ok(()) };
         let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
-        Ok(kill_process(pid.ok_or("the process has no number")?, Signal::TERM)?)
+        Ok(kill_process(pid.ok_or("the process has no number")?, signal)?)
     }
 }
 
@@ -176,17 +189,27 @@ impl World {
     /// # Errors
     /// No port is free; the folder cannot be written.
     pub fn add(&mut self) -> Result<usize, Failure> {
+        self.add_with("")
+    }
+
+    /// The same; `settings` are its own, as a part of its configuration.
+    ///
+    /// # Errors
+    /// As [`World::add`].
+    pub fn add_with(&mut self, settings: &str) -> Result<usize, Failure> {
         let place = self.nodes.len();
         let name = format!("n{}", place + 1);
         let node = DemoNode {
             region: REGIONS[place % REGIONS.len()],
             data: self.folder.join(&name),
             config: self.folder.join(format!("{name}.toml")),
+            environment: Vec::new(),
             ports: free_ports()?,
             process: None,
             name,
         };
-        let text = node.configured(&self.folder.join("passphrase"), self.settings);
+        let settings = format!("{settings}{}", self.settings);
+        let text = node.configured(&self.folder.join("passphrase"), &settings);
         files::replace(&node.config, text.as_bytes())?;
         self.nodes.push(node);
         Ok(place)
@@ -220,7 +243,7 @@ impl World {
     /// One does not end, or not well.
     pub async fn stop(&mut self) -> Result<(), Failure> {
         for node in &self.nodes {
-            node.tell_to_stop()?;
+            node.signal(Signal::TERM)?;
         }
         let until_ms = self.now_ms() + STOP_MS;
         while self.nodes.iter_mut().any(DemoNode::runs) {
