@@ -2,6 +2,8 @@
 //! They mean what they meant, and are written as they were. `DEWPOND_WRITE_FIXTURES=1` adds those that are new; none that is there changes.
 //! That a server answers them is tried in `node/tests/doors/old_words.rs`.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use prost::Message;
 use proto::v1::condition::Must;
 use proto::v1::consistency::How;
@@ -9,12 +11,15 @@ use proto::v1::*;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+/// Whether bytes mean what they should.
+type Means = Box<dyn Fn(&[u8]) -> bool>;
+
 /// A message, and what is to be read from its bytes.
 struct Sample {
     name: &'static str,
     path: &'static str,
     bytes: Vec<u8>,
-    means: Box<dyn Fn(&[u8]) -> bool>,
+    means: Means,
 }
 
 fn sample<M: Message + Default + PartialEq + 'static>(

@@ -36,7 +36,8 @@ pub struct Covered {
 /// Broken: a write is missing, told twice or out of order, told although progress was behind it, told and never written; or a watch was
 /// reset although nothing has left the history.
 pub fn check(facts: &[Fact]) -> Result<Covered, Violation> {
-    let (mut written, mut unknown): (BTreeSet<Write>, BTreeMap<(Key, Option<u64>), u64>) = Default::default();
+    let mut written: BTreeSet<Write> = BTreeSet::new();
+    let mut unknown: BTreeMap<(Key, Option<u64>), u64> = BTreeMap::new();
     for fact in facts {
         match fact {
             Fact::Acknowledged { key, stamp, value } => drop(written.insert((*key, *stamp, *value))),

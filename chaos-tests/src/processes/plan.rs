@@ -90,7 +90,7 @@ impl Plan {
 /// Minutes, also parts of one; a day at most.
 fn minutes(text: &str) -> Option<u64> {
     let minutes: f64 = text.parse().ok()?;
-    ((0.1..=1_440.0).contains(&minutes)).then(|| (minutes * 60_000.0) as u64)
+    ((0.1..=1_440.0).contains(&minutes)).then_some((minutes * 60_000.0) as u64)
 }
 
 #[cfg(test)]
