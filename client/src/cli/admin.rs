@@ -5,7 +5,7 @@ use super::args::{Dangerous, GroupVerb, IdentityVerb, JobVerb, KeyVerb, NodeVerb
 use super::confirm::confirmed;
 use super::context::write_private;
 use super::ids;
-use super::output::{Document, Fields, Format, fields, hex};
+use super::output::{Document, Fields, fields, hex};
 use super::words::time;
 use crate::clock::ms;
 use crate::wire::{

@@ -22,6 +22,9 @@ fn plain(word: &str, all_numbers: bool) -> String {
         None if digits(word) && word.len() == 13 => "MS",
         None if digits(word) && (word.len() > 9 || all_numbers) => "N",
         None if matches!(word.len(), 16 | 32) && is(word, u8::is_ascii_hexdigit) => "HEX",
+        None if word.strip_prefix("t-").is_some_and(|id| id.len() == 16 && is(id, u8::is_ascii_hexdigit)) => {
+            "t-HEX"
+        }
         None if word.len() > 60 => "TOKEN",
         None => word,
     };
