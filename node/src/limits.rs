@@ -36,6 +36,8 @@ pub const COLLECTIONS_MAX: u32 = 0xffff;
 pub const QUARANTINE_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
 /// Between two looks for dropped tenants whose time is over, in milliseconds: nobody waits for it.
 pub const PURGE_LOOK_MS: u64 = 1_000;
+/// So many of these looks in a row find the cluster key due before it is rotated: tenants that go one after the other take one rotation.
+pub const PURGE_TURN_LOOKS: u32 = 5;
 /// For how long it can be undone at least, in milliseconds: a second, so that whoever drops the wrong one in a test can take it back.
 pub const QUARANTINE_MS_MIN: u64 = 1_000;
 /// For how long it can be undone at most, in milliseconds: a year, then what was to go must be gone.

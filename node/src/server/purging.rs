@@ -1,9 +1,9 @@
 //! Ends dropped tenants for good, once their drop can be undone no more: their keys are destroyed in the meta group, every node forgets them, and
 //! what they sealed leaves the tables as compaction comes by. Who leads the meta group does it; each step follows from the rows, so a crash
-//! anywhere costs nothing.
+//! anywhere costs nothing. Then the cluster key is rotated, so that copies of their wrapped keys, wherever somebody has kept them, open no more.
 
 use super::Server;
-use crate::limits::{CHANGE_MS, META_CHANGES_MAX, PURGE_LOOK_MS};
+use crate::limits::{CHANGE_MS, META_CHANGES_MAX, PURGE_LOOK_MS, PURGE_TURN_LOOKS};
 use crate::meta::command::{Change, MetaCommand, MetaReply};
 use crate::meta::key_row::{KeyState, TenantKeyRow};
 use crate::meta::view::MetaView;
@@ -48,9 +48,20 @@ pub fn purges(meta: &MetaView, now_ms: u64) -> Vec<(TenantId, Vec<Change>)> {
     out
 }
 
+/// Pure: whether the key of a tenant that is gone for good was wrapped by the newest of `versions` of the cluster key: an old copy of the rows
+/// and that key would still open it. While a rotation runs, it is not said: what it lets go may be all that is needed.
+#[must_use]
+pub fn is_turn_due(meta: &MetaView, versions: &[u32]) -> bool {
+    let [newest] = versions else { return false };
+    let is_gone = |tenant| meta.tenants.get(tenant).is_some_and(|row| row.state == TenantState::Purged);
+    let mut keys = meta.tenant_keys.values();
+    keys.any(|row| row.wrapped.is_empty() && row.wrapped_by.0 == *newest && is_gone(&row.tenant))
+}
+
 impl Server {
     /// Ends tenants whose time is over, until the tasks end.
     pub(super) async fn purge_tenants(self: Arc<Self>) {
+        let mut due = 0;
         loop {
             tokio::time::sleep(Duration::from_millis(PURGE_LOOK_MS)).await;
             let leads = |seated: Arc<crate::running::replicas::Seated>| seated.receiver.group().leads();
@@ -58,6 +69,7 @@ impl Server {
                 self.running().is_ok_and(|running| running.replica(GroupId::META).is_some_and(leads));
             // A clock that is wrong would end somebody too early; whoever applies it looks at its own stamp as well.
             if !is_led_here || self.clock.is_disputed() {
+                due = 0;
                 continue;
             }
             for (tenant, changes) in purges(&self.meta(), self.clock.now_ms()) {
@@ -68,6 +80,23 @@ impl Server {
                     // Somebody else was first, or it was taken back: the next look sees what there is then.
                     other => tracing::debug!(%tenant, ?other, "a dropped tenant is not ended now"),
                 }
+            }
+            due = if is_turn_due(&self.meta(), &self.held.versions()) { due + 1 } else { 0 };
+            if due >= PURGE_TURN_LOOKS {
+                due = 0;
+                self.turn_after_purge().await;
+            }
+        }
+    }
+
+    /// Rotates the cluster key, because it has wrapped keys of tenants that are gone.
+    async fn turn_after_purge(self: &Arc<Self>) {
+        match self.rotate_cluster(CHANGE_MS).await {
+            Ok(version) => {
+                tracing::info!(version, "the cluster key is rotated: tenants are gone whose keys it wrapped");
+            }
+            Err(refused) => {
+                tracing::warn!(%refused, "the cluster key is not rotated after a tenant is gone: it is tried again");
             }
         }
     }
@@ -107,6 +136,22 @@ mod tests {
             }
         }
         MetaView::of(rows, 1)
+    }
+
+    #[test]
+    fn the_cluster_key_is_due_only_while_the_newest_has_wrapped_what_is_gone() {
+        let wrapped = |by, wrapped: &[u8]| {
+            let mut view = view(&[(1, TenantState::Active), (2, TenantState::Purged)]);
+            for row in view.tenant_keys.values_mut().filter(|row| row.tenant == TenantId(2)) {
+                (row.wrapped_by, row.wrapped) = (KeyEpoch(by), wrapped.to_vec());
+            }
+            view
+        };
+        assert!(is_turn_due(&wrapped(3, &[]), &[3]));
+        assert!(!is_turn_due(&wrapped(2, &[]), &[3]), "an older one has, and is gone");
+        assert!(!is_turn_due(&wrapped(3, &[1]), &[3]), "its key is not destroyed yet");
+        assert!(!is_turn_due(&wrapped(3, &[]), &[2, 3]), "a rotation runs");
+        assert!(!is_turn_due(&view(&[(1, TenantState::Active)]), &[1]));
     }
 
     #[test]

@@ -4,8 +4,10 @@
 use super::put;
 use super::rig::{Cluster, eventually};
 use engine::ids::{Owner, Purpose, TenantId};
+use node::api::Backend;
 use node::keys::KeyState;
 use node::meta::command::{Change, MetaCommand, MetaReply, Reason};
+use node::server::backend::Called;
 use node::shard::door::WriteId;
 use node::tenants::rules::{Act, TenantState};
 use proto::errors::code;
@@ -55,6 +57,7 @@ async fn a_dropped_tenant_comes_back_in_time_and_is_gone_from_the_disks_after() 
     change(&cluster, Change::SetTenantState(goes, Act::Undrop)).await;
     assert_eq!(cluster.read(goes, "k0").await, Some(value.clone()), "it is whole");
 
+    let before = Called(cluster.server(0).clone()).cluster_keys();
     change(&cluster, Change::DropTenant(goes, 1_000)).await;
     eventually("it is gone", || {
         cluster.servers().all(|server| {
@@ -79,6 +82,11 @@ async fn a_dropped_tenant_comes_back_in_time_and_is_gone_from_the_disks_after() 
         assert!([Purpose::Data, Purpose::Log, Purpose::Wrap].into_iter().all(|one| of_goes(one).is_err()));
         assert!(keys.active(Owner::Tenant(stays), Purpose::Data).is_ok());
     }
+    let versions = |at: usize| Called(cluster.server(at).clone()).cluster_keys();
+    eventually("the key that wrapped its keys is gone from every node", || {
+        (0..2).all(|at| versions(at).len() == 1 && versions(at) > before)
+    })
+    .await;
     // Its entries are still in the logs: whoever starts anew applies them as nothing.
     for at in 0..2 {
         cluster.restart(at).await;
