@@ -31,6 +31,9 @@ use std::time::Duration;
 /// So many entries the judges of the moment read at one step.
 const ENTRIES_A_LOOK: u64 = 2_000;
 
+/// So long nothing happens in the end, in milliseconds: a leader that hears nobody meanwhile has lost the lead twice.
+const REST_MS: u64 = 6_000;
+
 /// How long a run is, and what is different in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -312,6 +315,31 @@ async fn settle(nemesis: &mut Nemesis, stage: &Rc<Stage>, world: &World, until_m
         let what = "faults have ended, and the replicas do not come to the same";
         world.overseer.accuse(Violation::broken("liveness", what).with(standings(stage)));
     }
+    rest(nemesis, stage, world).await;
+}
+
+/// And when nothing more happens at all, nobody loses the lead, however far the nodes are from each other.
+async fn rest(nemesis: &mut Nemesis, stage: &Rc<Stage>, world: &World) {
+    let (before, until_ms) = (terms(stage), world.time.ms() + REST_MS);
+    while world.time.ms() < until_ms && world.overseer.violation().is_none() {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        nemesis.tend().await;
+        look(stage, world);
+    }
+    if world.overseer.violation().is_none() && terms(stage) != before {
+        let what = format!("nothing happens, and leads are lost: the terms of the groups were {before:?}");
+        world.overseer.accuse(Violation::broken("liveness", what).with(standings(stage)));
+    }
+}
+
+/// In which term each group is.
+fn terms(stage: &Stage) -> Vec<u64> {
+    let nodes = stage.nodes.borrow();
+    let term = |group| {
+        let of = |node: &Node| Some(node.running()?.registry.get(group)?.group().standing().vote.term);
+        nodes.iter().filter_map(of).max().unwrap_or(0)
+    };
+    (1..=u64::from(stage.swarm.groups)).map(GroupId).map(term).collect()
 }
 
 /// Where every node stands, and every replica of it.

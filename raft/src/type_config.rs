@@ -129,3 +129,9 @@ pub fn scope<F: Future>(seed: u64, future: F) -> impl Future<Output = F::Output>
 pub fn spawn<F: Future<Output = ()> + Send + 'static>(future: F) -> tokio::task::JoinHandle<()> {
     <Runtime as openraft::AsyncRuntime>::spawn(future)
 }
+
+/// Waits, by the clock that consensus goes by.
+pub(crate) async fn sleep(time: std::time::Duration) {
+    use openraft::type_config::TypeConfigExt as _;
+    Types::sleep(time).await;
+}

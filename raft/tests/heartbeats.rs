@@ -36,6 +36,10 @@ enum Manner {
     Late,
     /// It cannot be reached.
     Cut,
+    /// The first message is lost.
+    Lossy,
+    /// So far away that an answer takes several beats.
+    Far,
 }
 
 /// A peer that notes what came.
@@ -49,6 +53,7 @@ impl PeerLink for Line {
         let frame = Frame::decode(&frame).unwrap();
         assert_eq!((lane, frame.tag, frame.group, frame.to), (Lane::Control, TAG, GroupId(0), ReplicaId(0)));
         let Message::Heartbeats(all) = frame.message.clone() else { panic!("no heartbeats") };
+        let is_first = self.came.lock().unwrap().is_empty();
         self.came.lock().unwrap().push(all.iter().map(|one| one.group).collect());
         let reply = |one: &Heartbeat| match one.group.0 {
             2 => Some(Ok(AppendReply::Conflict)),
@@ -67,6 +72,12 @@ impl PeerLink for Line {
                 Manner::Silent => std::future::pending().await,
                 Manner::Strange => Frame { tag: TAG + 1, ..answer }.encode(),
                 Manner::Late => Frame { sequence: answer.sequence + 9, ..answer }.encode(),
+                Manner::Lossy if is_first => std::future::pending().await,
+                Manner::Lossy => answer.encode(),
+                Manner::Far => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    answer.encode()
+                }
                 Manner::Cut => return Err(Unreachable { node: to, cause: "cut".to_owned() }),
             };
             Ok(Said { by: Voice::default(), frame })
@@ -86,6 +97,7 @@ fn beats(manner: Manner, count: u64) -> (Vec<Result<AppendReply, String>>, Vec<V
         let heartbeats = Heartbeats::new(
             Requests::new(line, Arc::default(), (TAG, DEADLINE_MS), Arc::default()),
             Rig::new(1).open(),
+            2 * DEADLINE_MS,
         );
         let beat = |group| {
             let heartbeats = heartbeats.clone();
@@ -146,6 +158,7 @@ fn of_one_group_each_heartbeat_has_a_message_of_its_own_and_too_many_are_refused
         let heartbeats = Heartbeats::new(
             Requests::new(line, Arc::default(), (TAG, DEADLINE_MS), Arc::default()),
             Rig::new(1).open(),
+            2 * DEADLINE_MS,
         );
         let beats = (0..=limits::HEARTBEAT_MESSAGES_MAX).map(|_| heartbeats.beat(NodeId(2), heartbeat(5)));
         futures_util::future::join_all(beats).await
@@ -158,4 +171,40 @@ fn of_one_group_each_heartbeat_has_a_message_of_its_own_and_too_many_are_refused
     let refused = said.iter().filter(|said| said.as_ref().is_err_and(|cause| cause.contains("too many")));
     assert_eq!(refused.count(), 1);
     assert_eq!(came.lock().unwrap().len(), limits::HEARTBEAT_MESSAGES_MAX);
+}
+
+/// What a heartbeat hears that leaves again every 45 ms, and how many messages left for it and were left when it was answered.
+fn repeated(manner: Manner) -> (Result<AppendReply, String>, usize, u64) {
+    let came = Arc::new(Mutex::new(Vec::new()));
+    let line = Arc::new(Line { manner, came: came.clone() });
+    let log = Rig::new(1).open();
+    let stats = log.stats().clone();
+    let work = async move {
+        let requests = Requests::new(line, Arc::default(), (TAG, DEADLINE_MS), Arc::default());
+        let heartbeats = Heartbeats::new(requests, log, 45);
+        let said = heartbeats.beat(NodeId(2), heartbeat(5)).await;
+        // Nothing more leaves once it is answered.
+        tokio::time::sleep(Duration::from_millis(1_000)).await;
+        said
+    };
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    #[cfg(feature = "sim")]
+    let work = raft::type_config::scope(3, work);
+    let said = runtime.block_on(work);
+    let came = came.lock().unwrap().len();
+    (said, came, stats.read().net.repeated_heartbeats)
+}
+
+#[test]
+fn a_lost_heartbeat_costs_one_beat_and_a_slow_answer_is_heard() {
+    assert_eq!(repeated(Manner::Lossy), (Ok(AppendReply::Accepted), 2, 1));
+    assert_eq!(repeated(Manner::Far), (Ok(AppendReply::Accepted), 3, 2));
+    let (said, came, again) = repeated(Manner::Silent);
+    assert!(said.is_err(), "{said:?}");
+    assert_eq!((came, again), (7, 6), "no more once the first is given up");
+    // Whoever cannot be reached is not asked again within the same beat.
+    let (said, came, again) = repeated(Manner::Cut);
+    assert!(said.is_err(), "{said:?}");
+    assert_eq!((came, again), (1, 0));
 }

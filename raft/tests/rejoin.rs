@@ -6,7 +6,7 @@
 mod cluster;
 mod rig;
 
-use cluster::{Hub, Node, Running, Waiting, birth, perform};
+use cluster::{Hub, Node, Running, Waiting, birth, lead, perform};
 use engine::ids::NodeId;
 use raft::group::birth::{self, Birth};
 use raft::group::handle::Group;
@@ -32,7 +32,7 @@ async fn founded_on(hub: &Hub) -> (Vec<Node>, Vec<Running>) {
         running.push(cluster::born(&mut node, Birth { group: META, ..birth(n, 3) }, 1).await);
         nodes.push(node);
     }
-    running[0].group(META).elect().await.unwrap();
+    lead(&running[0], &[META]).await;
     write(&running, 0..5).await;
     (nodes, running)
 }

@@ -5,7 +5,7 @@
 mod cluster;
 mod rig;
 
-use cluster::{CLUSTER, GROUP, Hub, Node, Running, TENANT, birth, leader, perform};
+use cluster::{CLUSTER, GROUP, Hub, Node, Running, TENANT, birth, lead, leader, perform};
 use engine::disk::sim::Faults;
 use engine::ids::{KeyEpoch, Owner, Purpose};
 use raft::Error;
@@ -50,8 +50,8 @@ async fn founded() -> (Vec<Node>, Vec<Running>) {
         running.push(node.run(offline, 1).await.unwrap());
         nodes.push(node);
     }
+    lead(&running[0], &[GROUP, OTHER]).await;
     for group in [GROUP, OTHER] {
-        running[0].group(group).elect().await.unwrap();
         running[0].put(group, 0, b"first").await;
     }
     (nodes, running)

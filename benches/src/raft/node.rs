@@ -186,7 +186,7 @@ impl Node {
         let (line, tag, deadline_ms) =
             (self.exchange.line(voice), cluster_tag(CLUSTER, 1), self.shape.pace.election_min_ms);
         let requests = Requests::new(line, heard, (tag, deadline_ms), stats);
-        let heartbeats = Heartbeats::new(requests, parts.log.clone());
+        let heartbeats = Heartbeats::new(requests, parts.log.clone(), self.shape.pace.heartbeat_ms);
         let groups = (1..=self.shape.groups).map(|n| self.begin(GroupId(n), &heartbeats, &found, &parts));
         let mut batchers = BTreeMap::new();
         for (receiver, batcher) in try_join_all(groups).await? {

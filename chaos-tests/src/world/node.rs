@@ -336,7 +336,7 @@ impl Node {
         let registry = Arc::new(Registry::new(door, log.clone()));
         let plug = world.net.plug(self.id, life);
         let requests = Requests::new(plug, heard, (tag, world.pace.election_min_ms), stats);
-        let heartbeats = Heartbeats::new(requests.clone(), log.clone());
+        let heartbeats = Heartbeats::new(requests.clone(), log.clone(), world.pace.heartbeat_ms);
         let words: Arc<Words> = Arc::default();
         let (clock, pace): (Arc<dyn BootClock>, _) = (self.clock.clone(), world.pace);
         let ground = Ground { registry: registry.clone(), heartbeats, parts, clock, pace };

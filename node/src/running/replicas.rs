@@ -100,7 +100,7 @@ impl Running {
         }
         let door = Door::new(parts.cluster, requests.heard().clone(), log.stats().clone());
         let registry = Arc::new(Registry::new(door, log.clone()));
-        let heartbeats = Heartbeats::new(requests.clone(), log.clone());
+        let heartbeats = Heartbeats::new(requests.clone(), log.clone(), parts.pace.heartbeat_ms);
         let ground = Ground {
             registry: registry.clone(),
             heartbeats,

@@ -2,6 +2,7 @@
 
 use crate::command::Command;
 use crate::error::{Error, Result};
+use crate::group::beat;
 use crate::group::clock_guard::is_refused;
 use crate::group::lifecycle::Stage;
 use crate::group::outcome::{NotApplied, NotNow};
@@ -55,13 +56,20 @@ pub struct Group {
     /// What consensus goes by.
     clock: OwnClock,
     /// Whether its wall clock is such that it must not lead.
-    is_unfit: AtomicBool,
+    is_unfit: Arc<AtomicBool>,
     /// Whether so many have refused what it stamped that it must not lead on, in its leadership of now.
     is_refused: AtomicBool,
 }
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Whether `replica` leads, as far as its consensus knows.
+pub(super) fn leads(raft: &Consensus, replica: ReplicaId) -> bool {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    metrics.current_leader == Some(replica) && metrics.vote.committed
 }
 
 fn leader(forward: &ForwardToLeader<Types>) -> Option<(ReplicaId, Seat)> {
@@ -99,7 +107,7 @@ impl Group {
             pause: Arc::default(),
             tokens,
             clock: OwnClock::here(),
-            is_unfit: AtomicBool::default(),
+            is_unfit: Arc::default(),
             is_refused: AtomicBool::default(),
         })
     }
@@ -160,6 +168,8 @@ impl Group {
     /// Begins to take part. It stands for no election before [`Group::allow_election`].
     pub fn run(&self) {
         self.raft.run();
+        let is_unfit = Arc::downgrade(&self.is_unfit);
+        beat::begin(self.raft.clone(), self.replica, is_unfit, self.pace.heartbeat_ms);
     }
 
     /// From now on it may stand for election: the lease it may have granted before it was built has ended.
@@ -262,9 +272,7 @@ impl Group {
     /// Whether it leads, as far as it knows. Cheaper than all of [`Group::standing`].
     #[must_use]
     pub fn leads(&self) -> bool {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        metrics.current_leader == Some(self.replica) && metrics.vote.committed
+        leads(&self.raft, self.replica)
     }
 
     /// How much it has to do, but for commands that wait outside.

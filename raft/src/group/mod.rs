@@ -3,6 +3,7 @@
 
 pub mod admission;
 pub mod batcher;
+mod beat;
 pub mod birth;
 pub mod clock_guard;
 pub mod closer;

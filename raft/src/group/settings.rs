@@ -66,6 +66,15 @@ impl Pace {
         snapshot_ms: 60_000,
     };
 
+    /// How long the answer to a heartbeat counts, in milliseconds. Consensus takes its heartbeat interval for that as well, and sends
+    /// none to a peer while one is under way to it: were it as short as the interval between two heartbeats, a leader whose peers are
+    /// further away than that would hear none of them while nothing is written, and lose the lead for nothing. So consensus gets as long
+    /// as it takes, and [`super::beat`] sees to the heartbeats between.
+    #[must_use]
+    pub const fn answer_ms(&self) -> u64 {
+        self.election_min_ms.saturating_sub(self.heartbeat_min_ms) * 4 / 5
+    }
+
     /// Whether the times fit one another.
     ///
     /// # Errors
@@ -99,7 +108,8 @@ impl Pace {
         self.check()?;
         let config = Config {
             cluster_name: "dewpond".to_owned(),
-            heartbeat_interval: self.heartbeat_ms,
+            // How long the answer to a heartbeat counts.
+            heartbeat_interval: self.answer_ms(),
             heartbeat_min_interval: Some(self.heartbeat_min_ms),
             election_timeout_min: self.election_min_ms,
             election_timeout_max: self.election_max_ms,
@@ -165,6 +175,10 @@ mod tests {
         for pace in [Pace::PRODUCTION, Pace::FAR, Pace::TEST] {
             let config = pace.config().unwrap();
             assert_eq!(config.election_timeout_max, pace.election_max_ms);
+            assert!(
+                config.heartbeat_interval >= 3 * pace.heartbeat_ms / 2,
+                "an answer may take longer than a beat"
+            );
         }
         let odd = Pace { quorum_loss_ms: 1_000, ..Pace::TEST };
         assert!(matches!(odd.config(), Err(Error::Invalid("quorum_loss >= 2 x election_max"))));

@@ -9,9 +9,11 @@ use super::replica_message::{AppendReply, Heartbeat, HeartbeatReply};
 use super::request::{Address, Requests};
 use crate::limits::HEARTBEAT_GATHER_MS;
 use crate::log::Log;
-use crate::type_config::spawn;
+use crate::type_config::{sleep, spawn};
 use crate::types::GroupId;
 use engine::ids::NodeId;
+use futures_util::future::{Either, select};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,6 +27,7 @@ pub struct Heartbeats {
     requests: Arc<Requests>,
     log: Arc<Log>,
     peers: Mutex<BTreeMap<NodeId, ToPeer>>,
+    again_ms: u64,
 }
 
 /// What waits to leave for one peer, and who waits for its answers.
@@ -38,10 +41,10 @@ struct ToPeer {
 }
 
 impl Heartbeats {
-    /// Those of a node, whose log is `log`.
+    /// Those of a node, whose log is `log`. One that is not answered within `again_ms` is sent again.
     #[must_use]
-    pub fn new(requests: Arc<Requests>, log: Arc<Log>) -> Arc<Self> {
-        Arc::new(Self { requests, log, peers: Mutex::default() })
+    pub fn new(requests: Arc<Requests>, log: Arc<Log>, again_ms: u64) -> Arc<Self> {
+        Arc::new(Self { requests, log, peers: Mutex::default(), again_ms })
     }
 
     /// The requests they are sent among, and the log, for all else that is sent beside them.
@@ -53,11 +56,36 @@ impl Heartbeats {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a heartbeat with the next message to the peer, and waits for its answer.
+    /// Sends a heartbeat with the next message to the peer, and waits for its answer. As long as there is none, it leaves again and again,
+    /// and any answer will do: whoever waits counts it from when the first one left. So one that is lost costs no more than one beat, and
+    /// one that takes long is still heard. Dropped, it leaves no more.
     ///
     /// # Errors
     /// Why there is none: too many messages wait, the peer cannot be reached or refuses, or it was too late.
     pub async fn beat(self: &Arc<Self>, to: NodeId, heartbeat: Heartbeat) -> Said {
+        let mut under_way = FuturesUnordered::new();
+        under_way.push(self.beat_once(to, heartbeat.clone()));
+        let failed = loop {
+            let again = std::pin::pin!(sleep(Duration::from_millis(self.again_ms)));
+            match select(under_way.next(), again).await {
+                Either::Left((Some(Err(cause)), _)) => break cause,
+                Either::Left((Some(reply), _)) => return reply,
+                Either::Left((None, _)) | Either::Right(_) => {
+                    self.log.stats().net.repeated_heartbeats.add(1);
+                    under_way.push(self.beat_once(to, heartbeat.clone()));
+                }
+            }
+        };
+        // Those that have left already may still be answered.
+        while let Some(said) = under_way.next().await {
+            if said.is_ok() {
+                return said;
+            }
+        }
+        Err(failed)
+    }
+
+    async fn beat_once(self: &Arc<Self>, to: NodeId, heartbeat: Heartbeat) -> Said {
         let (told, heard) = oneshot::channel();
         let (is_taken, is_driven) = {
             let mut peers = self.peers();

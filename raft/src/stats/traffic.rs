@@ -119,6 +119,8 @@ figures! {
     heartbeat_messages: Counter,
     /// Heartbeats that did not leave, because too many messages waited.
     crowded_heartbeats: Counter,
+    /// Heartbeats that were sent again, because they were not answered for as long as one leaves after the other.
+    repeated_heartbeats: Counter,
     /// Snapshots that a peer has to its end.
     sent_snapshots: Counter,
     /// Bytes of snapshots that peers took.

@@ -4,6 +4,7 @@
 
 mod clock;
 mod hub;
+mod lead;
 mod mine;
 
 use crate::rig::{Shreds, keys_of};
@@ -49,6 +50,7 @@ pub use crate::rig::TENANT;
 pub use clock::TestClock;
 pub use hub::Hub;
 use hub::{Line, Listener};
+pub use lead::lead;
 pub use mine::Mine;
 pub const CLUSTER: ClusterId = ClusterId([0xd1; 16]);
 pub const COLLECTION: CollectionId = CollectionId(1);
@@ -289,7 +291,7 @@ impl Node {
         let voice = Voice { node: self.id, log: found.log, incarnation: found.incarnation };
         let stats = offline.log.stats().clone();
         let requests = self.requests(voice, generation, offline.heard.clone(), stats.clone());
-        let heartbeats = Heartbeats::new(requests.clone(), offline.log.clone());
+        let heartbeats = Heartbeats::new(requests.clone(), offline.log.clone(), pace.heartbeat_ms);
         let door = Door::new((CLUSTER, generation), offline.heard.clone(), stats);
         let registry = Arc::new(Registry::new(door, offline.log.clone()));
         let (parts, clock) = (offline.parts.clone(), self.clock.clone());
@@ -473,7 +475,7 @@ pub async fn founded(count: u64) -> (Hub, Vec<Node>, Vec<Running>, Stamp) {
         running.push(born(&mut node, birth(n, count), 1).await);
         nodes.push(node);
     }
-    running[0].group(GROUP).elect().await.unwrap();
+    lead(&running[0], &[GROUP]).await;
     let mut last = Stamp::ZERO;
     for key in 0..10 {
         last = leader(&running.iter().collect::<Vec<_>>()).await.put(GROUP, key, b"before").await.stamp;

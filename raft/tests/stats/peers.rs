@@ -45,7 +45,7 @@ fn heartbeats_count_one_by_one_and_their_messages_once() {
         let before = log.stats().read();
         let requests =
             Requests::new(std::sync::Arc::new(Line), Default::default(), (7, 300), log.stats().clone());
-        let heartbeats = Heartbeats::new(requests, log.clone());
+        let heartbeats = Heartbeats::new(requests, log.clone(), 200);
         for (to, groups, is_ok) in [(2, 50, true), (3, 20, false), (4, 10, false)] {
             let beat = |group| {
                 let heartbeat = Heartbeat { group: GroupId(group), ..Heartbeat::default() };
