@@ -18,7 +18,7 @@ use engine::catalog::{Change as RowChange, sealer};
 use engine::clock::Clock;
 use engine::error::with_sources;
 use engine::ids::TenantId;
-use raft::delay::{Bound, GroupProgress, Keeper, Rest, SafeNow, Step};
+use raft::delay::{Bound, GroupProgress, Keeper, Rest, SafeNow, Step, gate};
 use raft::time::BootClock;
 use raft::types::{GroupId, Role};
 use std::collections::BTreeMap;
@@ -281,7 +281,9 @@ impl Server {
         let disk = self.disk.known();
         let safe_now_ms = self.safe_now_ms();
         let known = self.delayed.known();
+        let silent = safe_now_ms.map(|now_ms| gate::silent(now_ms, &groups)).unwrap_or_default();
         let seen = Seen {
+            silent,
             gate: keeper.state(),
             received,
             safe_now_ms,

@@ -70,6 +70,8 @@ pub struct Seen {
     pub now_ms: u64,
     /// Groups that are parked.
     pub parked: Vec<GroupId>,
+    /// Groups of which nothing was heard for a while.
+    pub silent: Vec<GroupId>,
     /// Bytes that are stored and not applied.
     pub pending_bytes: u64,
     /// How fast it applies, in bytes a second.
@@ -153,7 +155,13 @@ pub fn of(seen: &Seen) -> Late {
             .room_bytes
             .filter(|_| seen.receive_rate > 0)
             .map(|room| ms_of(room, seen.receive_rate)),
-        stopped_by: seen.stopped_by.clone(),
+        stopped_by: match &seen.silent[..] {
+            [] => seen.stopped_by.clone(),
+            silent => {
+                let named: Vec<String> = silent.iter().map(ToString::to_string).collect();
+                format!("nothing new comes in of {}", named.join(" "))
+            }
+        },
         note: seen.note.clone(),
         suspect: None,
         donations: Vec::new(),
@@ -183,6 +191,12 @@ fn span(ms: u64) -> String {
 }
 
 impl Late {
+    /// Of a node that is not delayed: its figures are 0.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self { runway_ms: Some(0), ..Self::default() }
+    }
+
     /// What a person should know of it; `node` is its name.
     #[must_use]
     pub fn findings(&self, node: &str) -> Vec<Finding> {
@@ -203,7 +217,7 @@ impl Late {
                 tell(&finding::DELAYED_FULL, text);
             }
             State::Starved => {
-                let text = format!("nothing has come in for {}", span(self.receive_lag_ms));
+                let text = format!("the newest is {} old: {}", span(self.receive_lag_ms), self.stopped_by);
                 tell(&finding::DELAYED_STARVED, text);
             }
             _ => {}
@@ -304,6 +318,9 @@ mod tests {
         let late = of(&seen());
         assert_eq!((late.state, late.apply_gap_ms, late.receive_lag_ms), (State::Ready, 1_000, 2_000));
         assert!(late.findings("d1").is_empty());
+        let late =
+            with(|seen| (seen.silent, seen.stopped_by) = (vec![GroupId(2), GroupId(3)], "other".into()));
+        assert_eq!(late.stopped_by, "nothing new comes in of g-2 g-3");
     }
 
     #[test]
@@ -321,7 +338,10 @@ mod tests {
             ),
             (with(|seen| seen.gate.void_until = far), State::Void, vec!["delayed_void"]),
             (
-                with(|seen| seen.received = Some(Stamp::new(NOW_MS - 121_000, 0))),
+                with(|seen| {
+                    seen.received = Some(Stamp::new(NOW_MS - 121_000, 0));
+                    seen.silent = vec![GroupId(3)];
+                }),
                 State::Starved,
                 vec!["delayed_starved"],
             ),
@@ -374,5 +394,7 @@ mod tests {
         assert_eq!((value("_pending_bytes"), value("_forward_eta_seconds")), (Some(90 << 20), Some(3)));
         assert_eq!((value("_runway_seconds"), value("_held_flag")), (Some(102_400), Some(0)));
         assert_eq!(of(&seen()).samples().len(), samples.len() - 1, "what nobody knows is not told as 0");
+        assert!(Late::nobody().samples().iter().all(|one| one.value == 0));
+        assert_eq!(Late::nobody().samples().len(), samples.len());
     }
 }

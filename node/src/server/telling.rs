@@ -189,7 +189,7 @@ impl Server {
     pub fn metrics(&self) -> String {
         let mut samples = self.facts().samples();
         samples.extend(self.told.calls.samples());
-        samples.extend(self.late().iter().flat_map(Late::samples));
+        samples.extend(self.late().unwrap_or_else(Late::nobody).samples());
         if let Ok(running) = self.running() {
             samples.extend(running.pool().stats().rows().map(Sample::from));
             samples.extend(running.log().stats().rows().map(Sample::from));
