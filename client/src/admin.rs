@@ -6,9 +6,11 @@ use crate::entropy;
 use crate::error::{Error, Result, code};
 use crate::retry::{Next, Outcome, decide};
 use crate::route::plain;
+use crate::stamp::Stamp;
 use crate::trace::TraceId;
 use futures_util::future::BoxFuture;
 use proto::errors::{Kind, RetryClass};
+use proto::v1::delayed_client::DelayedClient;
 use proto::v1::groups_client::GroupsClient;
 use proto::v1::identities_client::IdentitiesClient;
 use proto::v1::jobs_client::JobsClient;
@@ -17,10 +19,11 @@ use proto::v1::nodes_client::NodesClient;
 use proto::v1::status_client::StatusClient;
 use proto::v1::tenants_client::TenantsClient;
 use proto::v1::{
-    AddNodeRequest, AddNodeResponse, CreateTenantRequest, Group, IssueRequest, IssueResponse, Job,
-    ListGroupsRequest, ListJobsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest,
-    ListTenantsRequest, Node, NodeRequest, RotateRequest, RotateResponse, ScrubRequest, SetTenantRequest,
-    StatusRequest, StatusResponse, Tenant, TenantRequest, TransferRequest,
+    AddNodeRequest, AddNodeResponse, CreateTenantRequest, DelayedNode, DonateRequest, ForwardRequest, Group,
+    HoldRequest, IssueRequest, IssueResponse, Job, ListDelayedRequest, ListGroupsRequest, ListJobsRequest,
+    ListKeysRequest, ListKeysResponse, ListNodesRequest, ListTenantsRequest, Node, NodeRequest,
+    RotateRequest, RotateResponse, ScrubRequest, SetTenantRequest, StatusRequest, StatusResponse, Suspect,
+    SuspectsRequest, Tenant, TenantRequest, TransferRequest,
 };
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -69,6 +72,19 @@ macro_rules! node_verbs {
         /// Invalid, if there is no such node; conflict, if its state does not allow it.
         pub async fn $name(&self, node: u64) -> Result<Node> {
             whole(call!(self, AGAIN, NodesClient.$name, NodeRequest { node }).await?.node)
+        }
+    )*};
+}
+
+macro_rules! delayed_verbs {
+    ($($(#[$doc:meta])* $name:ident = $method:ident),*) => {$(
+        $(#[$doc])*
+        ///
+        /// # Errors
+        /// Invalid, if the node is not delayed; conflict, if there is nothing to do.
+        pub async fn $name(&self, node: u64, reason: &str) -> Result<DelayedNode> {
+            let request = HoldRequest { node, reason: reason.to_owned() };
+            whole(call!(self, AGAIN, DelayedClient.$method, request).await?.node)
         }
     )*};
 }
@@ -211,6 +227,48 @@ impl Admin {
     /// Invalid, if there is no such tenant, or the request is none.
     pub async fn issue(&self, request: IssueRequest) -> Result<IssueResponse> {
         call!(self, AGAIN, IdentitiesClient.issue, request).await
+    }
+
+    /// Delayed nodes, and how they stand.
+    ///
+    /// # Errors
+    /// Denied, for anybody but an administrator.
+    pub async fn delayed(&self) -> Result<Vec<DelayedNode>> {
+        Ok(call!(self, AGAIN, DelayedClient.list, ListDelayedRequest {}).await?.nodes)
+    }
+
+    delayed_verbs!(
+        /// Stops what a delayed node applies, at once.
+        hold_delayed = hold,
+        /// Lets a delayed node go on as its delay says.
+        release_delayed = release,
+        /// Lets parked replicas of a delayed node take a fresh copy.
+        accept_delayed = accept
+    );
+
+    /// Lets a delayed node apply up to just before a stamp, whatever its delay says, and stand there.
+    ///
+    /// # Errors
+    /// Gone, if it has applied more; unavailable, if it does not have everything up to there yet.
+    pub async fn forward_delayed(&self, node: u64, before: Stamp, reason: &str) -> Result<DelayedNode> {
+        let request = ForwardRequest { node, before: before.0, reason: reason.to_owned() };
+        whole(call!(self, AGAIN, DelayedClient.forward, request).await?.node)
+    }
+
+    /// What came in at a delayed node that is suspicious and is not applied yet, the most suspicious first.
+    ///
+    /// # Errors
+    /// Invalid, if the node is not delayed.
+    pub async fn suspects(&self, node: u64) -> Result<Vec<Suspect>> {
+        Ok(call!(self, AGAIN, DelayedClient.suspects, SuspectsRequest { node }).await?.suspects)
+    }
+
+    /// Brings rows of a tenant as a delayed node has them back into the cluster. Returns the job that does it.
+    ///
+    /// # Errors
+    /// Conflict, if the node has not applied everything up to that moment.
+    pub async fn donate(&self, request: DonateRequest) -> Result<u64> {
+        Ok(call!(self, ONCE, DelayedClient.donate, request).await?.job)
     }
 
     async fn call<Q: Clone + Send + 'static, R>(

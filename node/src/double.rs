@@ -224,6 +224,7 @@ impl Double {
             region: "here".to_owned(),
             peer_address: one.addresses[0].clone(),
             client_address: one.addresses[1].clone(),
+            delay_ms: 0,
         };
         let admittance = Box::pin(first.admit(&newcomer, CHANGE_MS)).await?;
         let (names, passphrase) = ((one.name.as_str(), "here"), Passphrase::from(self.secret.to_vec()));

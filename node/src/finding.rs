@@ -101,6 +101,24 @@ kinds! {
     ROOT_UNTAKEN "root_untaken" fail "dew key list";
     /// The door for metrics is taken by somebody else.
     METRICS_UNREAD "metrics_unread" warn "dewpond config explain listen.metrics";
+    /// A delayed node holds its gate by itself, for what came in is suspicious.
+    DELAYED_HELD "delayed_held" fail "dew delayed list";
+    /// A person holds the gate of a delayed node, or has sent it to a target.
+    DELAYED_PAUSED "delayed_paused" warn "dew delayed list";
+    /// What a delayed node holds is not late yet.
+    DELAYED_VOID "delayed_void" warn "dew delayed list";
+    /// The gate of a delayed node is further than its delay allows.
+    DELAYED_EARLY "delayed_early" fail "dew delayed list";
+    /// It is far behind its delay.
+    DELAYED_BEHIND "delayed_behind" warn "dew delayed list";
+    /// Nothing comes in at a delayed node.
+    DELAYED_STARVED "delayed_starved" fail "dew delayed list";
+    /// A delayed node was away for longer than the log was kept for it.
+    DELAYED_PARKED "delayed_parked" fail "dew delayed list";
+    /// The disk of a delayed node is full: it takes nothing in.
+    DELAYED_FULL "delayed_full" fail "dew delayed list";
+    /// It is full within hours.
+    DELAYED_RUNWAY "delayed_runway" fail "dew delayed list";
 }
 
 #[cfg(test)]

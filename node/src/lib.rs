@@ -10,6 +10,7 @@ pub mod clock;
 pub mod clock_offset;
 pub mod cmd;
 pub mod config;
+pub mod delayed;
 pub mod dial;
 #[cfg(feature = "memory")]
 pub mod double;

@@ -197,6 +197,49 @@ pub const WATCH_UNTOLD_MAX: usize = 2_000;
 pub const WATCH_LOOK_MS: u64 = 500;
 /// Changes that a watcher may have given credit for at once; beyond, more does not count.
 pub const WATCH_CREDIT_MAX: u64 = 1 << 20;
+/// Delays that a node may have, in milliseconds: shorter than a second nobody stops a mistake, longer than six days the history of the
+/// meta group does not reach.
+pub const DELAY_MS: std::ops::RangeInclusive<u64> = 1_000..=raft::limits::DELAY_MS_MAX;
+/// Between two looks of a delayed node at what came in and at its gate, in milliseconds: a hold is there within two.
+pub const LATE_LOOK_MS: u64 = 100;
+/// Bytes of entries whose heads a delayed node reads at once, of one group: they are in memory meanwhile.
+pub const HEADS_BYTES_MAX: u64 = 4 << 20;
+/// Milliseconds of a slot in which a delayed node sums what a tenant does: a tick.
+pub const SUSPECT_SLOT_MS: u64 = raft::limits::TICK_MS;
+/// Slots that it remembers, about 100 bytes each: beyond, those of the fewest keys go.
+pub const SUSPECT_SLOTS_MAX: usize = 100_000;
+/// Bursts that are told at once.
+pub const BURSTS_MAX: usize = 20;
+/// For how long it is believed how many keys a tenant has, in milliseconds: counting walks over them.
+pub const COUNTED_MS: u64 = 600_000;
+/// Bytes of the name of whoever holds a gate.
+pub const HOLDER_BYTES_MAX: usize = 256;
+/// Bytes of the reason.
+pub const REASON_BYTES_MAX: usize = 1_024;
+/// A delayed node that has heard nothing for so long protects nobody, in milliseconds.
+pub const STARVED_MS: u64 = 120_000;
+/// So far behind its delay a gate is a finding, in milliseconds.
+pub const GAP_MS_MAX: u64 = 600_000;
+/// A disk that suffices for less than this is a finding, in milliseconds: a person needs the time to make room.
+pub const RUNWAY_MS_MIN: u64 = 4 * 60 * 60 * 1_000;
+/// How fast a delayed node is thought to apply before it was measured, in bytes a second.
+pub const APPLY_BYTES_PER_SECOND: u64 = 30 << 20;
+/// Over so long it is measured how fast bytes come in and are applied, in milliseconds.
+pub const RATE_MS: u64 = 10_000;
+/// Donations of a node at once; as many that have ended are remembered.
+pub const DONATIONS_MAX: usize = 16;
+/// Rows that a donation compares at once, of the cut and of the live cluster each: what is written then is one batch.
+pub const DONATED_ROWS: usize = 200;
+/// Bytes of these.
+pub const DONATED_BYTES: usize = 1 << 20;
+/// Commits that a donation names as being in conflict.
+pub const CONFLICTS_TOLD_MAX: usize = 100;
+/// Keys that one donation may name.
+pub const DONATED_KEYS_MAX: usize = 1_000;
+/// How often a donation tries a stretch of rows again that is not there for the moment, or changes meanwhile.
+pub const DONATION_TRIES: u32 = 100;
+/// Between two of these tries, in milliseconds.
+pub const DONATION_PAUSE_MS: u64 = 200;
 /// Nodes of a cluster: each has a replica of the meta group.
 pub const NODES_MAX: usize = raft::limits::MEMBERS_MAX;
 /// How long a token holds at most, in milliseconds: a week.
@@ -215,6 +258,8 @@ pub const IDENTITY_SECONDS_MAX: u64 = 366 * 24 * 60 * 60;
 pub const SURVEY_MS: u64 = 1_000;
 
 const _: () = {
+    assert!(2 * DONATED_ROWS <= CONDITIONS_MAX && DONATED_KEYS_MAX <= CONDITIONS_MAX);
+    assert!(3 * DONATED_BYTES + 2 * VALUE_BYTES_MAX < BATCH_BYTES_MAX);
     assert!(KEY_BYTES_MAX <= u16::MAX as usize); // stored as u16
     assert!(BATCH_OPERATIONS_MAX <= u16::MAX as usize); // stored as u16
     assert!(CONDITIONS_MAX <= u16::MAX as usize); // stored as u16

@@ -8,18 +8,21 @@
 
 mod rig;
 
+use engine::Stamp;
 use engine::entropy::Entropy;
 use engine::error::Nature;
 use engine::ids::{ClusterId, KeyEpoch, NodeId, Owner, Purpose};
 use engine::wire::Reader;
 use node::boot::token::JoinToken;
+use node::delayed::note::{HoldNote, Holder};
 use node::keys::kms::passphrase_root::{Cost, PassphraseRoot};
 use node::keys::root_file::{ClusterKey, RootFile};
 use node::keys::{Error, KeyName, WrappedKey};
 use node::meta::command::MetaCommand;
+use node::meta::node_row::NodeRow;
 use node::meta::rows::MetaRow;
 use node::shard::command::KvCommand;
-use rig::samples::{kv_commands, later_commands, later_rows, meta_commands, meta_rows, whole};
+use rig::samples::{delayed_row, kv_commands, later_commands, later_rows, meta_commands, meta_rows, whole};
 use rig::{items, listed, stored};
 
 /// The items of a fixture, which are what is written today.
@@ -74,6 +77,42 @@ fn what_rows_and_commands_of_the_meta_group_can_say_since() {
     for (bytes, command) in found.iter().zip(later_commands()) {
         assert_eq!(MetaCommand::decode(bytes).unwrap(), command);
     }
+}
+
+#[test]
+fn meta_rows_version_2_of_a_node() {
+    let rows = [delayed_row(), NodeRow { delay_ms: 1_000, ..delayed_row() }].map(MetaRow::Node);
+    let found = same("meta_rows.delayed", rows.iter().map(whole).collect());
+    for (bytes, row) in found.iter().zip(rows) {
+        assert_eq!(MetaRow::read(&mut Reader::new(bytes)).unwrap(), row);
+    }
+}
+
+fn hold_notes() -> Vec<HoldNote> {
+    let person = HoldNote {
+        holder: Holder::Person,
+        since_ms: 1_700_000_000_000,
+        by: "dana".to_owned(),
+        reason: "INC-4711".to_owned(),
+        passed: Stamp::new(1_699_999_999_999, 7),
+    };
+    let own = HoldNote { holder: Holder::Node, ..person.clone() };
+    vec![HoldNote::default(), person.released(Stamp::ZERO), person, own]
+}
+
+#[test]
+fn hold_note_version_1() {
+    let found = same("hold_note", hold_notes().iter().map(HoldNote::encode).collect());
+    for (bytes, note) in found.iter().zip(hold_notes()) {
+        assert_eq!(HoldNote::decode(bytes).unwrap(), note);
+    }
+    // Nobody holds it, and says why.
+    let damaged = stored("hold_note.damaged.bin", || {
+        let mut bytes = hold_notes()[2].encode();
+        bytes[1] = 0;
+        bytes
+    });
+    assert_eq!(HoldNote::decode(&damaged).unwrap_err().nature, Nature::Malformed);
 }
 
 #[test]

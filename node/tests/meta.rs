@@ -18,7 +18,7 @@ use node::tenants::rules::{Act, Quota, TenantState};
 use node::{keys, limits};
 use raft::types::{GroupId, ReplicaId};
 use rig::Rig;
-use rig::samples::{ACME, cluster_row, data_key, node_row, root_row, shard_row, tenant_key};
+use rig::samples::{ACME, cluster_row, data_key, delayed_row, node_row, root_row, shard_row, tenant_key};
 
 const NOW: u64 = 1_700_000_000_000;
 
@@ -100,6 +100,19 @@ fn a_node_that_is_removed_stays_so() {
     meta.refused(Change::SetNodeState(NodeId(2), NodeState::Active), Reason::State);
     meta.refused(Change::PutNode(node(5, NodeState::Removed), Some(4)), Reason::State);
     assert_eq!(meta.view().nodes[&NodeId(2)], node(4, NodeState::Removed));
+}
+
+#[test]
+fn a_delayed_node_stays_one_and_no_other_becomes_it() {
+    let mut meta = Meta::new();
+    let usual = |generation, delay_ms| NodeRow { generation, delay_ms, ..node_row() };
+    let late = |generation, delay_ms| NodeRow { generation, delay_ms, ..delayed_row() };
+    meta.done(Change::PutNode(usual(1, 0), None));
+    meta.done(Change::PutNode(late(1, 60_000), None));
+    meta.refused(Change::PutNode(usual(2, 60_000), Some(1)), Reason::State);
+    meta.refused(Change::PutNode(late(2, 0), Some(1)), Reason::State);
+    meta.done(Change::PutNode(late(2, 90_000), Some(1)));
+    assert_eq!(meta.view().nodes[&delayed_row().id].delay_ms, 90_000);
 }
 
 #[test]

@@ -37,8 +37,11 @@ fn name() -> impl Strategy<Value = String> {
 fn some_node() -> impl Strategy<Value = MetaRow> {
     let states = [NodeState::Active, NodeState::Draining, NodeState::Removed];
     let texts = (name(), name(), "\\PC{0,20}", "\\PC{0,20}");
-    (1..u64::MAX, texts, proptest::sample::select(states.to_vec()), bytes(20), 1..u64::MAX).prop_map(
-        |(id, (name, region, peer_address, client_address), state, certificate_serial, generation)| {
+    let delay_ms = prop_oneof![Just(0), node::limits::DELAY_MS];
+    let numbers = (1..u64::MAX, 1..u64::MAX, delay_ms);
+    (numbers, texts, proptest::sample::select(states.to_vec()), bytes(20)).prop_map(
+        |((id, generation, delay_ms), names, state, certificate_serial)| {
+            let (name, region, peer_address, client_address) = names;
             let id = NodeId(id);
             MetaRow::Node(NodeRow {
                 id,
@@ -49,6 +52,7 @@ fn some_node() -> impl Strategy<Value = MetaRow> {
                 state,
                 certificate_serial,
                 generation,
+                delay_ms,
             })
         },
     )

@@ -91,6 +91,7 @@ pub async fn status(session: &Session) -> Result<u8> {
         ("nodes", status.nodes.iter().map(node_row).collect::<Vec<_>>().into()),
         ("groups", status.groups.iter().map(group_row).collect::<Vec<_>>().into()),
         ("tenants", status.tenants.into()),
+        ("delayed", status.delayed.iter().map(super::delayed::row).collect::<Vec<_>>().into()),
     ]);
     Document::one("dew.status.show/1", &[], row).print(session.format)?;
     Ok(exit)
@@ -108,6 +109,7 @@ fn screen(context: &str, status: &StatusResponse) -> String {
     out += &format!("nodes     {}, {heard} heard\n", nodes.len());
     out += &format!("groups    {}, {} without leader\n", groups.len(), groups.len() - led);
     out += &format!("tenants   {}\n", status.tenants);
+    out.extend(status.delayed.iter().map(super::delayed::line));
     for finding in &status.findings {
         let Finding { level, name, text, command } = finding;
         out += &format!("  {level:<5} {name:<17} {text}   {command}\n");
@@ -169,7 +171,7 @@ fn history_ms(quota: &Quota) -> Result<Option<u64>> {
 }
 
 /// The id of a node that is named by its name, or by its id.
-async fn node_id(admin: &Admin, name: &str) -> Result<u64> {
+pub(super) async fn node_id(admin: &Admin, name: &str) -> Result<u64> {
     let nodes = admin.nodes().await?;
     let found = nodes.iter().find(|node| node.name == name && node.state != "removed");
     let found = found.map(|node| node.id).or_else(|| ids::read_node(name));

@@ -1,5 +1,6 @@
 //! What may stand on the line.
 
+use super::delayed::DelayedVerb;
 use super::output::Format;
 use clap::{Args as Part, Parser, Subcommand};
 use clap_complete::Shell;
@@ -135,6 +136,9 @@ pub enum Command {
     /// What takes long and goes on by itself.
     #[command(subcommand)]
     Job(JobVerb),
+    /// Delayed nodes: they apply late, so that a mistake can be undone.
+    #[command(subcommand)]
+    Delayed(DelayedVerb),
     /// Keys.
     #[command(subcommand)]
     Key(KeyVerb),

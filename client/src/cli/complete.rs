@@ -141,7 +141,7 @@ fn value(path: &[&str], arg: &Arg) -> Place {
         (_, "tenant" | "service_of") | ("tenant" | "key", "name") => Some(Live::Tenants),
         ("identity", _) => None,
         (_, "collection") => Some(Live::Collections),
-        ("node", "name") => Some(Live::Nodes),
+        ("node" | "delayed", "name") => Some(Live::Nodes),
         ("group", "group") => Some(Live::Groups),
         ("group", "to") => Some(Live::NodeIds),
         _ => None,

@@ -7,6 +7,7 @@ mod complete;
 mod confirm;
 mod context;
 mod data;
+mod delayed;
 mod export;
 mod ids;
 mod import;
@@ -143,6 +144,7 @@ async fn run(args: Args) -> Result<u8> {
         Command::Scrub => admin::scrub(&session).await?,
         Command::Group(verb) => admin::group(&session, verb).await?,
         Command::Job(verb) => admin::job(&session, verb).await?,
+        Command::Delayed(verb) => delayed::run(&session, verb).await?,
         Command::Key(verb) => admin::key(&session, verb).await?,
         Command::Identity(verb) => admin::identity(&session, verb).await?,
         Command::Import(what) => import::run(&session, what).await?,

@@ -43,6 +43,37 @@ pub fn moment(text: &str, now_ms: u64) -> Result<Stamp> {
     Ok(end_of(u64::try_from(parsed.as_millisecond()).unwrap_or(0)))
 }
 
+/// The stamp of a commit, as `c-STAMP-GROUP` names it; nothing if it is none.
+fn commit(text: &str) -> Option<Stamp> {
+    let (stamp, group) = text.strip_prefix("c-")?.split_once('-')?;
+    let is_hex = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_one = stamp.len() == 16 && is_hex(stamp) && group.len() <= 16 && is_hex(group);
+    u64::from_str_radix(stamp, 16).ok().filter(|_| is_one).map(Stamp)
+}
+
+/// The stamp just before which something is meant: that of a commit or a stamp itself, else the first of a time.
+///
+/// # Errors
+/// As [`moment`].
+pub fn before_moment(text: &str, now_ms: u64) -> Result<Stamp> {
+    match commit(text).or_else(|| text.parse().ok()) {
+        Some(exact) => Ok(exact),
+        None => Ok(Stamp(moment(text, now_ms)?.ms() << 16)),
+    }
+}
+
+/// The same of what is meant up to a commit, stamp or time, itself included.
+///
+/// # Errors
+/// As [`moment`].
+pub fn at_moment(text: &str, now_ms: u64) -> Result<Stamp> {
+    let at = match commit(text) {
+        Some(exact) => exact,
+        None => moment(text, now_ms)?,
+    };
+    Ok(Stamp(at.0.saturating_add(1)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,6 +87,19 @@ mod tests {
         );
         for bad in ["", "5", "s", "5w", "-5s", "99999999999999999999s", "99999999999999999d"] {
             assert_eq!(ms(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_moment_is_met_from_before_and_with_what_was_written_then() {
+        let before = |text| before_moment(text, 100_000).map(|stamp| stamp.0).ok();
+        let at = |text| at_moment(text, 100_000).map(|stamp| stamp.0).ok();
+        let one = "c-01a203932eb30004-11";
+        assert_eq!((before(one), at(one)), (Some(0x01a2_0393_2eb3_0004), Some(0x01a2_0393_2eb3_0005)));
+        assert_eq!((before("55.3"), at("55.3")), (Some(55 << 16 | 3), Some(55 << 16 | 4)));
+        assert_eq!((before("-90s"), at("-90s")), (Some(10_000 << 16), Some(10_001 << 16)));
+        for bad in ["c-1-2", "c-01a203932eb30004-", "c-01a203932eb30004", "c-01a203932eb3000g-1", "x"] {
+            assert_eq!((before(bad), at(bad)), (None, None), "{bad}");
         }
     }
 

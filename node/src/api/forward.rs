@@ -3,18 +3,25 @@
 
 use super::errors::failure_in;
 use crate::boot::peers::Known;
+use crate::delayed::order::{Answer, Order, RowsAsked, RowsPage};
+use crate::delayed::wire;
 use crate::dial;
-use crate::limits::SURVEY_MS;
+use crate::limits::{self, SURVEY_MS};
 use crate::meta::forward::Forward;
 use crate::meta::survey::Survey;
 use crate::refused::Refused;
+use crate::shard::door::WriteId;
 use crate::telemetry::trace;
 use crate::tls::{self, Tls};
 use bytes::Bytes;
-use engine::ids::{NodeId, TableId};
+use engine::Stamp;
+use engine::ids::{NodeId, TableId, TenantId};
 use proto::errors::code;
+use proto::peer_v1::delayed_client::DelayedClient;
 use proto::peer_v1::meta_client::MetaClient;
-use proto::peer_v1::{ChangeRequest, IndexRequest, ShardRequest, SurveyRequest, TableRequest};
+use proto::peer_v1::{
+    ChangeRequest, IndexRequest, ShardRequest, SurveyRequest, TableRequest, WriteRowsRequest,
+};
 use raft::net::link::BoxFuture;
 use raft::types::GroupId;
 use std::collections::BTreeMap;
@@ -45,6 +52,17 @@ pub fn make(tls: &Tls, known: Arc<RwLock<Known>>) -> Arc<dyn Forward> {
 
 impl Channels {
     fn client(&self, to: NodeId) -> Result<MetaClient<Channel>, Refused> {
+        self.channel(to).map(MetaClient::new)
+    }
+
+    fn delayed(&self, to: NodeId) -> Result<DelayedClient<Channel>, Refused> {
+        let max = limits::MESSAGE_BYTES_MAX;
+        self.channel(to).map(|channel| {
+            DelayedClient::new(channel).max_decoding_message_size(max).max_encoding_message_size(max)
+        })
+    }
+
+    fn channel(&self, to: NodeId) -> Result<Channel, Refused> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let address = known.get(&to).map(|at| at.client.clone());
         let address = address
@@ -52,22 +70,36 @@ impl Channels {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let serial = self.tls.current().own.serial.clone();
         if let Some((.., channel)) = made.get(&to).filter(|(of, by, _)| *of == address && *by == serial) {
-            return Ok(MetaClient::new(channel.clone()));
+            return Ok(channel.clone());
         }
         let wrong = |error: &dyn std::fmt::Display| Refused::new(code::NO_LEADER).saying(error.to_string());
         let tls = self.tls.client(Some(to), tls::GRPC).map_err(|error| wrong(&error))?;
         let channel = dial::channel(&address, tls).map_err(|error| wrong(&error))?;
         made.insert(to, (address, serial, channel.clone()));
-        Ok(MetaClient::new(channel))
+        Ok(channel)
     }
 }
 
 /// What a status of another node says.
 fn refused(status: &Status) -> Refused {
     match failure_in(status) {
-        Some(failure) => Refused::new(failure.code).saying(failure.text).after(failure.retry_after_ms),
+        Some(failure) => {
+            let condition = (failure.code == code::CONDITION_FAILED).then(|| {
+                (failure.condition, Some(Stamp(failure.stamp)).filter(|stamp| *stamp != Stamp::ZERO))
+            });
+            let refused = Refused::new(failure.code).saying(failure.text).after(failure.retry_after_ms);
+            Refused { condition, ..refused }
+        }
         // It was not reached, or has gone meanwhile.
         None => Refused::new(code::NO_LEADER).saying(status.message()),
+    }
+}
+
+/// The same of a write: where nothing was heard, it may have been done.
+fn doubtful(status: &Status) -> Refused {
+    match failure_in(status) {
+        Some(_) => refused(status),
+        None => Refused::new(code::UNKNOWN_OUTCOME).saying(status.message()),
     }
 }
 
@@ -132,5 +164,51 @@ impl Forward for Channels {
             request.set_timeout(Duration::from_millis(ROW_MS));
             Ok(client?.table(request).await.map_err(|status| refused(&status))?.into_inner().bytes)
         })
+    }
+
+    fn order(
+        &self,
+        to: NodeId,
+        by: String,
+        order: Order,
+        wait_ms: u64,
+    ) -> BoxFuture<Result<Answer, Refused>> {
+        let client = self.delayed(to);
+        let request = question(wire::order_sent(by, order), wait_ms);
+        let asked = async move {
+            let answer = client?.order(request).await.map_err(|status| refused(&status))?.into_inner();
+            wire::answer_heard(answer).ok_or_else(|| Refused::new(code::INTERNAL))
+        };
+        Box::pin(asked.instrument(asking(to, "order")))
+    }
+
+    fn rows(&self, to: NodeId, asked: RowsAsked, wait_ms: u64) -> BoxFuture<Result<RowsPage, Refused>> {
+        let client = self.delayed(to);
+        let request = question(wire::rows_asked(asked), wait_ms);
+        let asked = async move {
+            let answer = client?.rows(request).await.map_err(|status| refused(&status))?;
+            Ok(wire::page_heard(answer.into_inner()))
+        };
+        Box::pin(asked.instrument(asking(to, "rows")))
+    }
+
+    fn write_rows(
+        &self,
+        to: NodeId,
+        tenant: TenantId,
+        command: Bytes,
+        id: WriteId,
+        wait_ms: u64,
+    ) -> BoxFuture<Result<Stamp, Refused>> {
+        let client = self.delayed(to);
+        let WriteId { session, number, valid_until_ms } = id;
+        let session = session.to_vec().into();
+        let request = WriteRowsRequest { tenant: tenant.0, command, session, number, valid_until_ms };
+        let request = question(request, wait_ms);
+        let asked = async move {
+            let answer = client?.write(request).await.map_err(|status| doubtful(&status))?;
+            Ok(Stamp(answer.into_inner().stamp))
+        };
+        Box::pin(asked.instrument(asking(to, "write")))
     }
 }

@@ -13,6 +13,7 @@
 pub mod admin;
 pub mod convert;
 pub mod data;
+mod delayed;
 pub mod errors;
 pub mod forward;
 pub mod guard;
@@ -25,6 +26,7 @@ pub mod serve;
 use crate::boot::authority::Authority;
 use crate::boot::join::Admittance;
 use crate::config::Live;
+use crate::delayed::order::{Answer, Order, RowsAsked, RowsPage};
 use crate::keys::source::Keys;
 use crate::meta::command::{MetaCommand, MetaReply};
 use crate::meta::survey::{Survey, Surveys};
@@ -140,6 +142,24 @@ pub trait Backend: Send + Sync + 'static {
     fn cluster_keys(&self) -> Vec<u32>;
     /// Bytes of the file of a table here, from `at` on; none: it ends there.
     fn table(&self, table: TableId, at: u64) -> BoxFuture<Result<Bytes, Refused>>;
+    /// Does what `by` asks of a delayed node, wherever that is; `None`: of this one, for another node has asked.
+    fn order(
+        &self,
+        node: Option<NodeId>,
+        by: String,
+        order: Order,
+        wait_ms: u64,
+    ) -> BoxFuture<Result<Answer, Refused>>;
+    /// Rows of a tenant as they stand now, for another node, if this one leads.
+    fn rows(&self, asked: RowsAsked, wait_ms: u64) -> BoxFuture<Result<RowsPage, Refused>>;
+    /// Writes rows of a tenant for another node, if this one leads; the command is bytes.
+    fn write_rows(
+        &self,
+        tenant: TenantId,
+        command: Bytes,
+        id: WriteId,
+        wait_ms: u64,
+    ) -> BoxFuture<Result<Stamp, Refused>>;
     /// What this node knows best.
     fn survey(&self) -> Survey;
     /// What every node says of itself, this one included; who does not answer in time is missing.

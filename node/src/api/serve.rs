@@ -6,7 +6,9 @@ use super::{Api, Backend, health, listener};
 use crate::limits;
 use crate::tls::{self, Tls, TlsError};
 use crate::work::Spawner;
+use proto::peer_v1::delayed_server::DelayedServer as LateServer;
 use proto::peer_v1::meta_server::MetaServer;
+use proto::v1::delayed_server::DelayedServer;
 use proto::v1::groups_server::GroupsServer;
 use proto::v1::hello_server::HelloServer;
 use proto::v1::identities_server::IdentitiesServer;
@@ -77,6 +79,9 @@ pub fn serve(
         .add_service(
             MetaServer::new(api.clone()).max_decoding_message_size(max).max_encoding_message_size(max),
         )
+        .add_service(
+            LateServer::new(api.clone()).max_decoding_message_size(max).max_encoding_message_size(max),
+        )
         .serve_with_incoming(ReceiverStream::new(taken));
     let demanded = tls.server(tls::Caller::Known, &[tls::GRPC])?;
     let taken = listener::connections(admin, tls, demanded, told.admins.clone(), spawner);
@@ -89,6 +94,7 @@ pub fn serve(
         .add_service(TenantsServer::new(api.clone()))
         .add_service(KeysServer::new(api.clone()))
         .add_service(JobsServer::new(api.clone()))
+        .add_service(DelayedServer::new(api.clone()))
         .add_service(IdentitiesServer::new(api))
         .serve_with_incoming(ReceiverStream::new(taken));
     spawner.spawn("health", health.follow());

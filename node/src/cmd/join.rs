@@ -7,6 +7,7 @@ use crate::boot::join::{self, Admittance};
 use crate::boot::peers::{Known, PeerAddresses};
 use crate::boot::token::JoinToken;
 use crate::clock::SystemClock;
+use crate::config::Duration;
 use crate::entropy::SystemEntropy;
 use crate::keys::kms::passphrase;
 use crate::{dial, limits, tls};
@@ -20,7 +21,9 @@ use std::sync::Arc;
 /// # Errors
 /// The configuration, the passphrase or the token; no node of the cluster answers; it does not let the node in.
 pub fn run(options: &Join) -> Result<(), Failure> {
-    let config = config::load(&options.from)?;
+    let mut from = options.from.clone();
+    from.settings.extend(options.delay.iter().map(|delay| format!("delayed.delay={delay}")));
+    let config = config::load(&from)?;
     let file = config.node.passphrase_file.as_ref().ok_or(passphrase::NOT_NAMED)?;
     let passphrase = passphrase::read(file)?;
     let token = JoinToken::parse(options.token.trim())?;
@@ -33,6 +36,7 @@ pub fn run(options: &Join) -> Result<(), Failure> {
         peer_address: config.node.advertise.peer.clone(),
         client_address: config.node.advertise.client.clone(),
         admin_address: config.node.advertise.admin.clone(),
+        delay_ms: config.node.delay.unwrap_or(0),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(ask(&token, &asked))?;
@@ -40,7 +44,14 @@ pub fn run(options: &Join) -> Result<(), Failure> {
     let names = (config.node.name.as_str(), config.node.region.as_str());
     let entropy = Arc::new(SystemEntropy);
     join::settle(&config.node.data_dir, &admittance, names, request.key, &passphrase, entropy)?;
-    println!("node {} of cluster {} is ready to be started: dewpond serve", admittance.node.0, token.cluster);
+    let late = match config.node.delay {
+        Some(ms) => format!(", {} late", Duration::from_ms(ms)),
+        None => String::new(),
+    };
+    println!(
+        "node {} of cluster {} is ready to be started{late}: dewpond serve",
+        admittance.node.0, token.cluster
+    );
     Ok(())
 }
 

@@ -87,6 +87,9 @@ pub struct Join {
     /// The token, as `dew node add` gives it.
     #[arg(long)]
     pub token: String,
+    /// Makes it a delayed node, which applies what it stores so much later: `1h`. The setting `delayed.delay` says the same.
+    #[arg(long, value_name = "TIME")]
+    pub delay: Option<String>,
 }
 
 /// Looks at a configuration.

@@ -4,6 +4,7 @@
 //! (read again while the node runs). [`settings`] is the one table of all of them; [`layers`] says who set a value; [`page`] puts them
 //! into words; [`mod@file`] reads.
 
+mod delayed;
 pub mod file;
 pub mod layers;
 pub mod page;
@@ -14,6 +15,8 @@ pub mod value;
 pub use layers::{Complaint, Layers, Origin};
 pub use value::{Bytes, Duration};
 
+use crate::delayed::hold::Thresholds;
+use crate::limits;
 use crate::telemetry::logs::Format;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -87,6 +90,8 @@ pub struct Node {
     pub cache: Bytes,
     /// Bytes a second that a scrub reads.
     pub scrub_bytes: Bytes,
+    /// How late it applies what it stores, in milliseconds, if that is said.
+    pub delay: Option<u64>,
     /// What a line of the log looks like.
     pub log_format: Format,
 }
@@ -108,6 +113,8 @@ pub struct Live {
     pub connections: u64,
     /// Connections from one address.
     pub connections_per_source: u64,
+    /// When a delayed node holds its gate by itself.
+    pub delayed_hold: Thresholds,
     /// How far back a new tenant can read.
     pub tenant_history: Duration,
     /// For how long the drop of a tenant can be undone.
@@ -199,6 +206,7 @@ impl Values<'_> {
             memtable: self.bytes("engine.memtable_bytes"),
             cache: self.bytes("engine.cache_bytes"),
             scrub_bytes: self.bytes("scrub.bytes_per_second"),
+            delay: Some(self.duration("delayed.delay").ms()).filter(|ms| *ms > 0),
             log_format: if self.text("log_format") == "text" { Format::Text } else { Format::Json },
         }
     }
@@ -212,6 +220,12 @@ impl Values<'_> {
             tenant_operations: self.count("quota.tenant_operations"),
             connections: self.count("quota.connections"),
             connections_per_source: self.count("quota.connections_per_source"),
+            delayed_hold: delayed::thresholds(
+                self.text("delayed.hold.auto") == "true",
+                ["deletes_min", "deletes_percent", "range_keys"]
+                    .map(|name| self.count(&format!("delayed.hold.{name}"))),
+                self.duration("delayed.hold.window"),
+            ),
             tenant_history: self.duration("tenant.history"),
             tenant_quarantine: self.duration("tenant.quarantine"),
             deadline: self.duration("deadline.default"),
@@ -273,6 +287,9 @@ fn relations(node: &Node, live: &Live, layers: &Layers) -> Vec<Complaint> {
                 live.disk_stop_percent
             ),
         );
+    }
+    if node.delay.is_some_and(|ms| !limits::DELAY_MS.contains(&ms)) {
+        complain("delayed.delay", "a delay of less than a second stops no mistake: set 1h, or 0".to_owned());
     }
     let doors = [
         ("listen.client", Some(node.listen.client)),

@@ -1,5 +1,6 @@
 //! Pure: the table of all settings: what each is, its default and range, why, and what breaks at either end.
 
+use super::delayed::{DELAYED, joined};
 use super::shape::Shape;
 use crate::keys::kms::file::Cost;
 use crate::limits;
@@ -39,18 +40,20 @@ const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 
 #[rustfmt::skip]
-const fn setting(
+pub(super) const fn setting(
     key: &'static str, scope: Scope, shape: Shape, default: &'static str, [reason, low, high]: [&'static str; 3],
 ) -> Setting {
     Setting { key, scope, shape, default, reason, low, high }
 }
 
-const NODE: Scope = Scope::Node;
-const LIVE: Scope = Scope::Live;
+pub(super) const NODE: Scope = Scope::Node;
+pub(super) const LIVE: Scope = Scope::Live;
 const CLUSTER: Scope = Scope::Cluster;
 
 /// All settings, in the order in which they are shown.
-pub const SETTINGS: &[Setting] = &[
+pub const SETTINGS: &[Setting] = &joined::<{ USUAL.len() + DELAYED.len() }>(&[USUAL, &DELAYED]);
+
+const USUAL: &[Setting] = &[
     setting(
         "data_dir",
         NODE,

@@ -1,9 +1,12 @@
-//! What one node asks another of the meta group.
+//! What one node asks another of the meta group, and of delayed nodes.
 
 use super::survey::Survey;
+use crate::delayed::order::{Answer, Order, RowsAsked, RowsPage};
 use crate::refused::Refused;
+use crate::shard::door::WriteId;
 use bytes::Bytes;
-use engine::ids::{NodeId, TableId};
+use engine::Stamp;
+use engine::ids::{NodeId, TableId, TenantId};
 use raft::net::link::BoxFuture;
 use raft::types::GroupId;
 
@@ -22,4 +25,21 @@ pub trait Forward: Send + Sync + 'static {
     fn survey(&self, to: NodeId) -> BoxFuture<Result<Survey, Refused>>;
     /// Bytes of the file of a table there, from `at` on; none: it ends there.
     fn table(&self, to: NodeId, table: TableId, at: u64) -> BoxFuture<Result<Bytes, Refused>>;
+
+    /// Lets `to`, which is delayed, do what `by` asks.
+    fn order(&self, to: NodeId, by: String, order: Order, wait_ms: u64)
+    -> BoxFuture<Result<Answer, Refused>>;
+
+    /// Rows of a tenant as they stand now, if `to` leads its shard.
+    fn rows(&self, to: NodeId, asked: RowsAsked, wait_ms: u64) -> BoxFuture<Result<RowsPage, Refused>>;
+
+    /// Lets `to`, which leads the shard of a tenant, do a kv command, given as bytes.
+    fn write_rows(
+        &self,
+        to: NodeId,
+        tenant: TenantId,
+        command: Bytes,
+        id: WriteId,
+        wait_ms: u64,
+    ) -> BoxFuture<Result<Stamp, Refused>>;
 }

@@ -194,6 +194,9 @@ impl Draft<'_, '_> {
         let old = self.node(NodeRow::key(row.id))?;
         check_expected(old.as_ref().map(|old| old.generation), expected)?;
         check(row.generation == next(expected), Reason::Impossible)?;
+        // What a delayed node holds is late: it does not become another by a row, nor another a delayed one.
+        let is_same_kind = old.as_ref().is_none_or(|old| old.is_delayed() == row.is_delayed());
+        check(is_same_kind, Reason::State)?;
         match old.map(|old| old.state) {
             None => check(row.state == NodeState::Active, Reason::State)?,
             Some(NodeState::Removed) => return refused(Reason::State),

@@ -1,14 +1,16 @@
 //! Pure: the row of a node.
 //! Format: meta_rows, `docs/formats/meta_rows.md`.
 
-use super::fields::{append_text, append_u64, malformed, read_name, read_text, read_version};
+use super::fields::{append_text, append_u64, malformed, read_name, read_text};
 use crate::limits;
 use engine::error::Damage;
 use engine::ids::NodeId;
 use engine::wire::{Reader, append_bytes32};
 
-/// Version of the row this build writes.
+/// Version of the row of a node that is not delayed.
 pub const VERSION: u8 = 1;
+/// Version of the row of a delayed one.
+pub const VERSION_DELAYED: u8 = 2;
 
 /// What a node is there for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,6 +74,8 @@ pub struct NodeRow {
     pub certificate_serial: Vec<u8>,
     /// Rises by one with every change of this row.
     pub generation: u64,
+    /// How late it applies what it stores, in milliseconds; 0: it is not delayed.
+    pub delay_ms: u64,
 }
 
 impl NodeRow {
@@ -84,13 +88,23 @@ impl NodeRow {
     /// Its value.
     #[must_use]
     pub fn value(&self) -> Vec<u8> {
-        let mut out = vec![VERSION, self.state.number()];
+        let version = if self.is_delayed() { VERSION_DELAYED } else { VERSION };
+        let mut out = vec![version, self.state.number()];
         append_u64(&mut out, self.generation);
         for text in [&self.name, &self.region, &self.peer_address, &self.client_address] {
             append_text(&mut out, text);
         }
         append_bytes32(&mut out, &self.certificate_serial);
+        if self.is_delayed() {
+            append_u64(&mut out, self.delay_ms);
+        }
         out
+    }
+
+    /// Whether it applies late: then it never votes, leads or answers clients.
+    #[must_use]
+    pub fn is_delayed(&self) -> bool {
+        self.delay_ms > 0
     }
 
     /// Reads what [`NodeRow::key`] and [`NodeRow::value`] wrote.
@@ -101,7 +115,11 @@ impl NodeRow {
         let (mut key, mut reader) = (Reader::new(key), Reader::new(value));
         let id = NodeId(key.u64()?);
         key.end()?;
-        read_version(&mut reader, VERSION)?;
+        let is_delayed = match reader.u8()? {
+            VERSION => false,
+            VERSION_DELAYED => true,
+            _ => return Err(malformed("an unknown version")),
+        };
         let row = Self {
             id,
             state: NodeState::from_number(reader.u8()?)?,
@@ -111,8 +129,12 @@ impl NodeRow {
             peer_address: read_text(&mut reader, limits::ADDRESS_BYTES_MAX)?,
             client_address: read_text(&mut reader, limits::ADDRESS_BYTES_MAX)?,
             certificate_serial: reader.bytes32(limits::SERIAL_BYTES_MAX)?.to_vec(),
+            delay_ms: if is_delayed { reader.u64()? } else { 0 },
         };
         reader.end()?;
+        if is_delayed && !limits::DELAY_MS.contains(&row.delay_ms) {
+            return Err(malformed("a delay that none may have"));
+        }
         if id.0 == 0 || row.generation == 0 {
             return Err(malformed("a node without id or generation"));
         }

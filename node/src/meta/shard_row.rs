@@ -148,6 +148,11 @@ impl ShardRow {
         self.seats.values().map(|seat| seat.node).chain(self.leaving.values().copied())
     }
 
+    /// Nodes with a replica that is wanted there and answers clients: no delayed one does.
+    pub fn answering(&self) -> impl Iterator<Item = NodeId> {
+        self.seats.values().filter(|seat| seat.role != Role::Delayed).map(|seat| seat.node)
+    }
+
     /// Whether it can be at all.
     fn check(&self) -> Result<(), &'static str> {
         let mut ids: Vec<ReplicaId> = self.replicas().map(|(id, _)| id).collect();

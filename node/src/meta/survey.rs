@@ -1,5 +1,7 @@
 //! Pure: what one node knows that others cannot know as well, and its form on the wire. Whoever shows the whole cluster asks every node.
 
+use crate::delayed::state::Late;
+use crate::delayed::wire as late;
 use crate::finding::Finding;
 use crate::keys::coverage::{self, Sealed};
 use engine::ids::{KeyEpoch, NodeId, TenantId};
@@ -18,6 +20,8 @@ pub struct Survey {
     pub findings: Vec<Finding>,
     /// Its newest scrub.
     pub scrub: Option<Scrub>,
+    /// How it stands, if it is delayed.
+    pub late: Option<Late>,
     /// Whether its keys are not open, so that it knows nothing else. It does not travel: whoever is sealed refuses to answer.
     pub is_sealed: bool,
 }
@@ -131,6 +135,8 @@ impl From<Survey> for wire::SurveyResponse {
                 files_left: one.files_left,
                 damaged: one.damaged,
             }),
+            donations: survey.late.iter().flat_map(|one| &one.donations).map(late::donation).collect(),
+            delayed: survey.late.as_ref().map(late::node),
         }
     }
 }
@@ -163,6 +169,10 @@ impl From<wire::SurveyResponse> for Survey {
                 files: one.files,
                 files_left: one.files_left,
                 damaged: one.damaged,
+            }),
+            late: said.delayed.map(|one| {
+                let donations = said.donations.into_iter().map(late::progress).collect();
+                Late { donations, ..late::late(one) }
             }),
             is_sealed: false,
         }

@@ -2,13 +2,13 @@
 //! the one it wants. A step at a time: called again it goes on, also after a crash.
 
 use super::Result;
-use super::replicas::{Running, found};
+use super::replicas::Running;
 use engine::key::KeyRange;
 use raft::group::birth::{self, Birth};
 use raft::group::ending::{NotRemoved, Removed};
 use raft::group::handle::Group;
 use raft::membership::reconcile::{Reconciler, Stepped};
-use raft::types::{GroupId, ReplicaId, Seat};
+use raft::types::{GroupId, ReplicaId, Role, Seat};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,16 +68,20 @@ impl Mover {
 
     async fn bear(&self, running: &Arc<Running>, one: &WantedGroup) -> Result<()> {
         let is_here = |seat: &Seat| seat.node == running.parts.node;
-        let Some((replica, _)) = one.seats.iter().rev().find(|(_, seat)| is_here(seat)) else {
+        let Some((replica, seat)) = one.seats.iter().rev().find(|(_, seat)| is_here(seat)) else {
             return Ok(());
         };
+        if seat.role == Role::Delayed && running.late().is_none() {
+            // Its row does not say yet how late it is to be: without a gate it would apply everything at once.
+            return Ok(());
+        }
         if running.supervisor.lock().await.is_busy(one.group) || running.registry.get(one.group).is_some() {
             return Ok(());
         }
         let birth = Birth { group: one.group, replica: *replica, range: one.range.clone(), founders: None };
         let machine = birth::bear(&birth, running.ground.parts.clone()).await?;
         tracing::info!(group = %one.group, %replica, "a replica is born here");
-        running.seat_all(vec![found(machine, true)]).await;
+        running.seat_all(vec![running.wanted(machine, true)?]).await;
         Ok(())
     }
 

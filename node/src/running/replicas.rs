@@ -3,8 +3,11 @@
 use super::opening::Admitted;
 use super::{Error, Result, RunningParts};
 use crate::work::Task;
+use engine::Stamp;
 use engine::ids::TenantId;
 use engine::tablet::pool::Pool;
+use raft::delay::receive::Delayed;
+use raft::delay::{CatalogGate, GateStore, Keeper};
 use raft::group::batcher::Batcher;
 use raft::group::birth::{self, Birth, Here};
 use raft::group::registry::Registry;
@@ -20,7 +23,7 @@ use raft::net::request::Requests;
 use raft::net::words::Words;
 use raft::types::{GroupId, ReplicaId};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 /// A replica at work.
 pub struct Seated {
@@ -43,6 +46,8 @@ pub struct Running {
     pub(super) supervisor: tokio::sync::Mutex<Supervisor>,
     seated: RwLock<BTreeMap<GroupId, Arc<Seated>>>,
     failed: Mutex<BTreeMap<GroupId, String>>,
+    /// The gate, if the node is delayed.
+    late: OnceLock<Arc<Keeper>>,
     /// What lives here and does not run yet.
     waiting: tokio::sync::Mutex<Vec<Wanted>>,
     /// Until the node ends.
@@ -92,10 +97,16 @@ impl Running {
             tracing::warn!(%group, %replica, "the tablet of a replica is older than it was: the replica ends, another takes its place");
             birth::end((group, replica), &log, &pool).await?;
         }
-        let mut wanted: Vec<Wanted> = machines.into_iter().map(|machine| found(machine, false)).collect();
+        let late = OnceLock::new();
+        if let Some(keeper) = stored_gate(&parts, &pool, &log)? {
+            drop(late.set(keeper));
+        }
+        let wants = |machine, is_born| wanted(late.get(), &log, machine, is_born);
+        let mut all =
+            machines.into_iter().map(|machine| wants(machine, false)).collect::<Result<Vec<_>>>()?;
         for birth in births {
-            if wanted.iter().all(|one| one.machine.group() != birth.group) {
-                wanted.push(found(birth::bear(birth, machine_parts.clone()).await?, true));
+            if all.iter().all(|one| one.machine.group() != birth.group) {
+                all.push(wants(birth::bear(birth, machine_parts.clone()).await?, true)?);
             }
         }
         let door = Door::new(parts.cluster, requests.heard().clone(), log.stats().clone());
@@ -119,11 +130,12 @@ impl Running {
             words: Arc::default(),
             seated: RwLock::default(),
             failed: Mutex::default(),
+            late,
             waiting: tokio::sync::Mutex::default(),
             thread: Mutex::new(Some(thread)),
         });
         let is_meta = |one: &Wanted| one.machine.group() == GroupId::META;
-        let (meta, rest): (Vec<_>, Vec<_>) = wanted.into_iter().partition(is_meta);
+        let (meta, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(is_meta);
         running.seat_all(meta).await;
         *running.waiting.lock().await = rest;
         Ok(running)
@@ -240,6 +252,33 @@ impl Running {
         &self.words
     }
 
+    /// The gate of the node, if it is delayed.
+    #[must_use]
+    pub fn late(&self) -> Option<&Arc<Keeper>> {
+        self.late.get()
+    }
+
+    /// Makes the node a delayed one, which it stays. It holds no data yet: the cluster gives a node that is to be late nothing before it has a gate.
+    ///
+    /// # Errors
+    /// Of the catalog.
+    pub fn become_late(&self, delay_ms: u64) -> Result<()> {
+        if self.late.get().is_none() {
+            let store =
+                Arc::new(CatalogGate::new(self.pool.clone(), self.parts.sealer.clone(), self.parts.node));
+            let now = Stamp::new(self.parts.clock.wall_ms(), 0);
+            let keeper = Keeper::open(store, (now, delay_ms), self.log.stats().clone())?;
+            tracing::info!(delay_ms, gate = %keeper.state().gate, "the node is delayed from now on");
+            drop(self.late.set(keeper));
+        }
+        Ok(())
+    }
+
+    /// A replica of a group that is to run here.
+    pub(super) fn wanted(&self, machine: Arc<Machine>, is_born: bool) -> Result<Wanted> {
+        wanted(self.late.get(), &self.log, machine, is_born)
+    }
+
     /// Milliseconds of the clock that nobody sets.
     pub(super) fn now_ms(&self) -> u64 {
         self.parts.clock.boot_ms()
@@ -272,6 +311,28 @@ impl Running {
     }
 }
 
-pub(super) fn found(machine: Arc<Machine>, is_born: bool) -> Wanted {
-    Wanted { machine, delayed: None, is_born }
+/// The gate that a start finds, of a node that is delayed.
+fn stored_gate(parts: &RunningParts, pool: &Arc<Pool>, log: &Arc<Log>) -> Result<Option<Arc<Keeper>>> {
+    let store = Arc::new(CatalogGate::new(pool.clone(), parts.sealer.clone(), parts.node));
+    Ok(match store.load()? {
+        Some(stored) => Some(Keeper::open(store, (stored.gate, stored.delay_ms), log.stats().clone())?),
+        None => None,
+    })
+}
+
+/// A replica that is to run. On a delayed node every replica but that of the meta group stands behind the gate.
+fn wanted(
+    late: Option<&Arc<Keeper>>,
+    log: &Arc<Log>,
+    machine: Arc<Machine>,
+    is_born: bool,
+) -> Result<Wanted> {
+    let delayed = match late.filter(|_| machine.group() != GroupId::META) {
+        Some(keeper) => {
+            let delayed = Delayed::new(log.clone(), machine.group(), &machine.applied(), keeper.clone())?;
+            Some(Arc::new(delayed))
+        }
+        None => None,
+    };
+    Ok(Wanted { machine, delayed, is_born })
 }

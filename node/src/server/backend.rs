@@ -5,6 +5,7 @@ use crate::api::{Backend, GroupStanding};
 use crate::boot::authority::Authority;
 use crate::boot::join::Admittance;
 use crate::config::Live;
+use crate::delayed::order::{Answer, Order, RowsAsked, RowsPage};
 use crate::keys::source::Keys;
 use crate::meta::command::{MetaCommand, MetaReply};
 use crate::meta::survey::{Survey, Surveys};
@@ -195,6 +196,38 @@ impl Backend for Called {
     fn table(&self, table: TableId, at: u64) -> BoxFuture<Result<Bytes, Refused>> {
         let server = self.0.clone();
         Box::pin(async move { server.read_table(table, at).await })
+    }
+
+    fn order(
+        &self,
+        node: Option<NodeId>,
+        by: String,
+        order: Order,
+        wait_ms: u64,
+    ) -> BoxFuture<Result<Answer, Refused>> {
+        let server = self.0.clone();
+        Box::pin(async move {
+            match node {
+                Some(node) => server.order(node, &by, order, wait_ms).await,
+                None => server.order_here(&by, order).await,
+            }
+        })
+    }
+
+    fn rows(&self, asked: RowsAsked, wait_ms: u64) -> BoxFuture<Result<RowsPage, Refused>> {
+        let server = self.0.clone();
+        Box::pin(async move { server.rows_here(asked, wait_ms).await })
+    }
+
+    fn write_rows(
+        &self,
+        tenant: TenantId,
+        command: Bytes,
+        id: WriteId,
+        wait_ms: u64,
+    ) -> BoxFuture<Result<Stamp, Refused>> {
+        let server = self.0.clone();
+        Box::pin(async move { server.write_rows_here(tenant, &command, id, wait_ms).await })
     }
 
     fn survey(&self) -> Survey {

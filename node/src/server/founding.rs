@@ -99,5 +99,6 @@ pub fn node_row(
         state: NodeState::Active,
         certificate_serial: serial.to_vec(),
         generation: 1,
+        delay_ms: 0,
     }
 }

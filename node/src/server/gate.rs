@@ -8,6 +8,7 @@ use crate::boot::identity::NodeIdentity;
 use crate::boot::join::Admittance;
 use crate::clock::SystemClock;
 use crate::config::Live;
+use crate::delayed::order::{Answer, Order, RowsAsked, RowsPage};
 use crate::finding::NODE_SEALED;
 use crate::keys::source::Keys;
 use crate::meta::command::{MetaCommand, MetaReply};
@@ -215,6 +216,30 @@ impl Backend for Gate {
 
     fn table(&self, table: TableId, at: u64) -> BoxFuture<Result<Bytes, Refused>> {
         self.ask(|called| called.table(table, at))
+    }
+
+    fn order(
+        &self,
+        node: Option<NodeId>,
+        by: String,
+        order: Order,
+        wait_ms: u64,
+    ) -> BoxFuture<Result<Answer, Refused>> {
+        self.ask(|called| called.order(node, by, order, wait_ms))
+    }
+
+    fn rows(&self, asked: RowsAsked, wait_ms: u64) -> BoxFuture<Result<RowsPage, Refused>> {
+        self.ask(|called| called.rows(asked, wait_ms))
+    }
+
+    fn write_rows(
+        &self,
+        tenant: TenantId,
+        command: Bytes,
+        id: WriteId,
+        wait_ms: u64,
+    ) -> BoxFuture<Result<Stamp, Refused>> {
+        self.ask(|called| called.write_rows(tenant, command, id, wait_ms))
     }
 
     fn survey(&self) -> Survey {

@@ -7,7 +7,9 @@ use crate::boot::join::Admittance;
 use crate::boot::subject::Identity;
 use crate::boot::token;
 use crate::entropy::{SystemEntropy, random};
+use crate::limits;
 use crate::meta::command::{Change, MetaCommand, MetaReply, Reason};
+use crate::meta::node_row::NodeRow;
 use crate::refused::Refused;
 use engine::clock::Clock;
 use engine::ids::NodeId;
@@ -28,6 +30,8 @@ pub struct Newcomer {
     pub peer_address: String,
     /// Where clients reach it.
     pub client_address: String,
+    /// How late it is to apply what it stores, in milliseconds; 0: it is not delayed.
+    pub delay_ms: u64,
 }
 
 /// A change of the meta group that was refused, as the caller hears of it.
@@ -56,8 +60,11 @@ impl Server {
     /// Lets a node in.
     ///
     /// # Errors
-    /// `TOKEN_INVALID`. `MALFORMED`: its certificate request.
+    /// `TOKEN_INVALID`. `MALFORMED`: its certificate request, or a delay that none may have.
     pub async fn admit(&self, newcomer: &Newcomer, wait_ms: u64) -> Result<Admittance, Refused> {
+        if newcomer.delay_ms != 0 && !limits::DELAY_MS.contains(&newcomer.delay_ms) {
+            return Err(Refused::new(code::MALFORMED).saying("a delay is between a second and six days"));
+        }
         let authority = self.authority()?;
         // Ids are never given twice, nor near one another: nobody can guess the next.
         let node = NodeId(u64::from_be_bytes(random(&SystemEntropy)) >> 16 | 1 << 32);
@@ -68,7 +75,7 @@ impl Server {
         let issued = issued.map_err(|error| Refused::new(code::MALFORMED).saying(error.to_string()))?;
         let names = (newcomer.name.as_str(), newcomer.region.as_str());
         let at = (newcomer.peer_address.as_str(), newcomer.client_address.as_str());
-        let row = node_row(node, names, at, &issued.peer.serial);
+        let row = NodeRow { delay_ms: newcomer.delay_ms, ..node_row(node, names, at, &issued.peer.serial) };
         let changes = vec![Change::SpendToken(token::hash(&newcomer.secret)), Change::PutNode(row, None)];
         match self.change(MetaCommand::new(changes), wait_ms).await? {
             MetaReply::Applied { .. } => {}

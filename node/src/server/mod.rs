@@ -26,6 +26,7 @@ mod turning;
 use crate::boot::peers::Known;
 use crate::clock::SystemClock;
 use crate::config::Live;
+use crate::delayed::gate::Delayed;
 use crate::keys::held::Held;
 use crate::keys::source::Keys;
 use crate::meta::command::{MetaCommand, MetaReply};
@@ -94,6 +95,10 @@ pub struct Server {
     pub(crate) untaken: RwLock<Option<String>>,
     /// What scrubs have found.
     pub(crate) scrubbed: scrubbing::Scrubbed,
+    /// What a delayed node remembers.
+    pub(crate) delayed: Delayed,
+    /// How late it is to be, if its configuration says so, in milliseconds.
+    pub(crate) wanted_delay_ms: Option<u64>,
     /// Why it does not start while the disk is full, if that is so.
     pub(crate) unstarted: RwLock<Option<String>>,
     /// Why metrics cannot be read, if they cannot.

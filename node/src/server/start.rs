@@ -12,6 +12,7 @@ use crate::boot::peers::{self, Known};
 use crate::boot::subject::Role;
 use crate::clock::SystemClock;
 use crate::config;
+use crate::delayed::gate::Delayed;
 use crate::entropy::SystemEntropy;
 use crate::keys::kms::Passphrase;
 use crate::limits::DISK_MS;
@@ -184,6 +185,8 @@ impl Server {
             untaken: RwLock::default(),
             unstarted: RwLock::default(),
             scrubbed: Scrubbed::default(),
+            delayed: Delayed::default(),
+            wanted_delay_ms: config.node.delay,
             unread: RwLock::default(),
             live: ArcSwap::from_pointee(config.live.clone()),
         });
@@ -391,6 +394,7 @@ impl Server {
         self.tasks.spawn("keys", self.clone().turn_keys());
         self.tasks.spawn("purge", self.clone().purge_tenants());
         self.tasks.spawn("scrub", self.clone().scrub_tables());
+        self.tasks.spawn("delayed", self.clone().keep_late());
         self.tasks.spawn("placing", Placing::new(running.clone(), self.published.clone(), changer).run());
         Ok(running)
     }

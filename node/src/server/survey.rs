@@ -41,6 +41,7 @@ impl Server {
             sealed: coverage::sum(tablets.iter().map(|tablet| tablet.coverage())),
             findings,
             scrub: self.scrubbed.shown(),
+            late: self.late(),
             is_sealed: false,
         }
     }

@@ -4,10 +4,11 @@ use super::Server;
 use super::disk::{Level, Room};
 use crate::api::listener::Attendance;
 use crate::clock::Agreement;
+use crate::delayed::state::Late;
 use crate::finding::{self, Finding};
 use crate::keys::coverage::{self, Coverage};
 use crate::limits::{BIND_MS, CHANGE_MS, DISK_HAND_OVER_MS, DISK_MS};
-use crate::meta::node_row::NodeState;
+use crate::meta::node_row::{NodeRow, NodeState};
 use crate::peer::PeerServer;
 use crate::running::replicas::Seated;
 use crate::telemetry::node::{DoorFacts, NodeFacts};
@@ -41,7 +42,8 @@ impl Server {
     #[must_use]
     pub fn is_serving(&self) -> bool {
         let meta = self.meta();
-        let is_active = meta.nodes.get(&self.node).is_some_and(|row| row.state == NodeState::Active);
+        let answers = |row: &NodeRow| row.state == NodeState::Active && !row.is_delayed();
+        let is_active = meta.nodes.get(&self.node).is_some_and(answers);
         self.is_up() && is_active && self.running().is_ok_and(|running| running.check().is_ok())
     }
 
@@ -114,6 +116,8 @@ impl Server {
         if let Some(why) = self.unread.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
             findings.push(finding::METRICS_UNREAD.found(format!("metrics cannot be read: {why}")));
         }
+        let name = meta.nodes.get(&self.node).map_or("", |row| &row.name);
+        findings.extend(self.late().iter().flat_map(|late| late.findings(name)));
         match self.running() {
             Err(_) => findings.push(match &*self.unstarted.read().unwrap_or_else(PoisonError::into_inner) {
                 Some(why) => {
@@ -185,6 +189,7 @@ impl Server {
     pub fn metrics(&self) -> String {
         let mut samples = self.facts().samples();
         samples.extend(self.told.calls.samples());
+        samples.extend(self.late().unwrap_or_else(Late::nobody).samples());
         if let Ok(running) = self.running() {
             samples.extend(running.pool().stats().rows().map(Sample::from));
             samples.extend(running.log().stats().rows().map(Sample::from));

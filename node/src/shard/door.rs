@@ -8,6 +8,7 @@ use super::watch::{Begin, Source, Watch, Watched};
 use crate::limits;
 use crate::meta::command::{Change, MetaCommand, MetaReply};
 use crate::meta::follow::Published;
+use crate::meta::node_row::NodeRow;
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
 use crate::running::replicas::{Running, Seated};
@@ -202,12 +203,14 @@ impl Door {
             TenantState::Purged => return Err(Refused::new(code::TENANT_SHREDDED)),
         }
         let shard = meta.shard_of(tenant).ok_or_else(|| Refused::new(code::STARTING))?;
-        self.running.replica(shard.group).ok_or_else(|| {
-            // Whoever has a replica knows who leads.
-            let node =
-                shard.seats.values().map(|seat| seat.node).find(|node| *node != self.running.parts().node);
-            Refused::not_leader(node)
-        })
+        let own = self.running.parts().node;
+        // Whoever has a replica that is not late knows who leads.
+        let elsewhere = || Refused::not_leader(shard.answering().find(|node| *node != own));
+        if meta.nodes.get(&own).is_some_and(NodeRow::is_delayed) || self.running.late().is_some() {
+            return Err(elsewhere()
+                .saying("this node is delayed: what it holds is old, and no client is answered with it"));
+        }
+        self.running.replica(shard.group).ok_or_else(elsewhere)
     }
 
     /// The same, if the tenant has room for so many operations more.

@@ -6,7 +6,9 @@
 //!   * a group that has fewer voters than it should gets all that are missing at once: nobody counts on them yet;
 //!   * a group that has fewer voters than it should gets all that it lacks at once: nothing is taken from anybody for them;
 //!   * of a data group one replica is on the move at most: the new one counts before the old one goes;
-//!   * for the sake of balance alone one group moves at a time, and only if it gets better by it.
+//!   * for the sake of balance alone one group moves at a time, and only if it gets better by it;
+//!   * a delayed node has a learner of the meta group and a delayed replica of every data group that has voters, and nothing else: it counts
+//!     for nothing of the above.
 //!
 //! What stands in the rows is what is wanted; how far the groups have come is told beside it.
 
@@ -27,6 +29,8 @@ pub struct Place {
     pub state: NodeState,
     /// Whether it is heard. One that is not keeps what it has, and is given nothing.
     pub is_live: bool,
+    /// Whether it applies late: it is given a replica of every group, and none that votes.
+    pub is_delayed: bool,
 }
 
 /// The nodes there are.
@@ -41,7 +45,7 @@ pub type Voters = BTreeMap<GroupId, BTreeSet<ReplicaId>>;
 pub fn places<'a>(nodes: impl IntoIterator<Item = &'a NodeRow>, live: &BTreeSet<NodeId>) -> Places {
     let place = |node: &NodeRow| {
         let (region, state, is_live) = (node.region.clone(), node.state, live.contains(&node.id));
-        (node.id, Place { region, state, is_live })
+        (node.id, Place { region, state, is_live, is_delayed: node.is_delayed() })
     };
     nodes.into_iter().map(place).collect()
 }
@@ -51,7 +55,8 @@ pub fn places<'a>(nodes: impl IntoIterator<Item = &'a NodeRow>, live: &BTreeSet<
 pub fn plan(places: &Places, shards: &BTreeMap<GroupId, ShardRow>, voters: &Voters) -> Vec<ShardRow> {
     let mut load = BTreeMap::new();
     let data = || shards.values().filter(|row| row.group != GroupId::META);
-    for seat in data().flat_map(|row| row.seats.values()) {
+    let votes = |seat: &&Seat| seat.role != Role::Delayed;
+    for seat in data().flat_map(|row| row.seats.values()).filter(votes) {
         *load.entry(seat.node).or_default() += 1;
     }
     // One that is lost cannot say that what has left its group is gone from its disk as well.
@@ -64,19 +69,39 @@ pub fn plan(places: &Places, shards: &BTreeMap<GroupId, ShardRow>, voters: &Vote
         changed.extend(voters.get(&GroupId::META).and_then(|now| planner.meta(row, now)));
     }
     let mut is_balanced = true;
-    for row in data() {
+    let split: Vec<_> = data().map(undelayed).collect();
+    for (row, late) in &split {
         let now = voters.get(&row.group);
         if let Some(next) = planner.data(row, now) {
+            changed.push(with_late(next, late));
+            is_balanced = false;
+        } else if let Some(next) = planner.late(row, late) {
             changed.push(next);
             is_balanced = false;
         }
         let is_whole = row.seats.len() == planner.voters_wanted(limits::DATA_VOTERS);
         is_balanced &= is_whole && now.is_some_and(|now| is_settled(row, now));
     }
-    if is_balanced {
-        changed.extend(planner.balance(data()));
+    if is_balanced && let Some(next) = planner.balance(split.iter().map(|(row, _)| row)) {
+        let late = split.iter().find(|(row, _)| row.group == next.group).map(|(_, late)| late);
+        changed.push(with_late(next, late.unwrap_or(&BTreeMap::new())));
     }
     changed
+}
+
+/// A row without its delayed replicas, and those.
+fn undelayed(row: &ShardRow) -> (ShardRow, BTreeMap<ReplicaId, Seat>) {
+    let is_late = |(_, seat): &(&ReplicaId, &Seat)| seat.role == Role::Delayed;
+    let late = row.seats.iter().filter(is_late).map(|(id, seat)| (*id, *seat)).collect();
+    let mut row = row.clone();
+    row.seats.retain(|_, seat| seat.role != Role::Delayed);
+    (row, late)
+}
+
+/// The row with its delayed replicas again.
+fn with_late(mut row: ShardRow, late: &BTreeMap<ReplicaId, Seat>) -> ShardRow {
+    row.seats.extend(late);
+    row
 }
 
 /// Whether exactly those vote that should.
@@ -105,9 +130,13 @@ impl Planner<'_> {
         self.places.keys().copied().filter(|node| self.is_active(*node))
     }
 
-    /// Those that may be given something.
+    fn is_delayed(&self, node: NodeId) -> bool {
+        self.places.get(&node).is_some_and(|place| place.is_delayed)
+    }
+
+    /// Those that may be given a replica that votes.
     fn ready(&self) -> impl Iterator<Item = NodeId> {
-        self.active().filter(|node| self.places[node].is_live)
+        self.active().filter(|node| self.places[node].is_live && !self.is_delayed(*node))
     }
 
     fn load(&self, node: NodeId) -> usize {
@@ -115,7 +144,7 @@ impl Planner<'_> {
     }
 
     fn voters_wanted(&self, max: usize) -> usize {
-        self.active().count().clamp(1, max)
+        self.active().filter(|node| !self.is_delayed(*node)).count().clamp(1, max)
     }
 
     /// Regions in which nodes that stay are.
@@ -273,6 +302,26 @@ impl Planner<'_> {
             }
         }
         (next.seats != row.seats).then_some(next)
+    }
+
+    /// The next change of the delayed replicas of a data group: one on every delayed node, as soon as anybody votes. Who is lost keeps its
+    /// place: the log waits for it.
+    fn late(&self, row: &ShardRow, late: &BTreeMap<ReplicaId, Seat>) -> Option<ShardRow> {
+        let stays = |seat: &Seat| self.is_active(seat.node) && self.is_delayed(seat.node);
+        let mut next = with_late(change(row), late);
+        let gone = late.iter().filter(|(_, seat)| !stays(seat)).map(|(id, _)| *id);
+        gone.for_each(|id| remove(&mut next, id));
+        let has: BTreeSet<NodeId> = late.values().map(|seat| seat.node).collect();
+        let wants =
+            |node: &NodeId| self.is_delayed(*node) && self.places[node].is_live && !has.contains(node);
+        if !row.seats.is_empty() {
+            for node in self.active().filter(wants) {
+                if next.seats.len() < raft::limits::MEMBERS_MAX {
+                    add(&mut next, node, Role::Delayed);
+                }
+            }
+        }
+        (next.seats != with_late(row.clone(), late).seats).then_some(next)
     }
 
     /// Gives it all that it lacks.

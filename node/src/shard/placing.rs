@@ -14,7 +14,7 @@ use crate::running::replicas::Running;
 use engine::ids::NodeId;
 use raft::group::handle::Standing;
 use raft::net::link::BoxFuture;
-use raft::types::{GroupId, ReplicaId};
+use raft::types::{GroupId, ReplicaId, Role};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +67,7 @@ impl Placing {
     /// One round: a step of everything that is to be done. True if a row or a membership has changed.
     pub async fn round(&mut self) -> bool {
         let view = self.meta.now();
+        self.become_late(&view);
         let groups: Vec<WantedGroup> = view.shards.values().map(wanted).collect();
         if let Err(error) = self.mover.settle(&self.running, &groups).await {
             tracing::warn!(cause = engine::error::with_sources(&error), "a replica is not settled yet");
@@ -84,6 +85,18 @@ impl Placing {
             self.promote(&view).await;
         }
         has_changed
+    }
+
+    /// A node whose row says so is delayed from its first replica on.
+    fn become_late(&self, view: &MetaView) {
+        let own = view.nodes.get(&self.running.parts().node);
+        let Some(row) = own.filter(|row| row.is_delayed()) else { return };
+        if let Err(error) = self.running.become_late(row.delay_ms) {
+            tracing::warn!(
+                cause = engine::error::with_sources(&error),
+                "the gate of the node is not stored: it takes no replicas"
+            );
+        }
     }
 
     /// Keys that wait become those that seal, once every node has their rows.
@@ -179,7 +192,8 @@ impl Placing {
             let known = match self.running.replica(row.group) {
                 Some(seated) => settled(&seated.receiver.group().standing()),
                 None if row.leaving.is_empty() && row.gone.is_empty() => {
-                    Some(row.seats.keys().copied().collect())
+                    let votes = row.seats.iter().filter(|(_, seat)| seat.role == Role::Voter);
+                    Some(votes.map(|(replica, _)| *replica).collect())
                 }
                 None => None,
             };

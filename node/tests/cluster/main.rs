@@ -4,6 +4,7 @@
 
 mod calls;
 mod cluster_key;
+mod delayed;
 mod purge;
 mod rig;
 mod scrub;

@@ -9,6 +9,7 @@ use node::boot::subject::Identity;
 use node::boot::{authority, init, join, peers};
 use node::clock::SystemClock;
 use node::config;
+use node::delayed::order::{Answer, Order, RowsAsked, RowsPage};
 use node::entropy::SystemEntropy;
 use node::keys::hierarchy;
 use node::keys::kms::Passphrase;
@@ -78,6 +79,28 @@ impl Forward for Near {
     fn survey(&self, to: NodeId) -> BoxFuture<Result<Survey, Refused>> {
         let at = self.at(to);
         Box::pin(async move { Ok(at?.survey_here()) })
+    }
+
+    fn order(&self, to: NodeId, by: String, order: Order, _: u64) -> BoxFuture<Result<Answer, Refused>> {
+        let at = self.at(to);
+        Box::pin(async move { at?.order_here(&by, order).await })
+    }
+
+    fn rows(&self, to: NodeId, asked: RowsAsked, wait_ms: u64) -> BoxFuture<Result<RowsPage, Refused>> {
+        let at = self.at(to);
+        Box::pin(async move { at?.rows_here(asked, wait_ms).await })
+    }
+
+    fn write_rows(
+        &self,
+        to: NodeId,
+        tenant: TenantId,
+        command: Bytes,
+        id: WriteId,
+        wait_ms: u64,
+    ) -> BoxFuture<Result<Stamp, Refused>> {
+        let at = self.at(to);
+        Box::pin(async move { at?.write_rows_here(tenant, &command, id, wait_ms).await })
     }
 }
 
@@ -293,6 +316,11 @@ impl Cluster {
 
     /// A node more.
     pub async fn join(&mut self, name: &str, region: &str) {
+        self.join_late(name, region, 0).await;
+    }
+
+    /// A node more, that is so late.
+    pub async fn join_late(&mut self, name: &str, region: &str, delay_ms: u64) {
         let secret = {
             let mut secret = [0; 32];
             SystemEntropy.fill(&mut secret);
@@ -311,6 +339,7 @@ impl Cluster {
             region: region.to_owned(),
             peer_address: address.clone(),
             client_address: address.clone(),
+            delay_ms,
         };
         let admittance = self.server(0).admit(&newcomer, WAIT_MS).await.unwrap();
         *self.used.lock().unwrap() = Some(newcomer);

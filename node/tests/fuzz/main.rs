@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod hold_note;
 mod join_token;
 mod kv_command;
 mod meta_command;
@@ -93,6 +94,11 @@ fn root_file() {
 #[test]
 fn passphrase_root() {
     passphrase_root::run();
+}
+
+#[test]
+fn hold_note() {
+    hold_note::run();
 }
 
 #[test]

@@ -52,7 +52,13 @@ pub fn node_row() -> NodeRow {
         state: NodeState::Active,
         certificate_serial: vec![1, 2, 3],
         generation: 1,
+        delay_ms: 0,
     }
+}
+
+/// The row of a node that is an hour late.
+pub fn delayed_row() -> NodeRow {
+    NodeRow { id: NodeId(7), name: "late".to_owned(), delay_ms: 3_600_000, ..node_row() }
 }
 
 pub fn cluster_row() -> ClusterRow {

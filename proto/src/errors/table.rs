@@ -235,6 +235,30 @@ table! {
         "the request number was used for something else",
         "the same session and number came with another time or body",
         "use every number once";
+    6080 NOT_DELAYED Invalid Never "0.1"
+        "the node is not delayed",
+        "it applies everything at once, or no node of that name is there",
+        "look at `dew delayed list`";
+    6081 GATE_PASSED Gone Never "0.1"
+        "the gate of the delayed node is past that moment",
+        "what was asked for lies below what the node has applied already",
+        "use a delayed node with a longer delay, or an archive";
+    6082 NOT_RECEIVED Unavailable Reread "0.1"
+        "the delayed node does not have everything up to that moment yet",
+        "it lags behind the cluster, or the moment lies in the future",
+        "wait until `dew delayed list` says that it was received, or name an earlier moment";
+    6083 GATE_BELOW Conflict Never "0.1"
+        "the gate of the delayed node is not there yet",
+        "rows go back only as of a moment that the node has applied",
+        "move the gate first: `dew delayed forward`; the text names the commit";
+    6084 NOT_PARKED Conflict Never "0.1"
+        "no replica of the delayed node is parked",
+        "there is nothing to accept: its log goes on without a hole",
+        "look at `dew delayed list`";
+    6085 DONATIONS_FULL Unavailable Same "0.1"
+        "the delayed node gives back as much as it may at once",
+        "donations are under way",
+        "wait until `dew job list` says that one has ended";
     8001 CONFIG_INVALID Invalid Never "0.1"
         "the configuration is not valid",
         "a key is unknown, or a value is out of its range",

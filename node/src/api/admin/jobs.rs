@@ -4,6 +4,8 @@
 use super::{Api, allowed};
 use crate::access::action::Action;
 use crate::api::convert::Result;
+use crate::delayed::donate::Progress;
+use crate::delayed::suspects::Commit;
 use crate::keys::coverage::{self, Sealed};
 use crate::keys::{KeyRow, KeyState};
 use crate::meta::node_row::NodeState;
@@ -15,6 +17,7 @@ use engine::ids::{KeyEpoch, NodeId, Owner, Purpose, TenantId};
 use proto::errors::code;
 use proto::v1;
 use proto::v1::jobs_server::Jobs;
+use raft::types::GroupId;
 use std::collections::BTreeMap;
 use tonic::{Request, Response, Status};
 
@@ -162,6 +165,38 @@ fn scrubs(meta: &MetaView, surveys: &Surveys) -> Vec<v1::Job> {
     surveys.0.iter().filter_map(of).collect()
 }
 
+/// Rows that go back from delayed nodes into the cluster, and those that have gone lately.
+fn donations(meta: &MetaView, surveys: &Surveys) -> Vec<v1::Job> {
+    let all = surveys.0.values().filter_map(|survey| survey.late.as_ref()).flat_map(|late| &late.donations);
+    let of = |one: &Progress| {
+        let state = match (one.ended_ms, one.failure.is_empty()) {
+            (0, _) => "running",
+            (_, true) => "done",
+            (_, false) => "failed",
+        };
+        let group = meta.shard_of(one.tenant).map_or(GroupId(0), |row| row.group);
+        let named = one.conflicts.iter().map(|stamp| Commit { stamp: *stamp, group }.to_string());
+        let named: Vec<String> = named.collect();
+        let conflicts = if named.is_empty() {
+            String::new()
+        } else {
+            format!("; keys that were written since, by {}", named.join(" "))
+        };
+        let why = if one.failure.is_empty() { String::new() } else { format!("{}: ", one.failure) };
+        v1::Job {
+            id: one.job,
+            kind: "donate".to_owned(),
+            subject: meta.tenants.get(&one.tenant).map_or_else(String::new, |row| row.name.clone()),
+            state: state.to_owned(),
+            text: format!("{why}{}{conflicts}", one.tally),
+            done_permille: if state == "done" { DONE_PERMILLE } else { 0 },
+            begun_ms: one.begun_ms,
+            ended_ms: one.ended_ms,
+        }
+    };
+    all.map(of).collect()
+}
+
 /// Pure: all of them, those that began last first.
 fn jobs(meta: &MetaView, surveys: &Surveys) -> Vec<v1::Job> {
     let sealed = &surveys.sealed();
@@ -171,6 +206,7 @@ fn jobs(meta: &MetaView, surveys: &Surveys) -> Vec<v1::Job> {
     all.extend(rotations(meta, &rows, sealed));
     all.extend(purges(meta, sealed));
     all.extend(scrubs(meta, surveys));
+    all.extend(donations(meta, surveys));
     all.sort_by_key(|job| std::cmp::Reverse(job.begun_ms));
     all
 }
@@ -226,12 +262,15 @@ impl Jobs for Api {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delayed::donate::Tally;
+    use crate::delayed::state::Late;
     use crate::keys::{KeyName, WrappedKey};
     use crate::meta::node_row::NodeRow;
     use crate::meta::rows::MetaRow;
     use crate::meta::shard_row::ShardRow;
     use crate::meta::tenant_row::TenantRow;
-    use raft::types::{GroupId, ReplicaId, Role, Seat};
+    use engine::Stamp;
+    use raft::types::{ReplicaId, Role, Seat};
 
     fn view(leaves: bool) -> MetaView {
         let node =
@@ -311,6 +350,36 @@ mod tests {
         assert_eq!(of_id(all.clone(), 7).unwrap().kind, "drain");
         assert_eq!(of_id(all.clone(), 9).unwrap().kind, "purge");
         assert_eq!(of_id(all, 8).unwrap_err().code, code::JOB_UNKNOWN);
+    }
+
+    #[test]
+    fn rows_that_go_back_are_a_job() {
+        let of = |ended_ms, failure: &str| {
+            let tally = Tally { restored: 12, conflicts: 1, ..Tally::default() };
+            let one = Progress {
+                job: 3,
+                tenant: TenantId(9),
+                before: Stamp(7),
+                tally,
+                conflicts: vec![Stamp(0x10)],
+                begun_ms: 4,
+                ended_ms,
+                failure: failure.to_owned(),
+            };
+            let late = Some(Late { donations: vec![one], ..Late::default() });
+            let surveys = Surveys([(NodeId(7), Survey { late, ..Survey::default() })].into());
+            donations(&view(true), &surveys).remove(0)
+        };
+        let job = of(0, "");
+        assert_eq!((&*job.kind, &*job.subject, &*job.state), ("donate", "acme", "running"));
+        assert!(
+            job.text.starts_with("12 brought back") && job.text.contains("c-0000000000000010-"),
+            "{}",
+            job.text
+        );
+        assert_eq!((of(5, "").state, of(5, "").done_permille), ("done".to_owned(), 1_000));
+        let failed = of(5, "the tenant is dropped");
+        assert!(failed.state == "failed" && failed.text.starts_with("the tenant is dropped: 12"));
     }
 
     #[test]

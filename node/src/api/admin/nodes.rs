@@ -39,6 +39,7 @@ impl Api {
             admin_address: String::new(),
             is_heard: surveys.hears(row.id),
             replicas: u32::try_from(replicas).unwrap_or(u32::MAX),
+            delay_ms: row.delay_ms,
         }
     }
 

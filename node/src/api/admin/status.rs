@@ -44,7 +44,8 @@ impl Api {
                 found.push(shown(finding::GROUP_MOVING.found(format!("group {id} is moving"))));
             }
         }
-        let (voters, wanted) = (nodes.iter().filter(|node| node.state == "active").count(), 3);
+        let votes = |node: &&v1::Node| node.state == "active" && node.delay_ms == 0;
+        let (voters, wanted) = (nodes.iter().filter(votes).count(), 3);
         if voters < wanted {
             let text = format!("{voters} of {wanted} nodes: the loss of one stops writes");
             found.push(shown(finding::NODES_FEW.found(text)));
@@ -81,6 +82,7 @@ impl StatusService for Api {
             nodes,
             groups,
             tenants: u32::try_from(meta.tenants.len()).unwrap_or(u32::MAX),
+            delayed: super::delayed::nodes_shown(&meta, &surveys),
             coverage_permille: coverage::total(&here, &meta.key_rows()).permille(),
         }))
     }

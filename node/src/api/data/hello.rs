@@ -37,7 +37,8 @@ impl Api {
             start: row.start.0,
             end: row.end.map_or(0, |end| end.0),
             leader: leader.as_ref().and_then(address).unwrap_or_default(),
-            replicas: row.seats.values().filter_map(|seat| address(&seat.node)).collect(),
+            // A delayed replica answers nobody.
+            replicas: row.answering().filter_map(|node| address(&node)).collect(),
             ..v1::Shard::default()
         }
     }

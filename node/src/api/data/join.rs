@@ -27,6 +27,7 @@ impl Api {
             region: asked.region,
             peer_address: asked.peer_address,
             client_address: asked.client_address,
+            delay_ms: asked.delay_ms,
         };
         let let_in = self.backend.admit(newcomer, call.wait_ms).await?;
         let peers = let_in.peers.into_iter().map(|(node, at)| v1::PeerAddress {

@@ -27,8 +27,12 @@ impl World {
     }
 
     fn join(&mut self, node: u64, region: &str) {
-        let place = Place { region: region.to_owned(), state: NodeState::Active, is_live: true };
-        self.places.insert(NodeId(node), place);
+        self.join_as(node, region, false);
+    }
+
+    fn join_as(&mut self, node: u64, region: &str, is_delayed: bool) {
+        let (region, state) = (region.to_owned(), NodeState::Active);
+        self.places.insert(NodeId(node), Place { region, state, is_live: true, is_delayed });
     }
 
     fn set(&mut self, node: u64, state: NodeState) {
@@ -126,23 +130,29 @@ impl World {
     }
 
     fn check_settled(&self) {
-        let active: Vec<_> = self
-            .places
-            .iter()
-            .filter(|(_, place)| place.state == NodeState::Active)
-            .map(|(node, _)| *node)
-            .collect();
+        let of_kind = |is_delayed: bool| -> Vec<_> {
+            let is_it = |place: &Place| place.state == NodeState::Active && place.is_delayed == is_delayed;
+            self.places.iter().filter(|(_, place)| is_it(place)).map(|(node, _)| *node).collect()
+        };
+        let (active, late) = (of_kind(false), of_kind(true));
         for (group, row) in &self.shards {
             assert!(is_settled(row, &self.voters[group]), "{row:?}");
-            assert!(row.seats.values().all(|seat| active.contains(&seat.node)), "{row:?}");
+            for seat in row.seats.values() {
+                let is_late = late.contains(&seat.node);
+                assert!(is_late || active.contains(&seat.node), "{row:?}");
+                let is_data = *group != GroupId::META;
+                assert_eq!(seat.role == Role::Delayed, is_late && is_data, "{row:?}");
+                assert!(!is_late || seat.role != Role::Voter, "{row:?}");
+            }
             let voters: Vec<_> = row.seats.values().filter(|seat| seat.role == Role::Voter).collect();
             let regions: BTreeSet<_> = voters.iter().map(|seat| &self.places[&seat.node].region).collect();
             let all: BTreeSet<_> = active.iter().map(|node| &self.places[node].region).collect();
             if *group == GroupId::META {
-                assert_eq!(row.seats.len(), active.len());
+                assert_eq!(row.seats.len(), active.len() + late.len());
                 assert_eq!(voters.len(), [0, 1, 1, 3, 3][..].get(active.len()).copied().unwrap_or(5));
             } else {
-                assert_eq!((voters.len(), row.seats.len()), (active.len().min(3), active.len().min(3)));
+                let wanted = active.len().min(3);
+                assert_eq!((voters.len(), row.seats.len()), (wanted, wanted + late.len()));
             }
             assert_eq!(
                 regions.len(),
@@ -159,7 +169,7 @@ impl World {
         };
         self.places
             .iter()
-            .filter(|(_, place)| place.state == NodeState::Active)
+            .filter(|(_, place)| place.state == NodeState::Active && !place.is_delayed)
             .map(|(node, _)| load(node))
             .collect()
     }
@@ -184,6 +194,29 @@ fn a_cluster_grows_node_by_node_and_shrinks_again() {
         world.set(node, NodeState::Removed);
     }
     assert_eq!(world.loads(), [4]);
+}
+
+#[test]
+fn delayed_nodes_have_everything_and_count_for_nothing() {
+    let mut world = World::new(4);
+    world.join_as(2, "b", true);
+    world.join_as(3, "c", true);
+    world.settle();
+    world.check_settled();
+    assert_eq!(world.loads(), [4], "nobody else votes");
+    (4..=6).for_each(|node| world.join(node, "a"));
+    world.settle();
+    world.check_settled();
+    // Whoever is lost keeps its place: the log waits for it.
+    world.places.get_mut(&NodeId(2)).unwrap().is_live = false;
+    let before = world.moves;
+    world.settle();
+    assert_eq!(world.moves, before);
+    world.set(2, NodeState::Draining);
+    world.set(1, NodeState::Removed);
+    world.settle();
+    world.check_settled();
+    assert!(world.shards.values().all(|row| row.staying().all(|node| node != NodeId(2))));
 }
 
 #[test]
@@ -265,6 +298,7 @@ fn of_a_group_whose_leader_says_nothing_nothing_is_changed() {
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Join(u64),
+    Late(u64),
     Drain(u64),
     Remove(u64),
     Back(u64),
@@ -275,6 +309,7 @@ enum Event {
 fn some_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         1 => (0..3u64).prop_map(Event::Join),
+        1 => (0..3u64).prop_map(Event::Late),
         1 => any::<u64>().prop_map(Event::Drain),
         1 => any::<u64>().prop_map(Event::Remove),
         1 => any::<u64>().prop_map(Event::Back),
@@ -295,14 +330,21 @@ proptest! {
         let mut world = World::new(data);
         for event in events {
             let nodes = world.places.len() as u64;
-            let active = world.places.values().filter(|place| place.state == NodeState::Active).count();
+            let votes = |place: &&Place| place.state == NodeState::Active && !place.is_delayed;
+            let active = world.places.values().filter(votes).count();
+            let is_late = |world: &World, n: u64| world.places[&NodeId(1 + n % nodes)].is_delayed;
             let state = |world: &World, n: u64| world.places[&NodeId(1 + n % nodes)].state;
             match event {
                 Event::Join(region) if nodes < 9 => {
                     let region = if is_one_region { 0 } else { region };
                     world.join(nodes + 1, ["a", "b", "c"][region as usize]);
                 }
-                Event::Drain(n) if active > 1 && state(&world, n) == NodeState::Active => {
+                Event::Late(region) if nodes < 9 => {
+                    world.join_as(nodes + 1, ["a", "b", "c"][region as usize], true);
+                }
+                Event::Drain(n)
+                    if (active > 1 || is_late(&world, n)) && state(&world, n) == NodeState::Active =>
+                {
                     world.set(1 + n % nodes, NodeState::Draining);
                 }
                 Event::Remove(n) if state(&world, n) == NodeState::Draining => {
