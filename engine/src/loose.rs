@@ -11,12 +11,12 @@ use crate::ids::{CollectionId, KeyEpoch, Owner, TableId, TenantId};
 use crate::key::{self, KeyRange};
 use crate::limits;
 use crate::range_tombstone::Tombstones;
+use crate::read::BoxedCursor;
 use crate::read::above::Above;
 use crate::read::block_cache::BlockCache;
 use crate::read::merge_cursor::MergeCursor;
 use crate::read::range::{Scanned, Scanner};
 use crate::read::visibility::Moment;
-use crate::read::{BoxedCursor, Cursor};
 use crate::redact::redacted_debug;
 use crate::sealed::{BlockFile, Sealer};
 use crate::stamp::Stamp;
@@ -146,7 +146,8 @@ impl Loose {
         let shelf = Arc::new(shelf);
         let blocks = Arc::new(CachedBlocks(Arc::new(BlockCache::new(limits::LOOSE_CACHE_BYTES, 0))));
         let table = |(id, path): (&TableId, &PathBuf)| {
-            Table::open_alone(sealer.clone(), shelf.clone(), blocks.clone(), *id, place(path)).map(Arc::new)
+            Table::open_unlisted(sealer.clone(), shelf.clone(), blocks.clone(), *id, place(path))
+                .map(Arc::new)
         };
         let tables = shelf.paths.iter().map(table).collect::<Result<_>>()?;
         Ok(Self { tables, afters: afters.into_values().collect() })

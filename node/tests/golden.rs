@@ -19,7 +19,9 @@ use node::keys::{Error, KeyName, WrappedKey};
 use node::meta::command::MetaCommand;
 use node::meta::rows::MetaRow;
 use node::shard::command::KvCommand;
-use rig::samples::{kv_commands, later_commands, later_rows, meta_commands, meta_rows, whole};
+use rig::samples::{
+    kv_commands, later_commands, later_rows, meta_commands, meta_rows, restore_commands, restore_rows, whole,
+};
 use rig::{items, listed, stored};
 
 /// The items of a fixture, which are what is written today.
@@ -72,6 +74,22 @@ fn what_rows_and_commands_of_the_meta_group_can_say_since() {
     let found =
         same("meta_command.later", later_commands().iter().map(|one| one.encode().unwrap()).collect());
     for (bytes, command) in found.iter().zip(later_commands()) {
+        assert_eq!(MetaCommand::decode(bytes).unwrap(), command);
+    }
+}
+
+#[test]
+fn what_restores_keep_and_change() {
+    let found = same("meta_rows.restore", restore_rows().iter().map(whole).collect());
+    for (bytes, row) in found.iter().zip(restore_rows()) {
+        assert_eq!(MetaRow::read(&mut Reader::new(bytes)).unwrap(), row);
+        for cut in 0..bytes.len() {
+            assert!(MetaRow::read(&mut Reader::new(&bytes[..cut])).is_err());
+        }
+    }
+    let found =
+        same("meta_command.restore", restore_commands().iter().map(|one| one.encode().unwrap()).collect());
+    for (bytes, command) in found.iter().zip(restore_commands()) {
         assert_eq!(MetaCommand::decode(bytes).unwrap(), command);
     }
 }

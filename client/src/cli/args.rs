@@ -1,6 +1,7 @@
 //! What may stand on the line.
 
 use super::output::Format;
+use super::restore::RestoreVerb;
 use clap::{Args as Part, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -135,6 +136,11 @@ pub enum Command {
     /// What takes long and goes on by itself.
     #[command(subcommand)]
     Job(JobVerb),
+    /// Shows what can be restored: of the tenant of `--tenant`, or of all.
+    Window,
+    /// Data comes back, as it was at an instant.
+    #[command(subcommand)]
+    Restore(RestoreVerb),
     /// Keys.
     #[command(subcommand)]
     Key(KeyVerb),

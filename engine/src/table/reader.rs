@@ -149,7 +149,7 @@ impl Table {
     ///
     /// # Errors
     /// As [`BlockFile::open`].
-    pub fn open_alone(
+    pub fn open_unlisted(
         sealer: Arc<Sealer>,
         files: Arc<dyn TableFiles>,
         blocks: Arc<dyn OpenedBlocks>,

@@ -33,6 +33,8 @@ pub enum Action {
     AdminIdentities,
     /// See and change jobs.
     AdminJobs,
+    /// See, plan and carry out restores.
+    AdminRestores,
     /// Ask whether the node is well.
     Health,
     /// Ask what can be called.
@@ -43,7 +45,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::KvRead,
         Self::KvWrite,
         Self::KvWatch,
@@ -59,6 +61,7 @@ impl Action {
         Self::AdminKeys,
         Self::AdminIdentities,
         Self::AdminJobs,
+        Self::AdminRestores,
         Self::Health,
         Self::Reflection,
         Self::Peer,
@@ -96,6 +99,8 @@ impl Action {
             ("dewpond.v1.Keys", "List" | "Rotate") => &[Self::AdminKeys],
             ("dewpond.v1.Identities", "Issue") => &[Self::AdminIdentities],
             ("dewpond.v1.Jobs", "List" | "Show") => &[Self::AdminJobs],
+            ("dewpond.v1.Restore", "Window" | "Plan" | "Apply" | "List" | "Act") => &[Self::AdminRestores],
+            ("dewpond.peer.v1.Restoring", "Page" | "Write" | "Settle" | "Count" | "Reach") => &[Self::Peer],
             ("dewpond.peer.v1.Meta", "Change" | "Index" | "Shard" | "Survey" | "Table") => &[Self::Peer],
             ("grpc.health.v1.Health", "Check" | "Watch") => &[Self::Health],
             ("grpc.reflection.v1.ServerReflection", "ServerReflectionInfo") => &[Self::Reflection],

@@ -2,12 +2,14 @@
 //! of a client goes under the name of that.
 
 use super::errors::failure_in;
+use super::restoring::{self, Questions};
 use crate::boot::peers::Known;
 use crate::dial;
 use crate::limits::SURVEY_MS;
 use crate::meta::forward::Forward;
 use crate::meta::survey::Survey;
 use crate::refused::Refused;
+use crate::restore::asked::{Answer, Ask};
 use crate::telemetry::trace;
 use crate::tls::{self, Tls};
 use bytes::Bytes;
@@ -45,6 +47,10 @@ pub fn make(tls: &Tls, known: Arc<RwLock<Known>>) -> Arc<dyn Forward> {
 
 impl Channels {
     fn client(&self, to: NodeId) -> Result<MetaClient<Channel>, Refused> {
+        self.channel(to).map(MetaClient::new)
+    }
+
+    fn channel(&self, to: NodeId) -> Result<Channel, Refused> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let address = known.get(&to).map(|at| at.client.clone());
         let address = address
@@ -52,13 +58,13 @@ impl Channels {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let serial = self.tls.current().own.serial.clone();
         if let Some((.., channel)) = made.get(&to).filter(|(of, by, _)| *of == address && *by == serial) {
-            return Ok(MetaClient::new(channel.clone()));
+            return Ok(channel.clone());
         }
         let wrong = |error: &dyn std::fmt::Display| Refused::new(code::NO_LEADER).saying(error.to_string());
         let tls = self.tls.client(Some(to), tls::GRPC).map_err(|error| wrong(&error))?;
         let channel = dial::channel(&address, tls).map_err(|error| wrong(&error))?;
         made.insert(to, (address, serial, channel.clone()));
-        Ok(MetaClient::new(channel))
+        Ok(channel)
     }
 }
 
@@ -79,6 +85,15 @@ fn question<T>(message: T, wait_ms: u64) -> Request<T> {
         request.metadata_mut().insert(trace::HEADER, header);
     }
     request
+}
+
+/// Questions that are waited for so long.
+struct Within(u64);
+
+impl Questions for Within {
+    fn ask<T>(&self, message: T) -> Request<T> {
+        question(message, self.0)
+    }
 }
 
 fn asking(to: NodeId, what: &'static str) -> Span {
@@ -123,6 +138,14 @@ impl Forward for Channels {
             Ok(answer.into_inner().into())
         };
         Box::pin(asked.instrument(asking(to, "survey")))
+    }
+
+    fn restoring(&self, to: NodeId, ask: Ask, wait_ms: u64) -> BoxFuture<Result<Answer, Refused>> {
+        let channel = self.channel(to);
+        let asked = async move {
+            restoring::ask(channel?, ask, Within(wait_ms)).await.map_err(|status| refused(&status))
+        };
+        Box::pin(asked.instrument(asking(to, "restoring")))
     }
 
     fn table(&self, to: NodeId, table: TableId, at: u64) -> BoxFuture<Result<Bytes, Refused>> {

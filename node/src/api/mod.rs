@@ -20,6 +20,7 @@ pub mod health;
 pub mod listener;
 pub mod measure;
 pub mod peers;
+pub mod restoring;
 pub mod serve;
 
 use crate::boot::authority::Authority;
@@ -30,6 +31,7 @@ use crate::meta::command::{MetaCommand, MetaReply};
 use crate::meta::survey::{Survey, Surveys};
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
+use crate::restore::asked::{Answer, Ask};
 use crate::server::joining::Newcomer;
 use crate::shard::command::KvCommand;
 use crate::shard::door::{Consistency, WriteId};
@@ -140,6 +142,17 @@ pub trait Backend: Send + Sync + 'static {
     fn cluster_keys(&self) -> Vec<u32>;
     /// Bytes of the file of a table here, from `at` on; none: it ends there.
     fn table(&self, table: TableId, at: u64) -> BoxFuture<Result<Bytes, Refused>>;
+    /// Does what a restore asks, if that can be done here.
+    fn restoring(&self, ask: Ask, wait_ms: u64) -> BoxFuture<Result<Answer, Refused>>;
+    /// The same, done by whoever can for this tenant.
+    fn restoring_anywhere(
+        &self,
+        tenant: TenantId,
+        ask: Ask,
+        wait_ms: u64,
+    ) -> BoxFuture<Result<Answer, Refused>>;
+    /// The generation of the cluster; 0 before it is known.
+    fn generation(&self) -> u64;
     /// What this node knows best.
     fn survey(&self) -> Survey;
     /// What every node says of itself, this one included; who does not answer in time is missing.

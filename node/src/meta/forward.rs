@@ -2,6 +2,7 @@
 
 use super::survey::Survey;
 use crate::refused::Refused;
+use crate::restore::asked::{Answer, Ask};
 use bytes::Bytes;
 use engine::ids::{NodeId, TableId};
 use raft::net::link::BoxFuture;
@@ -20,6 +21,8 @@ pub trait Forward: Send + Sync + 'static {
 
     /// What `to` knows best.
     fn survey(&self, to: NodeId) -> BoxFuture<Result<Survey, Refused>>;
+    /// Lets `to` do what a restore asks, if that can be done there.
+    fn restoring(&self, to: NodeId, ask: Ask, wait_ms: u64) -> BoxFuture<Result<Answer, Refused>>;
     /// Bytes of the file of a table there, from `at` on; none: it ends there.
     fn table(&self, to: NodeId, table: TableId, at: u64) -> BoxFuture<Result<Bytes, Refused>>;
 }

@@ -14,6 +14,7 @@ use crate::meta::command::{MetaCommand, MetaReply};
 use crate::meta::survey::{Survey, Surveys};
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
+use crate::restore::asked::{Answer, Ask};
 use crate::server::joining::Newcomer;
 use crate::shard::command::KvCommand;
 use crate::shard::door::{Consistency, WriteId};
@@ -215,6 +216,23 @@ impl Backend for Gate {
 
     fn table(&self, table: TableId, at: u64) -> BoxFuture<Result<Bytes, Refused>> {
         self.ask(|called| called.table(table, at))
+    }
+
+    fn restoring(&self, ask: Ask, wait_ms: u64) -> BoxFuture<Result<Answer, Refused>> {
+        self.ask(|called| called.restoring(ask, wait_ms))
+    }
+
+    fn restoring_anywhere(
+        &self,
+        tenant: TenantId,
+        ask: Ask,
+        wait_ms: u64,
+    ) -> BoxFuture<Result<Answer, Refused>> {
+        self.ask(|called| called.restoring_anywhere(tenant, ask, wait_ms))
+    }
+
+    fn generation(&self) -> u64 {
+        self.inner().map_or(0, Backend::generation)
     }
 
     fn survey(&self) -> Survey {

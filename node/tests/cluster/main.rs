@@ -5,6 +5,7 @@
 mod calls;
 mod cluster_key;
 mod purge;
+mod restore;
 mod rig;
 mod scrub;
 mod watch;
