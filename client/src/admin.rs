@@ -8,22 +8,26 @@ use crate::retry::{Next, Outcome, decide};
 use crate::route::plain;
 use crate::stamp::Stamp;
 use crate::trace::TraceId;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use proto::errors::{Kind, RetryClass};
+use proto::v1::act_request::Act;
 use proto::v1::delayed_client::DelayedClient;
 use proto::v1::groups_client::GroupsClient;
 use proto::v1::identities_client::IdentitiesClient;
 use proto::v1::jobs_client::JobsClient;
 use proto::v1::keys_client::KeysClient;
 use proto::v1::nodes_client::NodesClient;
+use proto::v1::restore_client::RestoreClient;
 use proto::v1::status_client::StatusClient;
 use proto::v1::tenants_client::TenantsClient;
 use proto::v1::{
-    AddNodeRequest, AddNodeResponse, CreateTenantRequest, DelayedNode, DonateRequest, ForwardRequest, Group,
-    HoldRequest, IssueRequest, IssueResponse, Job, ListDelayedRequest, ListGroupsRequest, ListJobsRequest,
-    ListKeysRequest, ListKeysResponse, ListNodesRequest, ListTenantsRequest, Node, NodeRequest,
+    ActRequest, AddNodeRequest, AddNodeResponse, ApplyRequest, CreateTenantRequest, DelayedNode,
+    DonateRequest, ForwardRequest, Group, HoldRequest, IssueRequest, IssueResponse, Job, ListDelayedRequest,
+    ListGroupsRequest, ListJobsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest,
+    ListRestoresRequest, ListTenantsRequest, Node, NodeRequest, PlanRequest, PlanResponse, RestoreState,
     RotateRequest, RotateResponse, ScrubRequest, SetTenantRequest, StatusRequest, StatusResponse, Suspect,
-    SuspectsRequest, Tenant, TenantRequest, TransferRequest,
+    SuspectsRequest, Tenant, TenantRequest, TransferRequest, Window, WindowRequest,
 };
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -269,6 +273,50 @@ impl Admin {
     /// Conflict, if the node has not applied everything up to that moment.
     pub async fn donate(&self, request: DonateRequest) -> Result<u64> {
         Ok(call!(self, ONCE, DelayedClient.donate, request).await?.job)
+    }
+
+    /// What can be restored of a tenant, or of all.
+    ///
+    /// # Errors
+    /// Invalid, if there is no such tenant.
+    pub async fn window(&self, tenant: &str) -> Result<Vec<Window>> {
+        let request = WindowRequest { tenant: tenant.to_owned() };
+        Ok(call!(self, AGAIN, RestoreClient.window, request).await?.windows)
+    }
+
+    /// Plans a restore, and does nothing yet.
+    ///
+    /// # Errors
+    /// Invalid, if the instant cannot be restored: the text names the nearest that can.
+    pub async fn plan_restore(&self, request: PlanRequest) -> Result<PlanResponse> {
+        call!(self, AGAIN, RestoreClient.plan, request).await
+    }
+
+    /// Does what a plan says, and exactly that. Of a plan in place the name of the tenant is given again.
+    ///
+    /// # Errors
+    /// Conflict, if the plan holds no more, or another restore of the tenant is under way.
+    pub async fn apply_restore(&self, plan: Bytes, confirm: &str) -> Result<RestoreState> {
+        let request = ApplyRequest { plan, confirm: confirm.to_owned() };
+        whole(call!(self, AGAIN, RestoreClient.apply, request).await?.restore)
+    }
+
+    /// Restores, those that moved last first; or one, by its id.
+    ///
+    /// # Errors
+    /// Invalid, if there is no such restore.
+    pub async fn restores(&self, restore: u64) -> Result<Vec<RestoreState>> {
+        let request = ListRestoresRequest { restore };
+        Ok(call!(self, AGAIN, RestoreClient.list, request).await?.restores)
+    }
+
+    /// Has a restore wait, go on or end, or takes one back.
+    ///
+    /// # Errors
+    /// Conflict, if its state does not allow it.
+    pub async fn act_on_restore(&self, restore: u64, act: Act) -> Result<RestoreState> {
+        let request = ActRequest { restore, act: act.into() };
+        whole(call!(self, ONCE, RestoreClient.act, request).await?.restore)
     }
 
     async fn call<Q: Clone + Send + 'static, R>(

@@ -185,6 +185,31 @@ impl Link {
         Ok(routes.leader(tenant).or_else(|| routes.replica(tenant, entropy::number())).unwrap_or(asked))
     }
 
+    /// The group whose log holds the writes of a tenant.
+    pub(crate) async fn group(&self, tenant: &str, time: Duration) -> Result<u64> {
+        let mut attempts = self.attempts(time);
+        loop {
+            let address = self.routes().any();
+            let Some(address) = address else {
+                return Err(Error::new(code::ADDRESS, "this client was given no endpoints"));
+            };
+            let asked = async {
+                let node = self.pool.node(&address).await?;
+                let request = RouteRequest { tenant: tenant.to_owned(), ..RouteRequest::default() };
+                let request = timed(request, attempts.deadline, attempts.trace);
+                HelloClient::new(node.channel).route(request).await.map_err(Error::from_status)
+            };
+            let error = match asked.await {
+                Ok(told) => match told.get_ref().shards.first() {
+                    Some(shard) => return Ok(shard.group),
+                    None => Error::new(code::STARTING, "the shard of the tenant is not known there yet"),
+                },
+                Err(error) => error,
+            };
+            self.failed(&mut attempts, tenant, &address, error).await?;
+        }
+    }
+
     /// Learns from a failed attempt and waits; an error, if it is not to be tried again.
     pub(crate) async fn failed(
         &self,

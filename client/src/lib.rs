@@ -113,6 +113,6 @@ pub use kv::write::{Batch, Delete, DeleteRange, Put};
 /// The messages that administrators get and give.
 pub use proto::v1 as wire;
 pub use request_id::{NoRequestId, RequestId};
-pub use stamp::{NoStamp, Stamp};
+pub use stamp::{Commit, NoStamp, Stamp};
 pub use tenant::{Collection, PastCollection, Tenant, View};
 pub use trace::TraceId;

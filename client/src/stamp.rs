@@ -36,6 +36,22 @@ impl fmt::Display for Stamp {
     }
 }
 
+/// One commit: its stamp, and the group in whose log it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Commit {
+    /// When.
+    pub stamp: Stamp,
+    /// Where.
+    pub group: u64,
+}
+
+/// As a restore takes it: `c-01a203932eb30004-11`.
+impl fmt::Display for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "c-{:016x}-{:x}", self.stamp.0, self.group)
+    }
+}
+
 /// It is no stamp: milliseconds, a point, a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a stamp is milliseconds since 1970, a point and a counter: 1764000000000.3")]
@@ -68,6 +84,8 @@ mod tests {
         for bad in ["", "1", "1.", ".1", "1.65536", "281474976710656.0", "-1.0", "1.0.0"] {
             assert_eq!(bad.parse::<Stamp>(), Err(NoStamp), "{bad}");
         }
+        let commit = Commit { stamp: Stamp(0x01a2_0393_2eb3_0004), group: 17 };
+        assert_eq!(commit.to_string(), "c-01a203932eb30004-11");
         assert_eq!(Stamp::from(UNIX_EPOCH + Duration::from_millis(5)), Stamp(5 << 16 | 0xffff));
     }
 }

@@ -9,7 +9,7 @@ use crate::kv::scan::Scan;
 use crate::kv::shape::{Doc, Docs, Raw, Shape, written};
 use crate::kv::watch::{Start, Watch};
 use crate::kv::write::{Batch, Delete, DeleteRange, Put};
-use crate::stamp::Stamp;
+use crate::stamp::{Commit, Stamp};
 use bytes::Bytes;
 use proto::v1::{CollectionsRequest, Consistency, Place, consistency::How};
 use std::marker::PhantomData;
@@ -109,6 +109,14 @@ impl Tenant {
             };
             self.link.failed(&mut attempts, &self.name, &address, error).await?;
         }
+    }
+
+    /// The commit of a write that was answered with this stamp: a restore goes to it, or to just before it.
+    ///
+    /// # Errors
+    /// Unavailable, if nobody tells where the tenant is.
+    pub async fn commit(&self, stamp: Stamp) -> Result<Commit> {
+        Ok(Commit { stamp, group: self.link.group(&self.name, self.time).await? })
     }
 
     /// Several writes, all or none of which happen. Their collections are named in each.

@@ -52,6 +52,7 @@ pub mod error;
 pub mod ids;
 pub mod key;
 pub mod limits;
+pub mod loose;
 pub mod magic;
 pub mod manifest;
 pub mod memtable;

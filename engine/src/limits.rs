@@ -100,6 +100,10 @@ pub const LISTING_BYTES_MAX: u64 = 64 << 20;
 
 /// Keys a keyring holds in memory.
 pub const KEYRING_KEYS_MAX: usize = 65_536;
+/// Files that a read of table files outside tablets keeps open: an archive of a day has thousands, and a process few handles.
+pub const LOOSE_HANDLES_MAX: usize = 256;
+/// Bytes of opened blocks that such a read keeps: ends of stripes and range tombstones, which every walk needs again.
+pub const LOOSE_CACHE_BYTES: usize = 16 << 20;
 /// Milliseconds after which failed background work is tried again.
 pub const RETRY_MS: u64 = 1_000;
 /// Milliseconds for which compaction goes around tables whose key was missing.

@@ -21,6 +21,7 @@ pub mod limits;
 pub mod meta;
 pub mod peer;
 pub mod refused;
+pub mod restore;
 pub mod running;
 pub mod server;
 pub mod shard;

@@ -257,9 +257,49 @@ pub const IDENTITY_SECONDS_MAX: u64 = 366 * 24 * 60 * 60;
 /// Within which a node says what it knows best, in milliseconds; one that does not is shown as not heard.
 pub const SURVEY_MS: u64 = 1_000;
 
+/// How long a plan of a restore holds, in milliseconds: a day, then it is planned again.
+pub const PLAN_MS: u64 = 24 * 60 * 60 * 1_000;
+/// How long a restore that has ended is remembered, in milliseconds: a week.
+pub const RESTORE_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// How long what a restore in place has put aside is kept, in milliseconds: a week, in which it can be taken back.
+pub const ASIDE_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// So long whoever still asks for a tenant that was put aside is told to look again, in milliseconds: what was under way then has ended.
+pub const ASIDE_ASKED_MS: u64 = CALL_MS_MAX;
+/// Bytes of a plan: two keys, and a page of text.
+pub const PLAN_BYTES_MAX: usize = 32 << 10;
+/// Keys that a restore names of those it has left as they are; the count goes on.
+pub const CONFLICTS_KEPT_MAX: usize = 32;
+/// Bytes of these keys.
+pub const CONFLICTS_TOLD_BYTES_MAX: usize = 8 << 10;
+/// Bytes of what a restore says of itself.
+pub const RESTORE_TEXT_BYTES_MAX: usize = 1 << 10;
+/// Restores that are remembered at once: each is a row that every node reads whenever one changes.
+pub const RESTORES_MAX: usize = 64;
+/// Bytes of keys and values of a batch that a restore writes: large enough that few wait for a quorum, small enough that others go between.
+pub const RESTORE_BATCH_BYTES: usize = 1 << 20;
+/// Rows of such a batch.
+pub const RESTORE_BATCH_ROWS: usize = 1_000;
+/// Batches of a restore that are under way at once.
+pub const RESTORE_IN_FLIGHT: usize = 4;
+/// Between two notes of how far a restore is, in milliseconds: so much is written once more after a crash.
+pub const RESTORE_NOTE_MS: u64 = 1_000;
+/// Between two looks for restores that are to go on, in milliseconds.
+pub const RESTORE_LOOK_MS: u64 = 100;
+/// How long one piece of a restore is waited for, in milliseconds.
+pub const RESTORE_WAIT_MS: u64 = 10_000;
+/// How long a node is waited for before a tenant is put in the place of another, in milliseconds: while that lasts neither is served.
+pub const RESTORE_SETTLE_MS: u64 = 1_500;
+/// How often a piece of a restore is tried again before it fails; between two tries it waits for longer and longer, seconds in the end.
+pub const RESTORE_TRIES: u32 = 60;
+
 const _: () = {
     assert!(2 * DONATED_ROWS <= CONDITIONS_MAX && DONATED_KEYS_MAX <= CONDITIONS_MAX);
     assert!(3 * DONATED_BYTES + 2 * VALUE_BYTES_MAX < BATCH_BYTES_MAX);
+    assert!(
+        PLAN_BYTES_MAX + CONFLICTS_TOLD_BYTES_MAX + 2 * KEY_BYTES_MAX + RESTORE_TEXT_BYTES_MAX < 60 << 10
+    ); // one row
+    assert!(RESTORE_BATCH_BYTES + KEY_BYTES_MAX + VALUE_BYTES_MAX < BATCH_BYTES_MAX);
+    assert!(RESTORE_BATCH_ROWS <= CONDITIONS_MAX && RESTORE_BATCH_ROWS <= BATCH_OPERATIONS_MAX);
     assert!(KEY_BYTES_MAX <= u16::MAX as usize); // stored as u16
     assert!(BATCH_OPERATIONS_MAX <= u16::MAX as usize); // stored as u16
     assert!(CONDITIONS_MAX <= u16::MAX as usize); // stored as u16

@@ -22,7 +22,10 @@ use node::meta::command::MetaCommand;
 use node::meta::node_row::NodeRow;
 use node::meta::rows::MetaRow;
 use node::shard::command::KvCommand;
-use rig::samples::{delayed_row, kv_commands, later_commands, later_rows, meta_commands, meta_rows, whole};
+use rig::samples::{
+    delayed_row, kv_commands, later_commands, later_rows, meta_commands, meta_rows, restore_commands,
+    restore_rows, whole,
+};
 use rig::{items, listed, stored};
 
 /// The items of a fixture, which are what is written today.
@@ -113,6 +116,22 @@ fn hold_note_version_1() {
         bytes
     });
     assert_eq!(HoldNote::decode(&damaged).unwrap_err().nature, Nature::Malformed);
+}
+
+#[test]
+fn what_restores_keep_and_change() {
+    let found = same("meta_rows.restore", restore_rows().iter().map(whole).collect());
+    for (bytes, row) in found.iter().zip(restore_rows()) {
+        assert_eq!(MetaRow::read(&mut Reader::new(bytes)).unwrap(), row);
+        for cut in 0..bytes.len() {
+            assert!(MetaRow::read(&mut Reader::new(&bytes[..cut])).is_err());
+        }
+    }
+    let found =
+        same("meta_command.restore", restore_commands().iter().map(|one| one.encode().unwrap()).collect());
+    for (bytes, command) in found.iter().zip(restore_commands()) {
+        assert_eq!(MetaCommand::decode(bytes).unwrap(), command);
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::delayed::DelayedVerb;
 use super::output::Format;
+use super::restore::RestoreVerb;
 use clap::{Args as Part, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -139,6 +140,11 @@ pub enum Command {
     /// Delayed nodes: they apply late, so that a mistake can be undone.
     #[command(subcommand)]
     Delayed(DelayedVerb),
+    /// Shows what can be restored: of the tenant of `--tenant`, or of all.
+    Window,
+    /// Data comes back, as it was at an instant.
+    #[command(subcommand)]
+    Restore(RestoreVerb),
     /// Keys.
     #[command(subcommand)]
     Key(KeyVerb),

@@ -5,7 +5,7 @@ use super::args::{CollectionVerb, Command, Key, Range};
 use super::output::{Document, Fields, Format, fields, put_bytes};
 use super::words::{moment, time};
 use crate::clock::now_ms;
-use crate::{Change, Error, KeyRange, Outcome, Past, Result, Stamp, Start, code};
+use crate::{Change, Commit, Error, KeyRange, Outcome, Past, Result, Stamp, Start, code};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use serde_json::Value;
@@ -27,14 +27,14 @@ pub async fn run(session: &Session, command: Command) -> Result<()> {
             if let Some(ttl) = ttl {
                 put = put.ttl(time(&ttl)?);
             }
-            written(session, "dew.data.put/1", &key.key, put.await?)
+            written(session, "dew.data.put/1", &key.key, put.await?).await
         }
         Command::Delete { key, if_stamp } => {
             let mut delete = session.tenant()?.raw(&key.collection).delete(&key.key);
             if let Some(stamp) = if_stamp {
                 delete = delete.if_stamp(stamp_of(&stamp)?);
             }
-            written(session, "dew.data.delete/1", &key.key, delete.await?)
+            written(session, "dew.data.delete/1", &key.key, delete.await?).await
         }
         Command::Cas { key, expected, value } => cas(session, key, &expected, value).await,
         Command::Scan { range, limit, reverse, as_of } => {
@@ -83,9 +83,14 @@ fn read_value(value: String) -> Result<Bytes> {
     Ok(bytes.into())
 }
 
-fn written(session: &Session, schema: &'static str, key: &str, stamp: Stamp) -> Result<()> {
-    let row = fields([("key", key.into()), ("stamp", stamp.to_string().into())]);
-    Document::one(schema, &["key", "stamp"], row).print(session.format)
+async fn written(session: &Session, schema: &'static str, key: &str, stamp: Stamp) -> Result<()> {
+    let commit = session.tenant()?.commit(stamp).await?;
+    let row = fields([
+        ("key", key.into()),
+        ("stamp", stamp.to_string().into()),
+        ("commit", commit.to_string().into()),
+    ]);
+    Document::one(schema, &["key", "stamp", "commit"], row).print(session.format)
 }
 
 fn row(key: &[u8], stamp: Stamp, expires_ms: Option<u64>, value: &[u8]) -> Fields {
@@ -116,7 +121,7 @@ async fn cas(session: &Session, key: Key, expected: &str, value: String) -> Resu
         _ => return Err(Error::new(code::CONDITION_FAILED, "the value is not the expected one")),
     };
     let stamp = collection.put(&key.key, read_value(value)?).if_stamp(stamp).await?;
-    written(session, "dew.data.cas/1", &key.key, stamp)
+    written(session, "dew.data.cas/1", &key.key, stamp).await
 }
 
 async fn scan(
@@ -150,19 +155,23 @@ async fn scan(
 }
 
 async fn history(session: &Session, key: Key, limit: u64) -> Result<()> {
-    let mut versions = session.tenant()?.raw(&key.collection).history(&key.key).limit(limit);
+    let tenant = session.tenant()?;
+    let group = tenant.commit(Stamp::default()).await?.group;
+    let mut versions = tenant.raw(&key.collection).history(&key.key).limit(limit);
     let mut rows = vec![];
     while let Some(past) = versions.try_next().await? {
-        let (mut row, is_removed) = match past {
+        let (mut row, stamp, is_removed) = match past {
             Past::Value(found) => {
-                (row(key.key.as_bytes(), found.stamp, found.expires_ms, &found.value), false)
+                let stamp = found.stamp;
+                (row(key.key.as_bytes(), stamp, found.expires_ms, &found.value), stamp, false)
             }
-            Past::Removed(stamp) => (fields([("stamp", stamp.to_string().into())]), true),
+            Past::Removed(stamp) => (fields([("stamp", stamp.to_string().into())]), stamp, true),
         };
         row.insert("removed".to_owned(), is_removed.into());
+        row.insert("commit".to_owned(), Commit { stamp, group }.to_string().into());
         rows.push(row);
     }
-    Document::list("dew.data.history/1", &["stamp", "removed", "value"], rows).print(session.format)
+    Document::list("dew.data.history/1", &["stamp", "commit", "removed", "value"], rows).print(session.format)
 }
 
 async fn watch(session: &Session, what: &Range, after: Option<String>, count: u64) -> Result<()> {

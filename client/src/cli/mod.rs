@@ -12,6 +12,7 @@ mod export;
 mod ids;
 mod import;
 mod output;
+mod restore;
 mod words;
 mod yaml;
 
@@ -147,6 +148,8 @@ async fn run(args: Args) -> Result<u8> {
         Command::Delayed(verb) => delayed::run(&session, verb).await?,
         Command::Key(verb) => admin::key(&session, verb).await?,
         Command::Identity(verb) => admin::identity(&session, verb).await?,
+        Command::Window => restore::window(&session).await?,
+        Command::Restore(verb) => return restore::run(&session, verb).await,
         Command::Import(what) => import::run(&session, what).await?,
         Command::Export(what) => export::run(&session, what).await?,
         Command::Bench(what) => bench::run(&session, what).await?,

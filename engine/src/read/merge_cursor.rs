@@ -45,7 +45,7 @@ impl MergeCursor {
     }
 
     /// Steps the source at `place` of the order, and moves it to where it now belongs.
-    fn step(&mut self, mut place: usize) -> Result<()> {
+    fn step(&mut self, place: usize) -> Result<()> {
         let source = self.order[place];
         match self.way {
             Way::Forward => self.sources[source].next()?,
@@ -55,9 +55,14 @@ impl MergeCursor {
             self.order.remove(place);
             return Ok(());
         }
-        while place + 1 < self.order.len() && !self.comes_before(source, self.order[place + 1]) {
-            self.order.swap(place, place + 1);
-            place += 1;
+        // Mostly it stays where it is, or goes behind the next one: that is looked at first, and the rest as a sorted list, for the files
+        // of an archive may be thousands.
+        let is_behind =
+            |order: &[usize], at: usize| at < order.len() && !self.comes_before(source, order[at]);
+        if is_behind(&self.order, place + 1) {
+            let to =
+                place + self.order[place + 1..].partition_point(|other| !self.comes_before(source, *other));
+            self.order[place..=to].rotate_left(1);
         }
         Ok(())
     }
@@ -91,9 +96,14 @@ impl MergeCursor {
 
 impl Cursor for MergeCursor {
     fn seek(&mut self, target: &[u8]) -> Result<()> {
+        let is_ahead = self.way == Way::Forward && self.key().is_some_and(|key| key <= target);
         self.way = Way::Forward;
         for source in &mut self.sources {
-            source.seek(target)?;
+            // What has gone forward from a key before the target, and stands at or behind it, or at its end, stands where a search would
+            // bring it.
+            if !is_ahead || source.key().is_some_and(|key| key < target) {
+                source.seek(target)?;
+            }
         }
         self.arrange();
         Ok(())

@@ -66,6 +66,16 @@ fn read_ends(file: &dyn DiskFile, place: &str) -> Result<Ends> {
 }
 
 impl BlockFile {
+    /// The id that the header of a file says it has: nothing of it is proved yet.
+    ///
+    /// # Errors
+    /// `Damaged`, `Unsupported`, `Unavailable`.
+    pub fn id(file: &dyn DiskFile, place: &str) -> Result<TableId> {
+        let mut bytes = [0; HEADER_BYTES];
+        read(file, place, &mut bytes, 0)?;
+        Ok(Header::decode(&bytes).map_err(|error| error.at(place))?.file)
+    }
+
     /// Opens the file `id` of `kind`: header, directory and footer must be whole and this file's, the footer authentic. Where
     /// the caller knows the digest of all three from elsewhere (`ends`, see [`super::FileSummary`]), so are the others.
     /// `place` names the file in errors.

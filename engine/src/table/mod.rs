@@ -24,6 +24,7 @@ pub use writer::TableWriter;
 use crate::ids::{KeyEpoch, Owner, TableId, TenantId};
 use crate::key::KeyRange;
 use crate::redact::redacted_debug;
+use crate::sealed::DirectoryRow;
 use crate::stamp::Stamp;
 
 /// What a manifest knows of one table.
@@ -67,6 +68,35 @@ pub struct TableMeta {
 redacted_debug!(TableMeta, id, bytes, entries, deletes, tombstones, least_stamp, greatest_stamp, stripes, superseded, first_expiry_ms; least, greatest);
 
 impl TableMeta {
+    /// What the directory of a table tells, where no manifest does: nothing of its keys, so it may touch any row and hold range tombstones.
+    #[must_use]
+    pub fn of_rows(id: TableId, bytes: u64, rows: &[DirectoryRow]) -> Self {
+        let stripe = |row: &DirectoryRow| StripeMeta {
+            owner: row.owner,
+            epoch: row.epoch,
+            bytes: row.length,
+            entries: row.entries,
+        };
+        Self {
+            id,
+            bytes,
+            content: [0; 32],
+            crc32: 0,
+            ends: [0; 32],
+            least: Vec::new(),
+            greatest: Vec::new(),
+            span: KeyRange::all(),
+            entries: rows.iter().map(|row| row.entries).sum(),
+            deletes: 0,
+            tombstones: u32::MAX,
+            least_stamp: rows.iter().map(|row| row.least).min().unwrap_or_default(),
+            greatest_stamp: rows.iter().map(|row| row.greatest).max().unwrap_or_default(),
+            stripes: rows.iter().map(stripe).collect(),
+            superseded: 0,
+            first_expiry_ms: 0,
+        }
+    }
+
     /// Bytes it takes in a manifest edit, at most.
     #[must_use]
     pub fn encoded_bytes(&self) -> usize {

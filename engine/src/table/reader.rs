@@ -142,6 +142,33 @@ impl Table {
             let damage = Damage::of(Nature::WrongPlace, "the manifest describes another file of this name");
             return Err(damage.at(file.place()).into());
         }
+        Self::of(file, files, blocks, meta)
+    }
+
+    /// Opens a table that no manifest knows: what it says of itself must agree, and its footer be of this cluster.
+    ///
+    /// # Errors
+    /// As [`BlockFile::open`].
+    pub fn open_unlisted(
+        sealer: Arc<Sealer>,
+        files: Arc<dyn TableFiles>,
+        blocks: Arc<dyn OpenedBlocks>,
+        id: TableId,
+        place: String,
+    ) -> Result<Self> {
+        let handle = files.file(id)?;
+        let bytes = handle.len().map_err(|error| Error::io("measure", Path::new(&place), error))?;
+        let file = BlockFile::open(sealer, &*handle, place, FileKind::Table, id, None)?;
+        let meta = Arc::new(TableMeta::of_rows(id, bytes, file.rows()));
+        Self::of(file, files, blocks, meta)
+    }
+
+    fn of(
+        file: BlockFile,
+        files: Arc<dyn TableFiles>,
+        blocks: Arc<dyn OpenedBlocks>,
+        meta: Arc<TableMeta>,
+    ) -> Result<Self> {
         // Stripes are found by their tenants' order.
         if file.rows().windows(2).any(|pair| pair[0].owner.id() >= pair[1].owner.id()) {
             let damage = Damage::of(Nature::Malformed, "stripes out of the order of their tenants");

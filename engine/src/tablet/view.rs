@@ -148,7 +148,8 @@ impl View {
     }
 
     /// Below this stamp history of `tenant` may be gone.
-    pub(super) fn floor(&self, tenant: TenantId) -> Stamp {
+    #[must_use]
+    pub fn floor(&self, tenant: TenantId) -> Stamp {
         self.snapshot.levels.floors.get(&tenant).copied().unwrap_or_default()
     }
 

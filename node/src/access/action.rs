@@ -35,6 +35,8 @@ pub enum Action {
     AdminJobs,
     /// See delayed nodes, hold and move their gates, bring rows back from them; but see no row.
     AdminDelayed,
+    /// See, plan and carry out restores.
+    AdminRestores,
     /// Ask whether the node is well.
     Health,
     /// Ask what can be called.
@@ -45,7 +47,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::KvRead,
         Self::KvWrite,
         Self::KvWatch,
@@ -62,6 +64,7 @@ impl Action {
         Self::AdminIdentities,
         Self::AdminJobs,
         Self::AdminDelayed,
+        Self::AdminRestores,
         Self::Health,
         Self::Reflection,
         Self::Peer,
@@ -104,6 +107,8 @@ impl Action {
                 "List" | "Hold" | "Release" | "Forward" | "Accept" | "Suspects" | "Donate",
             ) => &[Self::AdminDelayed],
             ("dewpond.peer.v1.Delayed", "Order" | "Rows" | "Write") => &[Self::Peer],
+            ("dewpond.v1.Restore", "Window" | "Plan" | "Apply" | "List" | "Act") => &[Self::AdminRestores],
+            ("dewpond.peer.v1.Restoring", "Page" | "Write" | "Settle" | "Count" | "Reach") => &[Self::Peer],
             ("dewpond.peer.v1.Meta", "Change" | "Index" | "Shard" | "Survey" | "Table") => &[Self::Peer],
             ("grpc.health.v1.Health", "Check" | "Watch") => &[Self::Health],
             ("grpc.reflection.v1.ServerReflection", "ServerReflectionInfo") => &[Self::Reflection],

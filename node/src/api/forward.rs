@@ -2,6 +2,7 @@
 //! of a client goes under the name of that.
 
 use super::errors::failure_in;
+use super::restoring::{self, Questions};
 use crate::boot::peers::Known;
 use crate::delayed::order::{Answer, Order, RowsAsked, RowsPage};
 use crate::delayed::wire;
@@ -10,6 +11,7 @@ use crate::limits::{self, SURVEY_MS};
 use crate::meta::forward::Forward;
 use crate::meta::survey::Survey;
 use crate::refused::Refused;
+use crate::restore::asked::{self, Ask};
 use crate::shard::door::WriteId;
 use crate::telemetry::trace;
 use crate::tls::{self, Tls};
@@ -113,6 +115,15 @@ fn question<T>(message: T, wait_ms: u64) -> Request<T> {
     request
 }
 
+/// Questions that are waited for so long.
+struct Within(u64);
+
+impl Questions for Within {
+    fn ask<T>(&self, message: T) -> Request<T> {
+        question(message, self.0)
+    }
+}
+
 fn asking(to: NodeId, what: &'static str) -> Span {
     tracing::debug_span!("forward", %to, what)
 }
@@ -155,6 +166,14 @@ impl Forward for Channels {
             Ok(answer.into_inner().into())
         };
         Box::pin(asked.instrument(asking(to, "survey")))
+    }
+
+    fn restoring(&self, to: NodeId, ask: Ask, wait_ms: u64) -> BoxFuture<Result<asked::Answer, Refused>> {
+        let channel = self.channel(to);
+        let asked = async move {
+            restoring::ask(channel?, ask, Within(wait_ms)).await.map_err(|status| refused(&status))
+        };
+        Box::pin(asked.instrument(asking(to, "restoring")))
     }
 
     fn table(&self, to: NodeId, table: TableId, at: u64) -> BoxFuture<Result<Bytes, Refused>> {

@@ -21,6 +21,7 @@ pub mod health;
 pub mod listener;
 pub mod measure;
 pub mod peers;
+pub mod restoring;
 pub mod serve;
 
 use crate::boot::authority::Authority;
@@ -32,6 +33,7 @@ use crate::meta::command::{MetaCommand, MetaReply};
 use crate::meta::survey::{Survey, Surveys};
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
+use crate::restore::asked::{self, Ask};
 use crate::server::joining::Newcomer;
 use crate::shard::command::KvCommand;
 use crate::shard::door::{Consistency, WriteId};
@@ -160,6 +162,17 @@ pub trait Backend: Send + Sync + 'static {
         id: WriteId,
         wait_ms: u64,
     ) -> BoxFuture<Result<Stamp, Refused>>;
+    /// Does what a restore asks, if that can be done here.
+    fn restoring(&self, ask: Ask, wait_ms: u64) -> BoxFuture<Result<asked::Answer, Refused>>;
+    /// The same, done by whoever can for this tenant.
+    fn restoring_anywhere(
+        &self,
+        tenant: TenantId,
+        ask: Ask,
+        wait_ms: u64,
+    ) -> BoxFuture<Result<asked::Answer, Refused>>;
+    /// The generation of the cluster; 0 before it is known.
+    fn generation(&self) -> u64;
     /// What this node knows best.
     fn survey(&self) -> Survey;
     /// What every node says of itself, this one included; who does not answer in time is missing.

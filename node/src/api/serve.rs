@@ -8,6 +8,7 @@ use crate::tls::{self, Tls, TlsError};
 use crate::work::Spawner;
 use proto::peer_v1::delayed_server::DelayedServer as LateServer;
 use proto::peer_v1::meta_server::MetaServer;
+use proto::peer_v1::restoring_server::RestoringServer;
 use proto::v1::delayed_server::DelayedServer;
 use proto::v1::groups_server::GroupsServer;
 use proto::v1::hello_server::HelloServer;
@@ -17,6 +18,7 @@ use proto::v1::join_server::JoinServer;
 use proto::v1::keys_server::KeysServer;
 use proto::v1::kv_server::KvServer;
 use proto::v1::nodes_server::NodesServer;
+use proto::v1::restore_server::RestoreServer;
 use proto::v1::status_server::StatusServer;
 use proto::v1::tenants_server::TenantsServer;
 use proto::v1::txn_server::TxnServer;
@@ -82,6 +84,9 @@ pub fn serve(
         .add_service(
             LateServer::new(api.clone()).max_decoding_message_size(max).max_encoding_message_size(max),
         )
+        .add_service(
+            RestoringServer::new(api.clone()).max_decoding_message_size(max).max_encoding_message_size(max),
+        )
         .serve_with_incoming(ReceiverStream::new(taken));
     let demanded = tls.server(tls::Caller::Known, &[tls::GRPC])?;
     let taken = listener::connections(admin, tls, demanded, told.admins.clone(), spawner);
@@ -95,6 +100,7 @@ pub fn serve(
         .add_service(KeysServer::new(api.clone()))
         .add_service(JobsServer::new(api.clone()))
         .add_service(DelayedServer::new(api.clone()))
+        .add_service(RestoreServer::new(api.clone()))
         .add_service(IdentitiesServer::new(api))
         .serve_with_incoming(ReceiverStream::new(taken));
     spawner.spawn("health", health.follow());

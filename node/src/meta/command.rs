@@ -12,6 +12,7 @@ use super::root_row::RootRow;
 use super::rows::MetaRow;
 use super::shard_row::ShardRow;
 use crate::limits;
+use crate::restore::change::RestoreChange;
 use crate::tenants::rules::{Act, Quota};
 use engine::Stamp;
 use engine::error::Damage;
@@ -71,6 +72,8 @@ pub enum Change {
     TakeRoot(NodeId, u64),
     /// Puts a tenant into quarantine, for so many milliseconds. Number 18.
     DropTenant(TenantId, u64),
+    /// What restores change. Numbers 60 to 79.
+    Restoring(RestoreChange),
 }
 
 /// Changes that are made all or not at all.
@@ -164,6 +167,7 @@ impl Change {
                 let row = SettingRow { name, value: value.unwrap_or_default() };
                 MetaRow::Setting(row).append(out);
             }
+            Self::Restoring(change) => change.append(out),
             of_tenant => of_tenant.append_of_tenant(out),
         }
     }
@@ -242,6 +246,7 @@ impl Change {
             }
             17 => Ok(Self::TakeRoot(NodeId(reader.u64()?), reader.u64()?)),
             18 => Ok(Self::DropTenant(read_tenant(reader)?, read_window(reader)?)),
+            60..=79 => RestoreChange::read(number, reader).map(Self::Restoring),
             _ => Err(malformed("an unknown change")),
         }
     }
@@ -335,10 +340,13 @@ pub enum Reason {
     /// There is no number left to give. Number 11.
     #[error("there are as many as there may be")]
     Full,
+    /// Another restore holds the tenant. Number 12.
+    #[error("another restore of the tenant is under way")]
+    Held,
 }
 
 impl Reason {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::NotFound,
         Self::Exists,
         Self::NameTaken,
@@ -350,6 +358,7 @@ impl Reason {
         Self::TokenExpired,
         Self::Impossible,
         Self::Full,
+        Self::Held,
     ];
 
     fn number(self) -> u8 {

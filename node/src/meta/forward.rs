@@ -3,6 +3,7 @@
 use super::survey::Survey;
 use crate::delayed::order::{Answer, Order, RowsAsked, RowsPage};
 use crate::refused::Refused;
+use crate::restore::asked::{self, Ask};
 use crate::shard::door::WriteId;
 use bytes::Bytes;
 use engine::Stamp;
@@ -23,6 +24,8 @@ pub trait Forward: Send + Sync + 'static {
 
     /// What `to` knows best.
     fn survey(&self, to: NodeId) -> BoxFuture<Result<Survey, Refused>>;
+    /// Lets `to` do what a restore asks, if that can be done there.
+    fn restoring(&self, to: NodeId, ask: Ask, wait_ms: u64) -> BoxFuture<Result<asked::Answer, Refused>>;
     /// Bytes of the file of a table there, from `at` on; none: it ends there.
     fn table(&self, to: NodeId, table: TableId, at: u64) -> BoxFuture<Result<Bytes, Refused>>;
 

@@ -89,6 +89,8 @@ macro_rules! reader_of {
     };
 }
 
+mod restoring;
+
 impl Draft<'_, '_> {
     fn get(&self, collection: CollectionId, key: Vec<u8>) -> Tried<Option<MetaRow>> {
         let place = (collection, key);
@@ -178,6 +180,7 @@ impl Draft<'_, '_> {
                 self.delete(rows::SETTINGS, SettingRow::key(&name));
                 Ok(())
             }
+            Change::Restoring(change) => self.make_restoring(change),
         }
     }
 

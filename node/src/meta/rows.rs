@@ -8,6 +8,7 @@ use super::node_row::NodeRow;
 use super::root_row::{RootRow, TakenRow};
 use super::shard_row::ShardRow;
 use super::tenant_row::{CollectionRow, TenantNameRow, TenantRow};
+use crate::restore::rows::{AsideRow, HeldRow, OriginRow, RestoreRow};
 use engine::error::Damage;
 use engine::ids::CollectionId;
 use engine::wire::{Reader, append_bytes32};
@@ -43,8 +44,17 @@ pub const ROOT: CollectionId = CollectionId(11);
 /// Where it stands how far each node has taken it.
 pub const TAKEN: CollectionId = CollectionId(12);
 
+/// Where restores stand.
+pub const RESTORES: CollectionId = CollectionId(30);
+/// Where it stands which restore holds a tenant.
+pub const HELD: CollectionId = CollectionId(31);
+/// Where it stands of what a tenant is a copy.
+pub const ORIGINS: CollectionId = CollectionId(32);
+/// Where it stands which tenant is aside for another.
+pub const ASIDE: CollectionId = CollectionId(33);
+
 /// Every collection of the meta group.
-pub const ALL: [CollectionId; 12] = [
+pub const ALL: [CollectionId; 16] = [
     CLUSTER,
     NODES,
     SHARDS,
@@ -57,6 +67,10 @@ pub const ALL: [CollectionId; 12] = [
     SETTINGS,
     ROOT,
     TAKEN,
+    RESTORES,
+    HELD,
+    ORIGINS,
+    ASIDE,
 ];
 
 /// A row of any kind.
@@ -86,6 +100,14 @@ pub enum MetaRow {
     Root(RootRow),
     /// How far a node has taken it.
     Taken(TakenRow),
+    /// A restore.
+    Restore(RestoreRow),
+    /// Which restore holds a tenant.
+    Held(HeldRow),
+    /// Of what a tenant is a copy.
+    Origin(OriginRow),
+    /// A tenant that is aside for another.
+    Aside(AsideRow),
 }
 
 impl MetaRow {
@@ -105,6 +127,10 @@ impl MetaRow {
             Self::Setting(_) => SETTINGS,
             Self::Root(_) => ROOT,
             Self::Taken(_) => TAKEN,
+            Self::Restore(_) => RESTORES,
+            Self::Held(_) => HELD,
+            Self::Origin(_) => ORIGINS,
+            Self::Aside(_) => ASIDE,
         }
     }
 
@@ -124,6 +150,10 @@ impl MetaRow {
             Self::Setting(row) => SettingRow::key(&row.name),
             Self::Root(_) => RootRow::key(),
             Self::Taken(row) => TakenRow::key(row.node),
+            Self::Restore(row) => RestoreRow::key(row.id),
+            Self::Held(row) => HeldRow::key(row.tenant),
+            Self::Origin(row) => OriginRow::key(row.tenant),
+            Self::Aside(row) => AsideRow::key(row.tenant),
         }
     }
 
@@ -143,6 +173,10 @@ impl MetaRow {
             Self::Setting(row) => row.value(),
             Self::Root(row) => row.value(),
             Self::Taken(row) => row.value(),
+            Self::Restore(row) => row.value(),
+            Self::Held(row) => row.value(),
+            Self::Origin(row) => row.value(),
+            Self::Aside(row) => row.value(),
         }
     }
 
@@ -151,6 +185,7 @@ impl MetaRow {
     pub fn expires_ms(&self) -> u64 {
         match self {
             Self::Token(row) => row.forgotten_ms(),
+            Self::Restore(row) => row.forgotten_ms(),
             _ => 0,
         }
     }
@@ -173,6 +208,10 @@ impl MetaRow {
             SETTINGS => SettingRow::decode(key, value).map(Self::Setting),
             ROOT => RootRow::decode(key, value).map(Self::Root),
             TAKEN => TakenRow::decode(key, value).map(Self::Taken),
+            RESTORES => RestoreRow::decode(key, value).map(Self::Restore),
+            HELD => HeldRow::decode(key, value).map(Self::Held),
+            ORIGINS => OriginRow::decode(key, value).map(Self::Origin),
+            ASIDE => AsideRow::decode(key, value).map(Self::Aside),
             _ => Err(malformed("a row of an unknown kind")),
         }
     }

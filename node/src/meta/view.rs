@@ -9,6 +9,7 @@ use super::rows::{self, MetaRow};
 use super::shard_row::ShardRow;
 use super::tenant_row::TenantRow;
 use crate::keys::{self, KeyName, KeyRow, WrappedKey};
+use crate::restore::rows::{AsideRow, OriginRow, RestoreRow};
 use crate::shard::map::ShardMap;
 use engine::ids::{CollectionId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
 use engine::tablet::view::{Scan, View};
@@ -40,6 +41,14 @@ pub struct MetaView {
     pub root: Option<RootRow>,
     /// Of each node, which version of that row it has taken.
     pub taken: BTreeMap<NodeId, u64>,
+    /// Restores.
+    pub restores: BTreeMap<u64, RestoreRow>,
+    /// Which restore holds a tenant.
+    pub held: BTreeMap<TenantId, u64>,
+    /// Of what tenants are copies.
+    pub origins: BTreeMap<TenantId, OriginRow>,
+    /// Tenants that are aside for others.
+    pub aside: BTreeMap<TenantId, AsideRow>,
     names: BTreeMap<String, TenantId>,
     collections: BTreeMap<TenantId, BTreeMap<String, CollectionId>>,
     map: ShardMap,
@@ -102,6 +111,10 @@ impl MetaView {
             MetaRow::Setting(row) => drop(self.settings.insert(row.name, row.value)),
             MetaRow::Root(row) => self.root = Some(row),
             MetaRow::Taken(row) => drop(self.taken.insert(row.node, row.version)),
+            MetaRow::Restore(row) => drop(self.restores.insert(row.id, row)),
+            MetaRow::Held(row) => drop(self.held.insert(row.tenant, row.restore)),
+            MetaRow::Origin(row) => drop(self.origins.insert(row.tenant, row)),
+            MetaRow::Aside(row) => drop(self.aside.insert(row.tenant, row)),
         }
     }
 

@@ -11,6 +11,8 @@ use crate::meta::command::{MetaCommand, MetaReply};
 use crate::meta::survey::{Survey, Surveys};
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
+use crate::restore::asked::{self, Ask};
+use crate::restore::hands::Hands;
 use crate::running::replicas::Seated;
 use crate::server::joining::Newcomer;
 use crate::shard::command::KvCommand;
@@ -228,6 +230,25 @@ impl Backend for Called {
     ) -> BoxFuture<Result<Stamp, Refused>> {
         let server = self.0.clone();
         Box::pin(async move { server.write_rows_here(tenant, &command, id, wait_ms).await })
+    }
+
+    fn restoring(&self, ask: Ask, wait_ms: u64) -> BoxFuture<Result<asked::Answer, Refused>> {
+        let door = self.0.door().cloned();
+        Box::pin(async move { door?.restoring(ask, wait_ms).await })
+    }
+
+    fn restoring_anywhere(
+        &self,
+        tenant: TenantId,
+        ask: Ask,
+        wait_ms: u64,
+    ) -> BoxFuture<Result<asked::Answer, Refused>> {
+        let hands = Hands::new(self.0.clone());
+        Box::pin(async move { hands.ask_once(tenant, ask, wait_ms).await })
+    }
+
+    fn generation(&self) -> u64 {
+        self.0.door().map_or(0, |door| door.generation())
     }
 
     fn survey(&self) -> Survey {

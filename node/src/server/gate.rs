@@ -15,6 +15,7 @@ use crate::meta::command::{MetaCommand, MetaReply};
 use crate::meta::survey::{Survey, Surveys};
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
+use crate::restore::asked::{self, Ask};
 use crate::server::joining::Newcomer;
 use crate::shard::command::KvCommand;
 use crate::shard::door::{Consistency, WriteId};
@@ -240,6 +241,23 @@ impl Backend for Gate {
         wait_ms: u64,
     ) -> BoxFuture<Result<Stamp, Refused>> {
         self.ask(|called| called.write_rows(tenant, command, id, wait_ms))
+    }
+
+    fn restoring(&self, ask: Ask, wait_ms: u64) -> BoxFuture<Result<asked::Answer, Refused>> {
+        self.ask(|called| called.restoring(ask, wait_ms))
+    }
+
+    fn restoring_anywhere(
+        &self,
+        tenant: TenantId,
+        ask: Ask,
+        wait_ms: u64,
+    ) -> BoxFuture<Result<asked::Answer, Refused>> {
+        self.ask(|called| called.restoring_anywhere(tenant, ask, wait_ms))
+    }
+
+    fn generation(&self) -> u64 {
+        self.inner().map_or(0, Backend::generation)
     }
 
     fn survey(&self) -> Survey {

@@ -22,6 +22,7 @@ use crate::meta::node_row::NodeState;
 use crate::meta::shard_row::ShardRow;
 use crate::meta::view::MetaView;
 use crate::peer::{Identify, PeerParts, PeerServer, Serving, TlsLink};
+use crate::restore;
 use crate::running::mover::{Mover, WantedGroup};
 use crate::running::opening::{Admitted, Opening};
 use crate::running::replicas::Running;
@@ -395,6 +396,7 @@ impl Server {
         self.tasks.spawn("purge", self.clone().purge_tenants());
         self.tasks.spawn("scrub", self.clone().scrub_tables());
         self.tasks.spawn("delayed", self.clone().keep_late());
+        self.tasks.spawn("restores", restore::runner::run(self.clone()));
         self.tasks.spawn("placing", Placing::new(running.clone(), self.published.clone(), changer).run());
         Ok(running)
     }

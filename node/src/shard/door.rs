@@ -30,6 +30,10 @@ use std::time::Duration;
 use tracing::Instrument;
 use tracing::field::Empty;
 
+mod restoring;
+
+pub use restoring::{Flights, Pins};
+
 /// For so long it is believed how many bytes a tenant has in tables, in milliseconds: counting walks over the list of tables.
 const KEPT_MS: u64 = 1_000;
 
@@ -63,13 +67,16 @@ pub struct Door {
     buckets: Mutex<BTreeMap<TenantId, Bucket>>,
     /// Bytes that tenants with a quota have in tables, and when they were counted, by the monotonic clock.
     kept: Mutex<BTreeMap<TenantId, (u64, u64)>>,
+    flights: Flights,
+    pins: Pins,
 }
 
 impl Door {
     /// That of a node.
     #[must_use]
     pub fn new(running: Arc<Running>, meta: Published, feeds: Feeds) -> Self {
-        Self { running, meta, feeds, buckets: Mutex::default(), kept: Mutex::default() }
+        let (buckets, kept) = (Mutex::default(), Mutex::default());
+        Self { running, meta, feeds, buckets, kept, flights: Flights::default(), pins: Pins::default() }
     }
 
     /// The wall clock here, in milliseconds since 1970.
@@ -96,6 +103,7 @@ impl Door {
         wait_ms: u64,
     ) -> Result<Stamp, Refused> {
         command.check().map_err(|why| Refused::new(code::BATCH_TOO_LARGE).saying(why.to_string()))?;
+        let _flight = self.flights.begin(tenant);
         let seated = self.enter(tenant, command.operations.len() as u64)?;
         self.check_room(tenant, command.bytes_put(), &seated)?;
         let unsealed = Unsealed {
@@ -131,6 +139,7 @@ impl Door {
         };
         let group = seated.receiver.group().id();
         let granted = granted.instrument(tracing::debug_span!("read", %group, ?how)).await?;
+        self.check_whole(tenant, how, granted.view.at())?;
         Ok(granted.view)
     }
 
@@ -150,7 +159,9 @@ impl Door {
         let now = self.view(tenant, Consistency::Linearizable, wait_ms).await?.at();
         let after = if begin.after == Stamp::ZERO { now } else { begin.after };
         let source = Source::new(self.clone(), self.feeds.clone(), tenant, seated.receiver.group().id());
-        Watch::new(source, watched, Begin { after, ..begin })
+        // Who watches for the first time was told nothing before.
+        let forked = if begin.after == Stamp::ZERO { Stamp::ZERO } else { self.forked(tenant) };
+        Watch::new(source, watched, Begin { after, ..begin }, forked)
     }
 
     /// The generation of the cluster.
@@ -196,12 +207,18 @@ impl Door {
     /// The replica here of the shard of a tenant that is served.
     fn seated(&self, meta: &MetaView, tenant: TenantId) -> Result<Arc<Seated>, Refused> {
         let row = meta.tenants.get(&tenant).ok_or_else(|| Refused::new(code::STARTING))?;
+        self.check_place(meta, tenant)?;
         match row.state {
             TenantState::Active => {}
             TenantState::Frozen => return Err(Refused::new(code::TENANT_FROZEN)),
             TenantState::Dropped { .. } => return Err(Refused::new(code::TENANT_DROPPED)),
             TenantState::Purged => return Err(Refused::new(code::TENANT_SHREDDED)),
         }
+        self.seat_of(meta, tenant)
+    }
+
+    /// The replica here of the shard of a tenant, whether that is served or not.
+    fn seat_of(&self, meta: &MetaView, tenant: TenantId) -> Result<Arc<Seated>, Refused> {
         let shard = meta.shard_of(tenant).ok_or_else(|| Refused::new(code::STARTING))?;
         let own = self.running.parts().node;
         // Whoever has a replica that is not late knows who leads.

@@ -173,14 +173,15 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// A watch of what is written behind a stamp.
+    /// A watch of what is written behind a stamp. What was told of this tenant's name before `forked` was told of another tenant.
     ///
     /// # Errors
     /// `WATCH_LIMIT`. `STAMP_AHEAD`: nobody can have been given that stamp.
-    pub fn new(source: Source, watched: Watched, begin: Begin) -> Result<Self, Refused> {
+    pub fn new(source: Source, watched: Watched, begin: Begin, forked: Stamp) -> Result<Self, Refused> {
         let place = source.feeds.place().ok_or_else(|| Refused::new(code::WATCH_LIMIT))?;
         let Begin { after, generation } = begin;
         let lost = match generation {
+            _ if after < forked => Lost::Restored,
             0 => Lost::Trimmed,
             before if before == source.generation() => Lost::Moved,
             _ => Lost::Restored,

@@ -12,6 +12,8 @@ use node::meta::root_row::{RootRow, TakenRow};
 use node::meta::rows::MetaRow;
 use node::meta::shard_row::ShardRow;
 use node::meta::tenant_row::{CollectionRow, TenantNameRow, TenantRow};
+use node::restore::change::RestoreChange;
+use node::restore::rows::{AsideRow, HeldRow, Mode, OriginRow, Reached, RestoreRow, State, Step, Tally};
 use node::shard::command::{Condition, Expected, Expiry, KvCommand, Operation};
 use node::tenants::rules::{Act, Quota, TenantState};
 use raft::types::{GroupId, ReplicaId, Role, Seat};
@@ -153,6 +155,76 @@ pub fn later_rows() -> Vec<MetaRow> {
         MetaRow::Tenant(TenantRow { state: dropped(false), ..tenant_row() }),
         MetaRow::Tenant(TenantRow { state: dropped(true), ..tenant_row() }),
     ]
+}
+
+/// A restore that goes on.
+pub fn restore_row() -> RestoreRow {
+    RestoreRow {
+        id: 0xabc,
+        version: 7,
+        state: State::Running,
+        step: Step::Write,
+        mode: Mode::Range,
+        tenant: ACME,
+        other: TenantId(9),
+        target: Stamp::new(1_700_000_000_000, 3),
+        created_ms: 1_700_000_000_500,
+        changed_ms: 1_700_000_000_900,
+        undo_until_ms: 1_700_600_000_000,
+        reached: Reached { collection: CollectionId(3), after: b"key".to_vec(), batches: 5 },
+        tally: Tally { rows: 1, bytes: 2, removed: 3, conflicts: 4, expired: 5, left_behind: 6 },
+        conflicting: vec![(CollectionId(3), b"k1".to_vec()), (CollectionId(4), vec![0, 0xff])],
+        sha256: [0x5a; 32],
+        plan: b"{}\n".to_vec(),
+        text: "it waits".to_owned(),
+    }
+}
+
+/// The rows of restores.
+pub fn restore_rows() -> Vec<MetaRow> {
+    let (whole, forked) = (Stamp::new(1_700_000_001_000, 0), Stamp::new(1_700_000_002_000, u16::MAX));
+    let origin = OriginRow { tenant: ACME, of: TenantId(9), at: Stamp(5), restore: 0xabc, whole, forked };
+    let aside = AsideRow { tenant: ACME, now: TenantId(9), restore: 0xabc, since_ms: 5, until_ms: 0 };
+    let mut rows: Vec<MetaRow> = State::ALL
+        .iter()
+        .map(|state| MetaRow::Restore(RestoreRow { state: *state, ..restore_row() }))
+        .collect();
+    rows.extend([
+        MetaRow::Held(HeldRow { tenant: ACME, restore: 0xabc }),
+        MetaRow::Origin(origin),
+        MetaRow::Origin(OriginRow { whole: Stamp::MAX, ..origin }),
+        MetaRow::Aside(aside),
+        MetaRow::Aside(AsideRow { until_ms: 9, ..aside }),
+    ]);
+    rows
+}
+
+/// What restores change.
+pub fn restore_commands() -> Vec<MetaCommand> {
+    let quota = Quota { bytes: 1 << 40, operations_per_second: 5_000 };
+    let (other, name) = (TenantId(9), "acme-copy".to_owned());
+    let (whole, forked) = (Stamp(7), Stamp(8));
+    let changes = vec![
+        RestoreChange::Put(Box::new(restore_row()), Some(6)),
+        RestoreChange::Put(Box::new(restore_row()), None),
+        RestoreChange::Copy {
+            id: other,
+            name: name.clone(),
+            quota,
+            history_ms: 86_400_000,
+            of: ACME,
+            at: Stamp(5),
+            restore: 0xabc,
+        },
+        RestoreChange::PutCollection(other, "orders".to_owned(), CollectionId(3)),
+        RestoreChange::Close(ACME, other, 0xabc),
+        RestoreChange::Open(ACME),
+        RestoreChange::Swap { old: ACME, new: other, aside: name, until_ms: 9, whole, forked },
+        RestoreChange::End(ACME),
+        RestoreChange::Whole(other, whole),
+        RestoreChange::Forget(0xabc),
+    ];
+    changes.into_iter().map(|one| MetaCommand::new(vec![Change::Restoring(one)])).collect()
 }
 
 pub fn root_row() -> RootRow {

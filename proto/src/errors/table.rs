@@ -259,6 +259,34 @@ table! {
         "the delayed node gives back as much as it may at once",
         "donations are under way",
         "wait until `dew job list` says that one has ended";
+    6101 TARGET_UNREACHABLE Invalid Never "0.1"
+        "the instant cannot be restored",
+        "what is kept does not reach it, or it has not come yet; the text names the nearest ones that can",
+        "choose one of the instants that the text names, or see `dew window`", "restore";
+    6102 PLAN_STALE Conflict Reread "0.1"
+        "the plan holds no more",
+        "it is too old, was changed, or what it rests on is not as it was",
+        "plan again, and look at what is different";
+    6103 RESTORE_BUSY Conflict Reread "0.1"
+        "another restore of this tenant is under way",
+        "one at a time keeps each of them exact",
+        "wait for it, or end it: `dew restore status`";
+    6104 RESTORE_UNKNOWN Invalid Never "0.1"
+        "there is no such restore",
+        "its id is wrong, or it was forgotten a week after it ended",
+        "see `dew restore status`";
+    6105 RESTORE_STATE Conflict Reread "0.1"
+        "the state of the restore does not allow that",
+        "it has ended, or has not begun, or can no longer be taken back",
+        "see `dew restore status`";
+    6106 CONFIRM Invalid Never "0.1"
+        "the name of the tenant was not typed again",
+        "a restore in place puts aside what the tenant is now",
+        "give the name once more: --confirm NAME";
+    6107 TENANT_SWITCHING Unavailable Same "0.1"
+        "a restore just puts the tenant in its place",
+        "what was there goes aside, and for a moment neither is served",
+        "wait as told: a client looks up the tenant again by itself";
     8001 CONFIG_INVALID Invalid Never "0.1"
         "the configuration is not valid",
         "a key is unknown, or a value is out of its range",

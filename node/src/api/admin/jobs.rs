@@ -12,6 +12,7 @@ use crate::meta::node_row::NodeState;
 use crate::meta::survey::{Scrub, Survey, Surveys};
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
+use crate::restore;
 use crate::tenants::rules::TenantState;
 use engine::ids::{KeyEpoch, NodeId, Owner, Purpose, TenantId};
 use proto::errors::code;
@@ -197,6 +198,35 @@ fn donations(meta: &MetaView, surveys: &Surveys) -> Vec<v1::Job> {
     all.map(of).collect()
 }
 
+/// Restores, those that were planned only left out.
+fn restores(meta: &MetaView) -> impl Iterator<Item = v1::Job> {
+    let begun = meta.restores.values().filter(|row| row.state != restore::rows::State::Planned);
+    begun.map(|row| {
+        let subject = meta.tenants.get(&row.tenant).map(|row| row.name.clone()).unwrap_or_default();
+        let state = match row.state {
+            restore::rows::State::Running | restore::rows::State::Undoing => "running",
+            restore::rows::State::Paused => "waiting",
+            restore::rows::State::Failed => "failed",
+            _ => "done",
+        };
+        let text = match (&row.text[..], row.state) {
+            ("", restore::rows::State::Running) => format!("{}: {} rows", row.step.word(), row.tally.rows),
+            ("", state) => state.word().to_owned(),
+            (text, _) => text.to_owned(),
+        };
+        v1::Job {
+            id: row.id,
+            kind: "restore".to_owned(),
+            subject,
+            state: state.to_owned(),
+            text,
+            done_permille: restore::service::permille(row),
+            begun_ms: row.created_ms,
+            ..v1::Job::default()
+        }
+    })
+}
+
 /// Pure: all of them, those that began last first.
 fn jobs(meta: &MetaView, surveys: &Surveys) -> Vec<v1::Job> {
     let sealed = &surveys.sealed();
@@ -207,6 +237,7 @@ fn jobs(meta: &MetaView, surveys: &Surveys) -> Vec<v1::Job> {
     all.extend(purges(meta, sealed));
     all.extend(scrubs(meta, surveys));
     all.extend(donations(meta, surveys));
+    all.extend(restores(meta));
     all.sort_by_key(|job| std::cmp::Reverse(job.begun_ms));
     all
 }

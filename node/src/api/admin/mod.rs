@@ -6,6 +6,7 @@ mod identities;
 mod jobs;
 mod keys;
 mod nodes;
+mod restores;
 mod status;
 mod tenants;
 
@@ -35,6 +36,7 @@ fn codes(unknown: u32, exists: u32, state: u32) -> impl Fn(Reason) -> u32 {
         Reason::TokenSpent | Reason::TokenExpired => code::TOKEN_INVALID,
         Reason::Stale | Reason::Impossible => code::CHANGE_REFUSED,
         Reason::Full => code::NODES_FULL,
+        Reason::Held => code::RESTORE_BUSY,
     }
 }
 
