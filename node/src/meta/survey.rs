@@ -194,6 +194,7 @@ pub fn moving(wanted: &BTreeMap<ReplicaId, Seat>, led: &Led) -> (BTreeSet<Replic
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delayed::donate::Progress;
     use crate::finding::DISK_FULL;
 
     fn seat(node: u64, role: Role) -> Seat {
@@ -215,6 +216,10 @@ mod tests {
             sealed: [((TenantId(7), KeyEpoch(2)), 99)].into(),
             findings: vec![DISK_FULL.found("disk")],
             scrub: Some(Scrub { begun_ms: 5, files: 6, files_left: 7, damaged: 8 }),
+            late: Some(Late {
+                donations: vec![Progress { job: 9, ..Progress::default() }],
+                ..Late::default()
+            }),
             is_sealed: false,
         };
         let mut wire = wire::SurveyResponse::from(survey.clone());
