@@ -81,11 +81,10 @@ impl Rates {
         }
         if self.at_ms != 0 {
             let rate = |more: u64| more.saturating_mul(1_000) / passed_ms.max(1);
-            let mean = |before: u64, new: u64| if before == 0 { new } else { before / 2 + new / 2 };
-            self.receive = mean(self.receive, rate(stored.saturating_sub(self.stored)));
-            let applied_rate = rate(applied.saturating_sub(self.applied));
+            let received = rate(stored.saturating_sub(self.stored));
+            self.receive = if self.receive == 0 { received } else { self.receive / 2 + received / 2 };
             // How fast it can apply is seen only where it is held up by nothing else.
-            self.apply = self.apply.max(applied_rate);
+            self.apply = self.apply.max(rate(applied.saturating_sub(self.applied)));
         }
         (self.at_ms, self.stored, self.applied) = (now_ms, stored, applied);
     }
@@ -252,7 +251,7 @@ impl Server {
         let pool = running.pool().clone();
         let stored =
             tokio::task::spawn_blocking(move || pool.catalog().commit(&[RowChange::Put { key, value }]));
-        stored.await.unwrap_or_else(|_| Err(engine::Error::Closed))
+        stored.await.unwrap_or(Err(engine::Error::Closed))
     }
 
     /// How this node stands, if it is delayed.

@@ -12,6 +12,7 @@ use node::delayed::order::{Answer, Order};
 use node::delayed::state::{Late, State};
 use node::delayed::suspects::Act;
 use node::meta::command::{Change, MetaCommand, MetaReply};
+use node::meta::node_row::NodeState;
 use node::shard::command::{KvCommand, Operation};
 use node::shard::door::{Consistency, WriteId};
 use proto::errors::code;
@@ -296,5 +297,24 @@ async fn a_mass_delete_and_a_dropped_tenant_hold_the_gate_by_themselves() {
         "{}",
         now.note.reason
     );
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delayed_node_that_is_drained_ends_with_nothing_and_another_stays() {
+    let (mut cluster, tenant) = with_late(2, HOUR_MS).await;
+    cluster.join_late("d2", "ap", 2 * HOUR_MS).await;
+    let (d1, d2) = (cluster.server(1).node(), cluster.server(2).node());
+    let on = |node| cluster.server(0).meta().replicas_on(node);
+    let groups = cluster.server(0).meta().shards.len();
+    eventually("both have everything", || on(d1) == groups && on(d2) == groups).await;
+    let gate = |at: usize| cluster.server(at).late().map(|late| late.gate.ms());
+    eventually("both have a gate", || gate(1).is_some() && gate(2).is_some()).await;
+    assert!(gate(2).unwrap() + HOUR_MS / 2 < gate(1).unwrap(), "each is as late as it should be");
+    let drain = MetaCommand::new(vec![Change::SetNodeState(d1, NodeState::Draining)]);
+    cluster.server(0).change(drain, 5_000).await.unwrap();
+    eventually("nothing is left on it", || on(d1) == 0).await;
+    assert_eq!(on(d2), groups);
+    cluster.write(tenant, &put("after", "one"), WriteId::default()).await.unwrap();
     cluster.stop().await;
 }
