@@ -31,6 +31,9 @@ use std::time::Duration;
 /// So many entries the judges of the moment read at one step.
 const ENTRIES_A_LOOK: u64 = 2_000;
 
+/// A lead that was lost by the last fault is found again within this time, in milliseconds: lease, start guard and two elections.
+const AFTERMATH_MS: u64 = 3_000;
+
 /// So long nothing happens in the end, in milliseconds: a leader that hears nobody meanwhile has lost the lead twice.
 const REST_MS: u64 = 6_000;
 
@@ -320,15 +323,23 @@ async fn settle(nemesis: &mut Nemesis, stage: &Rc<Stage>, world: &World, until_m
 
 /// And when nothing more happens at all, nobody loses the lead, however far the nodes are from each other.
 async fn rest(nemesis: &mut Nemesis, stage: &Rc<Stage>, world: &World) {
-    let (before, until_ms) = (terms(stage), world.time.ms() + REST_MS);
+    // What the last fault has begun comes to its end first.
+    idle(nemesis, stage, world, AFTERMATH_MS).await;
+    let before = terms(stage);
+    idle(nemesis, stage, world, REST_MS).await;
+    if world.overseer.violation().is_none() && terms(stage) != before {
+        let what = format!("nothing happens, and leads are lost: the terms of the groups were {before:?}");
+        world.overseer.accuse(Violation::broken("liveness", what).with(standings(stage)));
+    }
+}
+
+/// Lets time pass, and looks.
+async fn idle(nemesis: &mut Nemesis, stage: &Rc<Stage>, world: &World, ms: u64) {
+    let until_ms = world.time.ms() + ms;
     while world.time.ms() < until_ms && world.overseer.violation().is_none() {
         tokio::time::sleep(Duration::from_millis(200)).await;
         nemesis.tend().await;
         look(stage, world);
-    }
-    if world.overseer.violation().is_none() && terms(stage) != before {
-        let what = format!("nothing happens, and leads are lost: the terms of the groups were {before:?}");
-        world.overseer.accuse(Violation::broken("liveness", what).with(standings(stage)));
     }
 }
 

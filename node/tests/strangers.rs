@@ -191,7 +191,7 @@ impl Cluster {
         let (certificate, key, _) = of.folder().credentials().unwrap();
         let own = of.folder().identity().unwrap();
         let config = self.tls(Some(&(certificate, key.to_vec())), tls::PEER);
-        let voice = Voice { node: own.node, log: LogName([1; 16]), incarnation: 1 };
+        let voice = Voice { node: own.node, log: LogName([1; 16]), incarnation: 1, start: 0 };
         let hello = Hello {
             versions: VERSIONS,
             lane: Lane::Control,

@@ -17,6 +17,17 @@ pub const CLAIM_GROUPS_MAX: usize = GROUPS_MAX;
 pub const WORD_MS_MAX: u64 = 5_000;
 /// How often a node that starts asks a peer that does not answer, before it goes on without: that one alone may know what it forgot.
 pub const CLAIM_ROUNDS: u32 = 3;
+/// How often the older of two starts of one node must have made its claim after the newer one did, until it is believed that both live:
+/// what one said that has ended may come late.
+pub const CLONE_RETURNS: u32 = 3;
+/// Logs of which one note tells that passes on what was heard.
+pub const HEARSAY_MARKS_MAX: usize = 64;
+/// Replicas whose manifests it tells.
+pub const HEARSAY_MANIFESTS_MAX: usize = 256;
+/// Peers that are told in one round.
+pub const HEARSAY_PEERS_MAX: usize = 32;
+/// Replicas elsewhere whose manifests are remembered: more than a node ever meets.
+pub const HEARSAY_MANIFESTS_KEPT_MAX: usize = 65_536;
 /// Between two times that a node that starts asks its peers, in milliseconds.
 pub const CLAIM_AGAIN_MS: u64 = 250;
 /// Milliseconds for which proposals pause at most before the lead is handed over: a client hardly sees it.

@@ -16,6 +16,7 @@ use raft::group::rejoin::{Answer, Claim, GroupClaim, GroupWord, LogMark};
 use raft::group::word::Word;
 use raft::log::Entry;
 use raft::net::envelope::{Frame, cluster_tag};
+use raft::net::hearsay_message::Hearsay;
 use raft::net::message::Message;
 use raft::net::refusal::Refusal;
 use raft::net::replica_message::{
@@ -171,7 +172,8 @@ fn peer_message_version_1() {
     assert!(decoded.eq(messages()));
     // It came after the fixture was written.
     assert_eq!(with_kind(&Message::Refused(Refusal::Ahead)), [17, 10]);
-    assert_eq!(Refusal::ALL.len(), 10);
+    assert_eq!(with_kind(&Message::Refused(Refusal::Outlived)), [17, 11]);
+    assert_eq!(Refusal::ALL.len(), 11);
     let kinds: Vec<u8> = (1..=17).collect();
     let mut has = all.iter().map(|item| item[0]).collect::<Vec<_>>();
     has.dedup();
@@ -276,6 +278,33 @@ fn peer_word_version_1() {
     let damaged = Bytes::from(damaged);
     let found = Message::decode(damaged[0], &damaged.slice(1..)).unwrap_err();
     assert_eq!((found.nature, found.detail), (Nature::Malformed, "neither yes nor no"));
+}
+
+#[test]
+fn peer_hearsay_version_1() {
+    let mark = |position, incarnation| LogMark { position, incarnation };
+    let marks = [((NodeId(11), [0x10; 16]), mark(931_180, 7)), ((NodeId(12), [0x20; 16]), mark(812_041, 0))];
+    let manifests = [((GroupId(1), ReplicaId(3)), 71), ((GroupId(2), ReplicaId(9)), 1)];
+    let messages = [
+        Message::Hearsay(Hearsay { marks: marks.into(), manifests: manifests.into() }),
+        Message::Hearsay(Hearsay::default()),
+        Message::HearsayTaken,
+    ];
+    let all: Vec<Vec<u8>> = messages.iter().map(with_kind).collect();
+    let list = stored("peer_hearsay.bin", || listed(&all));
+    assert_eq!(listed(&all), list);
+    let decoded = items(&list).into_iter().map(|item| Message::decode(item[0], &item.slice(1..)).unwrap());
+    assert!(decoded.eq(messages));
+    // Two marks, the second of the node and log of the first.
+    let damaged = stored("peer_hearsay.damaged.bin", || {
+        let mut bytes = all[0].clone();
+        let (first, second) = (1 + 4, 1 + 4 + 40);
+        bytes.copy_within(first..first + 24, second);
+        bytes
+    });
+    let damaged = Bytes::from(damaged);
+    let found = Message::decode(damaged[0], &damaged.slice(1..)).unwrap_err();
+    assert_eq!((found.nature, found.detail), (Nature::Malformed, "rows that do not rise"));
 }
 
 #[test]

@@ -182,7 +182,7 @@ impl Node {
         let door = Door::new((CLUSTER, 1), heard.clone(), stats.clone());
         let registry = Arc::new(Registry::new(door, parts.log.clone()));
         let start = parts.log.found();
-        let voice = Voice { node: self.id, log: start.log, incarnation: start.incarnation };
+        let voice = Voice::of(self.id, start.log, start.incarnation, &start.boot_nonce);
         let (line, tag, deadline_ms) =
             (self.exchange.line(voice), cluster_tag(CLUSTER, 1), self.shape.pace.election_min_ms);
         let requests = Requests::new(line, heard, (tag, deadline_ms), stats);

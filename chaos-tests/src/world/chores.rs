@@ -5,6 +5,7 @@ use super::hardware::Hardware;
 use super::node::World;
 use crate::seed::{Dice, Swarm};
 use engine::clock::Clock;
+use engine::ids::NodeId;
 use engine::tablet::pool::Pool;
 use raft::group::batcher::Batcher;
 use raft::group::closing::{self, Now};
@@ -13,6 +14,7 @@ use raft::group::registry::Registry;
 use raft::group::upkeep::Upkeep;
 use raft::log::Log;
 use raft::log::purge::{Needs, Worth};
+use raft::net::hearsay::Gossip;
 use raft::net::inbound::Receiver;
 use raft::net::request::Requests;
 use raft::net::words::Words;
@@ -76,11 +78,18 @@ fn needs(receiver: &Receiver, words: &Words, now_ms: u64) -> Needs {
     Needs { delayed, ..Needs::default() }
 }
 
-/// Asks the others for the word of their replicas.
-pub async fn ask(requests: Arc<Requests>, (registry, words): (Arc<Registry>, Arc<Words>), world: World) {
+/// Asks the others for the word of their replicas, and passes on what was heard.
+pub async fn ask(
+    own: NodeId,
+    requests: Arc<Requests>,
+    (registry, words): (Arc<Registry>, Arc<Words>),
+    world: World,
+) {
+    let gossip = Gossip::default();
     loop {
         tokio::time::sleep(Duration::from_millis(ASK_MS)).await;
-        words.ask(&requests, &registry, world.time.ms()).await;
+        let asks = words.ask(&requests, &registry, world.time.ms());
+        tokio::join!(asks, gossip.tell(own, &requests, &registry));
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Inside {
 impl Serve for Inside {
     fn voice(&self) -> Voice {
         let found = self.log.found();
-        Voice { node: self.id, log: found.log, incarnation: found.incarnation }
+        Voice::of(self.id, found.log, found.incarnation, &found.boot_nonce)
     }
 
     fn is_heard(&self, asked: &Bytes, answer: &Bytes) {

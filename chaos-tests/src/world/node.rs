@@ -363,7 +363,7 @@ impl Node {
         let (own, said) = ((self.clock.clone(), world.clone()), (registry.clone(), words.clone()));
         let machine = (pool.clone(), self.hardware.clone());
         tasks.push(spawn(work(machine, said.clone(), log.clone(), own)));
-        tasks.push(spawn(ask(requests, said, world.clone())));
+        tasks.push(spawn(ask(self.id, requests, said, world.clone())));
         if let Some(late) = &late {
             tasks.push(spawn(late.clone().work(registry.clone())));
         }

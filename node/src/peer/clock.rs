@@ -78,7 +78,7 @@ mod tests {
         fn call(&self, to: NodeId, lane: Lane, frame: Bytes) -> BoxFuture<Result<Said, Unreachable>> {
             assert_eq!(lane, Lane::Control);
             let (ahead_ms, late_ms) = self.0[usize::try_from(to.0).unwrap()];
-            let by = Voice { node: to, log: LogName([0; 16]), incarnation: 1 };
+            let by = Voice { node: to, log: LogName([0; 16]), incarnation: 1, start: 0 };
             Box::pin(async move {
                 tokio::time::sleep(Duration::from_millis(late_ms)).await;
                 let wall_ms = SystemClock::default().now_ms().checked_add_signed(ahead_ms).unwrap();

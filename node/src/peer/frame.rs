@@ -125,6 +125,7 @@ impl Hello {
         out.extend_from_slice(&self.by.node.0.to_be_bytes());
         out.extend_from_slice(&self.by.log.0);
         out.extend_from_slice(&self.by.incarnation.to_be_bytes());
+        out.extend_from_slice(&self.by.start.to_be_bytes());
         let mut bytes = [0; HELLO_BYTES];
         bytes[..out.len()].copy_from_slice(&out);
         bytes
@@ -153,8 +154,9 @@ impl Hello {
         let zero = reader.u8()?;
         let cluster = ClusterId(reader.array()?);
         let (node, log) = (NodeId(reader.u64()?), LogName(reader.array()?));
-        let by = Voice { node, log, incarnation: reader.u64()? };
-        if zero != 0 || reader.u32()? != 0 || versions.0 > versions.1 {
+        let (incarnation, start) = (reader.u64()?, reader.u32()?);
+        let by = Voice { node, log, incarnation, start };
+        if zero != 0 || versions.0 > versions.1 {
             return Err(malformed("a hello that nobody says"));
         }
         Ok(Self { versions, lane, refusal, cluster, by })
@@ -298,13 +300,13 @@ mod tests {
     }
 
     fn some_hello() -> impl Strategy<Value = Hello> {
-        let parts = (any::<(u16, u16)>(), some_lane(), 0..9_u8, any::<([u8; 16], u64, [u8; 16], u64)>());
-        parts.prop_map(|((a, b), lane, refusal, (cluster, node, log, incarnation))| Hello {
+        let parts = (any::<(u16, u16)>(), some_lane(), 0..9_u8, any::<([u8; 16], u64, [u8; 16], u64, u32)>());
+        parts.prop_map(|((a, b), lane, refusal, (cluster, node, log, incarnation, start))| Hello {
             versions: (a.min(b), a.max(b)),
             lane,
             refusal: Farewell::of(refusal),
             cluster: ClusterId(cluster),
-            by: Voice { node: NodeId(node), log: LogName(log), incarnation },
+            by: Voice { node: NodeId(node), log: LogName(log), incarnation, start },
         })
     }
 
@@ -377,7 +379,8 @@ mod tests {
 
     #[test]
     fn a_hello_has_its_bytes_for_ever() {
-        let by = Voice { node: NodeId(0x0102), log: LogName([9; 16]), incarnation: 0x0304 };
+        let by =
+            Voice { node: NodeId(0x0102), log: LogName([9; 16]), incarnation: 0x0304, start: 0x0506_0708 };
         let hello = Hello {
             versions: (1, 3),
             lane: Lane::Data(1),
@@ -391,7 +394,7 @@ mod tests {
             &[0, 0, 0, 0, 0, 0, 1, 2],
             &[9; 16],
             &[0, 0, 0, 0, 0, 0, 3, 4],
-            &[0; 4],
+            &[5, 6, 7, 8],
         ];
         assert_eq!(hello.encode()[..], expected.concat());
         for (at, byte, why) in [
@@ -401,7 +404,6 @@ mod tests {
             (9, DATA_LANES, "a hello for an unknown lane"),
             (10, 9, "an unknown refusal"),
             (11, 1, "a hello that nobody says"),
-            (63, 1, "a hello that nobody says"),
         ] {
             let mut bytes = hello.encode();
             bytes[at] = byte;

@@ -13,13 +13,14 @@ use raft::group::supervise::Told;
 use raft::group::upkeep::Upkeep;
 use raft::limits::TICK_MS;
 use raft::log::purge::{Needs, Worth};
+use raft::net::hearsay::Gossip;
 use raft::net::inbound::Receiver;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// Between two looks at the replicas, in milliseconds.
 const LOOK_MS: u64 = 200;
-/// Between two times that replicas elsewhere are asked for their word, in milliseconds.
+/// Between two times that replicas elsewhere are asked for their word and told what was heard here, in milliseconds.
 const ASK_MS: u64 = 1_000;
 /// Looks between two notes of what peers were heard to have.
 const NOTE_LOOKS: u64 = 5;
@@ -80,9 +81,11 @@ impl Running {
     }
 
     async fn ask_for_words(&self) {
+        let gossip = Gossip::default();
         loop {
             tokio::time::sleep(Duration::from_millis(ASK_MS)).await;
-            self.words.ask(&self.requests, &self.registry, self.now_ms()).await;
+            let asks = self.words.ask(&self.requests, &self.registry, self.now_ms());
+            tokio::join!(asks, gossip.tell(self.parts.node, &self.requests, &self.registry));
         }
     }
 

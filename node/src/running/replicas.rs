@@ -225,7 +225,7 @@ impl Running {
     #[must_use]
     pub fn voice(&self) -> Voice {
         let found = self.log.found();
-        Voice { node: self.parts.node, log: found.log, incarnation: found.incarnation }
+        Voice::of(self.parts.node, found.log, found.incarnation, &found.boot_nonce)
     }
 
     /// The log of the node.

@@ -99,7 +99,7 @@ pub fn identify() -> Identify {
 }
 
 pub fn voice(node: u64, incarnation: u64) -> Voice {
-    Voice { node: NodeId(node), log: LogName([node as u8; 16]), incarnation }
+    Voice { node: NodeId(node), log: LogName([node as u8; 16]), incarnation, start: 0 }
 }
 
 /// How a peer answers.

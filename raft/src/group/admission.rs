@@ -116,7 +116,7 @@ impl Admission {
         };
         let (heard, stats) = (Arc::new(Heard::found(&found.marks)), log.stats().clone());
         let door = Door::new(at.cluster, heard, stats.clone());
-        let voice = Voice { node: at.node, log: found.log, incarnation: claim.incarnation };
+        let voice = Voice { node: at.node, log: found.log, incarnation: claim.incarnation, start: 0 };
         let log = Mutex::new(Some(log));
         let seats = memberships.values().flat_map(|membership: &Membership| membership.seats.values());
         let peers = seats.map(|seat| seat.node).chain(at.others.iter().copied());
@@ -177,7 +177,8 @@ impl Admission {
     pub fn serve(&self, by: &Voice, frame: &Bytes) -> Bytes {
         let (asked, answer) = match self.door.open(by, frame) {
             Ok((asked, Message::Claim(claim))) if claim.node == by.node => {
-                (asked, Message::ClaimAnswer(self.answer(claim.node)))
+                let alive = self.heard().claims(claim.node, claim.boot_nonce);
+                (asked, Message::ClaimAnswer(Answer { alive, ..self.answer(claim.node) }))
             }
             Ok((asked, Message::Claim(_))) => (asked, Message::Refused(Refusal::Malformed)),
             Ok((asked, _)) => (asked, Message::Refused(Refusal::NotReady)),

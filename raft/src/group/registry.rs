@@ -34,6 +34,7 @@ impl Registry {
     /// An empty one, behind `door`, of the node whose log is `log`.
     #[must_use]
     pub fn new(door: Door, log: Arc<Log>) -> Self {
+        door.heard().guards(&log);
         Self { door, log, is_clock_agreed: AtomicBool::default(), receivers: RwLock::default() }
     }
 
@@ -78,9 +79,14 @@ impl Registry {
         let (asked, answer) = match self.door.open(by, &frame) {
             Ok((asked, Message::Heartbeats(heartbeats))) => (asked, self.heartbeats(heartbeats).await),
             Ok((asked, Message::Claim(claim))) if claim.node == by.node => {
-                (asked, Message::ClaimAnswer(self.answer_claim(claim.node)))
+                let alive = self.heard().claims(claim.node, claim.boot_nonce);
+                (asked, Message::ClaimAnswer(Answer { alive, ..self.answer_claim(claim.node) }))
             }
             Ok((asked, Message::Claim(_))) => (asked, Message::Refused(Refusal::Malformed)),
+            Ok((asked, Message::Hearsay(told))) => {
+                self.heard().is_told(&told);
+                (asked, Message::HearsayTaken)
+            }
             Ok((asked, Message::AskWords(groups))) => (asked, Message::Words(self.words(&groups))),
             Ok((asked, message)) => {
                 let Address { group, from, to } = asked.address;
@@ -126,7 +132,7 @@ impl Registry {
                 is_voter: membership.is_voter(group.replica()),
                 matched: leads.map(|last| (standing.vote, last)).or(promise.matched),
                 granted: promise.granted,
-                manifest: 0,
+                manifest: self.heard().manifest(group.id(), replica),
             };
             (group.id(), word)
         };

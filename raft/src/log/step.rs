@@ -89,6 +89,14 @@ impl Log {
         if has_begun || emptied.is_some() { self.begin_evacuation() } else { Ok(()) }
     }
 
+    /// Refuses all that comes from now on, as after an error of the disk: nothing more is acknowledged by whoever goes on it.
+    pub fn give_up(&self, cause: &str) {
+        if self.fenced().is_none() {
+            tracing::error!(cause, "the log is given up");
+            self.fence(cause, Vec::new());
+        }
+    }
+
     /// Nothing is believed any more: everybody who waits is told so.
     pub(super) fn fence(&self, cause: &str, mut waiting: Vec<Done>) -> Stepped {
         {

@@ -69,7 +69,7 @@ impl Door {
             return Err((asked, refusal));
         }
         if !message.proves_nothing() {
-            self.heard.hears(by, durable);
+            self.heard.hears(by, durable).map_err(|refusal| (asked, refusal))?;
         }
         Ok((asked, message))
     }

@@ -3,6 +3,7 @@
 //! Format: peer_message, `docs/formats/peer_message.md`.
 
 use super::body::{Body, append_count, append_u64, append_vote, malformed};
+use super::hearsay_message::Hearsay;
 use super::refusal::Refusal;
 use super::replica_message::{
     Append, AppendReply, Heartbeat, HeartbeatReply, ReadIndex, ReadIndexReply, Transfer, TransferReply,
@@ -65,6 +66,10 @@ pub enum Message {
     AskWords(BTreeSet<GroupId>),
     /// That, of those that run there. Kind 21.
     Words(BTreeMap<GroupId, Word>),
+    /// What was heard of others. Kind 22.
+    Hearsay(Hearsay),
+    /// It is known now. Kind 23.
+    HearsayTaken,
 }
 
 impl Message {
@@ -93,6 +98,8 @@ impl Message {
             Self::ClaimAnswer(_) => 19,
             Self::AskWords(_) => 20,
             Self::Words(_) => 21,
+            Self::Hearsay(_) => 22,
+            Self::HearsayTaken => 23,
         }
     }
 
@@ -114,7 +121,7 @@ impl Message {
             Self::AppendReply(reply) => reply.append(out),
             Self::Transfer(transfer) => transfer.append(out),
             Self::TransferReply(reply) => reply.append(out),
-            Self::ReadIndex(ReadIndex {}) => {}
+            Self::ReadIndex(ReadIndex {}) | Self::HearsayTaken => {}
             Self::ReadIndexReply(reply) => reply.append(out),
             Self::SnapshotOffer(offer) => offer.append(out),
             Self::SnapshotWants(wants) => wants.append(out),
@@ -135,6 +142,7 @@ impl Message {
             Self::ClaimAnswer(answer) => answer.append(out),
             Self::AskWords(groups) => append_groups(out, groups),
             Self::Words(words) => append_words(out, words),
+            Self::Hearsay(hearsay) => hearsay.append(out),
         }
     }
 
@@ -172,6 +180,8 @@ impl Message {
             19 => Self::ClaimAnswer(Answer::read(body)?),
             20 => Self::AskWords(read_groups(body)?),
             21 => Self::Words(read_words(body)?),
+            22 => Self::Hearsay(Hearsay::read(body)?),
+            23 => Self::HearsayTaken,
             _ => return Err(malformed("a message of an unknown kind")),
         })
     }
@@ -191,6 +201,7 @@ pub(crate) mod tests {
     use crate::log::Entry;
     use crate::log::record::INDEX_MAX;
     use crate::net::claim_message::tests::of_a_start;
+    use crate::net::hearsay_message::tests::of_others;
     use crate::net::word_message::tests::of_themselves;
     use crate::payload::tests::some_membership;
     use crate::types::{GroupId, LogId, ReplicaId, Vote};

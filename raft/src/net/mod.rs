@@ -7,6 +7,8 @@ pub mod door;
 pub mod envelope;
 pub mod fault;
 pub mod heard;
+pub mod hearsay;
+pub mod hearsay_message;
 pub mod heartbeats;
 pub mod inbound;
 pub mod inflow;

@@ -28,11 +28,13 @@ pub enum Refusal {
     Stopped = 9,
     /// The entries are stamped ahead of the peer's clock.
     Ahead = 10,
+    /// A later start of the same node has been heard, or another one as late: one of the two is a copy.
+    Outlived = 11,
 }
 
 impl Refusal {
     /// Every one there is.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::OtherCluster,
         Self::OtherGeneration,
         Self::NoSuchGroup,
@@ -43,6 +45,7 @@ impl Refusal {
         Self::Malformed,
         Self::Stopped,
         Self::Ahead,
+        Self::Outlived,
     ];
 
     /// Its number.
@@ -77,6 +80,7 @@ impl fmt::Display for Refusal {
             Self::Malformed => "the peer cannot read what was sent; compare the builds of both nodes",
             Self::Stopped => "the replica has stopped; look at its node",
             Self::Ahead => "the stamps are ahead of the peer's clock; set the clock right that is wrong",
+            Self::Outlived => "another start of this node lives; stop the one whose disk is a copy",
         })
     }
 }
@@ -89,9 +93,9 @@ mod tests {
     fn numbers_of_refusals_come_back_and_each_says_what_to_do() {
         for number in 0..=u8::MAX {
             let refusal = Refusal::from_number(number);
-            assert_eq!(refusal.is_some(), (1..=10).contains(&number));
+            assert_eq!(refusal.is_some(), (1..=11).contains(&number));
             assert!(refusal.is_none_or(|known| known.number() == number && known.to_string().contains("; ")));
         }
-        assert_eq!(Refusal::read(11), Err(malformed("an unknown refusal")));
+        assert_eq!(Refusal::read(12), Err(malformed("an unknown refusal")));
     }
 }

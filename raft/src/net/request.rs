@@ -5,6 +5,7 @@ use super::heard::Heard;
 use super::link::{Lane, PeerLink};
 use super::message::Message;
 use super::no_answer::NoAnswer;
+use super::refusal::Refusal;
 use crate::stats::Stats;
 use crate::types::{GroupId, ReplicaId};
 use engine::ids::NodeId;
@@ -91,11 +92,17 @@ impl Requests {
         let said = answer.map_err(late)?.map_err(NoAnswer::lost)?;
         let frame = Frame::decode(&said.frame).map_err(NoAnswer::lost)?;
         if frame.tag == tag && !frame.message.proves_nothing() {
-            self.heard.hears(&said.by, frame.durable);
+            let outlived = |_| NoAnswer::lost("the answer of a start that is outlived");
+            self.heard.hears(&said.by, frame.durable).map_err(outlived)?;
         }
         let is_ours = (frame.tag, frame.group, frame.from, frame.to) == (tag, group, replica, from);
         match frame.message {
-            Message::Refused(refusal) => Err(NoAnswer::Refused { node: to, refusal }),
+            Message::Refused(refusal) => {
+                if refusal == Refusal::Outlived && is_ours {
+                    self.heard.is_outlived();
+                }
+                Err(NoAnswer::Refused { node: to, refusal })
+            }
             _ if !is_ours || frame.sequence != sequence => {
                 Err(NoAnswer::lost("the answer to something else"))
             }

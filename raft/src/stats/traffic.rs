@@ -113,6 +113,8 @@ figures! {
     refused_stopped_messages: Counter,
     /// Refused here: stamped ahead of the clock here.
     refused_ahead_messages: Counter,
+    /// Refused here: of a start of a node after which another was heard.
+    refused_outlived_messages: Counter,
     /// Heartbeats that left.
     sent_heartbeats: Counter,
     /// Messages in which heartbeats left together.
@@ -205,6 +207,7 @@ impl NetStats {
             Refusal::Malformed => &self.refused_malformed_messages,
             Refusal::Stopped => &self.refused_stopped_messages,
             Refusal::Ahead => &self.refused_ahead_messages,
+            Refusal::Outlived => &self.refused_outlived_messages,
         }
     }
 

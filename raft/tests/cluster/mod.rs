@@ -288,7 +288,7 @@ impl Node {
     ) -> raft::Result<Running> {
         let pace = Pace::TEST;
         let found = offline.log.found();
-        let voice = Voice { node: self.id, log: found.log, incarnation: found.incarnation };
+        let voice = Voice::of(self.id, found.log, found.incarnation, &found.boot_nonce);
         let stats = offline.log.stats().clone();
         let requests = self.requests(voice, generation, offline.heard.clone(), stats.clone());
         let heartbeats = Heartbeats::new(requests.clone(), offline.log.clone(), pace.heartbeat_ms);

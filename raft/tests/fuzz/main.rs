@@ -13,6 +13,7 @@ mod machine_note;
 mod once_row;
 mod peer_claim;
 mod peer_frame;
+mod peer_hearsay;
 mod peer_message;
 mod peer_word;
 #[path = "../rig/mod.rs"]
@@ -116,6 +117,11 @@ fn peer_claim() {
 #[test]
 fn peer_frame() {
     peer_frame::run();
+}
+
+#[test]
+fn peer_hearsay() {
+    peer_hearsay::run();
 }
 
 #[test]
