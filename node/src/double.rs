@@ -160,7 +160,7 @@ impl Double {
         let mut double = Self { nodes: vec![first], admin, secret, folder };
         double.run(0, doors).await?;
         for node in 1..nodes {
-            Box::pin(double.join(node)).await?;
+            Box::pin(double.join(format!("double-{node}"), 0)).await?;
         }
         until(|| double.is_whole()).await?;
         Ok(double)
@@ -208,9 +208,18 @@ impl Double {
         }
     }
 
+    /// A node more, of this name, that applies so many milliseconds late and answers no client.
+    ///
+    /// # Errors
+    /// No port, no folder, a delay that none may have, or what keeps a node from starting.
+    pub async fn join_late(&mut self, name: &str, delay_ms: u64) -> Result<(), Failure> {
+        Box::pin(self.join(name.to_owned(), delay_ms)).await
+    }
+
     /// A node more.
-    async fn join(&mut self, node: usize) -> Result<(), Failure> {
-        let (one, doors) = One::new(&self.folder, format!("double-{node}"))?;
+    async fn join(&mut self, name: String, delay_ms: u64) -> Result<(), Failure> {
+        let node = self.nodes.len();
+        let (one, doors) = One::new(&self.folder, name)?;
         let first = self.server(0).ok_or("nobody lets it in")?;
         let secret: [u8; 32] = entropy::random(&SystemEntropy);
         let ends_ms = SystemClock::default().now_ms() + TOKEN_MS;
@@ -224,7 +233,7 @@ impl Double {
             region: "here".to_owned(),
             peer_address: one.addresses[0].clone(),
             client_address: one.addresses[1].clone(),
-            delay_ms: 0,
+            delay_ms,
         };
         let admittance = Box::pin(first.admit(&newcomer, CHANGE_MS)).await?;
         let (names, passphrase) = ((one.name.as_str(), "here"), Passphrase::from(self.secret.to_vec()));

@@ -147,7 +147,8 @@ async fn a_delayed_node_has_everything_votes_nowhere_and_answers_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_shown_before_its_delay_has_passed() {
-    const DELAY_MS: u64 = 3_000;
+    // More than two ticks: so long it takes anyhow until the time of an idle group is closed.
+    const DELAY_MS: u64 = 14_000;
     let (cluster, tenant) = with_late(1, DELAY_MS).await;
     let mut written = Vec::new();
     for n in 0..5 {
