@@ -1,6 +1,7 @@
 //! Pure: the rows of the meta group, one collection a kind, all of tenant 0. Row kinds are given once and never again.
 //! Format: meta_rows, `docs/formats/meta_rows.md`.
 
+use super::archive_row::{ArchivedRow, CloserRow, ReportRow, SnapshotRow};
 use super::cluster_row::{ClusterRow, SettingRow, TokenRow};
 use super::fields::{append_u32, malformed};
 use super::key_row::{DataKeyRow, TenantKeyRow};
@@ -43,8 +44,17 @@ pub const ROOT: CollectionId = CollectionId(11);
 /// Where it stands how far each node has taken it.
 pub const TAKEN: CollectionId = CollectionId(12);
 
+/// Where it stands how far groups are archived.
+pub const ARCHIVED: CollectionId = CollectionId(20);
+/// Where it stands what archivers have put.
+pub const REPORTS: CollectionId = CollectionId(21);
+/// Where the next marker stands.
+pub const CLOSER: CollectionId = CollectionId(22);
+/// Where the snapshot stands.
+pub const SNAPSHOT: CollectionId = CollectionId(23);
+
 /// Every collection of the meta group.
-pub const ALL: [CollectionId; 12] = [
+pub const ALL: [CollectionId; 16] = [
     CLUSTER,
     NODES,
     SHARDS,
@@ -57,6 +67,10 @@ pub const ALL: [CollectionId; 12] = [
     SETTINGS,
     ROOT,
     TAKEN,
+    ARCHIVED,
+    REPORTS,
+    CLOSER,
+    SNAPSHOT,
 ];
 
 /// A row of any kind.
@@ -86,6 +100,14 @@ pub enum MetaRow {
     Root(RootRow),
     /// How far a node has taken it.
     Taken(TakenRow),
+    /// How far a group is archived.
+    Archived(ArchivedRow),
+    /// What an archiver has put.
+    Report(ReportRow),
+    /// The next marker.
+    Closer(CloserRow),
+    /// The snapshot.
+    Snapshot(SnapshotRow),
 }
 
 impl MetaRow {
@@ -105,6 +127,10 @@ impl MetaRow {
             Self::Setting(_) => SETTINGS,
             Self::Root(_) => ROOT,
             Self::Taken(_) => TAKEN,
+            Self::Archived(_) => ARCHIVED,
+            Self::Report(_) => REPORTS,
+            Self::Closer(_) => CLOSER,
+            Self::Snapshot(_) => SNAPSHOT,
         }
     }
 
@@ -124,6 +150,10 @@ impl MetaRow {
             Self::Setting(row) => SettingRow::key(&row.name),
             Self::Root(_) => RootRow::key(),
             Self::Taken(row) => TakenRow::key(row.node),
+            Self::Archived(row) => ArchivedRow::key(row.group),
+            Self::Report(row) => ReportRow::key(row.node, row.number),
+            Self::Closer(_) => CloserRow::key(),
+            Self::Snapshot(_) => SnapshotRow::key(),
         }
     }
 
@@ -143,6 +173,10 @@ impl MetaRow {
             Self::Setting(row) => row.value(),
             Self::Root(row) => row.value(),
             Self::Taken(row) => row.value(),
+            Self::Archived(row) => row.value(),
+            Self::Report(row) => row.value(),
+            Self::Closer(row) => row.value(),
+            Self::Snapshot(row) => row.value(),
         }
     }
 
@@ -173,6 +207,10 @@ impl MetaRow {
             SETTINGS => SettingRow::decode(key, value).map(Self::Setting),
             ROOT => RootRow::decode(key, value).map(Self::Root),
             TAKEN => TakenRow::decode(key, value).map(Self::Taken),
+            ARCHIVED => ArchivedRow::decode(key, value).map(Self::Archived),
+            REPORTS => ReportRow::decode(key, value).map(Self::Report),
+            CLOSER => CloserRow::decode(key, value).map(Self::Closer),
+            SNAPSHOT => SnapshotRow::decode(key, value).map(Self::Snapshot),
             _ => Err(malformed("a row of an unknown kind")),
         }
     }
