@@ -4,6 +4,7 @@
 
 mod again;
 mod failover;
+mod restore;
 mod rig;
 
 use bytes::Bytes;
