@@ -9,9 +9,12 @@
 
 pub mod chain;
 pub mod civil;
+pub mod closing;
+pub mod collect;
 pub mod load;
 pub mod manifest;
 pub mod naming;
+pub mod ship;
 pub mod site;
 pub mod sites;
 #[cfg(test)]

@@ -163,6 +163,8 @@ pub enum Name {
     TombDone(TickEnd, [u8; 8]),
     /// That another site has everything up to a marker.
     Receipt(Word, TickEnd, Generation),
+    /// Wrapped keys, below the folder of keys: version of the root file, and a number that rises.
+    Keyring(u32, u64),
 }
 
 /// The folder of a cluster, below which its names are.
@@ -226,6 +228,7 @@ impl fmt::Display for Name {
             Self::Pin(id, renewal) => write!(f, "pin/{}.{renewal}.man", hex(id)),
             Self::Tomb(end, id) => write!(f, "tomb/{}/{}.man", day(*end), hex(id)),
             Self::TombDone(end, id) => write!(f, "tomb/{}/{}.done", day(*end), hex(id)),
+            Self::Keyring(version, number) => write!(f, "e{version}-{number}.env"),
             Self::Receipt(site, end, generation) => {
                 write!(f, "rcpt/{site}/{}/{}.g{}.man", hour(*end), minute(*end), generation.0)
             }
@@ -359,6 +362,10 @@ impl Name {
         let pieces: Vec<&str> = text.split('/').collect();
         let name = match pieces[..] {
             ["genesis.man"] => Self::Genesis,
+            [file] => {
+                let (version, number) = file.strip_prefix('e')?.strip_suffix(".env")?.split_once('-')?;
+                Self::Keyring(u32::try_from(self::number(version)?).ok()?, self::number(number)?)
+            }
             ["gen", file] => Self::Generation(Generation(digits(file.strip_suffix(".man")?, 8)?)),
             ["log", date, hour, file] => parse_tick_file(date, hour, file)?,
             ["tick", date, hour, file] => {

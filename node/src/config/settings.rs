@@ -39,18 +39,20 @@ const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 
 #[rustfmt::skip]
-const fn setting(
+pub(super) const fn setting(
     key: &'static str, scope: Scope, shape: Shape, default: &'static str, [reason, low, high]: [&'static str; 3],
 ) -> Setting {
     Setting { key, scope, shape, default, reason, low, high }
 }
 
-const NODE: Scope = Scope::Node;
+pub(super) const NODE: Scope = Scope::Node;
 const LIVE: Scope = Scope::Live;
 const CLUSTER: Scope = Scope::Cluster;
 
 /// All settings, in the order in which they are shown.
-pub const SETTINGS: &[Setting] = &[
+pub const SETTINGS: &[Setting] = &super::settings_archive::joined();
+
+pub(super) const FIRST: [Setting; 34] = [
     setting(
         "data_dir",
         NODE,

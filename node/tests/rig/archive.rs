@@ -211,7 +211,7 @@ pub fn opens(name: &Name, bytes: &[u8]) -> bool {
         Name::Tomb(..) => one::<Tomb>(name, bytes),
         Name::TombDone(..) => one::<TombDone>(name, bytes),
         Name::Receipt(..) => one::<Receipt>(name, bytes),
-        Name::TickFile(_) | Name::Roll(..) | Name::Data(_) => false,
+        Name::TickFile(_) | Name::Roll(..) | Name::Data(_) | Name::Keyring(..) => false,
     }
 }
 

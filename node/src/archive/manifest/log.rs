@@ -195,6 +195,9 @@ pub struct GroupRow {
     /// The node that has collected it: what of it was written lies in files of this node that the same marker names.
     #[prost(uint64, tag = "9")]
     pub node: u64,
+    /// Of a row behind a gap: what is behind this stamp and up to `after` is missing.
+    #[prost(fixed64, tag = "10")]
+    pub gap_from: u64,
 }
 
 impl GroupRow {

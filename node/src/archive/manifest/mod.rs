@@ -5,6 +5,7 @@
 //! sizes, counts, stamps and digests, and nothing that a client wrote.
 
 pub mod keep;
+pub mod keyring;
 pub mod log;
 pub mod snapshot;
 

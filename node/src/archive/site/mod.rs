@@ -4,6 +4,7 @@
 pub mod bucket;
 pub mod faulty;
 pub mod objects;
+pub mod open;
 mod publish;
 #[cfg(feature = "s3")]
 pub mod s3;

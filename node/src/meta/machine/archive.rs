@@ -92,5 +92,6 @@ fn goes_on(before: &ArchivedRow, come: &GroupRow) -> bool {
     if !before.has_begun {
         return come.begins == (after.0 != 0);
     }
-    !come.begins && if come.is_behind_gap { after >= before.upto } else { after == before.upto }
+    let from = if come.is_behind_gap { engine::Stamp(come.gap_from) } else { after };
+    !come.begins && from == before.upto && after >= before.upto
 }
