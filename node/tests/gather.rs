@@ -109,7 +109,7 @@ impl Bench {
         if self.log.is_empty() {
             let row = MetaRow::Collection(CollectionRow { tenant: ACME, name: "orders".into(), id: ORDERS });
             let version =
-                key::version(&key::row(TenantId(0), row.collection(), &row.key()), Stamp::new(1, 0));
+                key::version(&key::row(TenantId(0), row.collection(), &row.key()), Stamp(1));
             collected.version(version, OwnedSlot::Put { value: row.value().into(), expires_ms: 0 });
         }
         for n in 0..20 {
@@ -183,7 +183,7 @@ impl Bench {
         let (cut, mut collected) = (TickEnd(cut_s), Collected::default());
         let upto = Stamp::new(cut_s * 1_000 + 900, 0);
         let row = MetaRow::Collection(CollectionRow { tenant: ACME, name: "orders".into(), id: ORDERS });
-        let version = key::version(&key::row(TenantId(0), row.collection(), &row.key()), Stamp::new(1, 0));
+        let version = key::version(&key::row(TenantId(0), row.collection(), &row.key()), Stamp(1));
         collected.version(version, OwnedSlot::Put { value: row.value().into(), expires_ms: 0 });
         for (stamp, write) in self.log.iter().filter(|(stamp, _)| *stamp <= upto) {
             let row = |user: &[u8]| key::row(ACME, ORDERS, user);

@@ -32,6 +32,7 @@ use crate::meta::survey::{Survey, Surveys};
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
 use crate::restore::asked::{Answer, Ask};
+use crate::restore::fetch::Sources;
 use crate::server::joining::Newcomer;
 use crate::shard::command::KvCommand;
 use crate::shard::door::{Consistency, WriteId};
@@ -151,6 +152,8 @@ pub trait Backend: Send + Sync + 'static {
         ask: Ask,
         wait_ms: u64,
     ) -> BoxFuture<Result<Answer, Refused>>;
+    /// The archive of the cluster, as the best of its sites has it; nothing: nothing is archived.
+    fn archive(&self, wait_ms: u64) -> BoxFuture<Result<Option<Sources>, Refused>>;
     /// The generation of the cluster; 0 before it is known.
     fn generation(&self) -> u64;
     /// What this node knows best.

@@ -220,7 +220,11 @@ async fn drive(hands: Hands, row: RestoreRow) {
     let past = Past::History { hands: hands.clone(), tenant, at, keys_only: false };
     let mut driving = Drive { hands, row, plan, scope, past, began_ms, is_first, noted_ms: began_ms };
     let id = driving.row.id;
-    match driving.go_on().await {
+    let went = driving.go_on().await;
+    if driving.plan.route == Route::Archive && !matches!(went, Err(Stop::Changed | Stop::Waits(_))) {
+        archive::cleared(driving.hands.server(), id);
+    }
+    match went {
         Ok(()) => {
             let (state, ms) = (driving.row.state.word(), driving.hands.now_ms().saturating_sub(began_ms));
             tracing::info!(restore = id, state, ms, tally = ?driving.row.tally, "a restore has ended");

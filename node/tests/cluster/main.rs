@@ -5,6 +5,7 @@
 mod calls;
 mod cluster_key;
 mod purge;
+mod rebirth;
 mod restore;
 mod rig;
 mod scrub;
