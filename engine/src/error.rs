@@ -296,7 +296,7 @@ impl Error {
     }
 
     /// An `Io` error of `verb` on `path`.
-    pub(crate) fn io(verb: &'static str, path: &Path, source: io::Error) -> Self {
+    pub fn io(verb: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io { verb, path: path.to_owned(), source }
     }
 

@@ -201,11 +201,13 @@ pub enum Purpose {
     Export = 12,
     /// State digests; never rotated.
     Digest = 13,
+    /// Signatures of what the cluster publishes; never rotated.
+    Sign = 14,
 }
 
 impl Purpose {
     /// Every purpose, by number.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Wrap,
         Self::Data,
         Self::Log,
@@ -220,6 +222,7 @@ impl Purpose {
         Self::Field,
         Self::Export,
         Self::Digest,
+        Self::Sign,
     ];
 
     /// The purpose that `number` stands for, if any does.
@@ -246,6 +249,7 @@ impl fmt::Display for Purpose {
             Self::Field => "field",
             Self::Export => "export",
             Self::Digest => "digest",
+            Self::Sign => "sign",
         };
         f.write_str(name)
     }
@@ -276,6 +280,6 @@ mod tests {
             assert_eq!(purpose as u8, number);
             assert_eq!(Purpose::from_number(number), Some(purpose));
         }
-        assert_eq!(Purpose::from_number(14), None);
+        assert_eq!(Purpose::from_number(15), None);
     }
 }

@@ -12,7 +12,7 @@ use crate::key::{self, KeyRange};
 use crate::limits;
 use crate::range_tombstone::Tombstones;
 use crate::read::BoxedCursor;
-use crate::read::above::Above;
+use crate::read::between::Between;
 use crate::read::block_cache::BlockCache;
 use crate::read::merge_cursor::MergeCursor;
 use crate::read::range::{Scanned, Scanner};
@@ -35,6 +35,8 @@ pub struct LooseFile {
     pub path: PathBuf,
     /// What it holds at or before this stamp is passed over: it stands in another file, or was taken out for good. [`Stamp::ZERO`]: nothing.
     pub after: Stamp,
+    /// What it holds behind this stamp is passed over: it is not of the history that is read. [`Stamp::MAX`]: nothing.
+    pub upto: Stamp,
 }
 
 /// What to read.
@@ -55,7 +57,8 @@ redacted_debug!(LooseRange, tenant, collection; start, end);
 /// Opened table files.
 pub struct Loose {
     tables: Vec<Arc<Table>>,
-    afters: Vec<Stamp>,
+    /// Of each, between which stamps it counts.
+    bounds: Vec<(Stamp, Stamp)>,
 }
 
 /// A walk over the rows that a reader sees.
@@ -134,12 +137,12 @@ impl Loose {
     /// `Damaged`, `Unsupported`, `Unavailable`; `Key`: that of the footers is not here.
     pub fn open(disk: Arc<dyn Disk>, sealer: &Arc<Sealer>, files: &[LooseFile]) -> Result<Self> {
         let mut paths = BTreeMap::new();
-        let mut afters: BTreeMap<TableId, Stamp> = BTreeMap::new();
+        let mut bounds: BTreeMap<TableId, (Stamp, Stamp)> = BTreeMap::new();
         for file in files {
             let id = BlockFile::id(&*open(&*disk, &file.path)?, &place(&file.path))?;
             // The same file twice is one, and holds what either may show.
-            let after = afters.get(&id).map_or(file.after, |after| file.after.min(*after));
-            afters.insert(id, after);
+            let (after, upto) = bounds.get(&id).copied().unwrap_or((file.after, file.upto));
+            bounds.insert(id, (file.after.min(after), file.upto.max(upto)));
             paths.insert(id, file.path.clone());
         }
         let shelf = Shelf { disk, paths, handles_max: limits::LOOSE_HANDLES_MAX, handles: Mutex::default() };
@@ -150,7 +153,7 @@ impl Loose {
                 .map(Arc::new)
         };
         let tables = shelf.paths.iter().map(table).collect::<Result<_>>()?;
-        Ok(Self { tables, afters: afters.into_values().collect() })
+        Ok(Self { tables, bounds: bounds.into_values().collect() })
     }
 
     /// Whose rows are in it, under which epochs of their keys.
@@ -183,18 +186,19 @@ impl Loose {
         let owner = owner_of(asked.tenant);
         let (mut cursors, mut tombstones): (Vec<BoxedCursor>, Vec<Arc<Tombstones>>) =
             (Vec::new(), Vec::new());
-        for (table, after) in self.tables.iter().zip(&self.afters) {
+        for (table, (after, upto)) in self.tables.iter().zip(self.bounds.iter().copied()) {
             if !table.meta().stripes.iter().any(|stripe| stripe.owner == owner) {
                 continue;
             }
+            let is_whole = (after, upto) == (Stamp::ZERO, Stamp::MAX);
             if let Some(all) = table.tombstones(asked.tenant)? {
-                let newer = all.all().iter().filter(|one| one.stamp > *after).cloned();
-                tombstones.push(if *after == Stamp::ZERO { all } else { Arc::new(Tombstones::new(newer)) });
+                let between = all.all().iter().filter(|one| one.stamp > after && one.stamp <= upto).cloned();
+                tombstones.push(if is_whole { all } else { Arc::new(Tombstones::new(between)) });
             }
             let cursor = table.cursor(false).within(Reach::Only(owner));
-            cursors.push(match *after {
-                Stamp::ZERO => Box::new(cursor),
-                after => Box::new(Above::new(cursor, after)),
+            cursors.push(match is_whole {
+                true => Box::new(cursor),
+                false => Box::new(Between::new(cursor, after, upto)),
             });
         }
         let is_over = range.is_empty();

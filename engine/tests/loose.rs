@@ -129,7 +129,7 @@ impl Bench {
 }
 
 fn whole(path: &Path) -> LooseFile {
-    LooseFile { path: path.to_owned(), after: Stamp::ZERO }
+    LooseFile { path: path.to_owned(), after: Stamp::ZERO, upto: Stamp::MAX }
 }
 
 fn all_of(loose: &Loose, asked: &LooseRange, at: Stamp, page: (usize, usize)) -> Rows {
@@ -226,15 +226,19 @@ proptest! {
         // The base has all up to the cut; the rest has everything, and what is old in it does not count.
         let base = bench.file(0, &log, |at| at <= cut);
         let rest = bench.file(1, &log, |_| true);
-        let old = LooseFile { path: rest.clone(), after };
+        let old = LooseFile { path: rest.clone(), after, upto: Stamp::MAX };
         let alone = bench.open(std::slice::from_ref(&old)).unwrap();
         let both = bench.open(&[whole(&base), old]).unwrap();
+        // Another history has gone on behind the cut.
+        let forked = bench.open(&[LooseFile { path: rest, after: Stamp::ZERO, upto: after }]).unwrap();
+        let older: Log = log.iter().filter(|(stamp, _)| *stamp <= after).cloned().collect();
         let newer: Log = log.iter().filter(|(stamp, _)| *stamp > after).cloned().collect();
         for (tenant, collection) in [(T1, C), (T2, C)] {
             let asked = LooseRange { tenant, collection, start: None, end: None };
             for at in [Stamp::new(ms, 0), Stamp::MAX] {
                 prop_assert_eq!(all_of(&both, &asked, at, (7, 1 << 20)), told(&log, tenant, collection, at));
                 prop_assert_eq!(all_of(&alone, &asked, at, (7, 1 << 20)), told(&newer, tenant, collection, at));
+                prop_assert_eq!(all_of(&forked, &asked, at, (7, 1 << 20)), told(&older, tenant, collection, at));
             }
         }
     }

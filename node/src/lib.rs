@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod api;
+pub mod archive;
 pub mod boot;
 pub mod clock;
 #[cfg(feature = "clock-offset")]

@@ -318,3 +318,12 @@ const _: () = {
     assert!(ROOT_ROW_BYTES_MAX < 64 << 10); // as a row that is told whole
     assert!(META_VOTERS_MAX % 2 == 1 && META_VOTERS_MAX <= raft::limits::MEMBERS_MAX);
 };
+
+/// Between two looks at what is to be archived, in milliseconds: a tick is a second at least.
+pub const ARCHIVE_LOOK_MS: u64 = 100;
+/// Bytes of entries of one group that are heard and not archived yet: with more, the tablet is asked instead.
+pub const ARCHIVE_HEARD_BYTES_MAX: usize = 32 << 20;
+/// How long nobody else may archive a group, in milliseconds: two ticks, so that one that is slow keeps it, and one that is dead is noticed.
+pub const ARCHIVE_LEASE_MS: u64 = 10_000;
+/// The longest of such leases, in milliseconds: that of slow ticks.
+pub const ARCHIVE_LEASE_MS_MAX: u64 = 10 * 60_000;

@@ -100,6 +100,9 @@ pub struct Plan {
     /// What becomes of values that expire: they keep their time, or it is shifted by as much as lies between.
     #[arg(long, value_parser = ["keep", "shift"], default_value = "keep")]
     pub ttl: String,
+    /// Where it comes from; else from the history if that reaches, and from the archive if not.
+    #[arg(long, value_parser = ["history", "archive"])]
+    pub route: Option<String>,
     /// Writes the plan here.
     #[arg(long)]
     pub out: String,
@@ -148,7 +151,7 @@ fn request(session: &Session, plan: &Plan) -> Result<PlanRequest> {
         on_conflict: plan.on_conflict.clone(),
         mirror: plan.mirror,
         ttl: plan.ttl.clone(),
-        route: String::new(),
+        route: plan.route.clone().unwrap_or_default(),
     })
 }
 
@@ -270,6 +273,9 @@ async fn plan(session: &Session, plan: &Plan) -> Result<()> {
         "target",
         "target_time",
         "route",
+        "site",
+        "base",
+        "ticks",
         "oldest",
         "newest",
         "bytes_at_most",

@@ -25,16 +25,40 @@ fn plain(word: &str, all_numbers: bool) -> String {
         None if word.strip_prefix("t-").is_some_and(|id| id.len() == 16 && is(id, u8::is_ascii_hexdigit)) => {
             "t-HEX"
         }
+        None if word.strip_prefix("c-").is_some_and(|id| id.len() > 17 && id.as_bytes()[16] == b'-') => {
+            "COMMIT"
+        }
+        None if word
+            .rsplit_once('-')
+            .is_some_and(|(_, id)| (13..=16).contains(&id.len()) && is(id, u8::is_ascii_hexdigit)) =>
+        {
+            return format!("{}-HEX", word.rsplit_once('-').unwrap().0);
+        }
         None if word.len() > 60 => "TOKEN",
         None => word,
     };
     name.to_owned()
 }
 
+/// A line with a word for each moment that it names.
+fn timeless(line: &str) -> String {
+    let form = "0000-00-00T00:00:00.000Z";
+    let is_form = |text: &str| {
+        text.bytes()
+            .zip(form.bytes())
+            .all(|(byte, of)| if of == b'0' { byte.is_ascii_digit() } else { byte == of })
+    };
+    let mut out = line.to_owned();
+    while let Some(at) = (0..out.len()).find(|at| out.get(*at..*at + form.len()).is_some_and(is_form)) {
+        out.replace_range(at..at + form.len(), "TIME");
+    }
+    out
+}
+
 /// Text without what is new every time; blanks are one.
 fn normal(desk: &Desk, said: &str, all_numbers: bool) -> String {
     let mut out = String::new();
-    for line in desk.named(said).lines() {
+    for line in desk.named(said).lines().map(timeless) {
         let (mut word, mut begun) = (String::new(), String::new());
         let margin = line.len() - line.trim_start().len();
         begun.push_str(&line[..margin]);

@@ -5,6 +5,7 @@
 mod again;
 mod delayed;
 mod failover;
+mod restore;
 mod rig;
 
 use bytes::Bytes;

@@ -1,6 +1,6 @@
 //! Reading: one order over many sources, and what of it is visible.
 
-pub(crate) mod above;
+pub(crate) mod between;
 pub mod block_cache;
 pub(crate) mod level_cursor;
 pub mod merge_cursor;

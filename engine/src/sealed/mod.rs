@@ -15,6 +15,7 @@ mod keyring;
 mod known_answers;
 mod reader;
 mod secret;
+mod signature;
 mod usage;
 mod wrap;
 mod writer;
@@ -27,6 +28,7 @@ pub use envelope::EnvelopeKind;
 pub use keyring::{KeySource, Keyring};
 pub use reader::{BlockFile, scrub_clear};
 pub use secret::{SecretBytes, SecretKey, SecretMemory, secret_memory};
+pub use signature::{PublicKey, Signature};
 pub use usage::{KeyUse, Spend, spend};
 pub use writer::{BlockFileWriter, FileSummary};
 

@@ -28,6 +28,7 @@ pub struct BlockFile {
     header: Header,
     footer: Footer,
     rows: Vec<DirectoryRow>,
+    ends: [u8; 32],
     /// Derived when a stripe is first read; dropped by [`BlockFile::forget_keys`].
     keys: Vec<RwLock<Option<Arc<StripeKeys>>>>,
 }
@@ -96,7 +97,8 @@ impl BlockFile {
         if header.file != id || header.cluster != sealer.cluster() || header.kind != kind as u8 {
             return damaged(Nature::WrongPlace, "the header names another file, cluster or kind");
         }
-        if ends.is_some_and(|ends| *ends != derive::ends(&header_bytes, &directory, &footer_bytes)) {
+        let own_ends = derive::ends(&header_bytes, &directory, &footer_bytes);
+        if ends.is_some_and(|ends| *ends != own_ends) {
             return damaged(Nature::Tampered, "digest over header, directory and footer");
         }
         let mac_key = sealer.keys().key(Owner::Cluster, Purpose::Mac, footer.mac_epoch)?;
@@ -106,13 +108,19 @@ impl BlockFile {
         }
         let rows = decode_directory(&directory, &footer).map_err(|damage| damage.at(&place))?;
         let keys = rows.iter().map(|_| RwLock::default()).collect();
-        Ok(Self { sealer, place, kind, header, footer, rows, keys })
+        Ok(Self { sealer, place, kind, header, footer, rows, ends: own_ends, keys })
     }
 
     /// The stripes.
     #[must_use]
     pub fn rows(&self) -> &[DirectoryRow] {
         &self.rows
+    }
+
+    /// SHA-256 of its header, directory and footer.
+    #[must_use]
+    pub fn ends(&self) -> [u8; 32] {
+        self.ends
     }
 
     /// When it was created.

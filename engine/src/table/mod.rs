@@ -3,6 +3,7 @@
 //! A stripe has its own data blocks, key index, filter and range tombstones; no block mixes tenants. The clear directory of the
 //! block file says whose stripes there are and under which epochs, and nothing a client wrote.
 
+mod archived;
 pub mod block;
 mod cursor;
 pub mod filter;

@@ -10,6 +10,7 @@ pub(crate) mod files;
 pub(crate) mod ground;
 pub mod health;
 pub mod history;
+pub mod kept;
 pub mod pool;
 mod reopen;
 pub(crate) mod requests;
@@ -58,6 +59,7 @@ pub struct Tablet {
     /// Whether the manifest has a pending edit, for those who must not wait for a commit under way.
     has_pending: AtomicBool,
     closed: AtomicBool,
+    archived: AtomicU64,
 }
 
 /// The journal's place, and an edit whose commit failed: whether it happened is unknown, so it is committed again
@@ -97,6 +99,7 @@ impl Tablet {
             requests: Mutex::default(),
             has_pending: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            archived: AtomicU64::new(if ground.config.is_archived { 0 } else { u64::MAX }),
             ground,
         }
     }

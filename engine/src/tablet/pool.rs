@@ -52,6 +52,8 @@ pub struct PoolConfig {
     pub table_bytes: u64,
     /// Bytes level 1 holds before it is merged down; each deeper level holds ten times more.
     pub level1_bytes: u64,
+    /// Whether somebody archives: then nothing is compacted away of a tablet before [`super::Tablet::set_archived`] has told how far.
+    pub is_archived: bool,
 }
 
 impl PoolConfig {
@@ -70,6 +72,7 @@ impl PoolConfig {
             block_bytes: 4 << 10,
             table_bytes: 32 << 20,
             level1_bytes: 128 << 20,
+            is_archived: false,
         }
     }
 

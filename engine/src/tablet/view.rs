@@ -147,6 +147,23 @@ impl View {
         self.moment.at
     }
 
+    pub(super) fn floors(&self) -> &std::collections::BTreeMap<crate::ids::TenantId, Stamp> {
+        &self.snapshot.levels.floors
+    }
+
+    pub(super) fn range(&self) -> KeyRange {
+        self.snapshot.levels.range.clone()
+    }
+
+    pub(super) fn memtables(&self) -> impl Iterator<Item = &Arc<crate::memtable::Memtable>> {
+        let frozen = self.snapshot.frozen.iter().map(|frozen| &frozen.counted);
+        std::iter::once(&self.snapshot.active).chain(frozen).map(|counted| &counted.memtable)
+    }
+
+    pub(super) fn tables(&self) -> &[Vec<Arc<Table>>] {
+        &self.snapshot.tables
+    }
+
     /// Below this stamp history of `tenant` may be gone.
     #[must_use]
     pub fn floor(&self, tenant: TenantId) -> Stamp {

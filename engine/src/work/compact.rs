@@ -42,7 +42,7 @@ pub(super) fn compact(tablet: &Tablet) -> Result<Looked> {
     let ground = &tablet.ground;
     tablet.open_shut_tables();
     let snapshot = tablet.snapshot();
-    let policy = ground.policy(snapshot.levels.applied.stamp, tablet.rested_ms());
+    let policy = ground.policy(snapshot.levels.applied.stamp.min(tablet.archived()), tablet.rested_ms());
     let requests = lock(&tablet.requests).clone();
     let wanted = wanted(tablet, &requests, &policy, &snapshot.levels);
     let sizes = Sizes {

@@ -23,7 +23,7 @@ pub(super) fn flush_oldest(tablet: &Tablet) -> Result<()> {
         return Ok(());
     };
     let ground = &tablet.ground;
-    let policy = ground.policy(frozen.applied.stamp, 0);
+    let policy = ground.policy(frozen.applied.stamp.min(tablet.archived()), 0);
     let job = Job {
         sealer: &ground.sealer,
         new_file: &|id| ground.files.create(id),

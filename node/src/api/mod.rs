@@ -34,6 +34,7 @@ use crate::meta::survey::{Survey, Surveys};
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
 use crate::restore::asked::{self, Ask};
+use crate::restore::fetch::Sources;
 use crate::server::joining::Newcomer;
 use crate::shard::command::KvCommand;
 use crate::shard::door::{Consistency, WriteId};
@@ -171,6 +172,8 @@ pub trait Backend: Send + Sync + 'static {
         ask: Ask,
         wait_ms: u64,
     ) -> BoxFuture<Result<asked::Answer, Refused>>;
+    /// The archive of the cluster, if there is one.
+    fn archive(&self, wait_ms: u64) -> BoxFuture<Result<Option<Sources>, Refused>>;
     /// The generation of the cluster; 0 before it is known.
     fn generation(&self) -> u64;
     /// What this node knows best.

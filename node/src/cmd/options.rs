@@ -76,6 +76,24 @@ pub struct Init {
     /// The folder for the certificate and key of that administrator.
     #[arg(long, value_name = "DIR")]
     pub admin_dir: PathBuf,
+    /// Restores all tenants of another cluster from this site of its archive, as `archive.sites` has it: `NAME=file:///FOLDER`.
+    #[arg(long, value_name = "SITE", requires_all = ["keyring", "at"])]
+    pub restore: Option<String>,
+    /// Where the keys of that cluster are kept, as `archive.keyring` has it.
+    #[arg(long, value_name = "SITE", requires = "restore")]
+    pub keyring: Option<String>,
+    /// As of when: a time with its zone, a stamp, a commit, or `latest`.
+    #[arg(long, value_name = "INSTANT", requires = "restore")]
+    pub at: Option<String>,
+    /// As what it comes back: a `clone` has an id, keys and an authority of its own.
+    #[arg(long = "as", value_name = "WHAT", requires = "restore", value_parser = ["clone"], default_value = "clone")]
+    pub comes_as: String,
+    /// Which cluster, where keys of several are kept.
+    #[arg(long, value_name = "ID", requires = "restore")]
+    pub of_cluster: Option<String>,
+    /// The file with the passphrase of that cluster, if it is another one than that of the new cluster.
+    #[arg(long, value_name = "FILE", requires = "restore")]
+    pub of_passphrase_file: Option<PathBuf>,
 }
 
 /// Joins a cluster.

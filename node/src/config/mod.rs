@@ -9,12 +9,14 @@ pub mod file;
 pub mod layers;
 pub mod page;
 pub mod settings;
+mod settings_archive;
 pub mod shape;
 pub mod value;
 
 pub use layers::{Complaint, Layers, Origin};
 pub use value::{Bytes, Duration};
 
+use crate::archive::sites::{self, SiteSetting};
 use crate::delayed::hold::Thresholds;
 use crate::limits;
 use crate::telemetry::logs::Format;
@@ -63,6 +65,19 @@ pub struct Pace {
     pub election_max: Duration,
 }
 
+/// Of archives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Archive {
+    /// Where history is shipped to, the home site first; none: nothing is archived.
+    pub sites: Vec<SiteSetting>,
+    /// Where wrapped keys are kept.
+    pub keyring: Option<SiteSetting>,
+    /// How often what was committed is shipped.
+    pub tick: Duration,
+    /// Writes go on though the archive stands still and the disk is nearly full.
+    pub protects_availability: bool,
+}
+
 /// Read at a start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -94,6 +109,8 @@ pub struct Node {
     pub delay: Option<u64>,
     /// What a line of the log looks like.
     pub log_format: Format,
+    /// Of archives.
+    pub archive: Archive,
 }
 
 /// Read again while the node runs.
@@ -178,6 +195,16 @@ impl Values<'_> {
         if said.is_empty() { self.text(&format!("listen.{door}")) } else { said }
     }
 
+    fn archive(&self) -> Archive {
+        let sites = |key| sites::parse(&self.text(key)).expect("its shape was checked");
+        Archive {
+            sites: sites("archive.sites"),
+            keyring: sites("archive.keyring").pop(),
+            tick: self.duration("archive.tick"),
+            protects_availability: self.text("archive.protect") == "availability",
+        }
+    }
+
     fn node(&self) -> Node {
         let has_metrics = self.text("metrics.enabled") == "true";
         Node {
@@ -207,6 +234,7 @@ impl Values<'_> {
             cache: self.bytes("engine.cache_bytes"),
             scrub_bytes: self.bytes("scrub.bytes_per_second"),
             delay: Some(self.duration("delayed.delay").ms()).filter(|ms| *ms > 0),
+            archive: self.archive(),
             log_format: if self.text("log_format") == "text" { Format::Text } else { Format::Json },
         }
     }

@@ -1,6 +1,7 @@
 //! Pure: the table of all settings: what each is, its default and range, why, and what breaks at either end.
 
 use super::delayed::{DELAYED, joined};
+use super::settings_archive::ARCHIVE;
 use super::shape::Shape;
 use crate::keys::kms::file::Cost;
 use crate::limits;
@@ -51,7 +52,8 @@ pub(super) const LIVE: Scope = Scope::Live;
 const CLUSTER: Scope = Scope::Cluster;
 
 /// All settings, in the order in which they are shown.
-pub const SETTINGS: &[Setting] = &joined::<{ USUAL.len() + DELAYED.len() }>(&[USUAL, &DELAYED]);
+pub const SETTINGS: &[Setting] =
+    &joined::<{ USUAL.len() + DELAYED.len() + ARCHIVE.len() }>(&[USUAL, &DELAYED, &ARCHIVE]);
 
 const USUAL: &[Setting] = &[
     setting(

@@ -30,6 +30,10 @@ pub enum Shape {
     Count(u64, u64),
     /// One of these words.
     Word(&'static [&'static str]),
+    /// Sites of an archive; none if it is empty.
+    Sites,
+    /// One site of an archive; none if it is empty.
+    Site,
 }
 
 /// Host and port of an address that others reach.
@@ -82,6 +86,11 @@ impl Shape {
                 let found = text.parse::<u64>().ok().map(|value| (least..=most).contains(&value));
                 range("a whole number", found)
             }
+            Self::Sites => crate::archive::sites::parse(text).err(),
+            Self::Site => match crate::archive::sites::parse(text) {
+                Ok(sites) if sites.len() > 1 => Some("it must be one site".to_owned()),
+                parsed => parsed.err(),
+            },
             Self::Word(words) => {
                 (!words.contains(&text)).then(|| format!("it must be one of {}", words.join(", ")))
             }
@@ -103,6 +112,8 @@ impl Shape {
             Self::Bytes(least, most) => format!("{} to {}", Bytes::new(least), Bytes::new(most)),
             Self::Count(least, most) => format!("{least} to {most}"),
             Self::Word(words) => words.join(", "),
+            Self::Sites => "NAME=URL;... NAME=URL;...".to_owned(),
+            Self::Site => "NAME=URL;...".to_owned(),
         }
     }
 }

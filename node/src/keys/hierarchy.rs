@@ -9,7 +9,8 @@ use engine::sealed::{EnvelopeKind, Keyring, Sealer, SecretKey};
 use std::sync::Arc;
 
 /// What keys of the cluster are for, beside wrapping.
-pub const SYSTEM_PURPOSES: [Purpose; 4] = [Purpose::Data, Purpose::Log, Purpose::Meta, Purpose::Mac];
+pub const SYSTEM_PURPOSES: [Purpose; 5] =
+    [Purpose::Data, Purpose::Log, Purpose::Meta, Purpose::Mac, Purpose::Sign];
 /// What keys of a node are for.
 pub const NODE_PURPOSES: [Purpose; 2] = [Purpose::Catalog, Purpose::Mac];
 /// What keys of a tenant are for, beside wrapping.

@@ -49,7 +49,7 @@ fn exists(row: &&KeyRow) -> bool {
 /// # Errors
 /// Why there is none.
 pub fn next(rows: &[KeyRow], owner: Owner, purpose: Purpose) -> Result<KeyName, RotationRefused> {
-    if purpose == Purpose::Digest {
+    if matches!(purpose, Purpose::Digest | Purpose::Sign) {
         return Err(RotationRefused::Never);
     }
     let found: Vec<&KeyRow> = of(rows, owner, purpose).collect();

@@ -2,6 +2,7 @@
 //! command is applied, and sees the changes before it.
 //! Format: meta_command, `docs/formats/meta_command.md`.
 
+use super::archive_change::ArchiveChange;
 use super::cluster_row::{ClusterRow, SettingRow};
 use super::fields::{
     append_option, append_text, append_u32, append_u64, malformed, read_name, read_option, read_version,
@@ -72,6 +73,8 @@ pub enum Change {
     TakeRoot(NodeId, u64),
     /// Puts a tenant into quarantine, for so many milliseconds. Number 18.
     DropTenant(TenantId, u64),
+    /// Changes what is archived. Numbers 40 to 43.
+    Archive(ArchiveChange),
     /// What restores change. Numbers 60 to 79.
     Restoring(RestoreChange),
 }
@@ -137,6 +140,7 @@ impl Change {
             }
             Self::PutDataKey(row, expected) => append_row(out, 12, &MetaRow::DataKey(row), epoch(expected)),
             Self::PutShard(row, expected) => append_row(out, 14, &MetaRow::Shard(row), expected),
+            Self::Archive(change) => change.append(out),
             Self::PutRoot(row, expected) => append_row(out, 16, &MetaRow::Root(row), expected),
             Self::TakeRoot(node, version) => {
                 out.push(17);
@@ -246,6 +250,7 @@ impl Change {
             }
             17 => Ok(Self::TakeRoot(NodeId(reader.u64()?), reader.u64()?)),
             18 => Ok(Self::DropTenant(read_tenant(reader)?, read_window(reader)?)),
+            40..=43 => ArchiveChange::read(number, reader).map(Self::Archive),
             60..=79 => RestoreChange::read(number, reader).map(Self::Restoring),
             _ => Err(malformed("an unknown change")),
         }

@@ -1,6 +1,21 @@
 //! Evaluates the commands of the meta group. What a change may do is said here and in the rows' own rules; nothing is written before all
 //! changes of a command are found good.
 
+/// Reads a row of one kind.
+macro_rules! reader_of {
+    ($name:ident, $kind:ident, $row:ty, $collection:expr) => {
+        fn $name(&self, key: Vec<u8>) -> Tried<Option<$row>> {
+            match self.get($collection, key)? {
+                Some(MetaRow::$kind(row)) => Ok(Some(row)),
+                _ => Ok(None),
+            }
+        }
+    };
+}
+
+mod archive;
+mod restoring;
+
 use super::CLUSTER_TENANT;
 use super::cluster_row::{ClusterRow, SettingRow, TokenRow};
 use super::command::{Change, MetaCommand, MetaReply, Reason};
@@ -77,20 +92,6 @@ struct Draft<'a, 'b> {
     collections: Vec<CollectionId>,
 }
 
-/// Reads a row of one kind.
-macro_rules! reader_of {
-    ($name:ident, $kind:ident, $row:ty, $collection:expr) => {
-        fn $name(&self, key: Vec<u8>) -> Tried<Option<$row>> {
-            match self.get($collection, key)? {
-                Some(MetaRow::$kind(row)) => Ok(Some(row)),
-                _ => Ok(None),
-            }
-        }
-    };
-}
-
-mod restoring;
-
 impl Draft<'_, '_> {
     fn get(&self, collection: CollectionId, key: Vec<u8>) -> Tried<Option<MetaRow>> {
         let place = (collection, key);
@@ -153,6 +154,7 @@ impl Draft<'_, '_> {
             Change::DropTenant(tenant, window_ms) => {
                 self.set_tenant_state(tenant, |state, now_ms| state.dropped(now_ms, window_ms))
             }
+            Change::Archive(change) => self.archive(change),
             Change::PutRoot(row, expected) => self.put_root(row, expected),
             Change::TakeRoot(node, version) => self.take_root(node, version),
             Change::SetQuota(tenant, quota) => {

@@ -3,6 +3,8 @@
 
 use engine::ids::TenantId;
 
+pub mod archive_change;
+pub mod archive_row;
 pub mod cluster_row;
 pub mod command;
 pub mod fields;

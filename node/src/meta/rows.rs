@@ -1,6 +1,7 @@
 //! Pure: the rows of the meta group, one collection a kind, all of tenant 0. Row kinds are given once and never again.
 //! Format: meta_rows, `docs/formats/meta_rows.md`.
 
+use super::archive_row::{ArchivedRow, CloserRow, ReportRow, SnapshotRow};
 use super::cluster_row::{ClusterRow, SettingRow, TokenRow};
 use super::fields::{append_u32, malformed};
 use super::key_row::{DataKeyRow, TenantKeyRow};
@@ -44,6 +45,14 @@ pub const ROOT: CollectionId = CollectionId(11);
 /// Where it stands how far each node has taken it.
 pub const TAKEN: CollectionId = CollectionId(12);
 
+/// Where it stands how far groups are archived.
+pub const ARCHIVED: CollectionId = CollectionId(20);
+/// Where it stands what archivers have put.
+pub const REPORTS: CollectionId = CollectionId(21);
+/// Where the next marker stands.
+pub const CLOSER: CollectionId = CollectionId(22);
+/// Where the snapshot stands.
+pub const SNAPSHOT: CollectionId = CollectionId(23);
 /// Where restores stand.
 pub const RESTORES: CollectionId = CollectionId(30);
 /// Where it stands which restore holds a tenant.
@@ -54,7 +63,7 @@ pub const ORIGINS: CollectionId = CollectionId(32);
 pub const ASIDE: CollectionId = CollectionId(33);
 
 /// Every collection of the meta group.
-pub const ALL: [CollectionId; 16] = [
+pub const ALL: [CollectionId; 20] = [
     CLUSTER,
     NODES,
     SHARDS,
@@ -67,6 +76,10 @@ pub const ALL: [CollectionId; 16] = [
     SETTINGS,
     ROOT,
     TAKEN,
+    ARCHIVED,
+    REPORTS,
+    CLOSER,
+    SNAPSHOT,
     RESTORES,
     HELD,
     ORIGINS,
@@ -100,6 +113,14 @@ pub enum MetaRow {
     Root(RootRow),
     /// How far a node has taken it.
     Taken(TakenRow),
+    /// How far a group is archived.
+    Archived(ArchivedRow),
+    /// What an archiver has put.
+    Report(ReportRow),
+    /// The next marker.
+    Closer(CloserRow),
+    /// The snapshot.
+    Snapshot(SnapshotRow),
     /// A restore.
     Restore(RestoreRow),
     /// Which restore holds a tenant.
@@ -127,6 +148,10 @@ impl MetaRow {
             Self::Setting(_) => SETTINGS,
             Self::Root(_) => ROOT,
             Self::Taken(_) => TAKEN,
+            Self::Archived(_) => ARCHIVED,
+            Self::Report(_) => REPORTS,
+            Self::Closer(_) => CLOSER,
+            Self::Snapshot(_) => SNAPSHOT,
             Self::Restore(_) => RESTORES,
             Self::Held(_) => HELD,
             Self::Origin(_) => ORIGINS,
@@ -150,6 +175,10 @@ impl MetaRow {
             Self::Setting(row) => SettingRow::key(&row.name),
             Self::Root(_) => RootRow::key(),
             Self::Taken(row) => TakenRow::key(row.node),
+            Self::Archived(row) => ArchivedRow::key(row.group),
+            Self::Report(row) => ReportRow::key(row.node, row.number),
+            Self::Closer(_) => CloserRow::key(),
+            Self::Snapshot(_) => SnapshotRow::key(),
             Self::Restore(row) => RestoreRow::key(row.id),
             Self::Held(row) => HeldRow::key(row.tenant),
             Self::Origin(row) => OriginRow::key(row.tenant),
@@ -173,6 +202,10 @@ impl MetaRow {
             Self::Setting(row) => row.value(),
             Self::Root(row) => row.value(),
             Self::Taken(row) => row.value(),
+            Self::Archived(row) => row.value(),
+            Self::Report(row) => row.value(),
+            Self::Closer(row) => row.value(),
+            Self::Snapshot(row) => row.value(),
             Self::Restore(row) => row.value(),
             Self::Held(row) => row.value(),
             Self::Origin(row) => row.value(),
@@ -208,6 +241,10 @@ impl MetaRow {
             SETTINGS => SettingRow::decode(key, value).map(Self::Setting),
             ROOT => RootRow::decode(key, value).map(Self::Root),
             TAKEN => TakenRow::decode(key, value).map(Self::Taken),
+            ARCHIVED => ArchivedRow::decode(key, value).map(Self::Archived),
+            REPORTS => ReportRow::decode(key, value).map(Self::Report),
+            CLOSER => CloserRow::decode(key, value).map(Self::Closer),
+            SNAPSHOT => SnapshotRow::decode(key, value).map(Self::Snapshot),
             RESTORES => RestoreRow::decode(key, value).map(Self::Restore),
             HELD => HeldRow::decode(key, value).map(Self::Held),
             ORIGINS => OriginRow::decode(key, value).map(Self::Origin),

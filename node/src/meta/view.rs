@@ -1,6 +1,7 @@
 //! All that the meta group knows, as plain maps, as of one entry. Made anew from a scan of its tablet; never changed.
 
 use super::CLUSTER_TENANT;
+use super::archive_row::{ArchivedRow, CloserRow, ReportRow, SnapshotRow};
 use super::cluster_row::{ClusterRow, TokenRow};
 use super::key_row::{DataKeyRow, KeyState, TenantKeyRow};
 use super::node_row::{NodeRow, NodeState};
@@ -41,6 +42,14 @@ pub struct MetaView {
     pub root: Option<RootRow>,
     /// Of each node, which version of that row it has taken.
     pub taken: BTreeMap<NodeId, u64>,
+    /// How far each group is archived.
+    pub archived: BTreeMap<GroupId, ArchivedRow>,
+    /// What archivers have put.
+    pub reports: BTreeMap<(NodeId, u64), ReportRow>,
+    /// The next marker.
+    pub closer: Option<CloserRow>,
+    /// The snapshot that is being taken, or the last one.
+    pub snapshot: Option<SnapshotRow>,
     /// Restores.
     pub restores: BTreeMap<u64, RestoreRow>,
     /// Which restore holds a tenant.
@@ -111,6 +120,10 @@ impl MetaView {
             MetaRow::Setting(row) => drop(self.settings.insert(row.name, row.value)),
             MetaRow::Root(row) => self.root = Some(row),
             MetaRow::Taken(row) => drop(self.taken.insert(row.node, row.version)),
+            MetaRow::Archived(row) => drop(self.archived.insert(row.group, row)),
+            MetaRow::Report(row) => drop(self.reports.insert((row.node, row.number), row)),
+            MetaRow::Closer(row) => self.closer = Some(row),
+            MetaRow::Snapshot(row) => self.snapshot = Some(row),
             MetaRow::Restore(row) => drop(self.restores.insert(row.id, row)),
             MetaRow::Held(row) => drop(self.held.insert(row.tenant, row.restore)),
             MetaRow::Origin(row) => drop(self.origins.insert(row.tenant, row)),

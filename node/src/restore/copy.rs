@@ -6,6 +6,7 @@
 
 use super::asked::PageRow;
 use super::change::RestoreChange;
+use super::fetch::Reading;
 use super::hands::Hands;
 use super::past::{KeyRange, Past};
 use super::plan::Ttl;
@@ -27,6 +28,7 @@ use engine::sealed::derive::Sha256;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use proto::errors::code;
+use raft::net::link::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,8 +66,11 @@ pub(super) async fn make(drive: &mut Drive) -> Result<(), Stop> {
             Err(why) => return Err(Stop::Waits(why.to_string())),
         }
     }
-    let collections: Vec<_> =
-        meta.collections(of).map(|(name, collection)| (name.to_owned(), collection)).collect();
+    let collections = match &drive.past {
+        // Collections are never taken away, so those of now hold all of those of then.
+        Past::History { .. } => meta.collections(of).map(|(name, id)| (name.to_owned(), id)).collect(),
+        Past::Archive(reading) => archived(reading.clone(), of, at).await?,
+    };
     for some in collections.chunks(COLLECTIONS_AT_ONCE) {
         let put = |(name, collection): &(String, CollectionId)| {
             Change::Restoring(RestoreChange::PutCollection(id, name.clone(), *collection))
@@ -75,6 +80,17 @@ pub(super) async fn make(drive: &mut Drive) -> Result<(), Stop> {
         }
     }
     drive.note(|row| row.step = Step::Write).await
+}
+
+/// The collections of a tenant as an archive has them.
+async fn archived(
+    reading: Arc<Reading>,
+    of: TenantId,
+    at: Stamp,
+) -> Result<Vec<(String, CollectionId)>, Stop> {
+    let read = tokio::task::spawn_blocking(move || reading.gathered().collections(of, at)).await;
+    let read = read.map_err(|_| Stop::Failed("reading an archive has panicked".to_owned()))?;
+    read.map_err(|error| Stop::from(Refused::from(error)))
 }
 
 /// Collections, in the order of their numbers.
@@ -168,40 +184,67 @@ async fn written(
     Err(Refused::new(code::OVERLOADED).saying("a batch was not written in time, again and again"))
 }
 
+/// Rows of the past that are read and written to a tenant that nobody else writes, several batches at once.
+pub struct Pour {
+    hands: Hands,
+    batches: Batches,
+    to: (TenantId, [u8; 16]),
+    flight: FuturesOrdered<BoxFuture<Result<Batch, Refused>>>,
+    is_read: bool,
+}
+
+impl Pour {
+    /// Of these collections, which ascend, from where it was before.
+    #[must_use]
+    pub fn new(
+        hands: &Hands,
+        past: Past,
+        (tenant, mut collections): (TenantId, Vec<CollectionId>),
+        ttl: (Ttl, Stamp),
+        begun: Reached,
+    ) -> Self {
+        collections.retain(|collection| *collection >= begun.collection);
+        let hands = hands.clone();
+        let batches = Batches { past, collections: collections.into(), at: begun, ttl, hands: hands.clone() };
+        let to = (tenant, entropy::random(&SystemEntropy));
+        Self { hands, batches, to, flight: FuturesOrdered::new(), is_read: false }
+    }
+
+    /// How far all is written now, and what was written for that; nothing: all is.
+    ///
+    /// # Errors
+    /// What reading and writing say.
+    pub async fn next(&mut self) -> Result<Option<(Reached, Tally)>, Refused> {
+        while !self.is_read && self.flight.len() < limits::RESTORE_IN_FLIGHT {
+            match self.batches.next().await? {
+                Some(batch) => self.flight.push_back(Box::pin(written(self.hands.clone(), self.to, batch))),
+                None => self.is_read = true,
+            }
+        }
+        let Some(done) = self.flight.next().await else { return Ok(None) };
+        done.map(|Batch { reached, tally, .. }| Some((reached, tally)))
+    }
+}
+
 /// Writes the rows.
 ///
 /// # Errors
 /// What reading and writing say.
 pub(super) async fn write(drive: &mut Drive) -> Result<(), Stop> {
-    let begun = drive.row.reached.clone();
-    let mut left: std::collections::VecDeque<_> = collections(drive).into();
-    left.retain(|collection| *collection >= begun.collection);
-    let mut batches = Batches {
-        past: drive.past(),
-        collections: left,
-        at: begun,
-        ttl: (drive.plan.ttl, drive.scope.target),
-        hands: drive.hands.clone(),
-    };
-    let session: [u8; 16] = entropy::random(&SystemEntropy);
-    let to = (drive.row.other, session);
-    let (mut flight, mut is_read) = (FuturesOrdered::new(), false);
-    loop {
-        while !is_read && flight.len() < limits::RESTORE_IN_FLIGHT {
-            match batches.next().await? {
-                Some(batch) => flight.push_back(written(drive.hands.clone(), to, batch)),
-                None => is_read = true,
-            }
-        }
-        let Some(done) = flight.next().await else { break };
-        let Batch { reached, tally, .. } = done?;
+    let to = (drive.row.other, collections(drive));
+    let (ttl, begun) = ((drive.plan.ttl, drive.scope.target), drive.row.reached.clone());
+    let mut pour = Pour::new(&drive.hands, drive.past.clone(), to, ttl, begun);
+    while let Some((reached, tally)) = pour.next().await? {
         drive.count(reached, &tally).await?;
     }
     drive.note(|row| row.step = Step::Compare).await
 }
 
 /// What there is, in one number: of the rows that never expire, for the others come and go.
-async fn digest(past: &Past, collections: &[CollectionId]) -> Result<(u64, [u8; 32]), Refused> {
+///
+/// # Errors
+/// What reading says.
+pub async fn digest(past: &Past, collections: &[CollectionId]) -> Result<(u64, [u8; 32]), Refused> {
     let (mut hash, mut count) = (Sha256::new(), 0);
     for collection in collections {
         hash.update(&collection.0.to_be_bytes());
@@ -228,7 +271,7 @@ pub(super) async fn compare(drive: &mut Drive) -> Result<(), Stop> {
     let all = collections(drive);
     let (hands, tenant) = (drive.hands.clone(), drive.row.other);
     let present = Past::History { hands, tenant, at: Stamp::ZERO, keys_only: false };
-    let past = drive.past();
+    let past = drive.past.clone();
     let (was, is) = futures_util::future::try_join(digest(&past, &all), digest(&present, &all)).await?;
     if was != is {
         let (was, is) = (was.0, is.0);

@@ -1,12 +1,15 @@
 //! What a tenant was, row by row, wherever that is read.
 
 use super::asked::{Page, PageAsked, PageRow};
+use super::fetch::Reading;
 use super::hands::Hands;
 use crate::refused::Refused;
 use bytes::Bytes;
 use engine::Stamp;
 use engine::ids::{CollectionId, TenantId};
+use proto::errors::code;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Where the rows of a tenant are read.
 #[derive(Clone)]
@@ -22,6 +25,8 @@ pub enum Past {
         /// Values are left out.
         keys_only: bool,
     },
+    /// In what was brought here of an archive.
+    Archive(Arc<Reading>),
 }
 
 impl Past {
@@ -35,6 +40,13 @@ impl Past {
             Self::History { hands, tenant, at, keys_only } => {
                 let (tenant, at, keys_only) = (*tenant, *at, *keys_only);
                 hands.page(PageAsked { tenant, collection, start, end, after, at, keys_only }).await
+            }
+            Self::Archive(reading) => {
+                let (reading, range) = (reading.clone(), range.clone());
+                let read = tokio::task::spawn_blocking(move || reading.page(&range, after.as_ref())).await;
+                let read =
+                    read.map_err(|_| Refused::new(code::INTERNAL).saying("reading an archive has panicked"))?;
+                Ok(read?)
             }
         }
     }

@@ -96,6 +96,15 @@ pub struct Plan {
     pub target_time: String,
     /// Where it comes from.
     pub route: Route,
+    /// Of an archive: the site that is asked first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
+    /// Of an archive: the snapshot that is begun from; none is the beginning of everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
+    /// Of an archive: tick files that are read behind that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticks: Option<usize>,
     /// The first stamp that can be restored.
     pub oldest: String,
     /// The last one.

@@ -1,6 +1,7 @@
 //! Carries restores out, where the meta group is led. Every step follows from the row of the restore, so whoever leads next goes on where it
 //! stands; what was done since the last note is done once more, and that does no harm.
 
+use super::archive;
 use super::change::RestoreChange;
 use super::copy;
 use super::hands::Hands;
@@ -49,6 +50,8 @@ pub(super) struct Drive {
     pub(super) row: RestoreRow,
     pub(super) plan: Plan,
     pub(super) scope: Scope,
+    /// Where the past is read.
+    pub(super) past: Past,
     /// When this driver has begun, in milliseconds since 1970.
     pub(super) began_ms: u64,
     /// Nobody has driven it before.
@@ -57,12 +60,6 @@ pub(super) struct Drive {
 }
 
 impl Drive {
-    /// Where the past is read.
-    pub(super) fn past(&self) -> Past {
-        let (hands, tenant, at) = (self.hands.clone(), self.scope.tenant, self.scope.target);
-        Past::History { hands, tenant, at, keys_only: false }
-    }
-
     /// Notes a change of its row.
     pub(super) async fn note(&mut self, change: impl FnOnce(&mut RestoreRow)) -> Result<(), Stop> {
         self.note_with(change, Vec::new()).await
@@ -103,8 +100,8 @@ impl Drive {
         if self.row.state == State::Undoing {
             return Box::pin(switch::back(self)).await;
         }
-        if self.plan.route != Route::History {
-            return Err(Stop::Failed("this build restores from the history only".to_owned()));
+        if self.plan.route == Route::Archive {
+            self.past = Box::pin(archive::past(self)).await?;
         }
         match self.row.mode {
             Mode::Range | Mode::Key => Box::pin(self.write_back()).await,
@@ -140,7 +137,7 @@ impl Drive {
                 .then(|| Bytes::from(begun.after.clone()));
             let (start, end) = (self.scope.from.clone().into(), self.scope.to.clone().map(Bytes::from));
             let range = KeyRange { collection, start, end };
-            let past = self.past();
+            let past = self.past.clone();
             let mut writing = WriteBack::new(&self.hands, &past, (self.scope.tenant, range), after, rules);
             let mut goes_on = true;
             while goes_on {
@@ -219,11 +216,18 @@ async fn drive(hands: Hands, row: RestoreRow) {
         }
     };
     let is_first = row.version <= 2;
-    let mut driving = Drive { hands, row, plan, scope, began_ms, is_first, noted_ms: began_ms };
+    let (tenant, at) = (scope.tenant, scope.target);
+    let past = Past::History { hands: hands.clone(), tenant, at, keys_only: false };
+    let mut driving = Drive { hands, row, plan, scope, past, began_ms, is_first, noted_ms: began_ms };
     let id = driving.row.id;
-    match driving.go_on().await {
+    let went = driving.go_on().await;
+    if driving.plan.route == Route::Archive && !matches!(went, Err(Stop::Changed | Stop::Waits(_))) {
+        archive::cleared(driving.hands.server(), id);
+    }
+    match went {
         Ok(()) => {
-            tracing::info!(restore = id, state = driving.row.state.word(), tally = ?driving.row.tally, "a restore has ended")
+            let (state, ms) = (driving.row.state.word(), driving.hands.now_ms().saturating_sub(began_ms));
+            tracing::info!(restore = id, state, ms, tally = ?driving.row.tally, "a restore has ended");
         }
         Err(Stop::Changed) => tracing::info!(restore = id, "a restore was changed by somebody else"),
         Err(Stop::Waits(why)) => {

@@ -3,12 +3,15 @@
 
 use super::asked::{Answer, Ask, Reach};
 use super::change::RestoreChange;
+use super::fetch::Sources;
 use super::plan::{NoPlan, OnConflict, Plan, Route, Ttl, hex, keeps, sha256};
 use super::rows::{Mode, RestoreRow, State};
 use super::target::{Target, shown, target};
 use crate::api::Backend;
+use crate::archive::window::{Needed, NotRestorable, Scope, window};
 use crate::entropy::{SystemEntropy, random_id};
 use crate::limits;
+use crate::meta::CLUSTER_TENANT;
 use crate::meta::command::{Change, MetaCommand, MetaReply, Reason};
 use crate::meta::tenant_row::TenantRow;
 use crate::refused::Refused;
@@ -49,6 +52,8 @@ pub struct PlanAsked {
     pub mirror: bool,
     /// What becomes of values that expire.
     pub ttl: Ttl,
+    /// Where it comes from; `None`: from the history if that reaches, else from the archive.
+    pub route: Option<Route>,
 }
 
 /// What is done to a restore.
@@ -69,12 +74,10 @@ pub enum Act {
 pub struct Window {
     /// Name of the tenant.
     pub tenant: String,
-    /// Where it comes from.
-    pub source: &'static str,
-    /// The first stamp that can be restored.
-    pub oldest: Stamp,
-    /// The last one.
-    pub newest: Stamp,
+    /// Where it comes from: `history`, or a site of the archive.
+    pub source: String,
+    /// Every instant of these can be restored, both ends among them.
+    pub spans: Vec<(Stamp, Stamp)>,
 }
 
 /// Answers who asks.
@@ -136,6 +139,25 @@ fn check_reach(upto: Stamp, reach: Reach, now_ms: u64) -> Result<()> {
     Ok(())
 }
 
+/// Why an archive does not reach an instant, and which it does.
+fn nearest(why: &NotRestorable) -> String {
+    let at =
+        |stamp: &Option<Stamp>| stamp.map_or_else(|| "none".to_owned(), |at| format!("{} ({at})", shown(at)));
+    match why {
+        NotRestorable::NotYet { nearest } => {
+            format!("it is not archived yet: the nearest is {}", at(nearest))
+        }
+        NotRestorable::InHole { before, behind } => {
+            format!(
+                "the archive has a hole there: the nearest are {} before and {} behind",
+                at(before),
+                at(behind)
+            )
+        }
+        NotRestorable::NotFromThere => why.to_string(),
+    }
+}
+
 impl<'a> Restores<'a> {
     /// On a node.
     #[must_use]
@@ -167,10 +189,19 @@ impl<'a> Restores<'a> {
         };
         rows.retain(|row| row.state != TenantState::Purged);
         rows.sort_by(|one, other| one.name.cmp(&other.name));
+        let sources = self.0.archive(wait_ms).await?;
         let mut windows = Vec::new();
         for row in rows {
             let Reach { oldest, newest, .. } = self.reach(row.id, wait_ms).await?;
-            windows.push(Window { tenant: row.name, source: "history", oldest, newest });
+            let (tenant, source) = (row.name.clone(), "history".to_owned());
+            windows.push(Window { tenant, source, spans: vec![(oldest, newest)] });
+            if let Some(sources) = &sources {
+                let scope = Scope { groups: None, tenants: Some([row.id, CLUSTER_TENANT].into()) };
+                let found = window(&sources.archive, &scope).spans;
+                let spans: Vec<_> = found.iter().map(|span| (span.from, span.upto)).collect();
+                let source = sources.sites.first().map(|site| site.name().to_string()).unwrap_or_default();
+                windows.extend((!spans.is_empty()).then_some(Window { tenant: row.name, source, spans }));
+            }
         }
         Ok(windows)
     }
@@ -189,7 +220,7 @@ impl<'a> Restores<'a> {
             Target::Latest => reach.newest,
             Target::Upto(upto) => upto,
         };
-        check_reach(upto, reach, now_ms)?;
+        let route = self.route(asked.route, (row.id, upto), (reach, now_ms), wait_ms).await?;
         let restore = random_id(&SystemEntropy);
         let (cluster, generation) = (self.0.cluster(), self.0.generation());
         let mut plan = Plan::new(restore, cluster, generation, now_ms);
@@ -209,10 +240,15 @@ impl<'a> Restores<'a> {
         (plan.tenant, plan.tenant_id) = (asked.tenant, row.id.to_string());
         (plan.target, plan.target_time) = (upto.to_string(), shown(upto));
         (plan.oldest, plan.newest) = (reach.oldest.to_string(), reach.newest.to_string());
-        (plan.seen, plan.route) = (reach.newest.to_string(), Route::History);
+        (plan.seen, plan.bytes_at_most) = (reach.newest.to_string(), reach.bytes.to_string());
+        if let Some((sources, needed)) = route {
+            plan.route = Route::Archive;
+            plan.site = sources.sites.first().map(|site| site.name().to_string());
+            plan.base = needed.base.map(|id| id.to_string());
+            plan.ticks = Some(needed.ticks.len());
+        }
         (plan.on_conflict, plan.mirror, plan.ttl) = (asked.on_conflict, asked.mirror, asked.ttl);
         (plan.mode, plan.keeps) = (mode.word().to_owned(), keeps(mode));
-        plan.bytes_at_most = reach.bytes.to_string();
         let bytes = plan.encode()?;
         let row = plan.row(&bytes, now_ms)?;
         let forgotten = forgotten(meta.restores.values(), now_ms)?;
@@ -225,6 +261,32 @@ impl<'a> Restores<'a> {
                 Err(Refused::new(code::CHANGE_REFUSED).saying(reason.to_string()))
             }
             MetaReply::Malformed => Err(Refused::new(code::INTERNAL)),
+        }
+    }
+
+    /// What of an archive an instant of a tenant is read from; nothing: it is read in the history.
+    async fn route(
+        &self,
+        asked: Option<Route>,
+        (tenant, upto): (TenantId, Stamp),
+        (reach, now_ms): (Reach, u64),
+        wait_ms: u64,
+    ) -> Result<Option<(Sources, Needed)>> {
+        let in_history = check_reach(upto, reach, now_ms);
+        if asked == Some(Route::History) || (asked.is_none() && in_history.is_ok()) {
+            return in_history.map(|()| None);
+        }
+        let Some(sources) = self.0.archive(wait_ms).await? else {
+            let none = Refused::new(code::TARGET_UNREACHABLE).saying("nothing of the cluster is archived");
+            return Err(in_history.err().unwrap_or(none));
+        };
+        match sources.needed(&[tenant, CLUSTER_TENANT].into(), upto) {
+            Ok(needed) => Ok(Some((sources, needed))),
+            Err(why) => {
+                let refused = Refused::new(code::TARGET_UNREACHABLE);
+                let kept = in_history.err().map(|why| format!("; in the history: {}", why.text));
+                Err(refused.saying(format!("{}{}", nearest(&why), kept.unwrap_or_default())))
+            }
         }
     }
 
@@ -286,7 +348,12 @@ impl<'a> Restores<'a> {
         if let Some((_, name)) = &scope.into {
             self.check_name(name).map_err(|_| stale("the name was given to another tenant meanwhile"))?;
         }
-        check_reach(scope.target, self.reach(tenant.id, wait_ms).await?, now_ms)?;
+        let reach = self.reach(tenant.id, wait_ms).await?;
+        let found = self.route(Some(plan.route), (tenant.id, scope.target), (reach, now_ms), wait_ms).await?;
+        let base = found.and_then(|(_, needed)| needed.base).map(|id| id.to_string());
+        if base != plan.base {
+            return Err(stale("the archive would begin from another snapshot now: plan again"));
+        }
         let next =
             RestoreRow { version: row.version + 1, state: State::Running, changed_ms: now_ms, ..row.clone() };
         let begun = self.put(next, Some(row.version), wait_ms).await?;

@@ -140,11 +140,14 @@ impl Running {
 
 /// Closes the time of one group, whenever this node leads it and nothing else does.
 pub(super) async fn close(running: Weak<Running>, group: Arc<Group>, batcher: Arc<Batcher>) {
+    let mut look_ms = TICK_MS / 8;
     loop {
-        tokio::time::sleep(Duration::from_millis(TICK_MS / 4)).await;
+        tokio::time::sleep(Duration::from_millis(look_ms)).await;
         let Some(running) = running.upgrade() else { return };
+        let tick_ms = running.parts.close_ms;
+        look_ms = tick_ms / 8;
         let clock = &running.parts.clock;
-        let now = Now { wall_ms: clock.now_ms(), is_agreed: !clock.is_disputed(), tick_ms: TICK_MS };
+        let now = Now { wall_ms: clock.now_ms(), is_agreed: !clock.is_disputed(), tick_ms };
         let closing = closing::close_if_due(&group, &batcher, &running.log, now);
         if let Ok(Err(why)) = tokio::time::timeout(Duration::from_millis(TICK_MS), closing).await {
             tracing::debug!(group = %group.id(), %why, "the time is not closed now");

@@ -63,6 +63,8 @@ pub struct RunningParts {
     pub log: LogConfig,
     /// Sizes of the tablets' pool.
     pub pool: PoolConfig,
+    /// Milliseconds after which a leader closes the time of its idle group.
+    pub close_ms: u64,
 }
 
 impl RunningParts {

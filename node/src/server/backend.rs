@@ -11,7 +11,9 @@ use crate::meta::command::{MetaCommand, MetaReply};
 use crate::meta::survey::{Survey, Surveys};
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
+use crate::restore;
 use crate::restore::asked::{self, Ask};
+use crate::restore::fetch::Sources;
 use crate::restore::hands::Hands;
 use crate::running::replicas::Seated;
 use crate::server::joining::Newcomer;
@@ -31,6 +33,7 @@ use raft::net::link::BoxFuture;
 use raft::time::BootClock;
 use raft::types::GroupId;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A node that is called from outside.
 pub struct Called(pub Arc<Server>);
@@ -245,6 +248,15 @@ impl Backend for Called {
     ) -> BoxFuture<Result<asked::Answer, Refused>> {
         let hands = Hands::new(self.0.clone());
         Box::pin(async move { hands.ask_once(tenant, ask, wait_ms).await })
+    }
+
+    fn archive(&self, wait_ms: u64) -> BoxFuture<Result<Option<Sources>, Refused>> {
+        let server = self.0.clone();
+        Box::pin(async move {
+            let read = restore::archive::sources(&server);
+            let read = tokio::time::timeout(Duration::from_millis(wait_ms), read).await;
+            Ok(read.map_err(|_| Refused::new(code::DEADLINE))??)
+        })
     }
 
     fn generation(&self) -> u64 {

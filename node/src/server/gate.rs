@@ -16,6 +16,7 @@ use crate::meta::survey::{Survey, Surveys};
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
 use crate::restore::asked::{self, Ask};
+use crate::restore::fetch::Sources;
 use crate::server::joining::Newcomer;
 use crate::shard::command::KvCommand;
 use crate::shard::door::{Consistency, WriteId};
@@ -254,6 +255,10 @@ impl Backend for Gate {
         wait_ms: u64,
     ) -> BoxFuture<Result<asked::Answer, Refused>> {
         self.ask(|called| called.restoring_anywhere(tenant, ask, wait_ms))
+    }
+
+    fn archive(&self, wait_ms: u64) -> BoxFuture<Result<Option<Sources>, Refused>> {
+        self.ask(|called| called.archive(wait_ms))
     }
 
     fn generation(&self) -> u64 {

@@ -5,8 +5,10 @@
 //! 3. Disk: log and tablets are read, and peers say whether this disk may go on ([`crate::running::opening`]).
 //! 4. Replicas run, the meta group is followed, and what it wants of this node is done.
 
+pub mod archiving;
 pub mod backend;
 pub mod certificate;
+mod closing;
 pub mod disk;
 pub mod founding;
 pub mod gate;
@@ -104,6 +106,8 @@ pub struct Server {
     /// Why metrics cannot be read, if they cannot.
     pub(crate) unread: RwLock<Option<String>>,
     pub(crate) live: ArcSwap<Live>,
+    /// How history is shipped.
+    pub(crate) archiving: Arc<archiving::Archiving>,
 }
 
 /// What is there once the node is admitted.

@@ -1,5 +1,6 @@
 //! The start of a node, from its folder to its replicas.
 
+use super::archiving::Archiving;
 use super::disk::{Disk, Level, Space, SystemSpace};
 use super::live;
 use super::opened::{Opened, OpenedKeys, Outside, open_keys, opened};
@@ -35,6 +36,7 @@ use crate::telemetry::logs;
 use crate::tls::{self, Tls};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use engine::clock::Clock;
 use engine::ids::NodeId;
 use engine::tablet::pool::PoolConfig;
 use raft::group::rejoin::Verdict;
@@ -160,6 +162,7 @@ impl Server {
         let known = Arc::new(RwLock::new(peers::read(&config.node.data_dir)?));
         let serving = Serving::default();
         let forward = make_forward(&tls, known.clone());
+        let archiving = Archiving::new(config.node.archive.clone(), clock.now_ms());
         let server = Arc::new(Self {
             node: identity.node,
             cluster: identity.cluster,
@@ -190,6 +193,7 @@ impl Server {
             wanted_delay_ms: config.node.delay,
             unread: RwLock::default(),
             live: ArcSwap::from_pointee(config.live.clone()),
+            archiving: Arc::new(archiving),
         });
         let parts = PeerParts {
             node: server.node,
@@ -321,6 +325,7 @@ impl Server {
             ..LogConfig::new(dir.join("log"))
         };
         let pool = PoolConfig {
+            is_archived: !config.node.archive.sites.is_empty(),
             memtable_bytes: size(config.node.memtable),
             cache_bytes: size(config.node.cache),
             scrub_bytes_per_s: config.node.scrub_bytes.get(),
@@ -341,6 +346,7 @@ impl Server {
             spawner: self.tasks.spawner(),
             log,
             pool,
+            close_ms: config.node.archive.tick.ms().min(raft::limits::TICK_MS),
         })
     }
 
@@ -394,6 +400,10 @@ impl Server {
         let changer = Arc::new(Through(Arc::downgrade(self)));
         self.tasks.spawn("keys", self.clone().turn_keys());
         self.tasks.spawn("purge", self.clone().purge_tenants());
+        if self.archiving.is_on() {
+            self.tasks.spawn("archive", self.clone().archive());
+            self.tasks.spawn("ticks", self.clone().close_ticks());
+        }
         self.tasks.spawn("scrub", self.clone().scrub_tables());
         self.tasks.spawn("delayed", self.clone().keep_late());
         self.tasks.spawn("restores", restore::runner::run(self.clone()));

@@ -17,10 +17,18 @@ use tokio::sync::watch;
 pub struct Applied {
     /// Nothing comes at or below this stamp any more.
     pub upto: Stamp,
+    /// Which entry of the log it is.
+    pub index: u64,
     batch: Batch,
 }
 
 impl Applied {
+    /// What it wrote, all of it.
+    #[must_use]
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
     /// What it wrote to `rows` behind `after`, by stamp; of one stamp, deletions of ranges first.
     ///
     /// # Errors
@@ -101,7 +109,8 @@ impl Feeds {
     pub fn applied(&self, group: GroupId, entry: &AppliedEntry<'_>) {
         let Some(watched) = self.of(group) else { return };
         let bytes = entry.batch.bytes() + size_of::<Applied>();
-        let applied = Arc::new(Applied { upto: entry.last, batch: entry.batch.clone() });
+        let applied =
+            Arc::new(Applied { upto: entry.last, index: entry.log_id.index, batch: entry.batch.clone() });
         let mut ring = watched.ring();
         if ring.watchers == 0 {
             // The last one has just gone, and nobody would ever give these bytes back.

@@ -6,6 +6,7 @@ mod calls;
 mod cluster_key;
 mod delayed;
 mod purge;
+mod rebirth;
 mod restore;
 mod rig;
 mod scrub;

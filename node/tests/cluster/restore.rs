@@ -24,20 +24,20 @@ use std::time::Duration;
 
 const WAIT_MS: u64 = 10_000;
 
-type Rows = BTreeMap<String, String>;
+pub type Rows = BTreeMap<String, String>;
 
 /// Everything that was acknowledged, in order.
 #[derive(Default)]
-struct Oracle(Vec<(Stamp, Write)>);
+pub struct Oracle(pub Vec<(Stamp, Write)>);
 
-enum Write {
+pub enum Write {
     Put(String, String),
     Delete(String),
     DeleteRange(String, String),
 }
 
 impl Oracle {
-    fn at(&self, upto: Stamp) -> Rows {
+    pub fn at(&self, upto: Stamp) -> Rows {
         let mut rows = Rows::new();
         for (_, write) in self.0.iter().filter(|(stamp, _)| *stamp <= upto) {
             match write {
@@ -49,7 +49,7 @@ impl Oracle {
         rows
     }
 
-    async fn write(&mut self, cluster: &Cluster, tenant: TenantId, write: Write) -> Stamp {
+    pub async fn write(&mut self, cluster: &Cluster, tenant: TenantId, write: Write) -> Stamp {
         let command: KvCommand<bytes::Bytes> = match &write {
             Write::Put(key, value) => put(key, value),
             Write::Delete(key) => delete(key),
@@ -62,7 +62,7 @@ impl Oracle {
 }
 
 /// Numbers that follow from a seed.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
     fn upto(&mut self, n: u64) -> u64 {
@@ -72,7 +72,7 @@ impl Dice {
 }
 
 /// All rows of a tenant that serves, as they are now.
-async fn rows_of(cluster: &Cluster, tenant: TenantId) -> Rows {
+pub async fn rows_of(cluster: &Cluster, tenant: TenantId) -> Rows {
     let mut refused = None;
     for _ in 0..100 {
         for server in cluster.servers() {
@@ -104,15 +104,15 @@ fn somebody(cluster: &Cluster) -> Called {
     Called(cluster.servers().next().unwrap().clone())
 }
 
-fn tenant_named(cluster: &Cluster, name: &str) -> Option<TenantId> {
+pub fn tenant_named(cluster: &Cluster, name: &str) -> Option<TenantId> {
     cluster.servers().next().unwrap().meta().tenant_named(name).map(|row| row.id)
 }
 
-async fn plan(cluster: &Cluster, asked: PlanAsked) -> Result<Vec<u8>, Refused> {
+pub async fn plan(cluster: &Cluster, asked: PlanAsked) -> Result<Vec<u8>, Refused> {
     Restores::new(&somebody(cluster)).plan(asked, WAIT_MS).await
 }
 
-async fn apply(cluster: &Cluster, plan: &[u8], confirm: &str) -> Result<RestoreRow, Refused> {
+pub async fn apply(cluster: &Cluster, plan: &[u8], confirm: &str) -> Result<RestoreRow, Refused> {
     Restores::new(&somebody(cluster)).apply(plan, confirm, WAIT_MS).await
 }
 
@@ -121,7 +121,7 @@ async fn seen(cluster: &Cluster, id: u64) -> Option<RestoreRow> {
 }
 
 /// Waits until a restore has ended.
-async fn ended(cluster: &Cluster, id: u64) -> RestoreRow {
+pub async fn ended(cluster: &Cluster, id: u64) -> RestoreRow {
     for _ in 0..1_200 {
         if let Some(row) = seen(cluster, id).await.filter(|row| !row.state.is_open()) {
             return row;
@@ -132,7 +132,7 @@ async fn ended(cluster: &Cluster, id: u64) -> RestoreRow {
 }
 
 /// Plans and carries out.
-async fn done(cluster: &Cluster, asked: PlanAsked) -> RestoreRow {
+pub async fn done(cluster: &Cluster, asked: PlanAsked) -> RestoreRow {
     let confirm = asked.tenant.clone();
     let plan = plan(cluster, asked).await.unwrap();
     let begun = apply(cluster, &plan, &confirm).await.unwrap();
@@ -141,7 +141,7 @@ async fn done(cluster: &Cluster, asked: PlanAsked) -> RestoreRow {
     row
 }
 
-fn of_acme(at: Stamp) -> PlanAsked {
+pub fn of_acme(at: Stamp) -> PlanAsked {
     PlanAsked { tenant: "acme".into(), at: at.to_string(), ..PlanAsked::default() }
 }
 
@@ -153,7 +153,7 @@ async fn founded() -> (Cluster, TenantId) {
 }
 
 /// Writes at random.
-async fn some(cluster: &Cluster, tenant: TenantId, oracle: &mut Oracle, dice: &mut Dice, count: usize) {
+pub async fn some(cluster: &Cluster, tenant: TenantId, oracle: &mut Oracle, dice: &mut Dice, count: usize) {
     for _ in 0..count {
         let key = |dice: &mut Dice| format!("k{:02}", dice.upto(40));
         let write = match dice.upto(12) {

@@ -122,6 +122,8 @@ pub struct Cluster {
     dir: tempfile::TempDir,
     all: All,
     nodes: Vec<One>,
+    /// Settings beside the usual ones.
+    extra: Vec<(&'static str, String)>,
     used: Mutex<Option<Newcomer>>,
 }
 
@@ -139,7 +141,7 @@ pub async fn eventually(what: &str, is_so: impl Fn() -> bool) {
     panic!("it never came to be that {what}");
 }
 
-fn config(folder: &Path, address: &str) -> Arc<config::Config> {
+fn config(folder: &Path, address: &str, extra: &[(&'static str, String)]) -> Arc<config::Config> {
     let set = [
         ("data_dir", folder.display().to_string()),
         ("name", "a-node".to_owned()),
@@ -154,13 +156,18 @@ fn config(folder: &Path, address: &str) -> Arc<config::Config> {
         ("engine.memtable_bytes", "32 MiB".to_owned()),
         ("engine.cache_bytes", "32 MiB".to_owned()),
     ];
-    let flags = set.map(|(key, value)| (key.to_owned(), value));
+    let flags = set.into_iter().chain(extra.iter().cloned()).map(|(key, value)| (key.to_owned(), value));
     Arc::new(config::file::load(None, [], flags).unwrap())
 }
 
 impl Cluster {
     /// A cluster of one node.
     pub async fn found() -> Self {
+        Self::found_with(Vec::new()).await
+    }
+
+    /// The same, with settings beside the usual ones.
+    pub async fn found_with(extra: Vec<(&'static str, String)>) -> Self {
         // What goes wrong is told by the test that fails.
         let _ = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::INFO).try_init();
         let dir = tempfile::tempdir().unwrap();
@@ -176,7 +183,7 @@ impl Cluster {
             now_s: engine::clock::Clock::now_ms(&node::clock::SystemClock::default()) / 1_000,
         };
         init::init(&folder, &new, Arc::new(SystemEntropy)).unwrap();
-        let mut cluster = Self { dir, all: All::default(), nodes: Vec::new(), used: Mutex::default() };
+        let mut cluster = Self { dir, all: All::default(), nodes: Vec::new(), extra, used: Mutex::default() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         cluster.nodes.push(One { folder, address, server: None, clients: String::new() });
@@ -189,7 +196,9 @@ impl Cluster {
         let (folder, address) = (self.nodes[at].folder.clone(), self.nodes[at].address.clone());
         let near = Near(self.all.clone());
         let make = Box::new(move |_: &node::tls::Tls, _| Arc::new(near) as Arc<dyn Forward>);
-        let server = Server::start(config(&folder, &address), passphrase(), listener, make).await.unwrap();
+        let server = Server::start(config(&folder, &address, &self.extra), passphrase(), listener, make)
+            .await
+            .unwrap();
         self.all.lock().unwrap().insert(server.node(), Arc::downgrade(&server));
         let clients = TcpListener::bind("127.0.0.1:0").await.unwrap();
         self.nodes[at].clients = clients.local_addr().unwrap().to_string();

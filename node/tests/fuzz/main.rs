@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod archive_manifest;
+mod archive_names;
 mod hold_note;
 mod join_token;
 mod kv_command;
@@ -13,8 +15,10 @@ mod passphrase_root;
 #[path = "../rig/mod.rs"]
 mod rig;
 mod root_file;
+#[path = "../rig/archive.rs"]
+mod samples;
 
-use rig::{Dice, items, seeds};
+use rig::{Dice, items, listed, seeds, stored};
 use std::path::PathBuf;
 
 /// Seeds of a target, if nobody says otherwise.
@@ -69,6 +73,16 @@ fn feed(clean: &[Vec<u8>], target: impl Fn(&[u8])) {
         mutate(&dice, &mut bytes);
         target(&bytes);
     }
+}
+
+#[test]
+fn archive_names() {
+    archive_names::run();
+}
+
+#[test]
+fn archive_manifest() {
+    archive_manifest::run();
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! AES-256-GCM, by one of two backends that produce identical bytes. The choice is made here and nowhere else.
 
 mod aws_lc;
+pub(super) mod ed25519;
 mod rust_crypto;
 #[cfg(test)]
 mod suite;

@@ -6,9 +6,10 @@ use crate::api::convert::{Result, malformed};
 use crate::limits;
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
-use crate::restore::plan::{OnConflict, Ttl, sha256};
+use crate::restore::plan::{OnConflict, Route, Ttl, sha256};
 use crate::restore::rows::RestoreRow;
 use crate::restore::service::{Act, PlanAsked, Restores, permille};
+use engine::Stamp;
 use engine::ids::{CollectionId, TenantId};
 use proto::v1;
 use proto::v1::restore_server::Restore;
@@ -35,9 +36,12 @@ fn asked(asked: v1::PlanRequest) -> Result<PlanAsked> {
         "shift" => Ttl::Shift,
         _ => return Err(malformed("ttl is keep or shift")),
     };
-    if !matches!(asked.route.as_str(), "" | "history") {
-        return Err(malformed("this build restores from the history only"));
-    }
+    let route = match asked.route.as_str() {
+        "" => None,
+        "history" => Some(Route::History),
+        "archive" => Some(Route::Archive),
+        _ => return Err(malformed("route is history or archive")),
+    };
     Ok(PlanAsked {
         tenant: asked.tenant,
         collection: asked.collection,
@@ -51,6 +55,7 @@ fn asked(asked: v1::PlanRequest) -> Result<PlanAsked> {
         on_conflict,
         mirror: asked.mirror,
         ttl,
+        route,
     })
 }
 
@@ -105,12 +110,17 @@ impl Restore for Api {
             Err(refused) => Err(refused),
         };
         self.answered(found.map(|windows| {
+            let hole = |pair: &[(Stamp, Stamp)]| v1::Hole {
+                before: pair[0].1.0,
+                behind: pair[1].0.0,
+                why: "nothing that is archived leads there".to_owned(),
+            };
             let windows = windows.into_iter().map(|one| v1::Window {
                 tenant: one.tenant,
-                source: one.source.to_owned(),
-                oldest: one.oldest.0,
-                newest: one.newest.0,
-                holes: Vec::new(),
+                source: one.source,
+                oldest: one.spans.first().map_or(0, |span| span.0.0),
+                newest: one.spans.last().map_or(0, |span| span.1.0),
+                holes: one.spans.windows(2).map(hole).collect(),
             });
             v1::WindowResponse { windows: windows.collect() }
         }))

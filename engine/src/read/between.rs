@@ -1,42 +1,44 @@
-//! Pure: a walk over the versions of a source that are newer than a stamp, as if the others were not there.
+//! Pure: a walk over the versions of a source that lie between two stamps, as if the others were not there.
 
 use super::{Cursor, Slot};
 use crate::error::Result;
 use crate::key;
 use crate::stamp::Stamp;
 
-/// A walk that passes over what is old.
-pub(crate) struct Above<C> {
+/// A walk that passes over what is too old or too new.
+pub(crate) struct Between<C> {
     inner: C,
     after: Stamp,
+    upto: Stamp,
 }
 
-impl<C: Cursor> Above<C> {
-    /// Over what `inner` has behind `after`.
-    pub(crate) fn new(inner: C, after: Stamp) -> Self {
-        Self { inner, after }
+impl<C: Cursor> Between<C> {
+    /// Over what `inner` has behind `after` and up to `upto`, that itself.
+    pub(crate) fn new(inner: C, after: Stamp, upto: Stamp) -> Self {
+        Self { inner, after, upto }
     }
 
-    fn is_old(&self) -> bool {
-        self.inner.key().is_some_and(|version| key::split(version).1 <= self.after)
+    fn is_outside(&self) -> bool {
+        let stamp = self.inner.key().map(|version| key::split(version).1);
+        stamp.is_some_and(|stamp| stamp <= self.after || stamp > self.upto)
     }
 
     fn go_on(&mut self) -> Result<()> {
-        while self.is_old() {
+        while self.is_outside() {
             self.inner.next()?;
         }
         Ok(())
     }
 
     fn go_back(&mut self) -> Result<()> {
-        while self.is_old() {
+        while self.is_outside() {
             self.inner.prev()?;
         }
         Ok(())
     }
 }
 
-impl<C: Cursor> Cursor for Above<C> {
+impl<C: Cursor> Cursor for Between<C> {
     fn seek(&mut self, target: &[u8]) -> Result<()> {
         self.inner.seek(target)?;
         self.go_on()

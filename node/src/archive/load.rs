@@ -1,0 +1,60 @@
+//! Reads what an archive says of itself from a site.
+
+use super::chain::Archive;
+use super::manifest::MANIFEST_BYTES_MAX;
+use super::naming::{Name, prefix};
+use super::site::{Site, SiteError};
+use super::{Error, Result};
+use engine::error::{Damage, Nature};
+use engine::ids::ClusterId;
+use engine::sealed::PublicKey;
+use futures_util::StreamExt;
+use std::collections::BTreeSet;
+
+/// Manifests that are fetched at once.
+const FETCHES: usize = 16;
+
+/// Everything that the archive of `cluster` at `site` says of itself, but parts of snapshots. `known` is the cluster's key, if whoever reads
+/// has it from elsewhere. What is damaged is a fault of the archive; an object that is there and has no name is none of its business.
+///
+/// # Errors
+/// `Site`: it is away, or there is no archive. `Engine`: its beginning does not verify.
+pub async fn load(site: &Site, cluster: ClusterId, known: Option<PublicKey>) -> Result<Archive> {
+    let genesis = site.get(&Name::Genesis.to_string(), MANIFEST_BYTES_MAX as u64).await?;
+    let mut archive = Archive::begin(cluster, known, &genesis)?;
+    let mut there = BTreeSet::new();
+    for below in [
+        prefix::GENERATIONS,
+        prefix::TICK_FILES,
+        prefix::MARKERS,
+        prefix::SNAPSHOTS,
+        prefix::PROOFS,
+        prefix::GAPS,
+        prefix::PINS,
+    ] {
+        there.extend(site.list(below).await?.into_iter().filter_map(|one| Name::parse(&one.name)));
+    }
+    let wanted: Vec<Name> = there.iter().filter(|name| Archive::wants(name)).cloned().collect();
+    let fetch = |name: Name| async move {
+        let found = site.get(&name.to_string(), MANIFEST_BYTES_MAX as u64).await;
+        (name, found)
+    };
+    let mut fetched = futures_util::stream::iter(wanted.into_iter().map(fetch)).buffer_unordered(FETCHES);
+    while let Some((name, found)) = fetched.next().await {
+        match found {
+            Ok(bytes) => archive.add(&name, &bytes),
+            // Collected between the listing and now.
+            Err(SiteError::NotFound { .. }) => {
+                there.remove(&name);
+                archive.fault(Damage::of(Nature::Missing, "it was listed and is not there").at(&name));
+            }
+            Err(error @ SiteError::TooLarge { .. }) => {
+                tracing::warn!(cause = error.to_string(), "a manifest is too large to be one");
+                archive.fault(Damage::of(Nature::Malformed, "a manifest over its limit").at(&name));
+            }
+            Err(error) => return Err(Error::Site(error)),
+        }
+    }
+    archive.listed(&there);
+    Ok(archive)
+}

@@ -1,0 +1,177 @@
+//! Closing ticks: whoever leads the meta group plans the next marker in it, then puts it. The bytes follow from the plan, so whoever goes on
+//! after a crash puts the same, and of two who close at once both put the same. Wrapped keys are kept by the same node, whenever they change.
+
+use super::Server;
+use super::archiving::Archiving;
+use crate::archive::manifest::keyring::{KeyKept, Keyring};
+use crate::archive::manifest::log::{GenerationRegister, Genesis};
+use crate::archive::manifest::{self, MANIFEST_BYTES_MAX, sha256};
+use crate::archive::naming::{Generation, Name, TickEnd};
+use crate::archive::site::{Site, SiteError};
+use crate::archive::{Error, Result, closing};
+use crate::limits::{ARCHIVE_LOOK_MS, CHANGE_MS};
+use crate::meta::archive_change::ArchiveChange;
+use crate::meta::archive_row::CloserRow;
+use crate::meta::command::{Change, MetaCommand, MetaReply};
+use crate::meta::view::MetaView;
+use bytes::Bytes;
+use engine::clock::Clock;
+use engine::error::{Damage, Nature, with_sources};
+use engine::sealed::Sealer;
+use raft::time::BootClock;
+use raft::types::GroupId;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a closer knows from one look to the next.
+#[derive(Default)]
+struct Closer {
+    /// The archive has begun.
+    has_begun: bool,
+    /// Version of the plan whose marker is put, and the SHA-256 of that.
+    put: Option<(u64, [u8; 32])>,
+    /// SHA-256 of the keys that are kept.
+    kept: Option<[u8; 32]>,
+}
+
+impl Server {
+    /// Closes ticks whenever the meta group is led here, until the tasks end.
+    pub(super) async fn close_ticks(self: Arc<Self>) {
+        let mut closer = Closer::default();
+        loop {
+            tokio::time::sleep(Duration::from_millis(ARCHIVE_LOOK_MS)).await;
+            let leads = |seated: Arc<crate::running::replicas::Seated>| seated.receiver.group().leads();
+            let is_led_here =
+                self.running().is_ok_and(|running| running.replica(GroupId::META).is_some_and(leads));
+            if !is_led_here || self.clock.is_disputed() || self.meta().cluster.is_none() {
+                closer = Closer::default();
+                continue;
+            }
+            let closed = self.close_tick(&mut closer).await.map_err(|error| with_sources(&error)).err();
+            let kept = self.keep_keys(&mut closer).await.map_err(|error| with_sources(&error)).err();
+            self.archiving.note(|known| {
+                if closed.is_some() && known.close_failure != closed {
+                    tracing::warn!(why = closed, "a tick of the archive is not closed: it is tried again");
+                }
+                if kept.is_some() && known.keyring_failure != kept {
+                    tracing::warn!(why = kept, "the keys of the cluster are not kept: it is tried again");
+                }
+                (known.close_failure, known.keyring_failure) = (closed, kept);
+            });
+        }
+    }
+
+    async fn close_tick(&self, closer: &mut Closer) -> Result<()> {
+        let (meta, home) = (self.meta(), self.archiving.home(self)?);
+        let generation = self.running().map_or(1, |running| running.parts().cluster.1);
+        if !closer.has_begun {
+            begin(&home, self.keys.sealer(), &self.archiving, Generation(generation)).await?;
+            closer.has_begun = true;
+        }
+        if let Some(row) =
+            meta.closer.as_ref().filter(|row| closer.put.is_none_or(|(put, _)| put != row.version))
+        {
+            let digest = put_marker(&home, self.keys.sealer(), row, &meta).await?;
+            closer.put = Some((row.version, digest));
+            self.archiving.note(|known| known.markers += 1);
+        }
+        let now_ms = self.clock.now_ms();
+        let grace_ms = self.archiving.config.tick.ms() / 5;
+        let end = TickEnd::before(now_ms.saturating_sub(grace_ms), self.archiving.tick_s());
+        if meta.closer.as_ref().is_some_and(|row| end.0 <= row.end_s) {
+            return Ok(());
+        }
+        let put = meta.closer.as_ref().zip(closer.put.map(|(_, digest)| digest));
+        let alive: BTreeSet<GroupId> = meta.shards.keys().copied().collect();
+        let next = closing::next(put, &meta.reports, &alive, (generation, end, self.node, now_ms));
+        let version = next.version;
+        let command = MetaCommand::new(vec![Change::Archive(ArchiveChange::PlanMarker(next))]);
+        match self.change(command, CHANGE_MS).await {
+            Ok(MetaReply::Applied { .. }) => {}
+            // Somebody else has planned one: the next look sees it.
+            other => tracing::debug!(version, ?other, "no marker is planned now"),
+        }
+        let _ = self.refresh(CHANGE_MS).await;
+        Ok(())
+    }
+
+    /// Keeps the wrapped keys as they are now, if they have changed since they were kept.
+    async fn keep_keys(&self, closer: &mut Closer) -> Result<()> {
+        let Some(site) = self.archiving.keyring(self)? else { return Ok(()) };
+        let meta = self.meta();
+        let (root, keys) = (self.held.shared(), kept(&meta));
+        let authority = meta.cluster.as_ref().map(|row| row.sealed_ca_key.clone()).unwrap_or_default();
+        let mut body = Keyring { root: root.encode(), keys, authority, made_ms: 0 };
+        let digest = sha256(&prost::Message::encode_to_vec(&body));
+        if closer.kept == Some(digest) {
+            return Ok(());
+        }
+        body.made_ms = self.clock.now_ms();
+        let version = root.cluster_keys.last().map_or(0, |key| key.version);
+        let name = Name::Keyring(version, meta.version);
+        let bytes = manifest::seal(self.keys.sealer(), &name, &body)?;
+        match site.put(&name.to_string(), bytes.into()).await {
+            // The same rows, kept by who led before.
+            Ok(()) | Err(SiteError::Taken { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        closer.kept = Some(digest);
+        Ok(())
+    }
+}
+
+/// All keys of the meta group that are not destroyed.
+fn kept(meta: &MetaView) -> Vec<KeyKept> {
+    let rows = meta.key_rows().into_iter().filter(|row| !row.key.wrapped.is_empty());
+    let one = |row: crate::keys::KeyRow| KeyKept {
+        owner_kind: u32::from(row.key.name.owner.kind()),
+        owner: row.key.name.owner.id(),
+        purpose: row.key.name.purpose as u32,
+        epoch: row.key.name.epoch.0,
+        state: u32::from(crate::meta::key_row::state(row.state).number()),
+        wrapped_by: row.wrapped_by.0,
+        wrapped: row.key.wrapped,
+    };
+    rows.map(one).collect()
+}
+
+/// Puts what an archive begins with, or finds it.
+async fn begin(home: &Site, sealer: &Sealer, archiving: &Archiving, generation: Generation) -> Result<()> {
+    let key = sealer.public_key()?;
+    // Whoever begins it says the same.
+    let genesis = Genesis { format: 1, tick_s: archiving.tick_s(), public_key: key.0.to_vec(), made_ms: 0 };
+    let bytes = manifest::seal(sealer, &Name::Genesis, &genesis)?;
+    match home.put(&Name::Genesis.to_string(), bytes.into()).await {
+        Err(SiteError::Taken { .. }) => {
+            let found = home.get(&Name::Genesis.to_string(), MANIFEST_BYTES_MAX as u64).await?;
+            // With another tick, perhaps; with another key never.
+            if manifest::open_genesis(sealer.cluster(), &found)?.key()? != key {
+                let other = Damage::of(Nature::Tampered, "the archive was begun with another key");
+                return Err(Error::from(other.at(Name::Genesis)));
+            }
+        }
+        put => put?,
+    }
+    if generation == Generation(1) {
+        let register = GenerationRegister { generation: 1, reason: 1, ..GenerationRegister::default() };
+        let name = Name::Generation(generation);
+        home.put(&name.to_string(), manifest::seal(sealer, &name, &register)?.into()).await?;
+    }
+    Ok(())
+}
+
+/// Puts the marker that `row` plans, the gaps it tells of first. Returns its SHA-256.
+async fn put_marker(home: &Site, sealer: &Sealer, row: &CloserRow, meta: &MetaView) -> Result<[u8; 32]> {
+    let missing = engine::Error::Invalid("a report that the next marker names is not known here yet");
+    let marker = closing::marker(row, &meta.reports).ok_or(missing)?;
+    for (id, gap) in closing::gaps(&marker) {
+        let name = Name::Gap(id);
+        home.put(&name.to_string(), manifest::seal(sealer, &name, &gap)?.into()).await?;
+    }
+    let name = Name::Marker(marker.end(), marker.generation());
+    let bytes = Bytes::from(manifest::seal(sealer, &name, &marker)?);
+    let digest = sha256(&bytes);
+    home.put(&name.to_string(), bytes).await?;
+    Ok(digest)
+}

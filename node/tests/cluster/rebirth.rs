@@ -1,0 +1,120 @@
+//! From the archive: a tenant whose history is gone, and a cluster of which nothing is left but its archive, its keyring and a passphrase.
+
+use super::restore::{Dice, Oracle, done, of_acme, rows_of, some, tenant_named};
+use super::rig::{Cluster, passphrase};
+use super::watch::with_collection;
+use engine::Stamp;
+use engine::ids::TenantId;
+use node::archive::sites;
+use node::archive::window::{Scope, window};
+use node::clock::SystemClock;
+use node::keys::kms::Passphrase;
+use node::restore::archive::sources;
+use node::restore::hands::Hands;
+use node::restore::plan::Route;
+use node::restore::rebirth::{self, Asked};
+use node::restore::service::PlanAsked;
+use node::restore::target::Target;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+fn settings(at: &Path) -> Vec<(&'static str, String)> {
+    vec![
+        ("archive.sites", format!("home=file://{}/archive", at.display())),
+        ("archive.keyring", format!("keys=file://{}/keyring", at.display())),
+        ("archive.tick", "1s".to_owned()),
+    ]
+}
+
+/// Waits until all is archived up to there.
+async fn archived(cluster: &Cluster, upto: Stamp) {
+    let mut frontier = None;
+    for _ in 0..600 {
+        if let Ok(Some(found)) = sources(cluster.server(0)).await {
+            let window = window(&found.archive, &Scope::default());
+            frontier = window.frontier;
+            if window.holds(upto) {
+                return;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{upto} is not archived, but {frontier:?}");
+}
+
+fn copied(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        match entry.file_type().unwrap().is_dir() {
+            true => copied(&from, &to),
+            false => drop(std::fs::copy(from, to).unwrap()),
+        }
+    }
+}
+
+fn asked(at: &Path, target: Target) -> Asked {
+    let site = |text: String| sites::parse(&text).unwrap().remove(0);
+    Asked {
+        site: site(format!("copy=file://{}/archive", at.display())),
+        keyring: site(format!("keys=file://{}/keyring", at.display())),
+        cluster: None,
+        target,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_comes_back_from_its_archive_and_a_passphrase_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::found_with(settings(dir.path())).await;
+    let mut tenants: Vec<(&str, TenantId, Oracle)> = Vec::new();
+    for name in ["acme", "birch"] {
+        let tenant = cluster.tenant(name).await;
+        with_collection(&cluster, tenant).await;
+        tenants.push((name, tenant, Oracle::default()));
+    }
+    let mut dice = Dice(3);
+    for _ in 0..3 {
+        for (_, tenant, oracle) in &mut tenants {
+            some(&cluster, *tenant, oracle, &mut dice, 30).await;
+        }
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+    }
+    let middle = tenants[0].2.0[40].0;
+    let last = tenants.iter().map(|(_, _, oracle)| oracle.0.last().unwrap().0).max().unwrap();
+    archived(&cluster, last).await;
+    // One tenant, beside the one that lives.
+    let from_archive = PlanAsked { route: Some(Route::Archive), into: "then".into(), ..of_acme(middle) };
+    done(&cluster, from_archive).await;
+    let then = tenant_named(&cluster, "then").unwrap();
+    assert_eq!(rows_of(&cluster, then).await, tenants[0].2.at(middle));
+    cluster.stop().await;
+    // Nothing is left of it but a copy of its objects somewhere else.
+    let elsewhere = tempfile::tempdir().unwrap();
+    copied(dir.path(), elsewhere.path());
+    drop(dir);
+    let clock = Arc::new(SystemClock::default());
+    let wrong = Passphrase::from(b"another passphrase".to_vec());
+    let refused = rebirth::open(&asked(elsewhere.path(), Target::Latest), &wrong, clock.clone()).await;
+    assert!(matches!(refused, Err(rebirth::RebirthError::Keys(_))));
+    for target in [Target::Upto(middle), Target::Upto(last)] {
+        let Target::Upto(at) = target else { panic!("a stamp") };
+        let opened =
+            rebirth::open(&asked(elsewhere.path(), target), &passphrase(), clock.clone()).await.unwrap();
+        let reborn = Cluster::found().await;
+        let scratch = elsewhere.path().join("scratch");
+        let report =
+            rebirth::carry_out(&opened, &Hands::new(reborn.server(0).clone()), scratch).await.unwrap();
+        assert_eq!(report.left_out, Vec::<String>::new());
+        let mut names = report.tenants.clone();
+        names.sort();
+        assert_eq!(names, ["acme", "birch"]);
+        for (name, tenant, oracle) in &tenants {
+            assert_eq!(tenant_named(&reborn, name), Some(*tenant), "names and ids are those of then");
+            assert_eq!(rows_of(&reborn, *tenant).await, oracle.at(at), "{name} at {at}");
+        }
+        reborn.stop().await;
+    }
+}
