@@ -3,11 +3,12 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "dewpond/v1/kv.proto",
     "dewpond/v1/watch.proto",
     "dewpond/v1/cluster.proto",
     "dewpond/v1/admin.proto",
+    "dewpond/v1/archive.proto",
     "dewpond/peer/v1/meta.proto",
 ];
 

@@ -33,6 +33,8 @@ pub enum Action {
     AdminIdentities,
     /// See and change jobs.
     AdminJobs,
+    /// See archives, and take snapshots.
+    AdminBackup,
     /// Ask whether the node is well.
     Health,
     /// Ask what can be called.
@@ -43,7 +45,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::KvRead,
         Self::KvWrite,
         Self::KvWatch,
@@ -59,6 +61,7 @@ impl Action {
         Self::AdminKeys,
         Self::AdminIdentities,
         Self::AdminJobs,
+        Self::AdminBackup,
         Self::Health,
         Self::Reflection,
         Self::Peer,
@@ -95,6 +98,7 @@ impl Action {
             ) => &[Self::AdminTenants],
             ("dewpond.v1.Keys", "List" | "Rotate") => &[Self::AdminKeys],
             ("dewpond.v1.Identities", "Issue") => &[Self::AdminIdentities],
+            ("dewpond.v1.Backup", "Now" | "List" | "Window" | "Verify" | "Schedule") => &[Self::AdminBackup],
             ("dewpond.v1.Jobs", "List" | "Show") => &[Self::AdminJobs],
             ("dewpond.peer.v1.Meta", "Change" | "Index" | "Shard" | "Survey" | "Table") => &[Self::Peer],
             ("grpc.health.v1.Health", "Check" | "Watch") => &[Self::Health],

@@ -140,6 +140,11 @@ pub trait Backend: Send + Sync + 'static {
     fn cluster_keys(&self) -> Vec<u32>;
     /// Bytes of the file of a table here, from `at` on; none: it ends there.
     fn table(&self, table: TableId, at: u64) -> BoxFuture<Result<Bytes, Refused>>;
+    /// The node that knows of archives.
+    ///
+    /// # Errors
+    /// `SEALED`: its keys are not open.
+    fn archives(&self) -> Result<Arc<crate::server::Server>, Refused>;
     /// What this node knows best.
     fn survey(&self) -> Survey;
     /// What every node says of itself, this one included; who does not answer in time is missing.

@@ -7,6 +7,7 @@ use crate::limits;
 use crate::tls::{self, Tls, TlsError};
 use crate::work::Spawner;
 use proto::peer_v1::meta_server::MetaServer;
+use proto::v1::backup_server::BackupServer;
 use proto::v1::groups_server::GroupsServer;
 use proto::v1::hello_server::HelloServer;
 use proto::v1::identities_server::IdentitiesServer;
@@ -89,6 +90,7 @@ pub fn serve(
         .add_service(TenantsServer::new(api.clone()))
         .add_service(KeysServer::new(api.clone()))
         .add_service(JobsServer::new(api.clone()))
+        .add_service(BackupServer::new(api.clone()))
         .add_service(IdentitiesServer::new(api))
         .serve_with_incoming(ReceiverStream::new(taken));
     spawner.spawn("health", health.follow());

@@ -110,7 +110,8 @@ impl Backend for Called {
         id: WriteId,
         wait_ms: u64,
     ) -> BoxFuture<Result<Stamp, Refused>> {
-        let door = self.0.disk.check().and_then(|()| self.0.door().cloned());
+        let may = self.0.disk.check().and_then(|()| self.0.check_archive());
+        let door = may.and_then(|()| self.0.door().cloned());
         Box::pin(async move { door?.write(tenant, &command, id, wait_ms).await })
     }
 
@@ -195,6 +196,10 @@ impl Backend for Called {
     fn table(&self, table: TableId, at: u64) -> BoxFuture<Result<Bytes, Refused>> {
         let server = self.0.clone();
         Box::pin(async move { server.read_table(table, at).await })
+    }
+
+    fn archives(&self) -> Result<Arc<Server>, Refused> {
+        Ok(self.0.clone())
     }
 
     fn survey(&self) -> Survey {

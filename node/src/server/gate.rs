@@ -217,6 +217,10 @@ impl Backend for Gate {
         self.ask(|called| called.table(table, at))
     }
 
+    fn archives(&self) -> Result<Arc<super::Server>, Refused> {
+        self.inner()?.archives()
+    }
+
     fn survey(&self) -> Survey {
         self.inner().map_or_else(|_| self.sealed_survey(), Backend::survey)
     }
