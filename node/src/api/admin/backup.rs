@@ -34,7 +34,8 @@ impl Backup for Api {
     async fn window(&self, request: Request<v1::BackupWindowRequest>) -> Answer<v1::BackupWindowResponse> {
         let told: Result<_> = async {
             allowed(&request, Action::AdminBackup)?;
-            let (sites, now_ms) = (Box::pin(self.backend.archives()?.windows()).await?, self.backend.now_ms());
+            let (sites, now_ms) =
+                (Box::pin(self.backend.archives()?.windows()).await?, self.backend.now_ms());
             Ok(v1::BackupWindowResponse { sites, now_ms })
         }
         .await;
@@ -56,9 +57,10 @@ impl Backup for Api {
     ) -> Answer<v1::ScheduleBackupResponse> {
         let scheduled: Result<_> = async {
             let call = allowed(&request, Action::AdminBackup)?;
-            let every_ms =
-                Box::pin(self.backend.archives()?.schedule_snapshots(request.get_ref().every_ms, call.wait_ms))
-                    .await?;
+            let every_ms = Box::pin(
+                self.backend.archives()?.schedule_snapshots(request.get_ref().every_ms, call.wait_ms),
+            )
+            .await?;
             Ok(v1::ScheduleBackupResponse { every_ms })
         }
         .await;
