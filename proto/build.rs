@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "dewpond/v1/kv.proto",
     "dewpond/v1/watch.proto",
     "dewpond/v1/cluster.proto",
@@ -11,6 +11,7 @@ const FILES: [&str; 9] = [
     "dewpond/v1/delayed.proto",
     "dewpond/peer/v1/delayed.proto",
     "dewpond/v1/restore.proto",
+    "dewpond/v1/archive.proto",
     "dewpond/peer/v1/meta.proto",
     "dewpond/peer/v1/restoring.proto",
 ];

@@ -92,6 +92,7 @@ pub async fn status(session: &Session) -> Result<u8> {
         ("groups", status.groups.iter().map(group_row).collect::<Vec<_>>().into()),
         ("tenants", status.tenants.into()),
         ("delayed", status.delayed.iter().map(super::delayed::row).collect::<Vec<_>>().into()),
+        ("archive", if status.archive.is_empty() { Value::Null } else { status.archive.as_str().into() }),
     ]);
     Document::one("dew.status.show/1", &[], row).print(session.format)?;
     Ok(exit)
@@ -110,6 +111,9 @@ fn screen(context: &str, status: &StatusResponse) -> String {
     out += &format!("groups    {}, {} without leader\n", groups.len(), groups.len() - led);
     out += &format!("tenants   {}\n", status.tenants);
     out.extend(status.delayed.iter().map(super::delayed::line));
+    if !status.archive.is_empty() {
+        out += &format!("archive   {}\n", status.archive);
+    }
     for finding in &status.findings {
         let Finding { level, name, text, command } = finding;
         out += &format!("  {level:<5} {name:<17} {text}   {command}\n");

@@ -37,6 +37,8 @@ pub enum Action {
     AdminDelayed,
     /// See, plan and carry out restores.
     AdminRestores,
+    /// See archives, and take snapshots.
+    AdminBackup,
     /// Ask whether the node is well.
     Health,
     /// Ask what can be called.
@@ -47,7 +49,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::KvRead,
         Self::KvWrite,
         Self::KvWatch,
@@ -65,6 +67,7 @@ impl Action {
         Self::AdminJobs,
         Self::AdminDelayed,
         Self::AdminRestores,
+        Self::AdminBackup,
         Self::Health,
         Self::Reflection,
         Self::Peer,
@@ -101,6 +104,7 @@ impl Action {
             ) => &[Self::AdminTenants],
             ("dewpond.v1.Keys", "List" | "Rotate") => &[Self::AdminKeys],
             ("dewpond.v1.Identities", "Issue") => &[Self::AdminIdentities],
+            ("dewpond.v1.Backup", "Now" | "List" | "Window" | "Verify" | "Schedule") => &[Self::AdminBackup],
             ("dewpond.v1.Jobs", "List" | "Show") => &[Self::AdminJobs],
             (
                 "dewpond.v1.Delayed",

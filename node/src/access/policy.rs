@@ -69,7 +69,7 @@ pub fn check_role(caller: &Caller, actions: &[Action]) -> Result<(), Denied> {
 
 fn is_role(caller: &Caller, action: Action) -> bool {
     use Action::{
-        AdminDelayed, AdminGroups, AdminIdentities, AdminJobs, AdminKeys, AdminNodes, AdminRestores,
+        AdminBackup, AdminDelayed, AdminGroups, AdminIdentities, AdminJobs, AdminKeys, AdminNodes, AdminRestores,
         AdminStatus, AdminTenants, Health, Hello, Join, KvRead, KvWatch, KvWrite, Peer, Reflection, Renew,
         Route, RouteAll,
     };
@@ -89,6 +89,7 @@ fn is_role(caller: &Caller, action: Action) -> bool {
             AdminJobs,
             AdminDelayed,
             AdminRestores,
+            AdminBackup,
             Health,
             Reflection,
             Renew,

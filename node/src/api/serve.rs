@@ -10,6 +10,7 @@ use proto::peer_v1::delayed_server::DelayedServer as LateServer;
 use proto::peer_v1::meta_server::MetaServer;
 use proto::peer_v1::restoring_server::RestoringServer;
 use proto::v1::delayed_server::DelayedServer;
+use proto::v1::backup_server::BackupServer;
 use proto::v1::groups_server::GroupsServer;
 use proto::v1::hello_server::HelloServer;
 use proto::v1::identities_server::IdentitiesServer;
@@ -101,6 +102,7 @@ pub fn serve(
         .add_service(JobsServer::new(api.clone()))
         .add_service(DelayedServer::new(api.clone()))
         .add_service(RestoreServer::new(api.clone()))
+        .add_service(BackupServer::new(api.clone()))
         .add_service(IdentitiesServer::new(api))
         .serve_with_incoming(ReceiverStream::new(taken));
     spawner.spawn("health", health.follow());

@@ -7,6 +7,7 @@
 
 pub mod archiving;
 pub mod backend;
+mod backups;
 pub mod certificate;
 mod closing;
 pub mod disk;
@@ -20,6 +21,7 @@ pub mod porch;
 pub mod purging;
 pub mod scrubbing;
 pub mod serving;
+mod snapshots;
 pub mod start;
 mod survey;
 pub mod telling;
@@ -172,6 +174,12 @@ impl Server {
     pub fn serve(self: &Arc<Self>, doors: (TcpListener, TcpListener)) -> Result<(), crate::tls::TlsError> {
         let called = Arc::new(backend::Called(self.clone()));
         crate::api::serve::serve(called, &self.tls, &self.tasks.spawner(), doors)
+    }
+
+    /// How history is shipped.
+    #[must_use]
+    pub fn archiving(&self) -> &archiving::Archiving {
+        &self.archiving
     }
 
     /// What it shows and demands on connections.
