@@ -3,11 +3,12 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "dewpond/v1/kv.proto",
     "dewpond/v1/watch.proto",
     "dewpond/v1/cluster.proto",
     "dewpond/v1/admin.proto",
+    "dewpond/v1/archive.proto",
     "dewpond/v1/restore.proto",
     "dewpond/peer/v1/meta.proto",
     "dewpond/peer/v1/restoring.proto",

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use proto::errors::{Kind, RetryClass};
 use proto::v1::act_request::Act;
+use proto::v1::backup_client::BackupClient;
 use proto::v1::groups_client::GroupsClient;
 use proto::v1::identities_client::IdentitiesClient;
 use proto::v1::jobs_client::JobsClient;
@@ -20,11 +21,13 @@ use proto::v1::restore_client::RestoreClient;
 use proto::v1::status_client::StatusClient;
 use proto::v1::tenants_client::TenantsClient;
 use proto::v1::{
-    ActRequest, AddNodeRequest, AddNodeResponse, ApplyRequest, CreateTenantRequest, Group, IssueRequest,
-    IssueResponse, Job, ListGroupsRequest, ListJobsRequest, ListKeysRequest, ListKeysResponse,
-    ListNodesRequest, ListRestoresRequest, ListTenantsRequest, Node, NodeRequest, PlanRequest, PlanResponse,
-    RestoreState, RotateRequest, RotateResponse, ScrubRequest, SetTenantRequest, StatusRequest,
-    StatusResponse, Tenant, TenantRequest, TransferRequest, Window, WindowRequest,
+    ActRequest, AddNodeRequest, AddNodeResponse, ApplyRequest, BackupNowRequest, BackupWindowRequest,
+    BackupWindowResponse, CreateTenantRequest, Group, IssueRequest, IssueResponse, Job, ListBackupsRequest,
+    ListGroupsRequest, ListJobsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest,
+    ListRestoresRequest, ListTenantsRequest, Node, NodeRequest, PlanRequest, PlanResponse, RestoreState,
+    RotateRequest, RotateResponse, ScheduleBackupRequest, ScrubRequest, SetTenantRequest, Snapshot,
+    StatusRequest, StatusResponse, Tenant, TenantRequest, TransferRequest, VerifyBackupRequest,
+    VerifyBackupResponse, Window, WindowRequest,
 };
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -153,6 +156,46 @@ impl Admin {
     /// Denied, for anybody but an administrator.
     pub async fn jobs(&self) -> Result<Vec<Job>> {
         Ok(call!(self, AGAIN, JobsClient.list, ListJobsRequest { running_only: false }).await?.jobs)
+    }
+
+    /// Begins a snapshot of the whole cluster; tells its id.
+    ///
+    /// # Errors
+    /// Conflict, while another one is being taken.
+    pub async fn backup_now(&self, is_digested: bool) -> Result<String> {
+        Ok(call!(self, ONCE, BackupClient.now, BackupNowRequest { is_digested }).await?.snapshot)
+    }
+
+    /// All snapshots of the home site, the oldest first.
+    ///
+    /// # Errors
+    /// Unavailable, if the site cannot be asked.
+    pub async fn backups(&self) -> Result<Vec<Snapshot>> {
+        Ok(call!(self, AGAIN, BackupClient.list, ListBackupsRequest {}).await?.snapshots)
+    }
+
+    /// What can be restored from each site of the archive.
+    ///
+    /// # Errors
+    /// Conflict, if nothing is archived.
+    pub async fn backup_window(&self) -> Result<BackupWindowResponse> {
+        call!(self, AGAIN, BackupClient.window, BackupWindowRequest {}).await
+    }
+
+    /// Walks the home site of the archive and tells what is damaged there.
+    ///
+    /// # Errors
+    /// Unavailable, if the site cannot be asked.
+    pub async fn verify_backup(&self, is_deep: bool) -> Result<VerifyBackupResponse> {
+        call!(self, AGAIN, BackupClient.verify, VerifyBackupRequest { is_deep }).await
+    }
+
+    /// Says how often a snapshot is taken by itself, in milliseconds, and changes it if told to; 0 is never.
+    ///
+    /// # Errors
+    /// Conflict, if nothing is archived.
+    pub async fn schedule_backup(&self, every_ms: Option<u64>) -> Result<u64> {
+        Ok(call!(self, AGAIN, BackupClient.schedule, ScheduleBackupRequest { every_ms }).await?.every_ms)
     }
 
     /// All tenants.

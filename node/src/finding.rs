@@ -101,6 +101,16 @@ kinds! {
     ROOT_UNTAKEN "root_untaken" fail "dew key list";
     /// The door for metrics is taken by somebody else.
     METRICS_UNREAD "metrics_unread" warn "dewpond config explain listen.metrics";
+    /// The archive lies behind.
+    ARCHIVE_BEHIND "archive_behind" warn "dew window";
+    /// It has stood still for minutes.
+    ARCHIVE_STALLED "archive_stalled" fail "dew window";
+    /// A part of what is committed is not in it and never will be.
+    ARCHIVE_GAP "archive_gap" fail "dew window";
+    /// The wrapped keys are not kept elsewhere as they are now.
+    KEYRING_UNKEPT "keyring_unkept" warn "dewpond config explain archive.keyring";
+    /// A snapshot does not go on.
+    SNAPSHOT_STUCK "snapshot_stuck" warn "dew backup list";
 }
 
 #[cfg(test)]

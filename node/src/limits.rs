@@ -272,6 +272,14 @@ const _: () = {
     assert!(META_VOTERS_MAX % 2 == 1 && META_VOTERS_MAX <= raft::limits::MEMBERS_MAX);
 };
 
+/// From how far behind on the archive is told of, in milliseconds: a minute, a dozen ticks.
+pub const ARCHIVE_BEHIND_MS: u64 = 60_000;
+/// From how far behind on it counts as standing still, in milliseconds: five minutes, as a page to a person.
+pub const ARCHIVE_STALLED_MS: u64 = 5 * 60_000;
+/// Between two looks at what a snapshot still needs, in milliseconds: nobody waits for it.
+pub const SNAPSHOT_LOOK_MS: u64 = 500;
+/// How long a snapshot may take, in milliseconds: a day, then somebody should know why.
+pub const SNAPSHOT_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 /// Between two looks at what is to be archived, in milliseconds: a tick is a second at least.
 pub const ARCHIVE_LOOK_MS: u64 = 100;
 /// Bytes of entries of one group that are heard and not archived yet: with more, the tablet is asked instead.

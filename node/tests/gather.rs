@@ -108,8 +108,7 @@ impl Bench {
         let mut collected = Collected::default();
         if self.log.is_empty() {
             let row = MetaRow::Collection(CollectionRow { tenant: ACME, name: "orders".into(), id: ORDERS });
-            let version =
-                key::version(&key::row(TenantId(0), row.collection(), &row.key()), Stamp(1));
+            let version = key::version(&key::row(TenantId(0), row.collection(), &row.key()), Stamp(1));
             collected.version(version, OwnedSlot::Put { value: row.value().into(), expires_ms: 0 });
         }
         for n in 0..20 {

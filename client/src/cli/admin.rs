@@ -91,6 +91,7 @@ pub async fn status(session: &Session) -> Result<u8> {
         ("nodes", status.nodes.iter().map(node_row).collect::<Vec<_>>().into()),
         ("groups", status.groups.iter().map(group_row).collect::<Vec<_>>().into()),
         ("tenants", status.tenants.into()),
+        ("archive", if status.archive.is_empty() { Value::Null } else { status.archive.as_str().into() }),
     ]);
     Document::one("dew.status.show/1", &[], row).print(session.format)?;
     Ok(exit)
@@ -108,6 +109,9 @@ fn screen(context: &str, status: &StatusResponse) -> String {
     out += &format!("nodes     {}, {heard} heard\n", nodes.len());
     out += &format!("groups    {}, {} without leader\n", groups.len(), groups.len() - led);
     out += &format!("tenants   {}\n", status.tenants);
+    if !status.archive.is_empty() {
+        out += &format!("archive   {}\n", status.archive);
+    }
     for finding in &status.findings {
         let Finding { level, name, text, command } = finding;
         out += &format!("  {level:<5} {name:<17} {text}   {command}\n");

@@ -136,8 +136,6 @@ pub enum Command {
     /// What takes long and goes on by itself.
     #[command(subcommand)]
     Job(JobVerb),
-    /// Shows what can be restored: of the tenant of `--tenant`, or of all.
-    Window,
     /// Data comes back, as it was at an instant.
     #[command(subcommand)]
     Restore(RestoreVerb),
@@ -147,6 +145,11 @@ pub enum Command {
     /// Certificates.
     #[command(subcommand)]
     Identity(IdentityVerb),
+    /// Snapshots in the archive.
+    #[command(subcommand)]
+    Backup(BackupVerb),
+    /// Shows what can be restored from the archive, and from which site.
+    Window,
     /// Explains the code of an error. Needs no network.
     Explain {
         /// The code: DEW-4003.
@@ -392,6 +395,39 @@ pub enum GroupVerb {
 pub enum JobVerb {
     /// Shows all.
     List,
+}
+
+/// What to do with snapshots.
+#[derive(Debug, Subcommand)]
+pub enum BackupVerb {
+    /// Begins one of the whole cluster. It goes on by itself: `list` says how far it is.
+    Now {
+        /// Counts and digests all keys too.
+        #[arg(long)]
+        digest: bool,
+    },
+    /// Shows all.
+    List,
+    /// Shows one.
+    Show {
+        /// Its id.
+        id: String,
+    },
+    /// Walks the home site and names the first object that is damaged.
+    Verify {
+        /// Reads every object.
+        #[arg(long)]
+        deep: bool,
+    },
+    /// Says how often one is taken by itself, and changes it.
+    Schedule {
+        /// From now on so often: `1h`.
+        #[arg(long, conflicts_with = "off")]
+        every: Option<String>,
+        /// From now on only when somebody asks.
+        #[arg(long)]
+        off: bool,
+    },
 }
 
 /// What to do with keys.

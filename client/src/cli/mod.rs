@@ -2,6 +2,7 @@
 
 mod admin;
 mod args;
+mod backup;
 mod bench;
 mod complete;
 mod confirm;
@@ -146,7 +147,8 @@ async fn run(args: Args) -> Result<u8> {
         Command::Job(verb) => admin::job(&session, verb).await?,
         Command::Key(verb) => admin::key(&session, verb).await?,
         Command::Identity(verb) => admin::identity(&session, verb).await?,
-        Command::Window => restore::window(&session).await?,
+        Command::Backup(verb) => return backup::backup(&session, verb).await,
+        Command::Window => return backup::window(&session).await,
         Command::Restore(verb) => return restore::run(&session, verb).await,
         Command::Import(what) => import::run(&session, what).await?,
         Command::Export(what) => export::run(&session, what).await?,

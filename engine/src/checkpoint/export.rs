@@ -68,6 +68,26 @@ impl Checkpoint {
         files
     }
 
+    /// The bytes of one of its files, if they are the content listed. Needs no key.
+    ///
+    /// # Errors
+    /// `Damaged` names the file; `Unavailable` if the disk failed.
+    pub fn content_of(&self, file: &ListedFile) -> Result<Vec<u8>> {
+        let place = format!("tables/{}.dpb", file.id);
+        let source = self.ground.files.file(file.id)?;
+        let mut bytes = Vec::with_capacity(usize::try_from(file.bytes).unwrap_or(0));
+        copy_verified(
+            file,
+            &place,
+            |out, at| read_at(&*source, &place, out, at),
+            |piece, _| {
+                bytes.extend_from_slice(piece);
+                Ok(())
+            },
+        )?;
+        Ok(bytes)
+    }
+
     /// Copies listing and files into `dir` of `disk`. A file that has its name there was synced whole before it got it, so it
     /// is left as it is, once its length agrees. The listing comes last, so a folder with a listing is whole. Needs no
     /// tenant's key. Returns bytes copied.

@@ -35,6 +35,8 @@ pub enum Action {
     AdminJobs,
     /// See, plan and carry out restores.
     AdminRestores,
+    /// See archives, and take snapshots.
+    AdminBackup,
     /// Ask whether the node is well.
     Health,
     /// Ask what can be called.
@@ -45,7 +47,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::KvRead,
         Self::KvWrite,
         Self::KvWatch,
@@ -62,6 +64,7 @@ impl Action {
         Self::AdminIdentities,
         Self::AdminJobs,
         Self::AdminRestores,
+        Self::AdminBackup,
         Self::Health,
         Self::Reflection,
         Self::Peer,
@@ -98,6 +101,7 @@ impl Action {
             ) => &[Self::AdminTenants],
             ("dewpond.v1.Keys", "List" | "Rotate") => &[Self::AdminKeys],
             ("dewpond.v1.Identities", "Issue") => &[Self::AdminIdentities],
+            ("dewpond.v1.Backup", "Now" | "List" | "Window" | "Verify" | "Schedule") => &[Self::AdminBackup],
             ("dewpond.v1.Jobs", "List" | "Show") => &[Self::AdminJobs],
             ("dewpond.v1.Restore", "Window" | "Plan" | "Apply" | "List" | "Act") => &[Self::AdminRestores],
             ("dewpond.peer.v1.Restoring", "Page" | "Write" | "Settle" | "Count" | "Reach") => &[Self::Peer],

@@ -156,6 +156,11 @@ pub trait Backend: Send + Sync + 'static {
     fn archive(&self, wait_ms: u64) -> BoxFuture<Result<Option<Sources>, Refused>>;
     /// The generation of the cluster; 0 before it is known.
     fn generation(&self) -> u64;
+    /// The node that knows of archives.
+    ///
+    /// # Errors
+    /// `SEALED`: its keys are not open.
+    fn archives(&self) -> Result<Arc<crate::server::Server>, Refused>;
     /// What this node knows best.
     fn survey(&self) -> Survey;
     /// What every node says of itself, this one included; who does not answer in time is missing.

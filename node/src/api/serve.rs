@@ -8,6 +8,7 @@ use crate::tls::{self, Tls, TlsError};
 use crate::work::Spawner;
 use proto::peer_v1::meta_server::MetaServer;
 use proto::peer_v1::restoring_server::RestoringServer;
+use proto::v1::backup_server::BackupServer;
 use proto::v1::groups_server::GroupsServer;
 use proto::v1::hello_server::HelloServer;
 use proto::v1::identities_server::IdentitiesServer;
@@ -95,6 +96,7 @@ pub fn serve(
         .add_service(KeysServer::new(api.clone()))
         .add_service(JobsServer::new(api.clone()))
         .add_service(RestoreServer::new(api.clone()))
+        .add_service(BackupServer::new(api.clone()))
         .add_service(IdentitiesServer::new(api))
         .serve_with_incoming(ReceiverStream::new(taken));
     spawner.spawn("health", health.follow());

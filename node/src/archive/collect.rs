@@ -29,7 +29,8 @@ pub fn is_left_out(tenant: TenantId, collection: CollectionId) -> bool {
     tenant == TenantId(0) && (LEFT_OUT.contains(&collection) || (20..30).contains(&collection.0))
 }
 
-fn is_version_left_out(version: &[u8]) -> bool {
+/// The same of a version key, or of a bound.
+pub(super) fn is_version_left_out(version: &[u8]) -> bool {
     let (tenant, collection) = (key::tenant_of(version), version.get(8..12));
     let collection = collection.and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
     collection.is_some_and(|collection| is_left_out(tenant, CollectionId(collection)))

@@ -17,9 +17,11 @@ pub mod naming;
 pub mod ship;
 pub mod site;
 pub mod sites;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 pub mod tick;
+pub mod verify;
 pub mod window;
 
 use engine::error::Damage;

@@ -179,6 +179,24 @@ impl ShipperParts {
 }
 
 impl Shipment {
+    /// One without files: what the groups have come to is let go.
+    #[must_use]
+    pub fn of_nothing(come: Vec<Come>) -> Self {
+        Self { unput: Vec::new(), put: Vec::new(), come, number: None }
+    }
+
+    /// Whether it is one of these.
+    #[must_use]
+    pub fn is_of_nothing(&self) -> bool {
+        self.is_put() && self.put.is_empty() && self.come.iter().any(|come| come.gap_from.is_some())
+    }
+
+    /// Whether all of its files are put.
+    #[must_use]
+    pub fn is_put(&self) -> bool {
+        self.unput.is_empty()
+    }
+
     /// Whether there is nothing to say.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -2,24 +2,30 @@
 //! What is shipped when is decided in [`crate::archive`]; each step is a conditional command, so whoever was too slow finds out.
 
 use super::Server;
+use super::disk::Level;
+use crate::archive::collect::Come;
 use crate::archive::naming::{TickEnd, keyring_root, root};
 use crate::archive::ship::{Shipment, Shipper, ShipperParts};
 use crate::archive::site::{Site, open};
 use crate::archive::{Error, ship};
 use crate::config::Archive;
-use crate::limits::{ARCHIVE_LEASE_MS, ARCHIVE_LOOK_MS, CHANGE_MS};
+use crate::finding::{self, Finding};
+use crate::limits::{ARCHIVE_BEHIND_MS, ARCHIVE_LEASE_MS, ARCHIVE_LOOK_MS, ARCHIVE_STALLED_MS, CHANGE_MS};
 use crate::meta::archive_change::ArchiveChange;
 use crate::meta::archive_row::ArchivedRow;
 use crate::meta::command::{Change, MetaCommand, MetaReply};
 use crate::meta::view::MetaView;
+use crate::refused::Refused;
 use crate::running::replicas::{Running, Seated};
 use engine::Stamp;
 use engine::clock::Clock;
 use engine::disk::RealDisk;
 use engine::ids::NodeId;
+use proto::errors::code;
 use raft::time::BootClock;
 use raft::types::GroupId;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,8 +41,12 @@ pub struct ArchivingKnown {
     pub close_failure: Option<String>,
     /// Why keys were not kept, if they were not.
     pub keyring_failure: Option<String>,
+    /// Why a snapshot does not go on, if it does not.
+    pub snapshot_failure: Option<String>,
     /// Groups that cannot be read here, and why.
     pub unread: BTreeMap<GroupId, String>,
+    /// Gaps this node has left since the start.
+    pub gaps: u64,
     /// Bytes shipped since the start.
     pub shipped_bytes: u64,
     /// Shipments reported since the start.
@@ -53,6 +63,8 @@ pub struct Archiving {
     since_ms: u64,
     home: Mutex<Option<Arc<Site>>>,
     keyring: Mutex<Option<Arc<Site>>>,
+    /// Writes are refused: recovery goes first.
+    refuses_writes: AtomicBool,
     known: Mutex<ArchivingKnown>,
 }
 
@@ -65,7 +77,8 @@ impl Archiving {
     #[must_use]
     pub fn new(config: Archive, now_ms: u64) -> Self {
         let (home, keyring, known) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { config, since_ms: now_ms, home, keyring, known }
+        let refuses_writes = AtomicBool::new(false);
+        Self { config, since_ms: now_ms, home, keyring, refuses_writes, known }
     }
 
     /// Whether anything is archived.
@@ -182,6 +195,12 @@ impl Server {
             })
             .collect();
         lock(&run.shipper).listen(&held.iter().map(|(_, row)| row.group).collect());
+        let stalled = self.is_stalled();
+        let recovers = !self.archiving.config.protects_availability;
+        self.archiving.refuses_writes.store(stalled && recovers, Ordering::Relaxed);
+        if stalled && !recovers && run.shipment.as_ref().is_none_or(|one| !one.is_of_nothing()) {
+            self.give_up_span(&held, run);
+        }
         if run.shipment.is_some() {
             if self.clock.boot_ms() >= run.retry_ms {
                 self.ship(run).await;
@@ -247,6 +266,7 @@ impl Server {
     async fn ship(&self, run: &mut Run) {
         let Some(shipment) = &mut run.shipment else { return };
         let put = match self.archiving.home(self) {
+            _ if shipment.is_put() => Ok(()),
             Ok(home) => Shipper::put(&run.parts, &home, shipment).await,
             Err(error) => Err(error),
         };
@@ -311,6 +331,93 @@ impl Server {
             run.shipment = None;
             lock(&run.shipper).reset();
         }
+    }
+
+    /// How far the archive is, in words; empty: nothing is archived.
+    #[must_use]
+    pub fn archive_line(&self) -> String {
+        let (Some(home), Some(lag_ms)) = (self.archiving.config.sites.first(), self.archive_lag_ms()) else {
+            return String::new();
+        };
+        let meta = self.meta();
+        let snapshot = meta.snapshot.as_ref().filter(|row| row.last.0 > 0);
+        let age = snapshot.map_or("no snapshot".to_owned(), |row| {
+            let age_s = (self.clock.now_ms() / 1_000).saturating_sub(row.last.0);
+            format!("newest snapshot {} min old", age_s / 60)
+        });
+        format!("{} {}.{} s behind, {age}", home.name, lag_ms / 1_000, lag_ms % 1_000 / 100)
+    }
+
+    /// Figures of archiving, as metrics tell them.
+    pub(super) fn archive_figures(&self) -> [u64; 5] {
+        let known = self.archiving.known();
+        let lag_ms = self.archive_lag_ms().unwrap_or(0);
+        [lag_ms, known.shipped_bytes, known.shipments, known.markers, known.unread.len() as u64]
+    }
+
+    /// What a person should know of the archive.
+    pub(super) fn archive_findings(&self) -> Vec<Finding> {
+        let (known, mut findings) = (self.archiving.known(), Vec::new());
+        let causes = [&known.failure, &known.close_failure].into_iter().flatten();
+        let unread = known.unread.iter().map(|(group, why)| format!("group {group} cannot be read: {why}"));
+        let causes: Vec<String> = causes.cloned().chain(unread).collect();
+        let cause = if causes.is_empty() { "no cause is known here".to_owned() } else { causes.join("; ") };
+        let lag_ms = self.archive_lag_ms().unwrap_or(0);
+        let text = format!("the archive lies {} s behind: {cause}", lag_ms / 1_000);
+        if lag_ms >= ARCHIVE_STALLED_MS {
+            findings.push(finding::ARCHIVE_STALLED.found(text));
+        } else if lag_ms >= ARCHIVE_BEHIND_MS {
+            findings.push(finding::ARCHIVE_BEHIND.found(text));
+        }
+        if known.gaps > 0 {
+            let text =
+                format!("{} spans were committed and never archived: a snapshot ends each", known.gaps);
+            findings.push(finding::ARCHIVE_GAP.found(text));
+        }
+        if let Some(why) = known.keyring_failure {
+            findings.push(finding::KEYRING_UNKEPT.found(format!("the wrapped keys are not kept: {why}")));
+        }
+        if let Some(why) = known.snapshot_failure {
+            findings.push(finding::SNAPSHOT_STUCK.found(format!("a snapshot does not go on: {why}")));
+        }
+        findings
+    }
+
+    /// Whether the archive has stood still for so long that the disk is nearly full: what is not archived is kept here.
+    fn is_stalled(&self) -> bool {
+        self.disk.known().level >= Level::Tight
+            && self.archive_lag_ms().is_some_and(|lag_ms| lag_ms >= ARCHIVE_STALLED_MS)
+    }
+
+    /// Whether a write may come in, as far as the archive is concerned.
+    ///
+    /// # Errors
+    /// `ARCHIVE_STALLED`: recovery goes first, and the archive stands still.
+    pub(super) fn check_archive(&self) -> Result<(), Refused> {
+        match self.archiving.refuses_writes.load(Ordering::Relaxed) {
+            true => Err(Refused::new(code::ARCHIVE_STALLED).after(self.archiving.config.tick.ms())),
+            false => Ok(()),
+        }
+    }
+
+    /// Lets go what cannot be archived: availability goes first, and the archive stands still. The gap is told in the next marker.
+    fn give_up_span(&self, held: &[(Arc<Seated>, ArchivedRow)], run: &mut Run) {
+        let come: Vec<Come> = held
+            .iter()
+            .filter_map(|(seated, row)| {
+                let machine = seated.receiver.group().machine();
+                let (upto, index) = (machine.tablet().applied_stamp(), machine.applied().applied?.index);
+                let (group, begins) = (row.group, !row.has_begun);
+                let gap_from = row.has_begun.then_some(row.upto);
+                (upto > row.upto).then_some(Come { group, after: upto, upto, index, begins, gap_from })
+            })
+            .collect();
+        for one in &come {
+            tracing::error!(group = %one.group, upto = %one.upto, "what was committed is not archived, and is let go: a gap");
+        }
+        lock(&run.shipper).reset();
+        self.archiving.note(|known| known.gaps += come.len() as u64);
+        run.shipment = Some(Shipment::of_nothing(come));
     }
 
     /// How far behind now the least archived group is, in milliseconds; `None`: nothing is archived.

@@ -115,7 +115,8 @@ impl Backend for Called {
         id: WriteId,
         wait_ms: u64,
     ) -> BoxFuture<Result<Stamp, Refused>> {
-        let door = self.0.disk.check().and_then(|()| self.0.door().cloned());
+        let may = self.0.disk.check().and_then(|()| self.0.check_archive());
+        let door = may.and_then(|()| self.0.door().cloned());
         Box::pin(async move { door?.write(tenant, &command, id, wait_ms).await })
     }
 
@@ -228,6 +229,10 @@ impl Backend for Called {
 
     fn generation(&self) -> u64 {
         self.0.door().map_or(0, |door| door.generation())
+    }
+
+    fn archives(&self) -> Result<Arc<Server>, Refused> {
+        Ok(self.0.clone())
     }
 
     fn survey(&self) -> Survey {

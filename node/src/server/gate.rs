@@ -240,6 +240,10 @@ impl Backend for Gate {
         self.inner().map_or(0, Backend::generation)
     }
 
+    fn archives(&self) -> Result<Arc<super::Server>, Refused> {
+        self.inner()?.archives()
+    }
+
     fn survey(&self) -> Survey {
         self.inner().map_or_else(|_| self.sealed_survey(), Backend::survey)
     }

@@ -7,6 +7,7 @@
 
 pub mod archiving;
 pub mod backend;
+mod backups;
 pub mod certificate;
 mod closing;
 pub mod disk;
@@ -20,6 +21,7 @@ pub mod porch;
 pub mod purging;
 pub mod scrubbing;
 pub mod serving;
+mod snapshots;
 pub mod start;
 mod survey;
 pub mod telling;

@@ -399,6 +399,7 @@ impl Server {
         self.tasks.spawn("purge", self.clone().purge_tenants());
         if self.archiving.is_on() {
             self.tasks.spawn("archive", self.clone().archive());
+            self.tasks.spawn("snapshots", self.clone().take_snapshots());
             self.tasks.spawn("ticks", self.clone().close_ticks());
         }
         self.tasks.spawn("scrub", self.clone().scrub_tables());

@@ -90,6 +90,7 @@ impl Server {
         }
         findings.extend(self.disk.finding());
         findings.extend(self.certificate_finding());
+        findings.extend(self.archive_findings());
         let meta = self.meta();
         for (node, why) in self.told.link.get().map(|link| link.troubles()).unwrap_or_default() {
             // Whoever was removed need not be reached.
@@ -175,6 +176,7 @@ impl Server {
             certificate_seconds: ends_s.saturating_sub(signed(self.clock.now_ms() / 1_000)),
             disk_bytes: disk.room.map(|room| (room.free_bytes, room.whole_bytes)),
             is_disk_full: disk.level >= Level::Full,
+            archive: self.archive_figures(),
             tenants: meta.tenants.len() as u64,
             nodes: (there.len() as u64, there.iter().filter(|node| !self.hears(**node)).count() as u64),
         }

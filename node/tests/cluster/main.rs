@@ -1,7 +1,9 @@
 //! Whole nodes in one process, over real disks and real TLS: a cluster is founded, others join, data goes in and comes back, leaders go.
 
+#![recursion_limit = "256"]
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod archive;
 mod calls;
 mod cluster_key;
 mod purge;

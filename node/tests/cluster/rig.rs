@@ -99,9 +99,9 @@ pub struct Cluster {
     dir: tempfile::TempDir,
     all: All,
     nodes: Vec<One>,
-    /// Settings beside the usual ones.
-    extra: Vec<(&'static str, String)>,
     used: Mutex<Option<Newcomer>>,
+    /// What is said of every node beside what the tests need.
+    said: Vec<(String, String)>,
 }
 
 pub fn passphrase() -> Passphrase {
@@ -118,7 +118,7 @@ pub async fn eventually(what: &str, is_so: impl Fn() -> bool) {
     panic!("it never came to be that {what}");
 }
 
-fn config(folder: &Path, address: &str, extra: &[(&'static str, String)]) -> Arc<config::Config> {
+fn config(folder: &Path, address: &str, said: &[(String, String)]) -> Arc<config::Config> {
     let set = [
         ("data_dir", folder.display().to_string()),
         ("name", "a-node".to_owned()),
@@ -133,18 +133,18 @@ fn config(folder: &Path, address: &str, extra: &[(&'static str, String)]) -> Arc
         ("engine.memtable_bytes", "32 MiB".to_owned()),
         ("engine.cache_bytes", "32 MiB".to_owned()),
     ];
-    let flags = set.into_iter().chain(extra.iter().cloned()).map(|(key, value)| (key.to_owned(), value));
-    Arc::new(config::file::load(None, [], flags).unwrap())
+    let flags = set.map(|(key, value)| (key.to_owned(), value)).into_iter().chain(said.iter().cloned());
+    Arc::new(config::file::load(None, [], flags.collect::<Vec<_>>()).unwrap())
 }
 
 impl Cluster {
     /// A cluster of one node.
     pub async fn found() -> Self {
-        Self::found_with(Vec::new()).await
+        Self::found_with(|_| Vec::new()).await
     }
 
-    /// The same, with settings beside the usual ones.
-    pub async fn found_with(extra: Vec<(&'static str, String)>) -> Self {
+    /// A cluster of one node, of which more is said: `say` is told its folder.
+    pub async fn found_with(say: impl FnOnce(&Path) -> Vec<(&'static str, String)>) -> Self {
         // What goes wrong is told by the test that fails.
         let _ = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::INFO).try_init();
         let dir = tempfile::tempdir().unwrap();
@@ -160,7 +160,8 @@ impl Cluster {
             now_s: engine::clock::Clock::now_ms(&node::clock::SystemClock::default()) / 1_000,
         };
         init::init(&folder, &new, Arc::new(SystemEntropy)).unwrap();
-        let mut cluster = Self { dir, all: All::default(), nodes: Vec::new(), extra, used: Mutex::default() };
+        let said = say(dir.path()).into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let mut cluster = Self { dir, all: All::default(), nodes: Vec::new(), used: Mutex::default(), said };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         cluster.nodes.push(One { folder, address, server: None, clients: String::new() });
@@ -173,14 +174,23 @@ impl Cluster {
         let (folder, address) = (self.nodes[at].folder.clone(), self.nodes[at].address.clone());
         let near = Near(self.all.clone());
         let make = Box::new(move |_: &node::tls::Tls, _| Arc::new(near) as Arc<dyn Forward>);
-        let server = Server::start(config(&folder, &address, &self.extra), passphrase(), listener, make)
-            .await
-            .unwrap();
+        let server =
+            Server::start(config(&folder, &address, &self.said), passphrase(), listener, make).await.unwrap();
         self.all.lock().unwrap().insert(server.node(), Arc::downgrade(&server));
         let clients = TcpListener::bind("127.0.0.1:0").await.unwrap();
         self.nodes[at].clients = clients.local_addr().unwrap().to_string();
         server.serve((clients, TcpListener::bind("127.0.0.1:0").await.unwrap())).unwrap();
         self.nodes[at].server = Some(server);
+    }
+
+    /// The folder below which everything is.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The node of this id, if it runs.
+    pub fn position(&self, node: NodeId) -> Option<usize> {
+        self.nodes.iter().position(|one| one.server.as_ref().is_some_and(|server| server.node() == node))
     }
 
     /// The folder of a node.

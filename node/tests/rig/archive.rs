@@ -109,7 +109,7 @@ fn marker() -> CloseMarker {
 }
 
 fn digests() -> Vec<TenantDigest> {
-    vec![TenantDigest { tenant: 7, keys: 3, sum: vec![0x33; 16] }]
+    vec![TenantDigest { tenant: 7, keys: 3, sum: vec![0x33; 16], epoch: 0 }]
 }
 
 fn part() -> SnapshotPart {

@@ -238,7 +238,7 @@ table! {
     6101 TARGET_UNREACHABLE Invalid Never "0.1"
         "the instant cannot be restored",
         "what is kept does not reach it, or it has not come yet; the text names the nearest ones that can",
-        "choose one of the instants that the text names, or see `dew window`", "restore";
+        "choose one of the instants that the text names, or see `dew restore window`", "restore";
     6102 PLAN_STALE Conflict Reread "0.1"
         "the plan holds no more",
         "it is too old, was changed, or what it rests on is not as it was",
@@ -307,6 +307,14 @@ table! {
         "the node is sealed",
         "its keys do not open: the passphrase is missing or another one, or the keeper of the root key does not answer",
         "ask another node; put the passphrase in its file: the node looks again by itself";
+    8020 ARCHIVE_AWAY Unavailable Same "0.1"
+        "a site of the archive cannot be asked",
+        "it is down, out of reach, full, or refuses the credentials",
+        "look at the site that is named; what is committed meanwhile is kept by the nodes";
+    8021 ARCHIVE_STALLED Unavailable Same "0.1"
+        "the archive stands still and the disk is nearly full: no writes are taken",
+        "the home site has been away for long, and history that is not archived is kept on the nodes",
+        "bring the home site back, or make room; `archive.protect = availability` goes on without";
     9001 DAMAGED Damaged Same "0.1"
         "stored bytes do not verify",
         "rot or tampering on the disk of the node",

@@ -1,5 +1,6 @@
 //! What administrators do. No tenant's data is in any of it.
 
+mod backup;
 mod groups;
 mod identities;
 mod jobs;

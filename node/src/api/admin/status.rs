@@ -82,6 +82,7 @@ impl StatusService for Api {
             groups,
             tenants: u32::try_from(meta.tenants.len()).unwrap_or(u32::MAX),
             coverage_permille: coverage::total(&here, &meta.key_rows()).permille(),
+            archive: self.backend.archives().map(|server| server.archive_line()).unwrap_or_default(),
         }))
     }
 }

@@ -141,6 +141,9 @@ pub struct TenantDigest {
     /// The sum of the digests of keys and values, modulo 2^128, big-endian.
     #[prost(bytes = "vec", tag = "3")]
     pub sum: Vec<u8>,
+    /// Under which epoch of the tenant's data key; 0: nothing was summed.
+    #[prost(uint32, tag = "4")]
+    pub epoch: u32,
 }
 
 impl TenantDigest {

@@ -1,0 +1,69 @@
+//! Archives: snapshots, what can be restored, and whether it is whole.
+
+use super::{Api, allowed};
+use crate::access::action::Action;
+use crate::api::convert::Result;
+use proto::v1;
+use proto::v1::backup_server::Backup;
+use tonic::{Request, Response, Status};
+
+type Answer<T> = std::result::Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl Backup for Api {
+    async fn now(&self, request: Request<v1::BackupNowRequest>) -> Answer<v1::BackupNowResponse> {
+        let begun: Result<_> = async {
+            let call = allowed(&request, Action::AdminBackup)?;
+            let server = self.backend.archives()?;
+            let begun = Box::pin(server.begin_snapshot(request.get_ref().is_digested, call.wait_ms)).await?;
+            Ok(v1::BackupNowResponse { snapshot: begun.to_string() })
+        }
+        .await;
+        self.answered(begun)
+    }
+
+    async fn list(&self, request: Request<v1::ListBackupsRequest>) -> Answer<v1::ListBackupsResponse> {
+        let listed: Result<_> = async {
+            allowed(&request, Action::AdminBackup)?;
+            Ok(v1::ListBackupsResponse { snapshots: Box::pin(self.backend.archives()?.snapshots()).await? })
+        }
+        .await;
+        self.answered(listed)
+    }
+
+    async fn window(&self, request: Request<v1::BackupWindowRequest>) -> Answer<v1::BackupWindowResponse> {
+        let told: Result<_> = async {
+            allowed(&request, Action::AdminBackup)?;
+            let (sites, now_ms) =
+                (Box::pin(self.backend.archives()?.windows()).await?, self.backend.now_ms());
+            Ok(v1::BackupWindowResponse { sites, now_ms })
+        }
+        .await;
+        self.answered(told)
+    }
+
+    async fn verify(&self, request: Request<v1::VerifyBackupRequest>) -> Answer<v1::VerifyBackupResponse> {
+        let verified: Result<_> = async {
+            allowed(&request, Action::AdminBackup)?;
+            Box::pin(self.backend.archives()?.verify_archive(request.get_ref().is_deep)).await
+        }
+        .await;
+        self.answered(verified)
+    }
+
+    async fn schedule(
+        &self,
+        request: Request<v1::ScheduleBackupRequest>,
+    ) -> Answer<v1::ScheduleBackupResponse> {
+        let scheduled: Result<_> = async {
+            let call = allowed(&request, Action::AdminBackup)?;
+            let every_ms = Box::pin(
+                self.backend.archives()?.schedule_snapshots(request.get_ref().every_ms, call.wait_ms),
+            )
+            .await?;
+            Ok(v1::ScheduleBackupResponse { every_ms })
+        }
+        .await;
+        self.answered(scheduled)
+    }
+}
