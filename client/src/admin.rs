@@ -12,8 +12,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use proto::errors::{Kind, RetryClass};
 use proto::v1::act_request::Act;
-use proto::v1::delayed_client::DelayedClient;
 use proto::v1::backup_client::BackupClient;
+use proto::v1::delayed_client::DelayedClient;
 use proto::v1::groups_client::GroupsClient;
 use proto::v1::identities_client::IdentitiesClient;
 use proto::v1::jobs_client::JobsClient;
@@ -23,7 +23,14 @@ use proto::v1::restore_client::RestoreClient;
 use proto::v1::status_client::StatusClient;
 use proto::v1::tenants_client::TenantsClient;
 use proto::v1::{
-    ActRequest, AddNodeRequest, AddNodeResponse, ApplyRequest, BackupNowRequest, BackupWindowRequest, BackupWindowResponse, CreateTenantRequest, DelayedNode, DonateRequest, ForwardRequest, Group, HoldRequest, IssueRequest, IssueResponse, Job, ListBackupsRequest, ListDelayedRequest, ListGroupsRequest, ListJobsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest, ListRestoresRequest, ListTenantsRequest, Node, NodeRequest, PlanRequest, PlanResponse, RestoreState, RotateRequest, RotateResponse, ScheduleBackupRequest, ScrubRequest, SetTenantRequest, Snapshot, StatusRequest, StatusResponse, Suspect, SuspectsRequest, Tenant, TenantRequest, TransferRequest, VerifyBackupRequest, VerifyBackupResponse, Window, WindowRequest,
+    ActRequest, AddNodeRequest, AddNodeResponse, ApplyRequest, BackupNowRequest, BackupWindowRequest,
+    BackupWindowResponse, CreateTenantRequest, DelayedNode, DonateRequest, ForwardRequest, Group,
+    HoldRequest, IssueRequest, IssueResponse, Job, ListBackupsRequest, ListDelayedRequest, ListGroupsRequest,
+    ListJobsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest, ListRestoresRequest,
+    ListTenantsRequest, Node, NodeRequest, PlanRequest, PlanResponse, RestoreState, RotateRequest,
+    RotateResponse, ScheduleBackupRequest, ScrubRequest, SetTenantRequest, Snapshot, StatusRequest,
+    StatusResponse, Suspect, SuspectsRequest, Tenant, TenantRequest, TransferRequest, VerifyBackupRequest,
+    VerifyBackupResponse, Window, WindowRequest,
 };
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;

@@ -70,6 +70,7 @@ fn paths() -> Vec<String> {
         include_str!("../../proto/proto/dewpond/v1/kv.proto"),
         include_str!("../../proto/proto/dewpond/v1/watch.proto"),
         include_str!("../../proto/proto/dewpond/v1/restore.proto"),
+        include_str!("../../proto/proto/dewpond/v1/archive.proto"),
     ];
     let (mut service, mut paths) = ("", Vec::new());
     for line in schema.iter().flat_map(|text| text.lines()) {

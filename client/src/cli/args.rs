@@ -140,8 +140,6 @@ pub enum Command {
     /// Delayed nodes: they apply late, so that a mistake can be undone.
     #[command(subcommand)]
     Delayed(DelayedVerb),
-    /// Shows what can be restored: of the tenant of `--tenant`, or of all.
-    Window,
     /// Data comes back, as it was at an instant.
     #[command(subcommand)]
     Restore(RestoreVerb),

@@ -21,6 +21,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// What to do with restores.
 #[derive(Debug, Subcommand)]
 pub enum RestoreVerb {
+    /// Shows between which instants tenants can be restored, and from where: the tenant of `--tenant`, or all.
+    Window,
     /// Plans a restore of the tenant of `--tenant`, or of a part of it, and does nothing yet.
     Plan(Plan),
     /// Does what a plan says, and exactly that.
@@ -215,17 +217,17 @@ fn print(session: &Session, restore: &RestoreState) -> Result<()> {
     Document::one("dew.restore.show/1", &RESTORE, restore_row(restore)).print(session.format)
 }
 
-/// Shows what can be restored.
-pub async fn window(session: &Session) -> Result<()> {
+async fn window(session: &Session) -> Result<()> {
     let windows = session.client.admin().window(session.tenant.as_deref().unwrap_or("")).await?;
     let rows = windows.iter().map(window_row).collect();
-    Document::list("dew.window.list/1", &WINDOW, rows).print(session.format)
+    Document::list("dew.restore.window/1", &WINDOW, rows).print(session.format)
 }
 
 /// Runs a command about restores.
 pub async fn run(session: &Session, verb: RestoreVerb) -> Result<u8> {
     let admin = session.client.admin();
     let act = match verb {
+        RestoreVerb::Window => return window(session).await.map(|()| 0),
         RestoreVerb::Plan(what) => return plan(session, &what).await.map(|()| 0),
         RestoreVerb::Apply { plan, confirm, wait } => {
             return apply(session, &plan, confirm.as_deref(), wait).await;

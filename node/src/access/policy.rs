@@ -69,9 +69,9 @@ pub fn check_role(caller: &Caller, actions: &[Action]) -> Result<(), Denied> {
 
 fn is_role(caller: &Caller, action: Action) -> bool {
     use Action::{
-        AdminBackup, AdminDelayed, AdminGroups, AdminIdentities, AdminJobs, AdminKeys, AdminNodes, AdminRestores,
-        AdminStatus, AdminTenants, Health, Hello, Join, KvRead, KvWatch, KvWrite, Peer, Reflection, Renew,
-        Route, RouteAll,
+        AdminBackup, AdminDelayed, AdminGroups, AdminIdentities, AdminJobs, AdminKeys, AdminNodes,
+        AdminRestores, AdminStatus, AdminTenants, Health, Hello, Join, KvRead, KvWatch, KvWrite, Peer,
+        Reflection, Renew, Route, RouteAll,
     };
     let allowed: &[Action] = match caller {
         Caller::Anonymous => &[Hello, Join],

@@ -68,7 +68,7 @@ fn asked(at: &Path, target: Target) -> Asked {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_comes_back_from_its_archive_and_a_passphrase_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let cluster = Cluster::found_with(settings(dir.path())).await;
+    let cluster = Cluster::found_with(|_| settings(dir.path())).await;
     let mut tenants: Vec<(&str, TenantId, Oracle)> = Vec::new();
     for name in ["acme", "birch"] {
         let tenant = cluster.tenant(name).await;

@@ -381,6 +381,7 @@ async fn a_restore_goes_on_where_somebody_else_leads() {
 async fn a_restore_waits_goes_on_and_ends_as_it_is_told() {
     let (cluster, acme) = founded().await;
     let (oracle, last) = fill(&cluster, acme, 160).await;
+    done(&cluster, PlanAsked { into: "first".into(), ..of_acme(last) }).await;
     let called = somebody(&cluster);
     let restores = Restores::new(&called);
     let planned = plan(&cluster, PlanAsked { into: "copy".into(), ..of_acme(last) }).await.unwrap();

@@ -1,7 +1,7 @@
 //! What administrators do. No tenant's data is in any of it.
 
-mod delayed;
 mod backup;
+mod delayed;
 mod groups;
 mod identities;
 mod jobs;
