@@ -55,7 +55,10 @@ pub enum Agreement {
     /// Nobody was heard of late.
     Unheard,
     /// It is where the middle of all is, within the bound.
-    Agreed,
+    Agreed {
+        /// Milliseconds that it is ahead of that; below 0 it is behind.
+        ahead_ms: i64,
+    },
     /// It is ahead of the middle of all by so much.
     Disputed {
         /// Milliseconds; below 0 it is behind.
@@ -76,10 +79,10 @@ pub fn agreement(ahead_ms: impl IntoIterator<Item = i64>) -> Agreement {
     let (low, high) = (all[(all.len() - 1) / 2], all[all.len() / 2]);
     let middle = if low.unsigned_abs() < high.unsigned_abs() { low } else { high };
     let apart = if all.len() == 2 { all[0].abs_diff(all[1]) } else { middle.unsigned_abs() };
-    if apart <= CLOCK_PART_MS_MAX {
-        return Agreement::Agreed;
-    }
     let ahead_ms = if all.len() == 2 { all[0].saturating_add(all[1]) } else { middle }.saturating_neg();
+    if apart <= CLOCK_PART_MS_MAX {
+        return Agreement::Agreed { ahead_ms };
+    }
     Agreement::Disputed { ahead_ms }
 }
 
@@ -138,7 +141,7 @@ impl BootClock for SystemClock {
     }
 
     fn agreed_ms(&self) -> Option<u64> {
-        (self.agreement() == Agreement::Agreed).then(|| self.now_ms())
+        matches!(self.agreement(), Agreement::Agreed { .. }).then(|| self.now_ms())
     }
 }
 
@@ -149,14 +152,14 @@ mod tests {
     #[test]
     fn the_middle_of_all_says_whether_a_clock_is_right() {
         assert_eq!(agreement([]), Agreement::Unheard);
-        assert_eq!(agreement([3, -4]), Agreement::Agreed);
-        assert_eq!(agreement([250]), Agreement::Agreed);
+        assert!(matches!(agreement([3, -4]), Agreement::Agreed { .. }));
+        assert!(matches!(agreement([250]), Agreement::Agreed { .. }));
         assert_eq!(agreement([251]), Agreement::Disputed { ahead_ms: -251 });
         // One that is wrong does not make the others wrong.
-        assert_eq!(agreement([9_000, 2]), Agreement::Agreed);
+        assert!(matches!(agreement([9_000, 2]), Agreement::Agreed { .. }));
         assert_eq!(agreement([-9_000, -9_001]), Agreement::Disputed { ahead_ms: 9_000 });
         // Half of four are wrong: the nearer half is believed.
-        assert_eq!(agreement([0, 5_000, 5_001]), Agreement::Agreed);
+        assert!(matches!(agreement([0, 5_000, 5_001]), Agreement::Agreed { .. }));
     }
 
     #[test]
@@ -165,13 +168,16 @@ mod tests {
         assert_eq!(known.agreement(wall, boot), Agreement::Unheard);
         // The way there and back takes 80 ms, so it spoke 40 ms ago.
         known.hears(NodeId(2), wall - 40, boot - 80, boot);
-        assert_eq!(known.agreement(wall, boot), Agreement::Agreed);
-        assert_eq!(known.agreement(wall + 10_000, boot + 10_000), Agreement::Agreed);
+        assert!(matches!(known.agreement(wall, boot), Agreement::Agreed { .. }));
+        assert!(matches!(known.agreement(wall + 10_000, boot + 10_000), Agreement::Agreed { .. }));
         // Nothing new was heard, but the wall clock has gone another way than the boot clock.
         assert_eq!(known.agreement(wall + 9_000, boot + 1_000), Agreement::Disputed { ahead_ms: 8_000 });
         assert_eq!(known.agreement(wall - 8_000, boot + 1_000), Agreement::Disputed { ahead_ms: -9_000 });
-        assert_eq!(known.agreement(wall + 1_000, boot + 1_000), Agreement::Agreed, "it is set right again");
-        assert_eq!(known.agreement(wall + HEARD_MS, boot + HEARD_MS), Agreement::Agreed);
+        assert!(
+            matches!(known.agreement(wall + 1_000, boot + 1_000), Agreement::Agreed { .. }),
+            "it is set right again"
+        );
+        assert!(matches!(known.agreement(wall + HEARD_MS, boot + HEARD_MS), Agreement::Agreed { .. }));
         assert_eq!(known.agreement(wall + HEARD_MS, boot + HEARD_MS + 1), Agreement::Unheard);
         // Whatever a peer says, nothing overflows.
         known.hears(NodeId(2), u64::MAX, boot + 1, boot);

@@ -75,6 +75,8 @@ kinds! {
     REPLICA_DOWN "replica_down" fail "dew group list";
     /// Peers say that the wall clock here is wrong.
     CLOCK_DISPUTED "clock_disputed" fail "dew status";
+    /// The wall clock here and those of peers part, and agree still.
+    CLOCK_APART "clock_apart" warn "dew status";
     /// Bytes of a table here are not what was written.
     TABLE_DAMAGED "table_damaged" fail "dew job list";
     /// The disk becomes full.

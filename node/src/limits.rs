@@ -151,6 +151,8 @@ pub const HANDSHAKE_MS: u64 = 10_000;
 pub const KEEPALIVE_MS: u64 = 20_000;
 /// How often it is looked whether the node serves, in milliseconds: whoever balances load by it asks less often.
 pub const HEALTH_MS: u64 = 200;
+/// Milliseconds between the wall clock here and the middle of all from which on a person is told: half of what costs the lead.
+pub const CLOCK_APART_MS: u64 = raft::limits::CLOCK_PART_MS_MAX / 2;
 /// Between two looks at how full the disk is, in milliseconds: at a gigabyte a second the rest of a small disk is not used up meanwhile.
 pub const DISK_MS: u64 = 1_000;
 /// Between two times that a node whose disk is full hands over what it leads, in milliseconds: whoever takes it may be full too.

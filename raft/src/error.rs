@@ -209,6 +209,18 @@ pub enum Error {
     /// Commands cannot be sealed.
     #[error(transparent)]
     NotSealed(#[from] crate::seal::NotSealed),
+    /// An entry needs more of the meta group than has been applied on this node, though it has waited.
+    #[error(
+        "an entry of {group} needs entry {needs} of the meta group, and {reached} is applied on this node; see to its meta replica"
+    )]
+    MetaBehind {
+        /// The group.
+        group: GroupId,
+        /// What it needs.
+        needs: u64,
+        /// How far the meta group is here.
+        reached: u64,
+    },
     /// A command asks for a row that its group does not hold.
     #[error("a row outside the range of the group; look up which group holds it")]
     OutsideRange,
@@ -245,7 +257,9 @@ impl Error {
             Self::WrongGroup { .. } | Self::CatalogOlder { .. } | Self::NotAdmitted { .. } => Kind::Stop,
             Self::Stopped { .. } => Kind::Unavailable,
             Self::AgainstCommitted { .. } => Kind::Stop,
-            Self::StampUnknown { .. } | Self::CutNotDurable { .. } => Kind::Unavailable,
+            Self::StampUnknown { .. } | Self::CutNotDurable { .. } | Self::MetaBehind { .. } => {
+                Kind::Unavailable
+            }
             Self::DamagedInside { .. } => Kind::Damaged,
             Self::NoSuchGroup(_)
             | Self::ReplicaUsed { .. }

@@ -78,6 +78,8 @@ pub const REPLY_BYTES_MAX: usize = 64 << 10;
 pub const RETRY_WINDOW_MS_MAX: u64 = 15 * 60 * 1_000;
 /// How long an entry waits for a key that is not here, in milliseconds, before its group is fenced.
 pub const KEY_WAIT_MS_MAX: u64 = 30_000;
+/// How long an entry waits for the meta group here to apply what it needs of it, in milliseconds, before its group is fenced.
+pub const META_WAIT_MS_MAX: u64 = 30_000;
 /// Ranges of which one digest of the state tells: their bounds take 8 MiB at most, and five of them find a row among 10^12.
 pub const RANGE_DIGESTS_MAX: usize = 1_024;
 /// Rows read at once for such a digest.

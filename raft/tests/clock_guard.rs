@@ -90,3 +90,26 @@ fn a_leader_whose_clock_peers_dispute_gives_way_and_stands_for_none_until_they_a
         first.put(GROUP, 3, b"again").await;
     });
 }
+
+#[test]
+fn a_leader_whose_clock_is_behind_its_own_log_gives_way_until_that_time_has_come() {
+    perform(async {
+        let (_hub, nodes, running, _) = founded(3).await;
+        let first = leader(&running.iter().collect::<Vec<_>>()).await;
+        let old = first.group(GROUP).replica();
+        nodes.iter().for_each(|node| node.clock.ahead_ms.store(5_000, Ordering::SeqCst));
+        first.put(GROUP, 1, b"by a clock that all share").await;
+        // As far as clocks may part it leads on.
+        nodes[of(&nodes, old)].clock.ahead_ms.store(4_800, Ordering::SeqCst);
+        rest(1_000).await;
+        first.put(GROUP, 2, b"a little behind").await;
+        assert!(first.group(GROUP).leads() && !first.group(GROUP).is_unfit());
+        nodes[of(&nodes, old)].clock.ahead_ms.store(0, Ordering::SeqCst);
+        let next = another_leads(&running, old).await;
+        assert!(first.group(GROUP).is_unfit() && !next.group(GROUP).is_unfit());
+        next.put(GROUP, 3, b"after").await;
+        first.until("it follows", |one| one.get(GROUP, 3).is_some()).await;
+        rest(5_000).await;
+        assert!(!first.group(GROUP).is_unfit(), "that time has come");
+    });
+}

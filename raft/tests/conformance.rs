@@ -155,6 +155,7 @@ impl StoreBuilder<Types, GroupStore, Filled, LogThread> for Builder {
         let tablet =
             pool.create(&[NewTablet { id: TabletId(1), range: KeyRange::all(), applied }]).unwrap().remove(0);
         let parts = MachineParts {
+            meta: Arc::default(),
             pool: pool.clone(),
             disk,
             spool: "/spool".into(),

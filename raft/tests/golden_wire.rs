@@ -174,6 +174,8 @@ fn peer_message_version_1() {
     assert_eq!(with_kind(&Message::Refused(Refusal::Ahead)), [17, 10]);
     assert_eq!(with_kind(&Message::Refused(Refusal::Outlived)), [17, 11]);
     assert_eq!(Refusal::ALL.len(), 11);
+    assert_eq!(with_kind(&Message::CloseTime(Stamp(0x0102))), [24, 0, 0, 0, 0, 0, 0, 1, 2]);
+    assert_eq!(with_kind(&Message::TimeClosed(true)), [27, 1]);
     let kinds: Vec<u8> = (1..=17).collect();
     let mut has = all.iter().map(|item| item[0]).collect::<Vec<_>>();
     has.dedup();

@@ -229,15 +229,11 @@ fn a_read_of_the_past_finds_what_was_there_and_the_leader_closes_what_is_late() 
         assert!((201..230).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
         let far = Stamp::new(clock.now_ms() + 251, 0);
         assert_eq!(why(past(far).await), NotNow::TooFarAhead { ahead_ms: 251 });
-        // A follower waits for what the leader closes.
+        // A follower asks the leader to close it.
         let (other, theirs) = (receiver(follows), follows.batchers[&GROUP].clone());
         let late = Stamp::new(clock.now_ms(), 0);
         rest(50).await;
-        let better = Some(NodeId(leads.group(GROUP).replica().0));
-        assert_eq!(why(other.door().as_of(late, 300, &theirs).await), NotNow::Elsewhere { better });
-        assert_eq!(seen(&past(late).await.unwrap().view, 9), Some(b"third".to_vec()));
-        rest(100).await;
-        let view = other.door().as_of(late, 0, &theirs).await.unwrap().view;
+        let view = other.door().as_of(late, 300, &theirs).await.unwrap().view;
         assert_eq!((seen(&view, 9), late.ms() > EPOCH_MS), (Some(b"third".to_vec()), true));
     });
 }
@@ -277,5 +273,39 @@ fn who_leads_no_more_says_so() {
         let told = door.door().linearizable(ASKED).await.map(|granted| granted.proof);
         assert!(matches!(told, Err(NotNow::NotLeader { .. }) | Ok(Proof::Leader(_))), "{told:?}");
         follows.until("the other leads", |one| one.group(GROUP).standing().is_leader).await;
+    });
+}
+
+#[test]
+fn a_follower_lets_the_leader_close_the_time_for_a_read_of_the_past() {
+    perform(async {
+        let (hub, nodes, running, _) = founded(3).await;
+        let (leads, follows) = two(&running).await;
+        rest(1_000).await;
+        let at = Stamp::end_of_ms(nodes[0].now_ms() - 1);
+        let (door, batcher) = (receiver(follows), follows.batchers[&GROUP].clone());
+        let before = leads.offline.log.stats().read().read.closed_times;
+        rest(2).await;
+        let granted = door.door().as_of(at, 300, &batcher).await.unwrap();
+        assert!(matches!(granted.proof, Proof::Closed(closed) if closed >= at), "{:?}", granted.proof);
+        assert_eq!(leads.offline.log.stats().read().read.closed_times, before + 1);
+        // The leader's own clock must have passed it.
+        nodes
+            .iter()
+            .find(|node| node.id == NodeId(follows.group(GROUP).replica().0))
+            .unwrap()
+            .clock
+            .ahead_ms
+            .store(200, Ordering::SeqCst);
+        let at = Stamp::end_of_ms(nodes[0].now_ms() + 150);
+        let late = door.door().as_of(at, 100, &batcher).await;
+        assert!(matches!(late, Err(NotNow::Elsewhere { better: Some(_) })));
+        let granted = door.door().as_of(at, 300, &batcher).await.unwrap();
+        assert!(matches!(granted.proof, Proof::Closed(closed) if closed >= at));
+        hub.hold(|_| true);
+        let at = Stamp::end_of_ms(nodes[0].now_ms() + 100);
+        rest(2).await;
+        let silent = door.door().as_of(at, 300, &batcher).await;
+        assert!(matches!(silent, Err(NotNow::Elsewhere { .. })));
     });
 }

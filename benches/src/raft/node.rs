@@ -139,6 +139,7 @@ pub fn open(node: NodeId, dir: &Path, disk: &CountingDisk) -> Outcome<MachinePar
     let pool = Pool::open(config, parts)?;
     pool.set_policy(Policy { default_window_ms: 0, ..Policy::default() });
     Ok(MachineParts {
+        meta: Arc::default(),
         pool,
         disk: real,
         spool: dir.join("spool"),

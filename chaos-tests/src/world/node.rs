@@ -276,6 +276,7 @@ impl Node {
         let Outfit { disk, entropy, sealer, .. } = outfit;
         let overseer = world.overseer.clone();
         let parts = MachineParts {
+            meta: Arc::default(),
             pool,
             disk,
             spool: "/spool".into(),
@@ -392,6 +393,7 @@ impl Node {
     pub(super) fn seat(&self, parts: &MachineParts, receiver: &Receiver) -> Hosted {
         let (sealer, entropy, log) = (parts.sealer.clone(), parts.entropy.clone(), parts.log.clone());
         let batcher = Batcher::new(receiver.group().clone(), sealer, entropy, self.clock.clone());
+        receiver.proposes_by(&batcher);
         let (own, works) = ((self.clock.clone(), self.world.clone()), batcher.clone());
         let tasks = vec![
             spawn(close(receiver.group().clone(), batcher.clone(), log, own.0, own.1)),

@@ -82,6 +82,7 @@ impl Running {
         let Admitted { parts, disk, pool, requests, log, replace } = admitted;
         let thread = LogThread::start(log.clone())?;
         let machine_parts = MachineParts {
+            meta: Arc::default(),
             pool: pool.clone(),
             disk,
             spool: parts.spool(),
@@ -162,6 +163,7 @@ impl Running {
         let group = receiver.group().clone();
         let (sealer, entropy) = (self.parts.sealer.clone(), self.parts.entropy.clone());
         let batcher = Batcher::new(group.clone(), sealer, entropy, self.parts.clock.clone());
+        receiver.proposes_by(&batcher);
         let works = batcher.clone();
         let (spawner, id) = (&self.parts.spawner, group.id());
         let closes = super::chores::close(Arc::downgrade(self), group.clone(), batcher.clone());

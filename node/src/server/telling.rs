@@ -7,7 +7,7 @@ use crate::clock::Agreement;
 use crate::delayed::state::Late;
 use crate::finding::{self, Finding};
 use crate::keys::coverage::{self, Coverage};
-use crate::limits::{BIND_MS, CHANGE_MS, DISK_HAND_OVER_MS, DISK_MS};
+use crate::limits::{BIND_MS, CHANGE_MS, CLOCK_APART_MS, DISK_HAND_OVER_MS, DISK_MS};
 use crate::meta::node_row::{NodeRow, NodeState};
 use crate::peer::PeerServer;
 use crate::running::replicas::Seated;
@@ -16,6 +16,7 @@ use crate::telemetry::samples::{Sample, exposition};
 use crate::telemetry::{door, logs};
 use engine::clock::Clock;
 use engine::ids::NodeId;
+use raft::limits::CLOCK_PART_MS_MAX;
 use raft::time::BootClock;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -86,10 +87,7 @@ impl Server {
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
-        if let Agreement::Disputed { ahead_ms } = self.clock.agreement() {
-            let text = format!("the clock is {ahead_ms} ms ahead of its peers: the node leads nothing");
-            findings.push(finding::CLOCK_DISPUTED.found(text));
-        }
+        findings.extend(clock_finding(self.clock.agreement()));
         findings.extend(self.disk.finding());
         findings.extend(self.certificate_finding());
         findings.extend(self.archive_findings());
@@ -155,7 +153,8 @@ impl Server {
             meta.nodes.values().filter(|row| row.state != NodeState::Removed).map(|row| row.id).collect();
         let clock = match self.clock.agreement() {
             Agreement::Disputed { ahead_ms } => (true, ahead_ms),
-            Agreement::Agreed | Agreement::Unheard => (false, 0),
+            Agreement::Agreed { ahead_ms } => (false, ahead_ms),
+            Agreement::Unheard => (false, 0),
         };
         let cluster_keys = self.held.versions();
         let newest = cluster_keys.last().copied().unwrap_or(0);
@@ -266,5 +265,39 @@ impl Server {
         let within = Duration::from_millis(CHANGE_MS);
         let _ = tokio::time::timeout(within, running.hand_over_all()).await;
         true
+    }
+}
+
+/// What a person should know of the clock.
+fn clock_finding(agreement: Agreement) -> Option<Finding> {
+    match agreement {
+        Agreement::Disputed { ahead_ms } => {
+            let text = format!("the clock is {ahead_ms} ms ahead of its peers: the node leads nothing");
+            Some(finding::CLOCK_DISPUTED.found(text))
+        }
+        Agreement::Agreed { ahead_ms } if ahead_ms.unsigned_abs() > CLOCK_APART_MS => {
+            let text = format!(
+                "the clock is {ahead_ms} ms ahead of its peers: from {CLOCK_PART_MS_MAX} ms on the node leads nothing"
+            );
+            Some(finding::CLOCK_APART.found(text))
+        }
+        Agreement::Agreed { .. } | Agreement::Unheard => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_told_before_it_costs_the_lead() {
+        let named = |agreement| clock_finding(agreement).map(|found| (found.name, found.is_failure));
+        let apart = Some(("clock_apart".to_owned(), false));
+        for (ahead_ms, wanted) in [(0, None), (125, None), (-125, None), (126, apart.clone()), (-126, apart)]
+        {
+            assert_eq!(named(Agreement::Agreed { ahead_ms }), wanted, "{ahead_ms}");
+        }
+        assert_eq!(named(Agreement::Disputed { ahead_ms: 251 }), Some(("clock_disputed".to_owned(), true)));
+        assert_eq!(named(Agreement::Unheard), None);
     }
 }

@@ -19,7 +19,7 @@ use node::meta::forward::Forward;
 use node::meta::shard_row::ShardRow;
 use node::meta::survey::Survey;
 use node::refused::Refused;
-use node::restore::asked::{Answer, Ask};
+use node::restore::asked::{self, Ask};
 use node::server::Server;
 use node::server::backend::Called;
 use node::server::joining::Newcomer;
@@ -77,7 +77,7 @@ impl Forward for Near {
         Box::pin(async move { server?.read_table(table, at).await })
     }
 
-    fn restoring(&self, to: NodeId, ask: Ask, wait_ms: u64) -> BoxFuture<Result<Answer, Refused>> {
+    fn restoring(&self, to: NodeId, ask: Ask, wait_ms: u64) -> BoxFuture<Result<asked::Answer, Refused>> {
         let at = self.at(to);
         Box::pin(async move { at?.door()?.restoring(ask, wait_ms).await })
     }

@@ -3,7 +3,7 @@
 use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::group::beat;
-use crate::group::clock_guard::is_refused;
+use crate::group::clock_guard::{is_alone, is_behind, is_refused};
 use crate::group::lifecycle::Stage;
 use crate::group::outcome::{NotApplied, NotNow};
 use crate::group::pause::Pause;
@@ -25,6 +25,7 @@ use crate::read::bearing::Bearing;
 use crate::stats::Stats;
 use crate::type_config::{self, OwnClock, Types};
 use crate::types::{GroupId, LogId, ReplicaId, Seat, Vote};
+use engine::Stamp;
 use engine::work::stall::Pressure as Stall;
 use futures_util::FutureExt;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -183,9 +184,10 @@ impl Group {
         self.is_unfit.load(Ordering::SeqCst)
     }
 
-    /// Peers say, or not, that its wall clock is wrong; and those that refuse what it has stamped are counted. One that must not lead
-    /// falls silent, and stands for no election. Cheap: call it at every tick.
-    pub fn judge_clock(&self, is_disputed: bool) {
+    /// Peers say, or not, that its wall clock, at `wall_ms`, is wrong; those that refuse what it has stamped are counted; and its own log may
+    /// end in times that its clock has not reached. One that must not lead falls silent, and stands for no election. Cheap: call it at every
+    /// tick.
+    pub fn judge_clock(&self, is_disputed: bool, wall_ms: u64) {
         let leads = self.leads();
         if !leads {
             self.peers.forget_refusals();
@@ -196,12 +198,14 @@ impl Group {
             && (self.is_refused.load(Ordering::SeqCst)
                 || !refused.is_empty() && is_refused(&self.standing().membership.1, &refused));
         self.is_refused.store(is_refused, Ordering::SeqCst);
-        let is_unfit = (is_disputed || is_refused) && !planted::is(Planted::LeadByWrongClock);
+        let is_behind = is_behind(self.log.last_stamp(self.id).ok().flatten().map(Stamp), wall_ms)
+            && !is_alone(&self.standing().membership.1);
+        let is_unfit = (is_disputed || is_refused || is_behind) && !planted::is(Planted::LeadByWrongClock);
         if self.is_unfit.swap(is_unfit, Ordering::SeqCst) == is_unfit {
             return;
         }
         if is_unfit {
-            tracing::warn!(group = %self.id, is_disputed, is_refused, leads, "a wall clock is wrong: its replica leads no more");
+            tracing::warn!(group = %self.id, is_disputed, is_refused, is_behind, leads, "a wall clock is wrong: its replica leads no more");
             self.raft.runtime_config().elect(false);
         }
         self.raft.runtime_config().heartbeat(!is_unfit);

@@ -10,7 +10,7 @@ use crate::limits;
 use crate::planted::{self, Planted};
 use crate::proposal::{Replies, Reply};
 use crate::seal::{self, Opened};
-use crate::types::{LogId, Membership};
+use crate::types::{GroupId, LogId, Membership};
 use bytes::Bytes;
 use engine::Kind;
 use engine::ids::TenantId;
@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// Between two looks for a key that is not here, in milliseconds.
 const KEY_LOOK_MS: u64 = 250;
+/// Between two looks at how far the meta group is, in milliseconds.
+const META_LOOK_MS: u64 = 20;
 
 impl Machine {
     /// Applies an entry that means nothing but that its leader leads.
@@ -48,6 +50,7 @@ impl Machine {
     pub async fn apply_command(&self, id: LogId, payload: &Bytes) -> Result<Replies> {
         let mut note = self.before(id)?;
         let command = Command::decode(payload)?;
+        self.await_meta(command.meta_index).await?;
         let opened = self.bodies(&command).await?;
         let run = stamping::run(note.last, command.stamp, command.closed, command.rows.len())?;
         let mut unapplied = Unapplied::default();
@@ -92,6 +95,24 @@ impl Machine {
         } else {
             Err(Error::OutOfOrder { entry: id, last: Last(note.applied) })
         }
+    }
+
+    /// Waits until the meta group has applied here what the entry needs of it.
+    async fn await_meta(&self, index: u64) -> Result<()> {
+        let mut waited_ms = 0;
+        while self.group != GroupId::META && self.parts.meta.index() < index {
+            if waited_ms == 0 {
+                self.stats().machine.meta_waits.add(1);
+            }
+            if waited_ms >= limits::META_WAIT_MS_MAX {
+                let reached = self.parts.meta.index();
+                return Err(Error::MetaBehind { group: self.group, needs: index, reached });
+            }
+            tokio::time::sleep(Duration::from_millis(META_LOOK_MS)).await;
+            waited_ms += META_LOOK_MS;
+            self.allows()?;
+        }
+        Ok(())
     }
 
     /// Opens the bodies. A key that is not here may be on its way.
@@ -182,6 +203,7 @@ impl Machine {
             }
         }
         let last = note.last;
+        self.tell_reach(&note);
         *lock(&self.note) = note;
         self.stats().machine.applied_entries.add(1);
         self.parts.feed.applied(self.group, &AppliedEntry { log_id: id, last, closed: last, batch: &batch });

@@ -8,6 +8,7 @@ pub mod adapter;
 pub mod apply;
 pub mod compare;
 pub mod digest;
+pub mod meta_reach;
 pub mod note;
 pub mod once;
 pub mod operations;
@@ -33,6 +34,7 @@ use engine::ids::{LogIndex, TabletId, TenantId};
 use engine::sealed::Sealer;
 use engine::tablet::Tablet;
 use engine::tablet::pool::Pool;
+use meta_reach::MetaReach;
 use note::Note;
 use operations::Operations;
 use snapshot::Parcel;
@@ -62,6 +64,8 @@ pub struct MachineParts {
     pub feed: Arc<dyn Feed>,
     /// Which tenants are shredded.
     pub shredded: Arc<dyn Shredded>,
+    /// How far the meta group has applied on this node.
+    pub meta: Arc<MetaReach>,
 }
 
 /// Hears of what is applied, in order: watchers, archives.
@@ -166,6 +170,9 @@ impl Machine {
             life.may_happen(Event::Filled);
         }
         let spool = Spool::new(parts.disk.clone(), parts.spool.join(group.to_string()));
+        if let (GroupId::META, Some(applied)) = (group, note.applied) {
+            parts.meta.reaches(applied.index);
+        }
         // What a start finds in the log is durable; of what comes later the log says when it is.
         let found = parts.log.state(group)?.last.map_or(LogIndex(0), |last| engine_index(last.index));
         tablet.set_log_durable(found.max(tablet.durable().index));
@@ -402,6 +409,7 @@ impl Machine {
         };
         #[cfg(feature = "planted")]
         self.came.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.tell_reach(&note);
         self.stats().machine.installed_snapshots.add(1);
         self.parts.feed.installed(self.group, &note);
         // From here on the new one counts, also after a crash: of two tablets of a group, the one that is further.
@@ -411,6 +419,13 @@ impl Machine {
         self.note_durable()?;
         self.life.may_happen(Event::Filled);
         self.spool.installed()
+    }
+
+    /// Who waits for the meta group goes on, if this is its machine.
+    fn tell_reach(&self, note: &Note) {
+        if let (GroupId::META, Some(applied)) = (self.group, note.applied) {
+            self.parts.meta.reaches(applied.index);
+        }
     }
 
     /// A planted bug: what came by a snapshot has no replies kept.

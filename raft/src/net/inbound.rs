@@ -10,6 +10,7 @@ use super::replica_message::{
 use super::snapshot_message::{PieceReply, SnapshotDone, SnapshotOffer, SnapshotPiece, SnapshotWants};
 use crate::delay::receive::Delayed;
 use crate::error::Result;
+use crate::group::batcher::Batcher;
 use crate::group::clock_guard::is_ahead;
 use crate::group::handle::Group;
 use crate::group::lifecycle::{Event, Stage};
@@ -23,10 +24,11 @@ use crate::read::door::Door;
 use crate::time::BootClock;
 use crate::type_config::{self, RaftEntryOf, Types};
 use crate::types::{Role, Vote};
+use engine::Stamp;
 use engine::error::with_sources;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use openraft::raft::{TransferLeaderError, TransferLeaderRequest};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 type RaftVoteRequest = openraft::raft::VoteRequest<Types>;
 
@@ -40,6 +42,7 @@ pub struct Receiver {
     door: Door,
     inflow: Inflow,
     incoming: Mutex<Incoming>,
+    batcher: OnceLock<Weak<Batcher>>,
 }
 
 /// The snapshot that is coming, if one is.
@@ -59,7 +62,8 @@ impl Receiver {
         delayed: Option<Arc<Delayed>>,
     ) -> Self {
         let door = Door::new(group.clone(), clock.clone(), delayed.clone());
-        Self { group, guard, clock, delayed, door, inflow: Inflow::default(), incoming: Mutex::default() }
+        let (inflow, incoming, batcher) = (Inflow::default(), Mutex::default(), OnceLock::new());
+        Self { group, guard, clock, delayed, door, inflow, incoming, batcher }
     }
 
     /// The replica.
@@ -80,7 +84,7 @@ impl Receiver {
 
     /// Lets it stand for election once its guard has opened, and not while its wall clock is wrong. Cheap: call it at every tick.
     pub fn tick(&self) {
-        self.group.judge_clock(self.clock.is_disputed());
+        self.group.judge_clock(self.clock.is_disputed(), self.clock.wall_ms());
         let is_open =
             planted::is(Planted::OpenStartGuard) || self.guard.allows_elections(self.clock.boot_ms());
         if self.may_vote() && is_open && !self.group.is_unfit() {
@@ -159,6 +163,7 @@ impl Receiver {
             Message::Append(append) => self.append(append).await,
             Message::Transfer(transfer) => self.transfer(&transfer).await,
             Message::ReadIndex(_) => self.read_index().await,
+            Message::CloseTime(upto) => self.close_time(upto).await,
             Message::SnapshotOffer(offer) => self.offer(offer).await,
             Message::SnapshotPiece(piece) => self.piece(&piece),
             Message::SnapshotFinish(finish) => self.finish(finish.transfer).await,
@@ -276,6 +281,22 @@ impl Receiver {
             Err(NotNow::RetryLater { after_ms }) => ReadIndexReply::RetryLater(after_ms),
             Err(_) => return Err(Refusal::Stopped),
         }))
+    }
+
+    /// Closes the time for a read elsewhere, if this replica leads, the time is over here, and whoever proposes is there.
+    async fn close_time(&self, upto: Stamp) -> Result<Message, Refusal> {
+        let Some(batcher) = self.batcher.get().and_then(Weak::upgrade) else { return Err(Refusal::NotReady) };
+        let is_over = upto.ms() < self.clock.wall_ms() && !self.clock.is_disputed();
+        // Whoever asks waits for the least election time.
+        let wait_ms = self.group.pace().election_min_ms / 2;
+        let is_closed = is_over && self.door.close_for_another(upto, wait_ms, &batcher).await;
+        Ok(Message::TimeClosed(is_closed))
+    }
+
+    /// Whoever proposes for the replica: it closes the time for reads elsewhere. Once.
+    pub fn proposes_by(&self, batcher: &Arc<Batcher>) {
+        // An instance has one.
+        let _ = self.batcher.set(Arc::downgrade(batcher));
     }
 
     /// A replica that was parked is not any more, if nothing keeps it from what comes.

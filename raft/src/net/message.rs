@@ -18,6 +18,7 @@ use crate::group::word::Word;
 use crate::limits;
 use crate::types::GroupId;
 use bytes::Bytes;
+use engine::Stamp;
 use engine::error::Damage;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,6 +71,10 @@ pub enum Message {
     Hearsay(Hearsay),
     /// It is known now. Kind 23.
     HearsayTaken,
+    /// Close the time up to here, if you lead and it is over: a read waits for it. Kind 24.
+    CloseTime(Stamp),
+    /// Whether it is closed. Kind 27.
+    TimeClosed(bool),
 }
 
 impl Message {
@@ -100,6 +105,8 @@ impl Message {
             Self::Words(_) => 21,
             Self::Hearsay(_) => 22,
             Self::HearsayTaken => 23,
+            Self::CloseTime(_) => 24,
+            Self::TimeClosed(_) => 27,
         }
     }
 
@@ -143,6 +150,8 @@ impl Message {
             Self::AskWords(groups) => append_groups(out, groups),
             Self::Words(words) => append_words(out, words),
             Self::Hearsay(hearsay) => hearsay.append(out),
+            Self::CloseTime(upto) => append_u64(out, upto.0),
+            Self::TimeClosed(is_closed) => out.push(u8::from(*is_closed)),
         }
     }
 
@@ -182,6 +191,8 @@ impl Message {
             21 => Self::Words(read_words(body)?),
             22 => Self::Hearsay(Hearsay::read(body)?),
             23 => Self::HearsayTaken,
+            24 => Self::CloseTime(Stamp(body.u64()?)),
+            27 => Self::TimeClosed(body.is()?),
             _ => return Err(malformed("a message of an unknown kind")),
         })
     }
@@ -205,7 +216,6 @@ pub(crate) mod tests {
     use crate::net::word_message::tests::of_themselves;
     use crate::payload::tests::some_membership;
     use crate::types::{GroupId, LogId, ReplicaId, Vote};
-    use engine::Stamp;
     use engine::error::Nature;
     use engine::ids::TableId;
     use proptest::collection::vec;
@@ -294,6 +304,8 @@ pub(crate) mod tests {
             option::of(any::<u64>())
                 .prop_map(|leader| Message::ReadIndexReply(ReadIndexReply::NotLeader(leader.map(ReplicaId)))),
             any::<u64>().prop_map(|ms| Message::ReadIndexReply(ReadIndexReply::RetryLater(ms))),
+            any::<u64>().prop_map(|upto| Message::CloseTime(Stamp(upto))),
+            any::<bool>().prop_map(Message::TimeClosed),
         ]
     }
 

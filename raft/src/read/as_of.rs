@@ -23,6 +23,11 @@ pub enum Answer {
         /// The end of the last millisecond that is over.
         upto: Stamp,
     },
+    /// Ask the leader to close the time up to here, then ask again.
+    AskToClose {
+        /// The end of the last millisecond that is over.
+        upto: Stamp,
+    },
     /// Ask another node; this one, if one is known.
     Elsewhere(Option<NodeId>),
     /// The stamp is so far ahead of every clock that nobody can have been given it.
@@ -54,7 +59,8 @@ pub fn as_of(fresh: &Freshness, is_leader: bool, at: Stamp, waited_ms: u64) -> A
         (0, _) => elsewhere,
         (_, true) if is_leader => Answer::Close { upto: Stamp::end_of_ms(now_ms - 1) },
         // It gives out stamps of this millisecond still.
-        (_, false) if is_leader => Answer::Wait { wait_ms: (ahead_ms + 1).min(left_ms) },
+        (_, false) => Answer::Wait { wait_ms: (ahead_ms + 1).min(left_ms) },
+        (_, true) if fresh.better.is_some() => Answer::AskToClose { upto: Stamp::end_of_ms(at.ms()) },
         _ => Answer::Wait { wait_ms: left_ms },
     }
 }
@@ -77,15 +83,16 @@ mod tests {
         let (close, elsewhere) =
             (Answer::Close { upto: Stamp::end_of_ms(NOW_MS - 1) }, Answer::Elsewhere(Some(NodeId(4))));
         let wait = |wait_ms| Answer::Wait { wait_ms };
+        let ask = |ms| Answer::AskToClose { upto: Stamp::end_of_ms(ms) };
         for (at, waited_ms, follower, leader) in [
             (Stamp::ZERO, u64::MAX, Answer::Serve, Answer::Serve),
             (closed, u64::MAX, Answer::Serve, Answer::Serve),
-            (closed.next(), 0, wait(tick), close),
-            (closed.next(), tick - 1, wait(1), close),
+            (closed.next(), 0, ask(NOW_MS - 900), close),
+            (closed.next(), tick - 1, ask(NOW_MS - 900), close),
             (closed.next(), tick, elsewhere, elsewhere),
-            (Stamp::end_of_ms(NOW_MS - 1), 0, wait(tick), close),
-            (Stamp::new(NOW_MS, 0), 0, wait(tick), wait(1)),
-            (Stamp::new(NOW_MS + 250, 9), 0, wait(tick), wait(251)),
+            (Stamp::end_of_ms(NOW_MS - 1), 0, ask(NOW_MS - 1), close),
+            (Stamp::new(NOW_MS, 0), 0, wait(1), wait(1)),
+            (Stamp::new(NOW_MS + 250, 9), 0, wait(251), wait(251)),
             (Stamp::new(NOW_MS + 250, 9), tick - 3, wait(3), wait(3)),
             (
                 Stamp::new(NOW_MS + 251, 0),

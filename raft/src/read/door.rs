@@ -279,6 +279,9 @@ impl Door {
                 }
                 as_of::Answer::Wait { wait_ms } => self.pause(wait_ms).await,
                 as_of::Answer::Close { upto } => self.close(upto, batcher, waited.left_ms()).await,
+                as_of::Answer::AskToClose { upto } => {
+                    self.ask_to_close(upto, &bearing, waited.left_ms()).await
+                }
                 as_of::Answer::Elsewhere(better) => return Err(NotNow::Elsewhere { better }),
                 as_of::Answer::TooFarAhead { ahead_ms } => return Err(NotNow::TooFarAhead { ahead_ms }),
             }
@@ -305,6 +308,43 @@ impl Door {
         // If it is not closed, be it that another leads now, the next look tells.
         if !matches!(closed.await, Ok(Ok(true))) {
             self.pause(left_ms).await;
+        }
+    }
+
+    /// Closes the time for a read at another replica, if this one leads. True if it is closed.
+    pub(crate) async fn close_for_another(&self, upto: Stamp, wait_ms: u64, batcher: &Batcher) -> bool {
+        let waited = self.begin(wait_ms);
+        while waited.left_ms() > 0 && self.group.leads() && !self.group.is_unfit() {
+            if self.group.machine().reached().1 >= upto {
+                self.group.stats().read.closed_times.add(1);
+                return true;
+            }
+            self.close(upto, batcher, waited.left_ms()).await;
+        }
+        false
+    }
+
+    /// Asks the leader to close the time. What it has closed comes with its log; until it is here, or if it was not closed, the read waits.
+    /// One read asks at a time, and the others wait for it.
+    async fn ask_to_close(&self, upto: Stamp, bearing: &Bearing, left_ms: u64) {
+        let other = bearing.leader.filter(|(leader, _)| *leader != self.group.replica());
+        let is_asked = !self.is_closing.swap(true, Ordering::SeqCst);
+        if let (Some((leader, seat)), true) = (other, is_asked) {
+            let _alone = Closing(&self.is_closing);
+            let asked = self.group.peers().ask(leader, seat, Message::CloseTime(upto));
+            let answer = tokio::time::timeout(Duration::from_millis(left_ms), asked).await;
+            if matches!(answer, Ok(Ok(Message::TimeClosed(true)))) {
+                // It is on its way: with the next heartbeat at the latest it is known to be committed.
+                let _ = tokio::time::timeout(Duration::from_millis(left_ms), self.until_closed(upto)).await;
+                return;
+            }
+        }
+        self.pause(left_ms).await;
+    }
+
+    async fn until_closed(&self, upto: Stamp) {
+        while self.group.machine().reached().1 < upto && !self.group.machine().is_over() {
+            self.pause(u64::MAX).await;
         }
     }
 

@@ -60,6 +60,8 @@ figures! {
     mismatched_commands: Counter,
     /// Times that an entry had to wait because the engine was full.
     stalled_times: Counter,
+    /// Times that an entry had to wait for the meta group to apply here what it needs of it.
+    meta_waits: Counter,
     /// Snapshots of peers put in the place of what was here.
     installed_snapshots: Counter,
 }

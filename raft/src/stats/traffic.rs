@@ -60,6 +60,8 @@ figures! {
     bounded_follower_reads: Counter,
     /// As of a stamp.
     as_of_reads: Counter,
+    /// Times that the leader here closed the time for a read at another replica.
+    closed_times: Counter,
     /// Entries named to other replicas that asked their leader for a read.
     named_reads: Counter,
     /// Refused: another replica leads, or none.

@@ -149,6 +149,7 @@ fn whatever_was_changed_in_an_entry_is_named_as_tampered_and_fences_the_group() 
     for (what, command) in cases {
         let world = World::new(1);
         let (node, machine) = world.founded();
+        node.parts.meta.reaches(3);
         node.commit(&machine, 2, &entry(at(0), &[command_of(A, &[put(b"k", b"v")])])).unwrap();
         let before = machine.applied();
         apply_as_consensus(&machine, &[(id(1, 3), command.encode())]).unwrap_err();
@@ -159,7 +160,8 @@ fn whatever_was_changed_in_an_entry_is_named_as_tampered_and_fences_the_group() 
         assert_eq!(machine.applied(), before, "{what}");
         assert_eq!(rows(&machine, A), [(b"k".to_vec(), b"v".to_vec())], "{what}");
     }
-    let (_node, machine) = World::new(1).founded();
+    let (node, machine) = World::new(1).founded();
+    node.parts.meta.reaches(3);
     apply_as_consensus(&machine, &[(id(1, 2), good.encode())]).unwrap();
     assert_eq!(rows(&machine, A), [(b"k".to_vec(), b"w".to_vec())], "as it was it opens");
 }

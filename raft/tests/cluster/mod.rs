@@ -254,6 +254,7 @@ impl Node {
         let Outfit { parts: LogParts { disk, sealer, .. }, entropy, .. } = outfit;
         let writer = tokio::spawn(write(log.clone()));
         let parts = MachineParts {
+            meta: Arc::default(),
             pool,
             disk: disk.clone(),
             spool: "/spool".into(),
@@ -358,6 +359,7 @@ impl Running {
     pub fn gather(&mut self, receiver: &Receiver) {
         let (sealer, entropy) = (self.offline.sealer.clone(), self.offline.entropy.clone());
         let batcher = Batcher::new(receiver.group().clone(), sealer, entropy, self.clock.clone());
+        receiver.proposes_by(&batcher);
         if let Some(old) = self.batchers.insert(receiver.group().id(), batcher.clone()) {
             old.close();
         }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use engine::Kind;
 use engine::error::Nature;
 use engine::ids::{Owner, Purpose};
+use raft::command::Command;
 use raft::machine::Machine;
 use raft::proposal::Reply;
 use raft::types::{GroupId, LogId};
@@ -160,4 +161,37 @@ fn a_shredded_tenant_is_passed_over_and_needs_no_key() {
     assert_eq!(opened.applied().last, machine.applied().last);
     let differing = opened.applied().digest.differing(&machine.applied().digest);
     assert_eq!(differing, [raft::machine::digest::Digest::bucket(B)]);
+}
+
+#[test]
+fn an_entry_waits_for_the_meta_group_and_stops_its_group_if_that_does_not_come() {
+    let (_world, node, machine, other) = two_groups();
+    let meta = node.bear(&founder(GroupId::META)).unwrap();
+    let needing =
+        |index| Command { meta_index: index, ..Command::decode(&entry(at(1), &[])).unwrap() }.encode();
+    let waits = || node.parts.log.stats().read().machine.meta_waits;
+    run(machine.apply_command(id(1, 3), &needing(1))).unwrap();
+    assert_eq!(waits(), 0, "it is there");
+    let waiting = needing(4);
+    run(async {
+        let come = async {
+            for index in 2..=4 {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                assert_eq!(
+                    machine.applied().applied,
+                    Some(id(1, 3)),
+                    "entry {index} is not the one it waits for"
+                );
+                meta.apply_blank(id(1, index)).await.unwrap();
+            }
+        };
+        let (applied, ()) = tokio::join!(machine.apply_command(id(1, 4), &waiting), come);
+        applied.unwrap();
+    });
+    assert_eq!(waits(), 1);
+    let behind = run(machine.apply_command(id(1, 5), &needing(9)));
+    assert!(matches!(behind, Err(Error::MetaBehind { group: GROUP, needs: 9, reached: 4 })), "{behind:?}");
+    // The meta group itself waits for nobody.
+    run(meta.apply_command(id(1, 5), &needing(9))).unwrap();
+    assert_eq!((machine.applied().applied, other.fenced()), (Some(id(1, 4)), None));
 }

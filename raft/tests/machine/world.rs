@@ -267,6 +267,7 @@ impl World {
         };
         let pool = Pool::open(PoolConfig { threads: 0, ..PoolConfig::new("/data") }, pool)?;
         let parts = MachineParts {
+            meta: Arc::default(),
             pool,
             disk,
             spool: "/spool".into(),
