@@ -11,6 +11,7 @@ pub mod digest;
 pub mod note;
 pub mod once;
 pub mod operations;
+pub mod overlay;
 pub mod range_digest;
 pub mod snapshot;
 pub mod spool;
