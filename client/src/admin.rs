@@ -313,7 +313,7 @@ impl Admin {
     /// Brings rows of a tenant as a delayed node has them back into the cluster. Returns the job that does it.
     ///
     /// # Errors
-    /// Conflict, if the node has not applied everything up to that moment.
+    /// Unavailable, if the node does not have everything up to that moment yet.
     pub async fn donate(&self, request: DonateRequest) -> Result<u64> {
         Ok(call!(self, ONCE, DelayedClient.donate, request).await?.job)
     }

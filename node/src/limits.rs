@@ -228,8 +228,10 @@ pub const RUNWAY_MS_MIN: u64 = 4 * 60 * 60 * 1_000;
 pub const APPLY_BYTES_PER_SECOND: u64 = 30 << 20;
 /// Over so long it is measured how fast bytes come in and are applied, in milliseconds.
 pub const RATE_MS: u64 = 10_000;
-/// Donations of a node at once; as many that have ended are remembered.
-pub const DONATIONS_MAX: usize = 16;
+/// Donations of a node at once; as many that have ended are remembered. Each may look ahead.
+pub const DONATIONS_MAX: usize = 4;
+/// Bytes of what is not applied yet over which a donation looks ahead, in memory: beyond, the gate must be moved first.
+pub const AHEAD_BYTES_MAX: usize = 64 << 20;
 /// Rows that a donation compares at once, of the cut and of the live cluster each: what is written then is one batch.
 pub const DONATED_ROWS: usize = 200;
 /// Bytes of these.

@@ -78,7 +78,7 @@ async fn a_delayed_node_is_asked_through_any_other_and_gives_back_what_was_delet
         assert_eq!(found.map(|found| found.value.to_vec()), Some(b"before".to_vec()), "{n}");
     }
     let later = DonateRequest { before: bad.0 + (HOUR_MS << 16), ..asked };
-    assert_eq!(admin.donate(later).await.unwrap_err().code(), code::GATE_BELOW);
+    assert_eq!(admin.donate(later).await.unwrap_err().code(), code::NOT_RECEIVED);
     let status = admin.status().await.unwrap();
     assert_eq!(status.delayed.len(), 1);
     assert!(status.findings.iter().any(|one| one.name == "delayed_paused" && one.text.contains("INC-4711")));

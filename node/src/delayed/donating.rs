@@ -1,10 +1,11 @@
 //! Brings rows of the cut of a delayed node back into the live cluster: stretch by stretch of keys the rows of then are laid beside those of
-//! now, and what differs is written by whoever leads the shard, on the path of everybody. The gate does not move. Done again, it does only
-//! what is left to do.
+//! now, and what differs is written by whoever leads the shard, on the path of everybody. The gate does not move: what lies above it is
+//! looked ahead at, in memory. Done again, it does only what is left to do.
 
 use super::donate::{Deed, Keys, Progress, Wish, decide};
 use super::gate::progress;
 use super::order::{Row, RowsAsked, RowsPage};
+use super::suspects::Commit;
 use crate::entropy::{SystemEntropy, random, random_id};
 use crate::limits;
 use crate::refused::Refused;
@@ -15,15 +16,19 @@ use crate::shard::door::{Consistency, WriteId};
 use bytes::Bytes;
 use engine::Stamp;
 use engine::clock::Clock;
+use engine::error::with_sources;
 use engine::ids::{CollectionId, NodeId, TenantId};
 use engine::tablet::view::{Scan, ScanCursor, View};
 use proto::errors::code;
+use raft::machine::overlay::Overlay;
 use raft::types::GroupId;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// So long one call of the live cluster is waited for, in milliseconds.
 const CALL_MS: u64 = 5_000;
+/// How often it is begun again to look ahead, where the log goes meanwhile.
+const LOOKS_AHEAD: usize = 10;
 /// After this a write that nobody has answered must not run any more, in milliseconds.
 const WRITE_MS: u64 = 60_000;
 
@@ -46,6 +51,16 @@ impl Stretch {
     }
 }
 
+fn scan_of(tenant: TenantId, (collection, start, end): (CollectionId, &Bytes, Option<&Bytes>)) -> Scan {
+    Scan {
+        start: Some(start.to_vec()),
+        end: end.map(|end| end.to_vec()),
+        limit: limits::DONATED_ROWS,
+        bytes_max: limits::DONATED_BYTES,
+        ..Scan::all(tenant, collection)
+    }
+}
+
 /// Rows of a stretch that a view shows, as many as come at once.
 ///
 /// # Errors
@@ -55,14 +70,7 @@ pub fn page(
     tenant: TenantId,
     (collection, start, end): (CollectionId, &Bytes, Option<&Bytes>),
 ) -> Result<RowsPage, Refused> {
-    let scan = Scan {
-        start: Some(start.to_vec()),
-        end: end.map(|end| end.to_vec()),
-        limit: limits::DONATED_ROWS,
-        bytes_max: limits::DONATED_BYTES,
-        ..Scan::all(tenant, collection)
-    };
-    let page = view.scan(&scan, None)?;
+    let page = view.scan(&scan_of(tenant, (collection, start, end)), None)?;
     let rows = page.entries.into_iter().map(|entry| Row {
         key: entry.key.into(),
         value: entry.found.value,
@@ -89,11 +97,11 @@ impl Server {
     /// Begins to bring rows back, as `by` asks. Returns the job.
     ///
     /// # Errors
-    /// `GATE_BELOW`: the cut is not there yet. `TENANT_UNKNOWN`; `DONATIONS_FULL`.
+    /// `NOT_RECEIVED`: the cut is not there yet. `TENANT_UNKNOWN`; `DONATIONS_FULL`.
     pub(super) fn donate(self: &Arc<Self>, by: &str, wish: Wish) -> Result<u64, Refused> {
         let meta = self.meta();
         let row = meta.tenants.get(&wish.tenant).ok_or_else(|| Refused::new(code::TENANT_UNKNOWN))?;
-        self.check_cut(&wish)?;
+        let is_ahead = self.check_cut(&wish)?;
         let job = random_id(&SystemEntropy);
         tracing::warn!(by, tenant = %wish.tenant, job, ?wish, "rows go back into the cluster");
         let going = Progress {
@@ -117,7 +125,10 @@ impl Server {
         }
         let server = self.clone();
         self.tasks.spawn(format!("donate {job}"), async move {
-            let done = server.donate_all(job, &wish).await;
+            let done = match server.source(&wish, is_ahead).await {
+                Ok(source) => server.donate_all(job, &wish, &source).await,
+                Err(why) => Err(why),
+            };
             let (ended_ms, now_tally) = (server.clock.now_ms(), server.tally_of(job));
             match &done {
                 Ok(()) => tracing::info!(job, tally = %now_tally, "rows have gone back into the cluster"),
@@ -131,25 +142,58 @@ impl Server {
         Ok(job)
     }
 
-    /// Whether this node holds the cut that the wish is for.
-    fn check_cut(&self, wish: &Wish) -> Result<(), Refused> {
-        let cut = Stamp(wish.before.0.saturating_sub(1));
+    /// Whether this node holds the cut that the wish is for. True: it is not applied yet, and looked ahead at.
+    fn check_cut(&self, wish: &Wish) -> Result<bool, Refused> {
+        let cut = cut_of(wish);
         let running = self.running()?;
         let gate = running.late().ok_or_else(|| Refused::new(code::NOT_DELAYED))?.state().gate;
-        let group = self.group_of(wish.tenant)?;
-        if cut > gate {
-            let name = self.meta().nodes.get(&self.node).map(|row| row.name.clone()).unwrap_or_default();
-            let id = super::suspects::Commit { stamp: wish.before, group };
-            return Err(Refused::new(code::GATE_BELOW).saying(format!(
-                "the gate is at {gate}, below {cut}: dew delayed forward {name} --before {id}"
-            )));
+        let known = progress(self, running).get(&self.group_of(wish.tenant)?).copied().unwrap_or_default();
+        if known.closed < Some(cut) {
+            let has = known.closed.map_or_else(|| "nothing yet".to_owned(), |closed| closed.to_string());
+            return Err(Refused::new(code::NOT_RECEIVED)
+                .saying(format!("{cut} is above {has}, the last that is here")));
         }
-        let is_there = progress(self, running).get(&group).is_some_and(|one| one.is_at(cut));
-        if is_there {
-            Ok(())
-        } else {
-            Err(Refused::new(code::STARTING).saying("what the gate lets through is not applied yet"))
+        Ok(cut > gate || !known.is_at(cut))
+    }
+
+    /// Where rows of the cut are read.
+    async fn source(&self, wish: &Wish, is_ahead: bool) -> Result<Source, Refused> {
+        let running = self.running()?;
+        let seated =
+            running.replica(self.group_of(wish.tenant)?).ok_or_else(|| Refused::new(code::STARTING))?;
+        if !is_ahead {
+            return Ok(Source::Applied(seated));
         }
+        let mut refused = Refused::new(code::STARTING);
+        for _ in 0..LOOKS_AHEAD {
+            let (machine, log) = (seated.receiver.group().machine().clone(), running.log().clone());
+            let cut = cut_of(wish);
+            let looks = move || Overlay::build(&machine, &log, cut, limits::AHEAD_BYTES_MAX);
+            let looked =
+                tokio::task::spawn_blocking(looks).await.map_err(|_| Refused::new(code::INTERNAL))?;
+            refused = match looked {
+                Ok(overlay) => return Ok(Source::Ahead(Arc::new(Mutex::new(overlay)))),
+                // The gate has let it through meanwhile.
+                Err(raft::Error::NotHere { .. }) if !self.check_cut(wish)? => {
+                    return Ok(Source::Applied(seated));
+                }
+                Err(error @ raft::Error::NotHere { .. }) => refused.saying(with_sources(&error)),
+                Err(raft::Error::TooLarge { .. }) => return Err(self.too_far(wish)?),
+                Err(error) => return Err(Refused::new(code::DAMAGED).saying(with_sources(&error))),
+            };
+            tokio::time::sleep(Duration::from_millis(limits::DONATION_PAUSE_MS)).await;
+        }
+        Err(refused)
+    }
+
+    /// There is too much between the gate and the cut to look ahead over it.
+    fn too_far(&self, wish: &Wish) -> Result<Refused, Refused> {
+        let name = self.meta().nodes.get(&self.node).map(|row| row.name.clone()).unwrap_or_default();
+        let id = Commit { stamp: wish.before, group: self.group_of(wish.tenant)? };
+        Ok(Refused::new(code::GATE_BELOW).saying(format!(
+            "too much lies between the gate and {}: dew delayed forward {name} --before {id}",
+            cut_of(wish)
+        )))
     }
 
     fn group_of(&self, tenant: TenantId) -> Result<GroupId, Refused> {
@@ -168,7 +212,7 @@ impl Server {
         all.iter().find(|one| one.job == job).map(|one| one.tally).unwrap_or_default()
     }
 
-    async fn donate_all(self: &Arc<Self>, job: u64, wish: &Wish) -> Result<(), Refused> {
+    async fn donate_all(self: &Arc<Self>, job: u64, wish: &Wish, source: &Source) -> Result<(), Refused> {
         let whole = |collection| Stretch { collection, start: Bytes::new(), end: None };
         let stretches: Vec<Stretch> = match &wish.keys {
             Keys::All => {
@@ -184,7 +228,7 @@ impl Server {
         let mut writer = Writer { session: random(&SystemEntropy), number: 0 };
         for mut stretch in stretches {
             loop {
-                let next = self.donate_some(job, wish, &stretch, &mut writer).await?;
+                let next = self.donate_some(job, (wish, source), &stretch, &mut writer).await?;
                 match next {
                     Some(next) => stretch.start = next,
                     None => break,
@@ -198,12 +242,12 @@ impl Server {
     async fn donate_some(
         self: &Arc<Self>,
         job: u64,
-        wish: &Wish,
+        (wish, source): (&Wish, &Source),
         stretch: &Stretch,
         writer: &mut Writer,
     ) -> Result<Option<Bytes>, Refused> {
         for _ in 0..limits::DONATION_TRIES {
-            let then = self.rows_then(wish, stretch).await?;
+            let then = source.rows(wish, stretch).await?;
             let asked = RowsAsked {
                 tenant: wish.tenant,
                 collection: stretch.collection,
@@ -292,18 +336,6 @@ impl Server {
         Err(refused)
     }
 
-    /// Rows of the cut.
-    async fn rows_then(&self, wish: &Wish, stretch: &Stretch) -> Result<RowsPage, Refused> {
-        let group = self.group_of(wish.tenant)?;
-        let seated = self.running()?.replica(group).ok_or_else(|| Refused::new(code::STARTING))?;
-        let (tenant, stretch, cut) = (wish.tenant, stretch.clone(), Stamp(wish.before.0.saturating_sub(1)));
-        let reading = tokio::task::spawn_blocking(move || {
-            let view = view_at(&seated, cut)?;
-            page(&view, tenant, (stretch.collection, &stretch.start, stretch.end.as_ref()))
-        });
-        reading.await.unwrap_or_else(|_| Err(Refused::new(code::INTERNAL)))
-    }
-
     /// Rows of a tenant as they stand now, for another node: this one must lead.
     ///
     /// # Errors
@@ -330,6 +362,52 @@ impl Server {
         self.disk.check()?;
         let command = owned(body)?;
         self.door()?.write(tenant, &command, id, wait_ms).await
+    }
+}
+
+/// The last stamp of the cut that a wish is for.
+fn cut_of(wish: &Wish) -> Stamp {
+    Stamp(wish.before.0.saturating_sub(1))
+}
+
+/// Where rows of a cut are read.
+enum Source {
+    /// The node has applied it.
+    Applied(Arc<Seated>),
+    /// What it has applied, and over it what it will.
+    Ahead(Arc<Mutex<Overlay>>),
+}
+
+impl Source {
+    async fn rows(&self, wish: &Wish, stretch: &Stretch) -> Result<RowsPage, Refused> {
+        let (tenant, stretch, cut) = (wish.tenant, stretch.clone(), cut_of(wish));
+        let reading = match self {
+            Self::Applied(seated) => {
+                let seated = seated.clone();
+                tokio::task::spawn_blocking(move || {
+                    let view = view_at(&seated, cut)?;
+                    page(&view, tenant, (stretch.collection, &stretch.start, stretch.end.as_ref()))
+                })
+            }
+            Self::Ahead(overlay) => {
+                let overlay = overlay.clone();
+                tokio::task::spawn_blocking(move || {
+                    let scan = scan_of(tenant, (stretch.collection, &stretch.start, stretch.end.as_ref()));
+                    let mut overlay = overlay.lock().unwrap_or_else(PoisonError::into_inner);
+                    let looked = overlay.page(&scan);
+                    let (rows, next) =
+                        looked.map_err(|error| Refused::new(code::DAMAGED).saying(with_sources(&error)))?;
+                    let rows = rows.into_iter().map(|(key, row)| Row {
+                        key: key.into(),
+                        value: row.value,
+                        stamp: row.stamp,
+                        expires_ms: row.expires_ms,
+                    });
+                    Ok(RowsPage { rows: rows.collect(), next: next.map(Into::into) })
+                })
+            }
+        };
+        reading.await.unwrap_or_else(|_| Err(Refused::new(code::INTERNAL)))
     }
 }
 

@@ -89,7 +89,7 @@ pub fn reason(act: Act, name: &str, slot: &Slot) -> String {
 #[must_use]
 pub fn commands(node: &str, first: Commit) -> String {
     format!(
-        "dew delayed suspects {node}; dew delayed forward {node} --before {first}; then dew delayed donate {node}; or dew delayed release {node}"
+        "dew delayed suspects {node}; dew delayed donate {node} --tenant NAME --before {first}; or dew delayed release {node}"
     )
 }
 
@@ -156,6 +156,6 @@ mod tests {
             "1200 keys of tenant acme: delete from c-0000000000000010-2 to c-0000000000000011-2"
         );
         assert!(reason(Act::Drop, "acme", &slot).contains("dropped"));
-        assert!(commands("d1", slot.first).contains("forward d1 --before c-0000000000000010-2"));
+        assert!(commands("d1", slot.first).contains("donate d1 --tenant NAME --before c-0000000000000010-2"));
     }
 }

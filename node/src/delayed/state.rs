@@ -376,7 +376,8 @@ mod tests {
         let found = late.findings("d1");
         assert_eq!((found.len(), found[0].name.as_str(), found[0].is_failure), (1, "delayed_held", true));
         assert!(
-            found[0].text.contains("because") && found[0].text.contains("dew delayed forward d1 --before c-")
+            found[0].text.contains("because")
+                && found[0].text.contains("dew delayed donate d1 --tenant NAME --before c-")
         );
     }
 

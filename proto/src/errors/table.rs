@@ -248,8 +248,8 @@ table! {
         "it lags behind the cluster, or the moment lies in the future",
         "wait until `dew delayed list` says that it was received, or name an earlier moment";
     6083 GATE_BELOW Conflict Never "0.1"
-        "the gate of the delayed node is not there yet",
-        "rows go back only as of a moment that the node has applied",
+        "too much lies between the gate of the delayed node and that moment",
+        "it looks ahead of its gate in memory, over 64 MiB of writes at most",
         "move the gate first: `dew delayed forward`; the text names the commit";
     6084 NOT_PARKED Conflict Never "0.1"
         "no replica of the delayed node is parked",

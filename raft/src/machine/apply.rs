@@ -132,7 +132,7 @@ impl Machine {
     }
 
     /// Runs a command, unless it has run before or must not any more.
-    fn run_once(
+    pub(super) fn run_once(
         &self,
         tenant: TenantId,
         request: &Request,

@@ -12,6 +12,7 @@ pub mod meta_reach;
 pub mod note;
 pub mod once;
 pub mod operations;
+pub mod overlay;
 pub mod range_digest;
 pub mod snapshot;
 pub mod spool;

@@ -11,6 +11,7 @@ use engine::key::{self, KeyRange};
 use engine::tablet::batch::Batch;
 use engine::tablet::view::View;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 /// Evaluates commands.
 pub trait Operations: Send + Sync + 'static {
@@ -55,7 +56,7 @@ struct Cleared {
     stamp: Stamp,
 }
 
-/// The writes of one entry, which are not in the tablet yet.
+/// The writes of one entry, or of some that follow one another, which are not in the tablet yet.
 #[derive(Default)]
 pub struct Unapplied {
     writes: Vec<Write>,
@@ -63,6 +64,8 @@ pub struct Unapplied {
     newest: BTreeMap<Vec<u8>, usize>,
     cleared: Vec<Cleared>,
     bytes: usize,
+    /// How many operations and bytes there were before the entry.
+    before: (usize, usize),
 }
 
 impl Unapplied {
@@ -70,6 +73,28 @@ impl Unapplied {
     #[must_use]
     pub fn len(&self) -> usize {
         self.writes.len() + self.cleared.len()
+    }
+
+    /// Bytes so far.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What comes now is of another entry, which may write as much as any.
+    pub fn begin_entry(&mut self) {
+        self.before = (self.len(), self.bytes);
+    }
+
+    /// User keys that are written of the rows from `start` to before `end`, and the bytes of each with its value.
+    pub(super) fn keys_between<'a>(
+        &'a self,
+        start: &[u8],
+        end: Option<&[u8]>,
+    ) -> impl Iterator<Item = (&'a [u8], usize)> {
+        let bounds = (Bound::Included(start), end.map_or(Bound::Unbounded, Bound::Excluded));
+        let written = self.newest.range::<[u8], _>(bounds).map(|(_, at)| &self.writes[*at]);
+        written.map(|one| (&one.user_key[..], one.user_key.len() + one.value.as_ref().map_or(0, Bytes::len)))
     }
 
     /// Whether nothing is to be written.
@@ -315,7 +340,9 @@ impl<'a> Rows<'a> {
     }
 
     fn check_room(&mut self, more: usize) -> Result<()> {
-        self.check("bytes of an entry's writes", self.unapplied.bytes + more + 128, limits::APPLY_BYTES_MAX)?;
-        self.check("operations of an entry", self.unapplied.len() + 1, limits::APPLY_OPERATIONS_MAX)
+        let (operations, bytes) = self.unapplied.before;
+        let (operations, bytes) = (self.unapplied.len() - operations, self.unapplied.bytes - bytes);
+        self.check("bytes of an entry's writes", bytes + more + 128, limits::APPLY_BYTES_MAX)?;
+        self.check("operations of an entry", operations + 1, limits::APPLY_OPERATIONS_MAX)
     }
 }

@@ -8,6 +8,7 @@ mod compare;
 mod consensus;
 mod crash;
 mod once;
+mod overlay;
 mod refused;
 #[path = "../rig/mod.rs"]
 mod rig;
