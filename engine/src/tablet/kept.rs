@@ -38,6 +38,7 @@ pub struct KeptWalk {
     cursor: MergeCursor,
     range: KeyRange,
     tombstones: Vec<RangeTombstone>,
+    without: BTreeSet<TenantId>,
     after: Stamp,
     at: Stamp,
     has_begun: bool,
@@ -95,8 +96,8 @@ impl View {
             tombstones.into_iter().filter_map(cut).filter(is_asked).collect();
         tombstones.sort_unstable();
         tombstones.dedup();
-        let (cursor, has_begun) = (MergeCursor::new(cursors), false);
-        Ok(KeptWalk { _view: self.clone(), cursor, range, tombstones, after, at, has_begun })
+        let (cursor, without) = (MergeCursor::new(cursors), without.clone());
+        Ok(KeptWalk { _view: self.clone(), cursor, range, tombstones, without, after, at, has_begun: false })
     }
 }
 
@@ -122,7 +123,9 @@ impl KeptWalk {
             if !self.range.contains(row) {
                 return Ok(false);
             }
-            if stamp > self.after && stamp <= self.at {
+            // What is in memory only is there whoever's it is.
+            let is_asked = stamp > self.after && stamp <= self.at;
+            if is_asked && !self.without.contains(&key::tenant_of(row)) {
                 each(version, self.cursor.slot())?;
             }
             self.cursor.next()?;

@@ -327,6 +327,20 @@ impl Archive {
             let detail = "it does not belong to the `open.man` beside it";
             all.push(Damage::of(Nature::WrongPlace, detail).at(Name::SnapshotDone(*id)));
         }
+        // What retention lets go goes whole: where a later one names it and its beginning is there, it was whole once.
+        for (done, _) in self.dones.values() {
+            let Ok(Some((id, digest))) = done.before() else { continue };
+            let before = Name::SnapshotDone(id);
+            match self.dones.get(&id) {
+                None if self.opens.contains_key(&id) => {
+                    all.push(Damage::of(Nature::Missing, "the next snapshot names it").at(&before));
+                }
+                Some((_, found)) if *found != digest => {
+                    all.push(Damage::of(Nature::Tampered, "the next snapshot names another").at(&before));
+                }
+                _ => {}
+            }
+        }
         all.dedup();
         all
     }

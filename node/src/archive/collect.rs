@@ -114,9 +114,12 @@ impl Collector {
         }
         self.reset();
         self.hearing = Some(feeds.hear(self.group));
-        self.index = machine.applied().applied.map_or(0, |id| id.index);
+        // First where the group stands: of what came before that, everything is in the view. The stamp of the view is that of the last write,
+        // and an idle group is further.
+        let note = machine.applied();
+        self.index = note.applied.map_or(0, |id| id.index);
         let view = Arc::new(machine.tablet().view(0)?);
-        let (at, floor) = (view.at(), view.history_floor(gone));
+        let (at, floor) = (view.at().max(note.last), view.history_floor(gone));
         let mut come = Come {
             group: self.group,
             after: archived.upto,
@@ -126,8 +129,8 @@ impl Collector {
             gap_from: None,
         };
         if at <= archived.upto && archived.has_begun {
-            // This replica is behind the one that archived before.
-            self.reset();
+            // Nothing is new; or this replica is behind the one that archived before, and is asked again.
+            self.given = at;
             return Ok(None);
         }
         if floor > archived.upto {

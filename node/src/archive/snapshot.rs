@@ -58,6 +58,7 @@ pub fn part(
     group: GroupId,
     node: NodeId,
     checkpoint: &Checkpoint,
+    upto: Stamp,
     (tenants, shipped_bytes): (Vec<TenantDigest>, u64),
 ) -> SnapshotPart {
     let levels = checkpoint.levels();
@@ -84,7 +85,7 @@ pub fn part(
         group: group.0,
         node: node.0,
         applied: levels.applied.index.0,
-        upto: levels.applied.stamp.0,
+        upto: upto.max(levels.applied.stamp).0,
         listing: checkpoint.listing().to_vec(),
         files,
         tenants,
@@ -148,7 +149,9 @@ pub fn digests(
     meta: &MetaView,
     id: SnapshotId,
 ) -> engine::Result<Vec<TenantDigest>> {
-    let view = tablet.view_as_of(id.cut.upto())?;
+    // Of an idle tablet the last write lies before the cut.
+    let is_idle = tablet.applied_stamp() < id.cut.upto();
+    let view = if is_idle { tablet.view(id.cut.ms())? } else { tablet.view_as_of(id.cut.upto())? };
     let held: BTreeSet<TenantId> =
         meta.tenants.keys().copied().filter(|tenant| meta.map().locate(*tenant).is_some()).collect();
     let mut digests = Vec::new();

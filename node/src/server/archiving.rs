@@ -406,7 +406,8 @@ impl Server {
             .iter()
             .filter_map(|(seated, row)| {
                 let machine = seated.receiver.group().machine();
-                let (upto, index) = (machine.tablet().applied_stamp(), machine.applied().applied?.index);
+                let note = machine.applied();
+                let (upto, index) = (note.last, note.applied?.index);
                 let (group, begins) = (row.group, !row.has_begun);
                 let gap_from = row.has_begun.then_some(row.upto);
                 (upto > row.upto).then_some(Come { group, after: upto, upto, index, begins, gap_from })

@@ -171,6 +171,12 @@ impl Server {
         crate::api::serve::serve(called, &self.tls, &self.tasks.spawner(), doors)
     }
 
+    /// How history is shipped.
+    #[must_use]
+    pub fn archiving(&self) -> &archiving::Archiving {
+        &self.archiving
+    }
+
     /// What it shows and demands on connections.
     #[must_use]
     pub fn tls(&self) -> &Tls {

@@ -21,6 +21,7 @@ use engine::error::with_sources;
 use engine::ids::NodeId;
 use engine::tablet::Tablet;
 use proto::errors::code;
+use raft::machine::note::Note;
 use raft::types::GroupId;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -75,6 +76,9 @@ impl Server {
             return Err(refused(&format!("the snapshot {} is being taken", id(&before))));
         }
         let closed = meta.closer.as_ref().ok_or_else(|| refused("no tick is closed yet: try again"))?;
+        if closed.end_s <= before.last.0 {
+            return Err(refused("no tick was closed since the last snapshot: try again"));
+        }
         let homes = homes(&meta).ok_or_else(|| refused("a group has no node that could give its files"))?;
         let row = SnapshotRow {
             version: before.version + 1,
@@ -175,17 +179,19 @@ impl Server {
         let Some(seated) = self.running().ok().and_then(|running| running.replica(group)) else {
             return Ok(false);
         };
-        let tablet = seated.receiver.group().machine().tablet();
-        if tablet.applied_stamp() < id.cut.upto() {
+        let machine = seated.receiver.group().machine();
+        let (note, tablet) = (machine.applied(), machine.tablet());
+        if note.last < id.cut.upto() {
             return Ok(false);
         }
-        if tablet.durable().stamp < id.cut.upto() {
+        let durable = Note::decode(&tablet.durable().note).map_err(engine::Error::from)?;
+        if durable.last < id.cut.upto() {
             // What is only in memory goes into a table; the next look finds it there.
             tablet.freeze();
             return Ok(false);
         }
         if group == GroupId::META {
-            return self.take_meta_part(home, id, &tablet).await;
+            return self.take_meta_part(home, id, (&tablet, &durable)).await;
         }
         let checkpoint = Arc::new(tablet.checkpoint()?);
         let shipped = snapshot::put_files(home, &checkpoint).await?;
@@ -197,14 +203,19 @@ impl Server {
         let tenants = counting
             .await
             .map_err(|_| engine::Error::Invalid("counting the keys of a snapshot panicked"))??;
-        let part = snapshot::part(group, self.node, &checkpoint, (tenants, shipped));
+        let part = snapshot::part(group, self.node, &checkpoint, durable.last, (tenants, shipped));
         snapshot::put_part(home, self.keys.sealer(), id, &part).await?;
         self.archiving.note(|known| known.shipped_bytes += shipped);
         Ok(true)
     }
 
     /// Puts the part of the meta group: its rows as a table of their own, for in its files stand keys.
-    async fn take_meta_part(&self, home: &Site, id: SnapshotId, tablet: &Arc<Tablet>) -> Result<bool> {
+    async fn take_meta_part(
+        &self,
+        home: &Site,
+        id: SnapshotId,
+        (tablet, durable): (&Arc<Tablet>, &Note),
+    ) -> Result<bool> {
         let (view, folder) = (Arc::new(tablet.view(0)?), self.folder.join("archive"));
         let (sealer, node) = (self.keys.sealer().clone(), self.node);
         let writing = tokio::task::spawn_blocking(move || {
@@ -215,13 +226,12 @@ impl Server {
         for (file, bytes) in files.iter().zip(contents) {
             home.put(&Name::Data(file.digest()?).to_string(), bytes).await?;
         }
-        let durable = tablet.durable();
         let shipped_bytes = files.iter().map(|file| file.bytes).sum();
         let part = SnapshotPart {
             group: GroupId::META.0,
             node: node.0,
-            applied: durable.index.0,
-            upto: durable.stamp.0,
+            applied: durable.applied.map_or(0, |id| id.index),
+            upto: durable.last.0,
             files,
             shipped_bytes,
             ..SnapshotPart::default()

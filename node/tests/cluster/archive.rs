@@ -11,11 +11,14 @@ use node::archive::chain::Archive;
 use node::archive::load::load;
 use node::archive::manifest::MANIFEST_BYTES_MAX;
 use node::archive::manifest::keyring::Keyring;
-use node::archive::naming::{Name, keyring_root, root};
+use node::archive::manifest::snapshot::SnapshotDone;
+use node::archive::naming::{Name, SnapshotId, keyring_root, root};
 use node::archive::site::{Site, open};
+use node::archive::verify::verify;
 use node::archive::window::{Scope, Span, objects_for, window};
 use node::archive::{manifest, sites, tick};
 use node::clock::SystemClock;
+use node::meta::command::{Change, MetaCommand};
 use node::shard::door::WriteId;
 use raft::types::GroupId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -113,7 +116,7 @@ async fn is_archived(cluster: &Cluster, upto: Stamp) -> Stamp {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    panic!("it is not archived: {:?}", cluster.server(0).meta().archived);
+    panic!("it is not archived: {:?}", cluster.servers().next().unwrap().meta().archived);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -179,4 +182,127 @@ async fn after_a_restart_it_goes_on_where_it_was_and_the_keys_are_kept_elsewhere
     assert_eq!(owned, 3, "the key of the tenant, and two under it");
     assert_eq!(keyring.root().unwrap().cluster, server.cluster());
     cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_site_that_was_away_catches_up_and_nothing_is_missing() {
+    let cluster = Cluster::found_with(said).await;
+    let tenant = cluster.tenant("acme").await;
+    let mut oracle = Oracle::default();
+    let mut last = oracle.write(&cluster, tenant, "k0", "before").await;
+    is_archived(&cluster, last).await;
+    // Where the folder of the cluster was stands something else.
+    let folder = cluster.dir().join("archive/dewpond");
+    let aside = cluster.dir().join("aside");
+    std::fs::rename(&folder, &aside).unwrap();
+    std::fs::write(&folder, b"no folder").unwrap();
+    for n in 1..40 {
+        last = oracle.write(&cluster, tenant, &format!("k{n}"), "meanwhile").await;
+    }
+    let is_told = || cluster.server(0).archiving().known().failure.is_some();
+    eventually("it is told that the site is away", is_told).await;
+    assert!(cluster.server(0).archive_lag_ms().unwrap() > 1_000);
+    std::fs::remove_file(&folder).unwrap();
+    std::fs::rename(&aside, &folder).unwrap();
+    let frontier = is_archived(&cluster, last).await;
+    oracle.compare(&versions(&cluster, frontier).await, frontier);
+    assert_eq!(window(&archive(&cluster).await, &Scope::default()).holes, []);
+    eventually("it is told no more", || !is_told()).await;
+    cluster.stop().await;
+}
+
+async fn walk(cluster: &Cluster) -> Vec<String> {
+    let server = cluster.server(0);
+    let home = site(cluster, "archive", root(server.cluster()));
+    let key = server.keys().sealer().public_key().unwrap();
+    let walked = verify(&home, server.cluster(), Some(key), true).await.unwrap();
+    walked.archive.faults().iter().map(ToString::to_string).collect()
+}
+
+/// Takes a snapshot, and waits until it is whole.
+async fn snapshot(cluster: &Cluster) -> (SnapshotId, SnapshotDone) {
+    let mut begun = cluster.server(0).begin_snapshot(true, 5_000).await;
+    for _ in 0..100 {
+        if begun.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        begun = cluster.server(0).begin_snapshot(true, 5_000).await;
+    }
+    let id = begun.unwrap();
+    for _ in 0..600 {
+        if let Some(found) = archive(cluster).await.snapshots().remove(&id) {
+            return (id, found.done);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("no snapshot: {:?}", cluster.server(0).meta().snapshot);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_holds_everything_and_the_next_one_ships_what_is_new() {
+    let cluster = Cluster::found_with(said).await;
+    let tenant = cluster.tenant("acme").await;
+    add_data(&cluster, tenant).await;
+    let mut oracle = Oracle::default();
+    let mut last = Stamp::ZERO;
+    for n in 0..200 {
+        last = oracle.write(&cluster, tenant, &format!("k{n}"), &"x".repeat(2_000)).await;
+    }
+    is_archived(&cluster, last).await;
+    let (first, done) = snapshot(&cluster).await;
+    assert!(first.cut.upto() >= last);
+    let counted: Vec<(u64, u64)> = done.tenants.iter().map(|one| (one.tenant, one.keys)).collect();
+    assert_eq!(counted, [(tenant.0, 200)]);
+    assert!(done.shipped_bytes > 0 && done.before().unwrap().is_none());
+    let (second, again) = snapshot(&cluster).await;
+    assert_eq!(again.before().unwrap().map(|(id, _)| id), Some(first));
+    assert_eq!(again.tenants[0].sum, done.tenants[0].sum, "nothing has changed");
+    assert!(
+        again.shipped_bytes * 4 < done.shipped_bytes,
+        "{} of {}",
+        again.shipped_bytes,
+        done.shipped_bytes
+    );
+    oracle.write(&cluster, tenant, "k7", "another").await;
+    assert_eq!(walk(&cluster).await, [""; 0]);
+    let bases = window(&archive(&cluster).await, &Scope::default()).bases;
+    assert_eq!(bases, [first, second]);
+    spoil(&cluster).await;
+    cluster.stop().await;
+}
+
+/// A collection of the tenant under the name that keys are counted by.
+async fn add_data(cluster: &Cluster, tenant: TenantId) {
+    let command = MetaCommand::new(vec![Change::AddCollection(tenant, "data".to_owned())]);
+    cluster.server(0).change(command, 5_000).await.unwrap();
+    cluster.server(0).refresh(5_000).await.unwrap();
+    assert_eq!(cluster.server(0).meta().collection(tenant, "data"), Some(DATA));
+}
+
+/// Whatever is done to an object, the walk names it.
+async fn spoil(cluster: &Cluster) {
+    let folder = cluster.dir().join("archive").join(root(cluster.server(0).cluster()));
+    let home = site(cluster, "archive", root(cluster.server(0).cluster()));
+    for below in ["log/", "data/", "tick/", "snap/"] {
+        let all = home.list(below).await.unwrap();
+        let named = |one: &&node::archive::site::Listed| !one.name.ends_with("open.man");
+        let victim = all.iter().find(named).unwrap().name.clone();
+        let other = all.iter().filter(named).nth(1).unwrap().name.clone();
+        let path = folder.join(&victim);
+        let bytes = std::fs::read(&path).unwrap();
+        let mut flipped = bytes.clone();
+        flipped[bytes.len() / 2] ^= 1;
+        let swapped = std::fs::read(folder.join(&other)).unwrap();
+        for spoiled in [Some(flipped), Some(bytes[..bytes.len() - 1].to_vec()), Some(swapped), None] {
+            match spoiled {
+                Some(spoiled) => std::fs::write(&path, spoiled).unwrap(),
+                None => std::fs::remove_file(&path).unwrap(),
+            }
+            let found = walk(cluster).await;
+            assert!(found.iter().any(|text| text.contains(&victim)), "{victim}: {found:?}");
+            std::fs::write(&path, &bytes).unwrap();
+        }
+    }
+    assert_eq!(walk(cluster).await, [""; 0]);
 }
