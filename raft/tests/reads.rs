@@ -289,6 +289,15 @@ fn a_follower_lets_the_leader_close_the_time_for_a_read_of_the_past() {
         let granted = door.door().as_of(at, 300, &batcher).await.unwrap();
         assert!(matches!(granted.proof, Proof::Closed(closed) if closed >= at), "{:?}", granted.proof);
         assert_eq!(leads.offline.log.stats().read().read.closed_times, before + 1);
+        // Asked for what is long over it closes what is over by now: no entry comes with a stamp that others have left behind.
+        let long_ago = Stamp::end_of_ms(leads.group(GROUP).machine().applied().last.ms() + 100);
+        rest(600).await;
+        let granted = door.door().as_of(long_ago, 300, &batcher).await.unwrap();
+        assert!(
+            matches!(granted.proof, Proof::Closed(closed) if closed.ms() > long_ago.ms() + 400),
+            "{:?}",
+            granted.proof
+        );
         // The leader's own clock must have passed it.
         nodes
             .iter()

@@ -8,6 +8,7 @@ pub mod adapter;
 pub mod apply;
 pub mod compare;
 pub mod digest;
+mod feed;
 pub mod meta_reach;
 pub mod note;
 pub mod once;
@@ -17,6 +18,8 @@ pub mod range_digest;
 pub mod snapshot;
 pub mod spool;
 pub mod stamping;
+
+pub use feed::{AppliedEntry, Feed, NoFeed};
 
 use crate::error::{Error, Result};
 use crate::group::life::Life;
@@ -67,37 +70,6 @@ pub struct MachineParts {
     pub shredded: Arc<dyn Shredded>,
     /// How far the meta group has applied on this node.
     pub meta: Arc<MetaReach>,
-}
-
-/// Hears of what is applied, in order: watchers, archives.
-pub trait Feed: Send + Sync + 'static {
-    /// An entry is applied, with these writes. Must not wait.
-    fn applied(&self, group: GroupId, entry: &AppliedEntry<'_>);
-
-    /// A snapshot took the place of all that was: what was applied between is not heard of here. Must not wait.
-    fn installed(&self, group: GroupId, note: &Note) {
-        let _ = (group, note);
-    }
-}
-
-/// An entry that is applied.
-pub struct AppliedEntry<'a> {
-    /// The entry.
-    pub log_id: LogId,
-    /// The last stamp given out up to here.
-    pub last: Stamp,
-    /// Nothing of this group comes at or below it any more.
-    pub closed: Stamp,
-    /// Its evaluated writes.
-    pub batch: &'a engine::tablet::batch::Batch,
-}
-
-/// A feed nobody listens to.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoFeed;
-
-impl Feed for NoFeed {
-    fn applied(&self, _: GroupId, _: &AppliedEntry<'_>) {}
 }
 
 /// Knows which tenants' keys are gone for good. What it once says of a tenant at an entry it must say at that entry for ever.

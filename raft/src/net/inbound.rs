@@ -286,10 +286,12 @@ impl Receiver {
     /// Closes the time for a read elsewhere, if this replica leads, the time is over here, and whoever proposes is there.
     async fn close_time(&self, upto: Stamp) -> Result<Message, Refusal> {
         let Some(batcher) = self.batcher.get().and_then(Weak::upgrade) else { return Err(Refusal::NotReady) };
-        let is_over = upto.ms() < self.clock.wall_ms() && !self.clock.is_disputed();
+        // What is proposed is stamped by the leader's time, and never with one that is long over: others go by that.
+        let now = Stamp::end_of_ms(self.clock.wall_ms().saturating_sub(1));
+        let is_over = upto <= now && !self.clock.is_disputed();
         // Whoever asks waits for the least election time.
         let wait_ms = self.group.pace().election_min_ms / 2;
-        let is_closed = is_over && self.door.close_for_another(upto, wait_ms, &batcher).await;
+        let is_closed = is_over && self.door.close_for_another((upto, now), wait_ms, &batcher).await;
         Ok(Message::TimeClosed(is_closed))
     }
 

@@ -311,15 +311,20 @@ impl Door {
         }
     }
 
-    /// Closes the time for a read at another replica, if this one leads. True if it is closed.
-    pub(crate) async fn close_for_another(&self, upto: Stamp, wait_ms: u64, batcher: &Batcher) -> bool {
+    /// Closes the time up to `now` for a read as of `at` at another replica, if this one leads. True if it is closed up to `at`.
+    pub(crate) async fn close_for_another(
+        &self,
+        (at, now): (Stamp, Stamp),
+        wait_ms: u64,
+        batcher: &Batcher,
+    ) -> bool {
         let waited = self.begin(wait_ms);
         while waited.left_ms() > 0 && self.group.leads() && !self.group.is_unfit() {
-            if self.group.machine().reached().1 >= upto {
+            if self.group.machine().reached().1 >= at {
                 self.group.stats().read.closed_times.add(1);
                 return true;
             }
-            self.close(upto, batcher, waited.left_ms()).await;
+            self.close(now, batcher, waited.left_ms()).await;
         }
         false
     }
