@@ -296,7 +296,7 @@ impl Admin {
     /// Lets a delayed node apply up to just before a stamp, whatever its delay says, and stand there.
     ///
     /// # Errors
-    /// Gone, if it has applied more; unavailable, if it does not have everything up to there yet.
+    /// Gone, if it has applied more; conflict, if it does not have everything up to there yet.
     pub async fn forward_delayed(&self, node: u64, before: Stamp, reason: &str) -> Result<DelayedNode> {
         let request = ForwardRequest { node, before: before.0, reason: reason.to_owned() };
         whole(call!(self, AGAIN, DelayedClient.forward, request).await?.node)
@@ -313,7 +313,7 @@ impl Admin {
     /// Brings rows of a tenant as a delayed node has them back into the cluster. Returns the job that does it.
     ///
     /// # Errors
-    /// Unavailable, if the node does not have everything up to that moment yet.
+    /// Conflict, if the node does not have everything up to that moment yet.
     pub async fn donate(&self, request: DonateRequest) -> Result<u64> {
         Ok(call!(self, ONCE, DelayedClient.donate, request).await?.job)
     }

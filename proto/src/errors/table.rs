@@ -243,7 +243,7 @@ table! {
         "the gate of the delayed node is past that moment",
         "what was asked for lies below what the node has applied already",
         "use a delayed node with a longer delay, or an archive";
-    6082 NOT_RECEIVED Unavailable Reread "0.1"
+    6082 NOT_RECEIVED Conflict Reread "0.1"
         "the delayed node does not have everything up to that moment yet",
         "it lags behind the cluster, or the moment lies in the future",
         "wait until `dew delayed list` says that it was received, or name an earlier moment";
