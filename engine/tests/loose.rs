@@ -190,8 +190,8 @@ proptest! {
         let log: Log = writes.into_iter().enumerate().map(|(at, write)| (Stamp::new(at as u64 / 2 + 1, (at % 2) as u16), write)).collect();
         let mut bench = Bench::new();
         let mut files = Vec::new();
-        for number in 0..5 {
-            if rotations[number] { bench.rotate(); }
+        for (number, is_rotated) in rotations.into_iter().enumerate() {
+            if is_rotated { bench.rotate(); }
             files.push(whole(&bench.file(number, &log, |at| places[at] & (1 << number) != 0)));
         }
         let loose = bench.open(&files).unwrap();

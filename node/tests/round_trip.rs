@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+use engine::Stamp;
 use engine::ids::{ClusterId, CollectionId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
 use node::keys::root_file::{ClusterKey, RootFile};
 use node::meta::cluster_row::{ClusterRow, SettingRow, TokenRow};
@@ -12,6 +13,8 @@ use node::meta::root_row::{RootRow, TakenRow};
 use node::meta::rows::MetaRow;
 use node::meta::shard_row::ShardRow;
 use node::meta::tenant_row::{CollectionRow, TenantNameRow, TenantRow};
+use node::restore::change::RestoreChange;
+use node::restore::rows::{AsideRow, HeldRow, Mode, OriginRow, Reached, RestoreRow, State, Step, Tally};
 use node::tenants::rules::{Act, Quota, TenantState};
 use proptest::prelude::*;
 use raft::types::{GroupId, ReplicaId, Role, Seat};
@@ -149,9 +152,66 @@ fn some_root() -> impl Strategy<Value = MetaRow> {
     )
 }
 
+fn some_restore() -> impl Strategy<Value = MetaRow> {
+    let numbers = (1..u64::MAX, 1..u64::MAX, any::<u64>(), any::<u64>());
+    let words = (0..8usize, 0..4usize, 0..4usize);
+    let keys = proptest::collection::vec((any::<u32>(), bytes(20)), 0..4);
+    (numbers, words, keys, bytes(60), any::<[u8; 32]>(), name()).prop_map(
+        |((id, tenant, one, two), (state, step, mode), keys, plan, sha256, text)| {
+            let tally =
+                Tally { rows: one, bytes: two, removed: id, conflicts: one, expired: two, left_behind: id };
+            MetaRow::Restore(RestoreRow {
+                id,
+                version: tenant,
+                state: State::ALL[state],
+                step: Step::ALL[step],
+                mode: Mode::ALL[mode],
+                tenant: TenantId(tenant),
+                other: TenantId(one),
+                target: Stamp(id),
+                created_ms: one,
+                changed_ms: two,
+                undo_until_ms: one,
+                reached: Reached { collection: CollectionId(3), after: plan.clone(), batches: two },
+                tally,
+                conflicting: keys
+                    .into_iter()
+                    .map(|(collection, key)| (CollectionId(collection), key))
+                    .collect(),
+                sha256,
+                plan,
+                text,
+            })
+        },
+    )
+}
+
+fn some_standing() -> impl Strategy<Value = MetaRow> {
+    (1..u64::MAX / 2, any::<u64>(), any::<u64>(), 0..3u8).prop_map(|(id, one, two, which)| {
+        let (tenant, now) = (TenantId(id), TenantId(id + 1));
+        let (at, whole, forked) = (Stamp(one), Stamp(two), Stamp(id));
+        match which {
+            0 => MetaRow::Held(HeldRow { tenant, restore: one }),
+            1 => MetaRow::Origin(OriginRow { tenant, of: now, at, restore: two, whole, forked }),
+            _ => MetaRow::Aside(AsideRow { tenant, now, restore: one, since_ms: two, until_ms: one }),
+        }
+    })
+}
+
 fn some_row() -> impl Strategy<Value = MetaRow> {
     let (one, other) = (some_cluster(), some_root());
-    prop_oneof![one, some_node(), some_shard(), some_tenant(), some_key(), some_small(), other]
+    let (restore, standing) = (some_restore(), some_standing());
+    prop_oneof![
+        restore,
+        standing,
+        one,
+        some_node(),
+        some_shard(),
+        some_tenant(),
+        some_key(),
+        some_small(),
+        other
+    ]
 }
 
 /// A change that has to do with the row.
@@ -181,6 +241,30 @@ fn change(row: MetaRow, expected: Option<u32>) -> Change {
         MetaRow::Token(row) if row.used_ms.is_some() => Change::SpendToken(row.hash),
         MetaRow::Token(row) => Change::MakeToken(row.hash, row.expires_ms),
         MetaRow::Setting(row) => Change::PutSetting(row.name, Some(row.value)),
+        MetaRow::Restore(row) if row.id % 3 == 0 => Change::Restoring(RestoreChange::Forget(row.id)),
+        MetaRow::Restore(row) if row.id % 3 == 1 => {
+            let (quota, history_ms) = (Quota { bytes: row.created_ms, operations_per_second: 5 }, 7);
+            let (id, name, of, at, restore) = (row.tenant, row.text, row.other, row.target, row.id);
+            Change::Restoring(RestoreChange::Copy { id, name, quota, history_ms, of, at, restore })
+        }
+        MetaRow::Restore(row) => Change::Restoring(RestoreChange::Put(Box::new(row), number)),
+        MetaRow::Held(row) if row.restore % 2 == 0 => Change::Restoring(RestoreChange::Open(row.tenant)),
+        MetaRow::Held(row) => Change::Restoring(RestoreChange::End(row.tenant)),
+        MetaRow::Origin(row) if row.restore % 2 == 0 => {
+            let id = CollectionId((row.restore % 60_000) as u32 + 1);
+            Change::Restoring(RestoreChange::PutCollection(row.tenant, "orders".to_owned(), id))
+        }
+        MetaRow::Origin(row) => Change::Restoring(RestoreChange::Whole(row.tenant, row.whole)),
+        MetaRow::Aside(row) if row.restore % 2 == 0 => {
+            Change::Restoring(RestoreChange::Close(row.tenant, row.now, row.restore))
+        }
+        MetaRow::Aside(AsideRow { tenant, now, restore, since_ms, until_ms }) => {
+            let (whole, forked, aside) = (Stamp(restore), Stamp(since_ms), "aside".to_owned());
+            Change::Restoring(RestoreChange::Swap { old: tenant, new: now, aside, until_ms, whole, forked })
+        }
+        MetaRow::Archived(_) | MetaRow::Report(_) | MetaRow::Closer(_) | MetaRow::Snapshot(_) => {
+            panic!("rows of archives are not drawn here: `golden_archive.rs` reads one of each")
+        }
     }
 }
 

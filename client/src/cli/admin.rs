@@ -36,6 +36,8 @@ fn tenant_row(tenant: &Tenant) -> Fields {
         ("dropped_ms", text(tenant.dropped_ms)),
         ("group", ids::group(tenant.group)),
         ("purge_ms", text(tenant.purge_ms)),
+        ("clone_of", if tenant.clone_of == 0 { Value::Null } else { ids::tenant(tenant.clone_of) }),
+        ("clone_at", text(tenant.clone_at)),
     ])
 }
 

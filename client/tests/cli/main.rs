@@ -38,8 +38,9 @@ async fn the_first_five_minutes() {
     desk.dew("context use birch");
     desk.says(
         "put -c customers 1 Ada",
-        "key    1
-         stamp  STAMP",
+        "key     1
+         stamp   STAMP
+         commit  COMMIT",
     );
     desk.says(
         "get -c customers 1",
@@ -57,11 +58,19 @@ async fn the_first_five_minutes() {
     desk.fails(4, "get -c customers 1", "DEW-1010");
     desk.says(
         "history -c customers 1",
-        "stamp  removed  value
-         STAMP  true     -
-         STAMP  false    Eva
-         STAMP  false    Ada",
+        "stamp  commit  removed  value
+         STAMP  COMMIT  true     -
+         STAMP  COMMIT  false    Eva
+         STAMP  COMMIT  false    Ada",
     );
+    // The delete is undone.
+    let history = desk.json("history -c customers 1 -o json");
+    let commit = history["rows"][0]["commit"].as_str().unwrap();
+    desk.dew(&format!(
+        "restore plan -t birch --context admin --key customers/1 --before {commit} --out plan.json"
+    ));
+    desk.dew("restore apply plan.json --context admin --wait");
+    assert_eq!(desk.json("get -c customers 1 -o json")["value"], "Eva");
     desk.fails(1, "get -c customers 1 --context admin -t birch", "DEW-2002");
     desk.stop().await;
 }

@@ -26,6 +26,9 @@ fn plain(word: &str, endpoint: &str) -> String {
     match word {
         _ if is_stamp => "STAMP".to_owned(),
         _ if is_tenant => "TENANT".to_owned(),
+        _ if word.strip_prefix("c-").is_some_and(|id| id.len() > 17 && id.as_bytes()[16] == b'-') => {
+            "COMMIT".to_owned()
+        }
         _ if word == endpoint => "ENDPOINT".to_owned(),
         _ => word.to_owned(),
     }

@@ -14,6 +14,7 @@ use engine::Stamp;
 use engine::clock::Clock as _;
 use engine::ids::{NodeId, TenantId};
 use proto::errors::{Kind, code};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,7 +56,7 @@ impl Hands {
         let Some(shard) = meta.shard_of(tenant) else { return Vec::new() };
         let mut all: Vec<NodeId> = self.0.leader(shard.group).into_iter().collect();
         all.extend(shard.seats.values().map(|seat| seat.node));
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         all.retain(|node| seen.insert(*node));
         all
     }
@@ -159,7 +160,13 @@ impl Hands {
     /// The node that leads the shard of the tenant does not answer in time.
     pub async fn settle(&self, tenant: TenantId) -> Result<Stamp, Refused> {
         let meta = self.meta();
-        let must = self.candidates(tenant).first().copied();
+        let shard = meta.shard_of(tenant);
+        let leader = shard.and_then(|shard| self.0.leader(shard.group));
+        // Who leads the shard lets writes through. Where nobody knows who does, it may be any of those that have it.
+        let must: BTreeSet<NodeId> = match leader {
+            Some(leader) => [leader].into(),
+            None => shard.iter().flat_map(|shard| shard.seats.values().map(|seat| seat.node)).collect(),
+        };
         let lives = |state| matches!(state, NodeState::Active | NodeState::Draining);
         let nodes = meta.nodes.values().filter(|row| lives(row.state)).map(|row| row.id);
         let asks = nodes.map(|node| async move {
@@ -171,7 +178,7 @@ impl Hands {
             match answered {
                 Ok(Answer::Stamp(stamp)) => last = last.max(stamp),
                 Ok(_) => return Err(odd()),
-                Err(refused) if Some(node) == must || must.is_none() => return Err(refused),
+                Err(refused) if must.contains(&node) => return Err(refused),
                 // Who does not answer hears of it before it leads anything again; and what it may let through till then goes to the tenant
                 // that is kept aside, where it is counted.
                 Err(refused) => {

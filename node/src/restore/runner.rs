@@ -212,6 +212,12 @@ async fn drive(hands: Hands, row: RestoreRow) {
         Ok(read) => read,
         Err(error) => {
             tracing::error!(restore = row.id, %error, "the plan of a restore cannot be read");
+            let (version, expected) = (row.version + 1, Some(row.version));
+            let failed = RestoreRow { version, state: State::Failed, text: told(error.to_string()), ..row };
+            let put = RestoreChange::Put(Box::new(failed), expected);
+            if let Err(refused) = hands.change(vec![Change::Restoring(put)]).await {
+                tracing::warn!(%refused, "that a restore has failed is not noted: it is tried again");
+            }
             return;
         }
     };

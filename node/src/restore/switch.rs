@@ -12,6 +12,7 @@ use crate::limits;
 use crate::meta::command::{Change, Reason};
 use engine::Stamp;
 use engine::ids::TenantId;
+use proto::errors::code;
 
 /// So much later than anything that was told of a tenant, in milliseconds, lies the stamp behind which its watchers heard of the other: a watch
 /// that was about to speak when it was closed has spoken by then.
@@ -62,10 +63,17 @@ pub(super) async fn back(drive: &mut Drive) -> Result<(), Stop> {
         swap(drive, (old, new), (aside, until_ms), done).await?;
     }
     // Nothing is written there any more.
-    let left_behind = drive.hands.count(old, since).await?;
+    let (left_behind, text) = match drive.hands.count(old, since).await {
+        Ok(count) => (count, String::new()),
+        Err(refused) if refused.code == code::HISTORY_GONE => (
+            0,
+            "how many writes are left behind is not known: its history does not reach so far back".to_owned(),
+        ),
+        Err(refused) => return Err(Stop::Waits(refused.to_string())),
+    };
     drive
         .note(|row| {
-            (row.state, row.plan) = (State::Undone, Vec::new());
+            (row.state, row.plan, row.text) = (State::Undone, Vec::new(), text);
             row.tally.left_behind = left_behind;
         })
         .await

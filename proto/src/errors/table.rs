@@ -262,7 +262,7 @@ table! {
     6101 TARGET_UNREACHABLE Invalid Never "0.1"
         "the instant cannot be restored",
         "what is kept does not reach it, or it has not come yet; the text names the nearest ones that can",
-        "choose one of the instants that the text names, or see `dew restore window`", "restore";
+        "choose one of the instants that the text names, or see `dew restore window`";
     6102 PLAN_STALE Conflict Reread "0.1"
         "the plan holds no more",
         "it is too old, was changed, or what it rests on is not as it was",

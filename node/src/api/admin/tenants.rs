@@ -56,7 +56,10 @@ impl Api {
             TenantState::Purged => ("gone", 0, 0),
         };
         let meta = self.backend.meta();
+        let origin = meta.origins.get(&row.id);
         v1::Tenant {
+            clone_of: origin.map_or(0, |origin| origin.of.0),
+            clone_at: origin.map_or(0, |origin| origin.at.0),
             id: row.id.0,
             name: row.name.clone(),
             state: state.to_owned(),

@@ -64,7 +64,10 @@ impl Drop for Flight<'_> {
 
 /// Views of the past that are asked page by page: what they read from stays while they do, though history goes on.
 #[derive(Default)]
-pub struct Pins(Mutex<BTreeMap<(TenantId, Stamp), (u64, Arc<View>)>>);
+pub struct Pins(Mutex<BTreeMap<(TenantId, Stamp), Pin>>);
+
+/// One of them, and when it was asked last, in milliseconds of the monotonic clock.
+type Pin = (u64, Arc<View>);
 
 impl Pins {
     fn get(&self, of: (TenantId, Stamp), now_ms: u64) -> Option<Arc<View>> {
