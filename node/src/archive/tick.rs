@@ -127,7 +127,7 @@ impl TickWriter<'_> {
                 let next = versions.peek().map(|(version, _)| key::tenant_of(version));
                 let is_due =
                     |one: &&RangeTombstone| next.is_none_or(|next| key::tenant_of(&one.start) <= next);
-                if let Some(one) = ranges.next_if(|one| is_due(&one)) {
+                if let Some(one) = ranges.next_if(|one| is_due(one)) {
                     writer.tombstone(one.clone())?;
                 } else if let Some((version, slot)) = versions.next() {
                     writer.add(version, slot.as_slot())?;
