@@ -22,6 +22,7 @@ const OBJECT_BYTES_MAX: u64 = 1 << 32;
 const HOUR_S: u64 = 3_600;
 
 /// What is fetched, and how far it is.
+#[derive(Default)]
 pub struct Puller {
     /// Every marker up to this tick is there, in the newest life line.
     done: Option<(Generation, TickEnd)>,
@@ -31,12 +32,6 @@ pub struct Puller {
     pub bytes: u64,
     /// Markers fetched.
     pub markers: u64,
-}
-
-impl Default for Puller {
-    fn default() -> Self {
-        Self { done: None, snapshots: BTreeSet::new(), bytes: 0, markers: 0 }
-    }
 }
 
 async fn manifest_at(site: &Site, name: &Name) -> Result<Bytes> {
