@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use engine::Stamp;
-use engine::ids::{ClusterId, CollectionId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
+use engine::ids::{ClusterId, CollectionId, KeyEpoch, LogIndex, NodeId, Owner, Purpose, TenantId};
+use node::archive::manifest::log::GroupRow;
 use node::keys::root_file::{ClusterKey, RootFile};
+use node::meta::archive_change::ArchiveChange;
+use node::meta::archive_row::{ArchivedRow, CloserRow, ReportRow, SnapshotRow, SnapshotState};
 use node::meta::cluster_row::{ClusterRow, SettingRow, TokenRow};
 use node::meta::command::{Change, MetaCommand};
 use node::meta::key_row::{DataKeyRow, KeyState, TenantKeyRow};
@@ -186,6 +189,47 @@ fn some_restore() -> impl Strategy<Value = MetaRow> {
     )
 }
 
+fn some_archive() -> impl Strategy<Value = MetaRow> {
+    let pairs = proptest::collection::btree_map(any::<u64>(), any::<u64>(), 0..9);
+    let numbers = (1..u64::MAX, any::<u64>(), any::<u64>(), 1..u64::MAX);
+    (numbers, any::<[u8; 32]>(), any::<[u8; 4]>(), pairs, 0..4u8).prop_map(
+        |((number, upto, ms, node), hash, random, pairs, which)| match which {
+            0 => {
+                let (holder, index) = (NodeId(node), LogIndex(ms));
+                let (group, upto, has_begun) = (GroupId(number), Stamp(upto), upto > 0);
+                MetaRow::Archived(ArchivedRow { group, holder, until_ms: ms, upto, index, has_begun })
+            }
+            1 => {
+                let row = |(group, upto): (u64, u64)| GroupRow { group, upto, node, ..GroupRow::default() };
+                let groups = pairs.into_iter().map(row).collect();
+                MetaRow::Report(ReportRow { node: NodeId(node), number, files: Vec::new(), groups })
+            }
+            2 => MetaRow::Closer(CloserRow {
+                version: number,
+                generation: node,
+                end_s: upto.max(1),
+                previous_end_s: upto.max(1) - 1,
+                previous: if upto > 1 { hash } else { [0; 32] },
+                writer: NodeId(ms),
+                planned_ms: ms,
+                reports: pairs.iter().map(|(node, number)| (NodeId(*node), *number)).collect(),
+                alive: pairs.into_keys().map(GroupId).collect(),
+            }),
+            _ => MetaRow::Snapshot(SnapshotRow {
+                version: number,
+                cut_s: upto,
+                random,
+                state: [SnapshotState::Idle, SnapshotState::Running, SnapshotState::Failed]
+                    [random[0] as usize % 3],
+                is_digested: random[1] % 2 == 0,
+                begun_ms: ms,
+                homes: pairs.into_iter().map(|(group, node)| (GroupId(group), NodeId(node))).collect(),
+                last: (node, random, hash),
+            }),
+        },
+    )
+}
+
 fn some_standing() -> impl Strategy<Value = MetaRow> {
     (1..u64::MAX / 2, any::<u64>(), any::<u64>(), 0..3u8).prop_map(|(id, one, two, which)| {
         let (tenant, now) = (TenantId(id), TenantId(id + 1));
@@ -200,10 +244,11 @@ fn some_standing() -> impl Strategy<Value = MetaRow> {
 
 fn some_row() -> impl Strategy<Value = MetaRow> {
     let (one, other) = (some_cluster(), some_root());
-    let (restore, standing) = (some_restore(), some_standing());
+    let (restore, standing, of_archive) = (some_restore(), some_standing(), some_archive());
     prop_oneof![
         restore,
         standing,
+        of_archive,
         one,
         some_node(),
         some_shard(),
@@ -224,6 +269,12 @@ fn change(row: MetaRow, expected: Option<u32>) -> Change {
         MetaRow::Shard(row) => Change::PutShard(row, number),
         MetaRow::Root(row) => Change::PutRoot(row, number),
         MetaRow::Taken(row) => Change::TakeRoot(row.node, row.version),
+        MetaRow::Archived(row) => {
+            Change::Archive(ArchiveChange::Take(row.holder, row.until_ms, vec![row.group]))
+        }
+        MetaRow::Report(row) => Change::Archive(ArchiveChange::Report(row, number.unwrap_or(0))),
+        MetaRow::Closer(row) => Change::Archive(ArchiveChange::PlanMarker(row)),
+        MetaRow::Snapshot(row) => Change::Archive(ArchiveChange::PutSnapshot(row)),
         MetaRow::Tenant(TenantRow { id, name, quota, history_ms, .. }) => match id.0 % 5 {
             3 => Change::DropTenant(id, history_ms.max(node::limits::QUARANTINE_MS_MIN)),
             0 => Change::CreateTenant { id, name, quota, history_ms },

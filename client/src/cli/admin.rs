@@ -82,7 +82,7 @@ pub async fn status(session: &Session) -> Result<u8> {
         .iter()
         .map(|one| json!({ "level": one.level, "name": one.name, "text": one.text, "command": one.command }))
         .collect();
-    let row = fields([
+    let mut row = fields([
         ("cluster", hex(&status.cluster).into()),
         ("name", status.name.as_str().into()),
         ("version", status.version.as_str().into()),
@@ -94,8 +94,10 @@ pub async fn status(session: &Session) -> Result<u8> {
         ("groups", status.groups.iter().map(group_row).collect::<Vec<_>>().into()),
         ("tenants", status.tenants.into()),
         ("delayed", status.delayed.iter().map(super::delayed::row).collect::<Vec<_>>().into()),
-        ("archive", if status.archive.is_empty() { Value::Null } else { status.archive.as_str().into() }),
     ]);
+    if !status.archive.is_empty() {
+        row.insert("archive".to_owned(), status.archive.as_str().into());
+    }
     Document::one("dew.status.show/1", &[], row).print(session.format)?;
     Ok(exit)
 }

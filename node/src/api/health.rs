@@ -4,6 +4,7 @@
 use super::{Api, Backend};
 use crate::limits::HEALTH_MS;
 use futures_util::FutureExt;
+use proto::v1::backup_server::BackupServer;
 use proto::v1::delayed_server::DelayedServer;
 use proto::v1::groups_server::GroupsServer;
 use proto::v1::hello_server::HelloServer;
@@ -45,6 +46,7 @@ pub const ADMINS: &[&str] = &[
     <KeysServer<Api> as NamedService>::NAME,
     <JobsServer<Api> as NamedService>::NAME,
     <DelayedServer<Api> as NamedService>::NAME,
+    <BackupServer<Api> as NamedService>::NAME,
     <IdentitiesServer<Api> as NamedService>::NAME,
 ];
 

@@ -14,6 +14,7 @@ pub mod collect;
 pub mod load;
 pub mod manifest;
 pub mod naming;
+pub mod pull;
 pub mod ship;
 pub mod site;
 pub mod sites;

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-const CLUSTER: ClusterId = ClusterId([0xc1; 16]);
+pub(super) const CLUSTER: ClusterId = ClusterId([0xc1; 16]);
 
 fn sealer_of(cluster: ClusterId, seed: u8) -> Arc<Sealer> {
     let ring = Keyring::new();
@@ -49,14 +49,14 @@ fn genesis(sealer: &Sealer) -> Vec<u8> {
 }
 
 /// An archive that is being made: every object with its name.
-struct Making {
-    sealer: Arc<Sealer>,
-    objects: BTreeMap<Name, Vec<u8>>,
+pub(super) struct Making {
+    pub(super) sealer: Arc<Sealer>,
+    pub(super) objects: BTreeMap<Name, Vec<u8>>,
     last: Option<(TickEnd, [u8; 32])>,
     generation: u64,
 }
 
-fn row(group: u64, after: u64, upto: u64) -> GroupRow {
+pub(super) fn row(group: u64, after: u64, upto: u64) -> GroupRow {
     GroupRow { group, after: s(after), upto: s(upto), node: group, ..GroupRow::default() }
 }
 
@@ -65,7 +65,7 @@ fn s(second: u64) -> u64 {
     TickEnd(second).upto().0
 }
 
-fn file(node: u64, end: u64, least: u64, greatest: u64) -> FileRow {
+pub(super) fn file(node: u64, end: u64, least: u64, greatest: u64) -> FileRow {
     FileRow {
         end_s: end,
         node,
@@ -81,7 +81,7 @@ fn file(node: u64, end: u64, least: u64, greatest: u64) -> FileRow {
 }
 
 impl Making {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let sealer = sealer();
         let objects = BTreeMap::from([(Name::Genesis, genesis(&sealer))]);
         Self { sealer, objects, last: None, generation: 1 }
@@ -94,7 +94,7 @@ impl Making {
         digest
     }
 
-    fn marker(&mut self, end: u64, groups: &[GroupRow], files: &[FileRow]) {
+    pub(super) fn marker(&mut self, end: u64, groups: &[GroupRow], files: &[FileRow]) {
         let (previous_end, previous) = self.last.unwrap_or_default();
         let marker = CloseMarker {
             generation: self.generation,
@@ -115,7 +115,7 @@ impl Making {
         }
     }
 
-    fn snapshot(&mut self, cut: u64) -> SnapshotId {
+    pub(super) fn snapshot(&mut self, cut: u64) -> SnapshotId {
         let id = SnapshotId { cut: TickEnd(cut), random: [1; 4] };
         let groups = vec![Home { group: 1, node: 1 }, Home { group: 2, node: 2 }];
         let generation = self.generation;

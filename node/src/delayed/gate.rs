@@ -225,7 +225,7 @@ impl Server {
         let (wall_ms, boot_ms) = (self.clock.now_ms(), self.clock.boot_ms());
         let mut known = self.delayed.known();
         match self.clock.agreement() {
-            Agreement::Agreed => known.safe.agree(wall_ms, boot_ms),
+            Agreement::Agreed { .. } => known.safe.agree(wall_ms, boot_ms),
             Agreement::Disputed { .. } => known.safe.disagree(),
             // The boot clock goes on from when peers last agreed.
             Agreement::Unheard => {}

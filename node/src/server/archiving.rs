@@ -43,6 +43,8 @@ pub struct ArchivingKnown {
     pub keyring_failure: Option<String>,
     /// Why a snapshot does not go on, if it does not.
     pub snapshot_failure: Option<String>,
+    /// Sites that do not follow, and why.
+    pub pull_failures: BTreeMap<String, String>,
     /// Groups that cannot be read here, and why.
     pub unread: BTreeMap<GroupId, String>,
     /// Gaps this node has left since the start.
@@ -373,6 +375,9 @@ impl Server {
             let text =
                 format!("{} spans were committed and never archived: a snapshot ends each", known.gaps);
             findings.push(finding::ARCHIVE_GAP.found(text));
+        }
+        for (site, why) in known.pull_failures {
+            findings.push(finding::SITE_BEHIND.found(format!("the site {site} does not follow: {why}")));
         }
         if let Some(why) = known.keyring_failure {
             findings.push(finding::KEYRING_UNKEPT.found(format!("the wrapped keys are not kept: {why}")));

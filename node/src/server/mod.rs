@@ -18,6 +18,7 @@ mod learning;
 pub mod live;
 mod opened;
 pub mod porch;
+mod pulling;
 pub mod purging;
 pub mod scrubbing;
 pub mod serving;

@@ -402,6 +402,9 @@ impl Server {
         self.tasks.spawn("purge", self.clone().purge_tenants());
         if self.archiving.is_on() {
             self.tasks.spawn("archive", self.clone().archive());
+            for copy in self.copies() {
+                self.tasks.spawn(format!("pull {}", copy.name), self.clone().pull_site(copy));
+            }
             self.tasks.spawn("snapshots", self.clone().take_snapshots());
             self.tasks.spawn("ticks", self.clone().close_ticks());
         }

@@ -29,7 +29,7 @@ use std::time::Duration;
 fn said(dir: &Path) -> Vec<(&'static str, String)> {
     let at = |name: &str| dir.join(name).display().to_string();
     vec![
-        ("archive.sites", format!("home=file://{}", at("archive"))),
+        ("archive.sites", format!("home=file://{} far=file://{};role=copy", at("archive"), at("far"))),
         ("archive.keyring", format!("keys=file://{}", at("keys"))),
         ("archive.tick", "1s".to_owned()),
     ]
@@ -208,6 +208,18 @@ async fn a_site_that_was_away_catches_up_and_nothing_is_missing() {
     oracle.compare(&versions(&cluster, frontier).await, frontier);
     assert_eq!(window(&archive(&cluster).await, &Scope::default()).holes, []);
     eventually("it is told no more", || !is_told()).await;
+    let (from, far) = (site(&cluster, "archive", root(cluster.server(0).cluster())), "far");
+    let to = site(&cluster, far, root(cluster.server(0).cluster()));
+    let ticks = from.list("log/").await.unwrap();
+    let mut there = Vec::new();
+    for _ in 0..200 {
+        there = to.list("log/").await.unwrap();
+        if ticks.iter().all(|one| there.contains(one)) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(ticks.iter().all(|one| there.contains(one)), "the other site has followed");
     cluster.stop().await;
 }
 

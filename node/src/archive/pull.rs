@@ -1,0 +1,178 @@
+//! A further site fetches what the home site has: files by name, each checked against its SHA-256, then the manifest that names them, in the order
+//! of the chain. So what stands there is always an archive of its own, only an older one. Needs no tenant's key.
+
+use super::Result;
+use super::chain::Archive;
+use super::load::load;
+use super::manifest::log::{CloseMarker, Receipt};
+use super::manifest::{self, MANIFEST_BYTES_MAX, sha256};
+use super::naming::{Generation, Name, SnapshotId, TickEnd, prefix};
+use super::site::{Site, SiteError};
+use super::tick::check_content;
+use super::verify::part;
+use bytes::Bytes;
+use engine::error::{Damage, Nature};
+use engine::sealed::Sealer;
+use raft::types::GroupId;
+use std::collections::BTreeSet;
+
+/// Bytes of an object that is fetched whole.
+const OBJECT_BYTES_MAX: u64 = 1 << 32;
+/// Seconds of an hour.
+const HOUR_S: u64 = 3_600;
+
+/// What is fetched, and how far it is.
+#[derive(Default)]
+pub struct Puller {
+    /// Every marker up to this tick is there, in the newest life line.
+    done: Option<(Generation, TickEnd)>,
+    /// Snapshots that are there whole.
+    snapshots: BTreeSet<SnapshotId>,
+    /// Bytes fetched.
+    pub bytes: u64,
+    /// Markers fetched.
+    pub markers: u64,
+}
+
+async fn manifest_at(site: &Site, name: &Name) -> Result<Bytes> {
+    Ok(site.get(&name.to_string(), MANIFEST_BYTES_MAX as u64).await?)
+}
+
+async fn is_there(site: &Site, name: &Name) -> Result<Option<u64>> {
+    match site.size(&name.to_string()).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(SiteError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Puller {
+    /// Fetches what `to` lacks of what `from` has. After an error it goes on where it was when it is called again.
+    ///
+    /// # Errors
+    /// `Site`: one of them is away. `Engine`: an object of `from` is not what its manifest says; it is named, and not taken.
+    pub async fn pull(&mut self, from: &Site, to: &Site, sealer: &Sealer) -> Result<()> {
+        let (key, cluster) = (sealer.public_key()?, sealer.cluster());
+        if self.done.is_none() {
+            let genesis = manifest_at(from, &Name::Genesis).await?;
+            Archive::begin(cluster, Some(key), &genesis)?;
+            to.put(&Name::Genesis.to_string(), genesis).await?;
+        }
+        for below in [prefix::GENERATIONS, prefix::GAPS] {
+            let there: BTreeSet<String> = to.list(below).await?.into_iter().map(|one| one.name).collect();
+            for one in from.list(below).await?.into_iter().filter(|one| !there.contains(&one.name)) {
+                to.put(&one.name, from.get(&one.name, MANIFEST_BYTES_MAX as u64).await?).await?;
+            }
+        }
+        for (end, generation) in self.missing(from, to).await? {
+            self.pull_marker(from, to, sealer, (end, generation)).await?;
+            self.done = self.done.max(Some((generation, end)));
+        }
+        self.pull_snapshots(from, to, sealer).await
+    }
+
+    /// Markers that `from` has and `to` lacks, in the order of the chain.
+    async fn missing(&self, from: &Site, to: &Site) -> Result<Vec<(TickEnd, Generation)>> {
+        let below: Vec<String> = match self.done {
+            None => vec![prefix::MARKERS.to_owned()],
+            // The hour of the last one, and those behind it.
+            Some((_, TickEnd(done))) => {
+                let newest = from.list(&prefix::markers_of_hour(TickEnd(done + HOUR_S))).await?;
+                let mut hours = vec![prefix::markers_of_hour(TickEnd(done))];
+                if !newest.is_empty() {
+                    hours.push(prefix::markers_of_hour(TickEnd(done + HOUR_S)));
+                }
+                hours
+            }
+        };
+        let mut missing = BTreeSet::new();
+        for below in below {
+            let there: BTreeSet<String> = to.list(&below).await?.into_iter().map(|one| one.name).collect();
+            let lacks = from.list(&below).await?.into_iter().filter(|one| !there.contains(&one.name));
+            missing.extend(lacks.filter_map(|one| match Name::parse(&one.name) {
+                Some(Name::Marker(end, generation)) => Some((generation, end)),
+                _ => None,
+            }));
+        }
+        Ok(missing.into_iter().map(|(generation, end)| (end, generation)).collect())
+    }
+
+    async fn pull_object(
+        &mut self,
+        from: &Site,
+        to: &Site,
+        (name, bytes, digest): (&Name, u64, [u8; 32]),
+    ) -> Result<()> {
+        if is_there(to, name).await? == Some(bytes) {
+            return Ok(());
+        }
+        let found = from.get(&name.to_string(), OBJECT_BYTES_MAX).await?;
+        check_content(name, &found, bytes, &digest)?;
+        to.put(&name.to_string(), found).await?;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    async fn pull_marker(
+        &mut self,
+        from: &Site,
+        to: &Site,
+        sealer: &Sealer,
+        (end, generation): (TickEnd, Generation),
+    ) -> Result<()> {
+        let name = Name::Marker(end, generation);
+        let bytes = manifest_at(from, &name).await?;
+        let marker: CloseMarker = manifest::open(&sealer.public_key()?, sealer.cluster(), &name, &bytes)?;
+        for file in &marker.files {
+            let object = Name::TickFile(file.name()?);
+            self.pull_object(from, to, (&object, file.bytes, file.digest()?)).await?;
+        }
+        let digest = sha256(&bytes);
+        to.put(&name.to_string(), bytes).await?;
+        self.markers += 1;
+        let receipt = Receipt { marker: digest.to_vec(), made_ms: marker.planned_ms };
+        let name = Name::Receipt(to.name().clone(), end, generation);
+        from.put(&name.to_string(), manifest::seal(sealer, &name, &receipt)?.into()).await?;
+        Ok(())
+    }
+
+    async fn pull_snapshots(&mut self, from: &Site, to: &Site, sealer: &Sealer) -> Result<()> {
+        let done = |one: super::site::Listed| match Name::parse(&one.name) {
+            Some(Name::SnapshotDone(id)) => Some(id),
+            _ => None,
+        };
+        let whole: BTreeSet<SnapshotId> =
+            from.list(prefix::SNAPSHOTS).await?.into_iter().filter_map(done).collect();
+        if whole.is_subset(&self.snapshots) {
+            return Ok(());
+        }
+        self.snapshots.extend(to.list(prefix::SNAPSHOTS).await?.into_iter().filter_map(done));
+        let archive = load(from, sealer.cluster(), Some(sealer.public_key()?)).await?;
+        for (id, one) in archive.snapshots() {
+            if self.snapshots.contains(&id) {
+                continue;
+            }
+            for row in &one.done.parts {
+                let group = GroupId(row.group);
+                for file in part(from, &archive, id, group).await??.files {
+                    let digest = file.digest()?;
+                    self.pull_object(from, to, (&Name::Data(digest), file.bytes, digest)).await?;
+                }
+                let name = Name::SnapshotPart(id, group);
+                to.put(&name.to_string(), manifest_at(from, &name).await?).await?;
+            }
+            for name in [Name::SnapshotOpen(id), Name::SnapshotDone(id)] {
+                to.put(&name.to_string(), manifest_at(from, &name).await?).await?;
+            }
+            self.snapshots.insert(id);
+        }
+        let broken = whole.difference(&self.snapshots).next();
+        broken.map_or(Ok(()), |id| {
+            let damage = Damage::of(Nature::Missing, "the snapshot is not whole at the home site");
+            Err(damage.at(Name::SnapshotDone(*id)).into())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

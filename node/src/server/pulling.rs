@@ -1,0 +1,65 @@
+//! Further sites follow the home site, whoever leads the meta group carries: a site that was away catches up.
+
+use super::Server;
+use crate::archive::naming::root;
+use crate::archive::pull::Puller;
+use crate::archive::site::{Site, open};
+use crate::archive::sites::{Role, SiteSetting};
+use crate::archive::{Error, Result};
+use engine::error::with_sources;
+use raft::types::GroupId;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Server {
+    /// Lets the site of `setting` follow the home site, until the tasks end.
+    pub(super) async fn pull_site(self: Arc<Self>, setting: SiteSetting) {
+        let (mut puller, mut site): (Puller, Option<Arc<Site>>) = (Puller::default(), None);
+        loop {
+            tokio::time::sleep(Duration::from_millis(self.archiving.config.tick.ms())).await;
+            let leads = |seated: Arc<crate::running::replicas::Seated>| seated.receiver.group().leads();
+            let is_led_here =
+                self.running().is_ok_and(|running| running.replica(GroupId::META).is_some_and(leads));
+            if !is_led_here || self.meta().closer.is_none() {
+                (puller, site) = (Puller::default(), None);
+                self.archiving.note(|known| drop(known.pull_failures.remove(setting.name.as_str())));
+                continue;
+            }
+            let pulled = self.pull_once(&setting, &mut site, &mut puller).await;
+            let why = pulled.err().map(|error| with_sources(&error));
+            self.archiving.note(|known| {
+                let before = known.pull_failures.get(setting.name.as_str());
+                if why.is_some() && before != why.as_ref() {
+                    tracing::warn!(site = %setting.name, why, "a site of the archive does not follow: it is tried again");
+                }
+                match why {
+                    Some(why) => drop(known.pull_failures.insert(setting.name.to_string(), why)),
+                    None => drop(known.pull_failures.remove(setting.name.as_str())),
+                }
+            });
+        }
+    }
+
+    async fn pull_once(
+        &self,
+        setting: &SiteSetting,
+        site: &mut Option<Arc<Site>>,
+        puller: &mut Puller,
+    ) -> Result<()> {
+        let to = match site {
+            Some(to) => to.clone(),
+            None => {
+                let opened = open::site(setting, root(self.cluster), self.clock.clone());
+                site.insert(Arc::new(opened.map_err(Error::Site)?)).clone()
+            }
+        };
+        let from = self.archiving.home(self)?;
+        puller.pull(&from, &to, self.keys.sealer()).await
+    }
+
+    /// The sites that follow the home site.
+    pub(super) fn copies(&self) -> Vec<SiteSetting> {
+        let sites = self.archiving.config.sites.iter();
+        sites.filter(|site| site.role == Role::Copy).cloned().collect()
+    }
+}
