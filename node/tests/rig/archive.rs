@@ -1,6 +1,6 @@
 //! Names and manifests of every kind, as they are stored.
 
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use super::{items, listed, stored};
 use engine::Stamp;
