@@ -24,7 +24,7 @@ pub enum RestoreVerb {
     /// Shows between which instants tenants can be restored, and from where: the tenant of `--tenant`, or all.
     Window,
     /// Plans a restore of the tenant of `--tenant`, or of a part of it, and does nothing yet.
-    Plan(Plan),
+    Plan(Box<Plan>),
     /// Does what a plan says, and exactly that.
     Apply {
         /// The file of the plan.
