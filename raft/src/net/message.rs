@@ -358,6 +358,7 @@ pub(crate) mod tests {
             some_refusal().prop_map(Message::Refused),
             of_a_start(),
             of_themselves(),
+            of_others(),
         ]
     }
 

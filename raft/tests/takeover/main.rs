@@ -20,6 +20,7 @@ use raft::membership::step::Change;
 use raft::net::message::Message;
 use raft::types::{GroupId, LogId, ReplicaId, Role, Seat};
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 const NEW: GroupId = GroupId(8);
 
@@ -56,6 +57,8 @@ fn a_survivor_goes_on_alone_and_who_was_before_is_refused() {
         let seen = Stamp::new(last.ms() + 60_000, 5);
         survive(&offline, &survivor(None, seen)).await.unwrap();
         offline.crash(&nodes[0]);
+        // A minute has passed: whose clock is behind its own log must not lead.
+        nodes[0].clock.ahead_ms.store(60_000, Ordering::SeqCst);
         let one = nodes[0].start(2).await;
         let answer = one.put(GROUP, 20, b"after").await;
         assert!(answer.stamp.ms() > seen.ms() + 250, "{} {seen}", answer.stamp);
@@ -79,6 +82,7 @@ fn a_survivor_goes_on_alone_and_who_was_before_is_refused() {
 
         // Wiped, it joins under a new id.
         nodes[1].wipe();
+        nodes[1].clock.ahead_ms.store(60_000, Ordering::SeqCst);
         let two = born(&mut nodes[1], birth(4, 0), 2).await;
         let group = one.group(GROUP);
         let seen = |group: &raft::group::handle::Group| group.standing().membership.0;
