@@ -32,7 +32,7 @@ fn schedule(bug: Planted) -> Schedule {
         Planted::ReuseReplica => (&[(Membership, 1), (Crash, 1)], 1_500, None),
         Planted::GateEarly => (&[(Crash, 1), (Transfer, 1)], 1_000, None),
         Planted::SnapshotForgetsReplies => {
-            (&[(Crash, 4), (Cut, 2), (Transfer, 6), (Purge, 6)], 200, Some(Aim::Away))
+            (&[(Crash, 4), (Cut, 2), (Transfer, 12), (Purge, 6)], 150, Some(Aim::Away))
         }
         Planted::SkipChecksum => (&[], 0, Some(Aim::RotWhereItIsRead)),
         Planted::AcceptOlderDisk => (&[(CutPair, 1)], 1_500, Some(Aim::OlderDisk)),

@@ -296,11 +296,13 @@ async fn add_data(cluster: &Cluster, tenant: TenantId) {
 async fn spoil(cluster: &Cluster) {
     let folder = cluster.dir().join("archive").join(root(cluster.server(0).cluster()));
     let home = site(cluster, "archive", root(cluster.server(0).cluster()));
+    let marker = home.list("tick/").await.unwrap()[0].name.clone();
     for below in ["log/", "data/", "tick/", "snap/"] {
         let all = home.list(below).await.unwrap();
         let named = |one: &&node::archive::site::Listed| !one.name.ends_with("open.man");
         let victim = all.iter().find(named).unwrap().name.clone();
-        let other = all.iter().filter(named).nth(1).unwrap().name.clone();
+        // Where only one lies, what belongs elsewhere takes its place.
+        let other = all.iter().filter(named).nth(1).map_or(marker.clone(), |one| one.name.clone());
         let path = folder.join(&victim);
         let bytes = std::fs::read(&path).unwrap();
         let mut flipped = bytes.clone();

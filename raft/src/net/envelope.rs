@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(told(CRC32_AT, 0, false).0, Nature::Rot);
         assert_eq!(told(40, 9, false), (Nature::Rot, "checksum of a frame"));
         assert_eq!(told(5, 2, true), (Nature::Malformed, "a frame of an unknown version"));
-        assert_eq!(told(6, 22, true), (Nature::Malformed, "a message of an unknown kind"));
+        assert_eq!(told(6, 99, true), (Nature::Malformed, "a message of an unknown kind"));
         assert_eq!(told(7, 1, true), (Nature::Malformed, "unknown marks in the head of a frame"));
         let over = Bytes::from(vec![0; limits::FRAME_BYTES_MAX + 1]);
         assert_eq!(Frame::decode(&over), Err(rot("a frame over its limit")));

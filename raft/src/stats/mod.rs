@@ -148,6 +148,7 @@ mod tests {
         "steps",
         "syncs",
         "times",
+        "waits",
     ];
     const ROOMS: [&str; 8] = ["log", "group", "proposal", "read", "net", "machine", "delay", "rejoin"];
 
