@@ -128,7 +128,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Units in which a name may end, those of counts among them.
-    const UNITS: [&str; 19] = [
+    const UNITS: [&str; 20] = [
         "batches",
         "bytes",
         "claims",
