@@ -69,7 +69,7 @@ impl Pace {
     /// How long the answer to a heartbeat counts, in milliseconds. Consensus takes its heartbeat interval for that as well, and sends
     /// none to a peer while one is under way to it: were it as short as the interval between two heartbeats, a leader whose peers are
     /// further away than that would hear none of them while nothing is written, and lose the lead for nothing. So consensus gets as long
-    /// as it takes, and [`super::beat`] sees to the heartbeats between.
+    /// as it takes, and `beat.rs` sees to the heartbeats between.
     #[must_use]
     pub const fn answer_ms(&self) -> u64 {
         self.election_min_ms.saturating_sub(self.heartbeat_min_ms) * 4 / 5
