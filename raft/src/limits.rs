@@ -213,3 +213,9 @@ const _: () = {
     assert!(SNAPSHOT_FILES_MAX * 24 + 1_024 < FRAME_BYTES_MAX);
     assert!(SNAPSHOT_PIECE_BYTES + 1_024 < FRAME_BYTES_MAX);
 };
+
+/// How long an entry waits for a tablet whose background work fails, in milliseconds; then its group is fenced. A disk that was full has room
+/// again by then, or somebody has to come anyway.
+pub const STOPPED_MS_MAX: u64 = 60_000;
+/// Between two looks meanwhile, in milliseconds.
+pub const STOPPED_LOOK_MS: u64 = 200;

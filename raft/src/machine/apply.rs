@@ -191,9 +191,17 @@ impl Machine {
     async fn write(&self, id: LogId, note: Note, mut batch: Batch) -> Result<Replies> {
         batch.set_note(&note.encode())?;
         let tablet = self.tablet();
+        let mut stopped_ms = 0;
         loop {
             match tablet.apply(&batch) {
                 Ok(()) => break,
+                // Most often the disk is full: nothing has changed, and the tablet goes on by itself once there is room.
+                Err(engine::Error::WritesStopped { .. }) if stopped_ms < limits::STOPPED_MS_MAX => {
+                    self.stats().machine.stalled_times.add(1);
+                    tokio::time::sleep(Duration::from_millis(limits::STOPPED_LOOK_MS)).await;
+                    stopped_ms += limits::STOPPED_LOOK_MS;
+                    self.allows()?;
+                }
                 Err(engine::Error::Overloaded { retry_ms, .. }) => {
                     self.stats().machine.stalled_times.add(1);
                     tokio::time::sleep(Duration::from_millis(retry_ms.max(1))).await;
