@@ -21,11 +21,20 @@ use std::sync::Arc;
 /// Bytes of one tick file, about: what is collected beyond goes into another.
 pub const FILE_BYTES: usize = 32 << 20;
 
-/// Whether a row of the meta group stays out of archives: keys, whatever wraps them; and how archiving itself goes.
+/// Whether a row of the meta group stays out of archives: keys, whatever wraps them; how archiving itself goes; and restores, whose plans name
+/// keys of tenants, which would outlive them there.
 #[must_use]
 pub fn is_left_out(tenant: TenantId, collection: CollectionId) -> bool {
-    const LEFT_OUT: [CollectionId; 6] =
-        [rows::CLUSTER, rows::TENANT_KEYS, rows::DATA_KEYS, rows::TOKENS, rows::ROOT, rows::TAKEN];
+    const LEFT_OUT: [CollectionId; 8] = [
+        rows::CLUSTER,
+        rows::TENANT_KEYS,
+        rows::DATA_KEYS,
+        rows::TOKENS,
+        rows::ROOT,
+        rows::TAKEN,
+        rows::RESTORES,
+        rows::HELD,
+    ];
     tenant == TenantId(0) && (LEFT_OUT.contains(&collection) || (20..30).contains(&collection.0))
 }
 
@@ -240,5 +249,18 @@ impl Come {
             node: node.0,
             ..super::manifest::log::GroupRow::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_names_or_wraps_keys_stays_out_and_what_a_restore_needs_does_not() {
+        let is_out = |collection| is_left_out(TenantId(0), collection);
+        assert!([rows::TENANT_KEYS, rows::ROOT, rows::RESTORES, rows::HELD].into_iter().all(is_out));
+        assert!(![rows::TENANTS, rows::TENANT_NAMES, rows::COLLECTIONS].into_iter().any(is_out));
+        assert!(!is_left_out(TenantId(7), rows::RESTORES), "a tenant's own rows are none of that");
     }
 }
