@@ -392,6 +392,15 @@ pub enum GroupVerb {
         #[arg(long)]
         to: String,
     },
+    /// Compares what the replicas of a group hold, row by row: 2 if any differ, or not all could be asked.
+    Verify {
+        /// The group: `g-1`.
+        #[arg(required_unless_present = "all")]
+        group: Option<String>,
+        /// Every group, one after the other.
+        #[arg(long, conflicts_with = "group")]
+        all: bool,
+    },
 }
 
 /// What to do with jobs.

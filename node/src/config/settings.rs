@@ -302,6 +302,17 @@ const USUAL: &[Setting] = &[
         ],
     ),
     setting(
+        "verify.interval",
+        LIVE,
+        Shape::Duration(0, limits::HISTORY_MS_MAX),
+        "1d",
+        [
+            "How often a node has the replicas of the groups it leads compared, row by row; 0: only when `dew group verify` asks.",
+            "Disks and links are read for nothing most of the time.",
+            "Replicas that hold different rows go unseen, and one of them may lead.",
+        ],
+    ),
+    setting(
         "quota.tenant_bytes",
         LIVE,
         Shape::Bytes(0, 1 << 50),

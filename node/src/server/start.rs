@@ -6,6 +6,7 @@ use super::live;
 use super::opened::{Opened, OpenedKeys, Outside, open_keys, opened};
 use super::scrubbing::Scrubbed;
 use super::serving::{Inside, Porch};
+use super::verifying::Verified;
 use super::{Inner, Server, Through, founding, porch};
 use crate::boot::founding::Founding;
 use crate::boot::identity::NodeIdentity;
@@ -189,6 +190,7 @@ impl Server {
             untaken: RwLock::default(),
             unstarted: RwLock::default(),
             scrubbed: Scrubbed::default(),
+            verified: Verified::default(),
             delayed: Delayed::default(),
             wanted_delay_ms: config.node.delay,
             unread: RwLock::default(),
@@ -409,6 +411,7 @@ impl Server {
             self.tasks.spawn("ticks", self.clone().close_ticks());
         }
         self.tasks.spawn("scrub", self.clone().scrub_tables());
+        self.tasks.spawn("verify", self.clone().compare_replicas());
         self.tasks.spawn("delayed", self.clone().keep_late());
         self.tasks.spawn("restores", restore::runner::run(self.clone()));
         self.tasks.spawn("placing", Placing::new(running.clone(), self.published.clone(), changer).run());

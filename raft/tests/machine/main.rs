@@ -15,4 +15,5 @@ mod rig;
 mod rows;
 mod spool;
 mod stops;
+mod walk;
 mod world;
