@@ -6,8 +6,7 @@
 mod cluster;
 mod rig;
 
-use cluster::lead::lead;
-use cluster::{GROUP, Hub, Node, Running, TENANT, birth, born, founded, leader, perform, seat};
+use cluster::{GROUP, Hub, Node, Running, TENANT, birth, born, founded, lead, leader, perform, seat};
 use engine::Stamp;
 use engine::disk::sim::Faults;
 use raft::command::Counts;
@@ -75,11 +74,10 @@ fn kind(refused: &NotApplied) -> &'static str {
 #[test]
 fn who_does_not_lead_says_who_does_and_while_nobody_leads_that_nobody_does() {
     perform(async {
-        let (hub, _nodes, running, _) = founded(3).await;
+        let (_hub, _nodes, running, _) = founded(3).await;
         let (leads, others) = parted(&running).await;
         let told = submitted(others[0], 1).await.unwrap_err();
         assert_eq!((kind(&told), told), ("not leader", NotApplied::NotLeader { leader: Some(named(leads)) }));
-        drop(hub);
     });
     perform(async {
         // One of three founders, alone: nobody has led yet.
@@ -196,7 +194,8 @@ fn when_the_log_fails_nobody_knows_of_what_was_under_way_and_all_else_stops() {
         let told = leads.group(GROUP).read_index(None, 100).await.unwrap_err();
         assert!(matches!(&told, NotNow::Stopped { cause } if !cause.is_empty()), "{told:?}");
         // The others go on without it.
-        let rest: Vec<_> = running.iter().filter(|one| one.group(GROUP).standing().stopped.is_none()).collect();
+        let rest: Vec<_> =
+            running.iter().filter(|one| one.group(GROUP).standing().stopped.is_none()).collect();
         leader(&rest).await.put(GROUP, 9, b"after").await;
     });
 }

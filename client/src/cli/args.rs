@@ -1,6 +1,7 @@
 //! What may stand on the line.
 
 use super::delayed::DelayedVerb;
+use super::group::GroupVerb;
 use super::output::Format;
 use super::restore::RestoreVerb;
 use clap::{Args as Part, Parser, Subcommand};
@@ -377,30 +378,6 @@ pub enum NodeVerb {
     },
     /// Lets a drained node go for good.
     Remove(Dangerous),
-}
-
-/// What to do with groups.
-#[derive(Debug, Subcommand)]
-pub enum GroupVerb {
-    /// Shows all.
-    List,
-    /// Hands the lead to the replica on a node.
-    Transfer {
-        /// The group: `g-1`.
-        group: String,
-        /// The node, by its name or id.
-        #[arg(long)]
-        to: String,
-    },
-    /// Compares what the replicas of a group hold, row by row: 2 if any differ, or not all could be asked.
-    Verify {
-        /// The group: `g-1`.
-        #[arg(required_unless_present = "all")]
-        group: Option<String>,
-        /// Every group, one after the other.
-        #[arg(long, conflicts_with = "group")]
-        all: bool,
-    },
 }
 
 /// What to do with jobs.

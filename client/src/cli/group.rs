@@ -2,12 +2,36 @@
 
 use super::Session;
 use super::admin::{group_row, node_id, text};
-use super::args::GroupVerb;
 use super::ids;
 use super::output::{Document, Fields, fields};
 use crate::Result;
 use crate::wire::{RowDifference, VerifyGroupResponse};
+use clap::Subcommand;
 use serde_json::Value;
+
+/// What to do with groups.
+#[derive(Debug, Subcommand)]
+pub enum GroupVerb {
+    /// Shows all.
+    List,
+    /// Hands the lead to the replica on a node.
+    Transfer {
+        /// The group: `g-1`.
+        group: String,
+        /// The node, by its name or id.
+        #[arg(long)]
+        to: String,
+    },
+    /// Compares what the replicas of a group hold, row by row: 2 if any differ, or not all could be asked.
+    Verify {
+        /// The group: `g-1`.
+        #[arg(required_unless_present = "all")]
+        group: Option<String>,
+        /// Every group, one after the other.
+        #[arg(long, conflicts_with = "group")]
+        all: bool,
+    },
+}
 
 /// Runs a command about groups.
 pub async fn group(session: &Session, verb: GroupVerb) -> Result<u8> {
@@ -32,7 +56,8 @@ pub async fn group(session: &Session, verb: GroupVerb) -> Result<u8> {
             let (mut rows, mut is_well) = (Vec::new(), true);
             for group in groups {
                 let told = admin.verify_group(group).await?;
-                is_well &= told.differences.is_empty() && told.more_differences == 0 && told.uncompared.is_empty();
+                is_well &=
+                    told.differences.is_empty() && told.more_differences == 0 && told.uncompared.is_empty();
                 rows.extend(verified(group, &told));
             }
             let columns = ["group", "state", "rows", "replicas", "tenant", "collection", "range", "held"];
@@ -83,7 +108,15 @@ fn difference(group: u64, one: &RowDifference) -> Fields {
         ("collection", text(u64::from(one.collection))),
         ("range", format!("{}..{}", end(&one.start), end(&one.end)).into()),
         ("stamp", text(one.stamp)),
-        ("odd", one.held.iter().filter(|held| held.is_odd).map(|held| Value::from(replica_of(held.replica))).collect::<Vec<_>>().into()),
+        (
+            "odd",
+            one.held
+                .iter()
+                .filter(|held| held.is_odd)
+                .map(|held| Value::from(replica_of(held.replica)))
+                .collect::<Vec<_>>()
+                .into(),
+        ),
         ("held", held.collect::<Vec<_>>().join(", ").into()),
     ])
 }
@@ -99,17 +132,36 @@ mod tests {
 
     #[test]
     fn a_group_is_told_in_a_line_and_each_difference_in_one_more() {
-        let equal = VerifyGroupResponse { is_done: true, rows: 5, compared: vec![1, 2, 10], ..Default::default() };
+        let equal =
+            VerifyGroupResponse { is_done: true, rows: 5, compared: vec![1, 2, 10], ..Default::default() };
         let rows = verified(2, &equal);
-        assert_eq!((rows.len(), rows[0]["state"].as_str(), rows[0]["replicas"].as_str()), (1, Some("equal"), Some("r-1 r-2 r-a")));
+        assert_eq!(
+            (rows.len(), rows[0]["state"].as_str(), rows[0]["replicas"].as_str()),
+            (1, Some("equal"), Some("r-1 r-2 r-a"))
+        );
         let away = UncomparedReplica { id: 3, node: 3, why: "it does not answer".into() };
         let some = VerifyGroupResponse { uncompared: vec![away], ..equal.clone() };
         let rows = verified(2, &some);
-        assert_eq!((rows[0]["state"].as_str(), rows[0]["replicas"].as_str()), (Some("incomplete"), Some("r-1 r-2 r-a r-3 (it does not answer)")));
+        assert_eq!(
+            (rows[0]["state"].as_str(), rows[0]["replicas"].as_str()),
+            (Some("incomplete"), Some("r-1 r-2 r-a r-3 (it does not answer)"))
+        );
         let alone = VerifyGroupResponse { compared: vec![1], ..equal.clone() };
         assert_eq!(verified(2, &alone)[0]["state"], "alone");
-        let held = |replica, is_odd| RowsHeld { replica, node: replica, rows: 1, digest: "0123456789".into(), is_odd };
-        let range = RowDifference { tenant: 7, collection: 3, end: "ab".into(), held: vec![held(1, false), held(2, true)], ..Default::default() };
+        let held = |replica, is_odd| RowsHeld {
+            replica,
+            node: replica,
+            rows: 1,
+            digest: "0123456789".into(),
+            is_odd,
+        };
+        let range = RowDifference {
+            tenant: 7,
+            collection: 3,
+            end: "ab".into(),
+            held: vec![held(1, false), held(2, true)],
+            ..Default::default()
+        };
         let rows = verified(2, &VerifyGroupResponse { differences: vec![range], ..equal });
         assert_eq!((rows.len(), rows[0]["state"].as_str()), (2, Some("differs")));
         assert_eq!(rows[1]["range"], "-..#ab");

@@ -6,7 +6,7 @@
 
 pub mod batch;
 pub mod changes;
-mod collections;
+mod compared;
 pub(crate) mod files;
 pub(crate) mod ground;
 pub mod health;
@@ -162,14 +162,6 @@ impl Tablet {
             self.ground.bell.ring();
         }
         Ok(())
-    }
-
-    /// Writes rows that nobody has applied, and that no log holds: a planted bug, for proving that whoever compares replicas finds it. The
-    /// position stays what it is; stamps that are not visible yet stay so.
-    #[cfg(feature = "planted")]
-    pub fn spoil(&self, batch: &Batch) {
-        let _last = lock(&self.writer);
-        self.snapshot().active.memtable.apply(batch);
     }
 
     fn check_range(&self, batch: &Batch, range: &KeyRange) -> Result<()> {

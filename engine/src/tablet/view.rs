@@ -113,7 +113,13 @@ impl Tablet {
     pub fn view(self: &Arc<Self>, now_ms: u64) -> Result<View> {
         let (snapshot, at) = self.snapshot_and_stamp();
         self.allows_reads()?;
-        Ok(View { tablet: self.clone(), snapshot, moment: Moment { at, now_ms }, is_past: false, is_cached: true })
+        Ok(View {
+            tablet: self.clone(),
+            snapshot,
+            moment: Moment { at, now_ms },
+            is_past: false,
+            is_cached: true,
+        })
     }
 
     /// A view of the past: everything at or before `at`, values expired by its time.
@@ -138,7 +144,13 @@ impl Tablet {
         if at > applied {
             return Err(Error::NotYet { asked: at, applied });
         }
-        Ok(View { tablet: self.clone(), snapshot, moment: Moment { at, now_ms }, is_past: true, is_cached: true })
+        Ok(View {
+            tablet: self.clone(),
+            snapshot,
+            moment: Moment { at, now_ms },
+            is_past: true,
+            is_cached: true,
+        })
     }
 }
 

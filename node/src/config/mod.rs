@@ -10,6 +10,7 @@ pub mod layers;
 pub mod page;
 pub mod settings;
 mod settings_archive;
+mod settings_checks;
 pub mod shape;
 pub mod value;
 

@@ -102,7 +102,8 @@ impl Comparing {
     fn ends(&self) {
         let (group, report) = (self.group(), self.report());
         let (meta, now_ms) = (self.server.meta(), self.server.clock.boot_ms());
-        let name = |node: NodeId| meta.nodes.get(&node).map_or_else(|| node.to_string(), |row| row.name.clone());
+        let name =
+            |node: NodeId| meta.nodes.get(&node).map_or_else(|| node.to_string(), |row| row.name.clone());
         let odd = report.odd();
         let named: Vec<String> = odd
             .iter()

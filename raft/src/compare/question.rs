@@ -79,8 +79,7 @@ pub enum WhyNot {
 
 impl WhyNot {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::NotHere, Self::Behind, Self::HistoryGone, Self::Shredded, Self::Unread];
+    pub const ALL: [Self; 5] = [Self::NotHere, Self::Behind, Self::HistoryGone, Self::Shredded, Self::Unread];
 
     /// Its number, for ever.
     #[must_use]

@@ -7,10 +7,10 @@ use crate::limits;
 use crate::machine::Machine;
 use crate::machine::compare::is_left_out;
 use crate::machine::range_digest::{RowSum, SeenRow};
+use engine::Kind;
 use engine::error::with_sources;
 use engine::ids::TenantId;
 use engine::tablet::view::Scan;
-use engine::Kind;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -57,7 +57,9 @@ impl Machine {
         let is_gone = |tenant: TenantId| self.is_shredded(tenant);
         match (error, question) {
             // The key went while it was read.
-            (_, Question::Sum(of)) if error.kind() == Kind::Key && is_gone(of.range.tenant) => WhyNot::Shredded,
+            (_, Question::Sum(of)) if error.kind() == Kind::Key && is_gone(of.range.tenant) => {
+                WhyNot::Shredded
+            }
             (Error::Engine(engine::Error::NotYet { .. }), _) => WhyNot::Behind,
             (Error::Engine(engine::Error::HistoryGone { .. }), _) => WhyNot::HistoryGone,
             _ => {
@@ -93,7 +95,8 @@ impl Machine {
             for entry in page.entries.iter().filter(|entry| !(skips && is_left_out(&entry.key))) {
                 let found = &entry.found;
                 let (value, stamp, expires_ms) = (&found.value[..], found.stamp, found.expires_ms);
-                rows = rows.and(RowSum::of(&of.range, &SeenRow { user_key: &entry.key, value, stamp, expires_ms }));
+                rows = rows
+                    .and(RowSum::of(&of.range, &SeenRow { user_key: &entry.key, value, stamp, expires_ms }));
             }
             resume = page.next;
             if resume.is_none() || count >= rows_max {

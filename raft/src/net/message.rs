@@ -416,9 +416,7 @@ pub(crate) mod tests {
 
     #[test]
     fn kinds_that_nobody_knows_are_refused() {
-        for kind in [0, 28, 255] {
-            assert_eq!(refused(kind, vec![]), "a message of an unknown kind");
-        }
+        [0, 28, 255].map(|kind| assert_eq!(refused(kind, vec![]), "a message of an unknown kind"));
     }
 
     #[test]
@@ -448,8 +446,7 @@ pub(crate) mod tests {
         for kind in [15, 16] {
             assert_eq!(refused(kind, over(limits::HEARTBEATS_MAX).to_vec()), "a count over its limit");
         }
-        let transfer = [0; 8];
-        let wants = [&transfer[..], &over(limits::SNAPSHOT_FILES_MAX)].concat();
+        let wants = [&[0; 8][..], &over(limits::SNAPSHOT_FILES_MAX)].concat();
         assert_eq!(refused(10, wants), "a count over its limit");
         let piece = [&[0; 8 + 16 + 8 + 4][..], &over(limits::SNAPSHOT_PIECE_BYTES)].concat();
         assert_eq!(refused(11, piece), "a length over its limit");

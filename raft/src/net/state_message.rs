@@ -182,10 +182,7 @@ pub(crate) mod tests {
         let (sum, next) = (asked(what), asked(Question::Next(None)));
         assert_eq!(refused(&sum, |bytes| bytes[25] = 1), "a stamp that is none, and says something");
         let more = u32::try_from(KEY_BYTES_MAX + 1).unwrap().to_be_bytes();
-        assert_eq!(
-            refused(&sum, |bytes| bytes[39..43].copy_from_slice(&more)),
-            "a length over its limit"
-        );
+        assert_eq!(refused(&sum, |bytes| bytes[39..43].copy_from_slice(&more)), "a length over its limit");
         assert_eq!(refused(&next, |bytes| bytes[29] = 1), "a collection that is none, and says something");
         assert_eq!(refused(&next, |bytes| bytes[16] = 3), "an unknown question about rows");
         let not = Message::State(Told::Not(WhyNot::Behind));

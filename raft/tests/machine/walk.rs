@@ -122,7 +122,9 @@ fn the_replica_whose_row_is_another_is_named_and_the_row() {
     let bad = STATE_ROWS_MAX as u64 + 77;
     spoil(&third, &key(bad), b"valuE");
     node.flush(&third);
-    for (order, odd) in [([&first, &second, &third], 3), ([&third, &first, &second], 1), ([&first, &third, &second], 2)] {
+    for (order, odd) in
+        [([&first, &second, &third], 3), ([&third, &first, &second], 1), ([&first, &third, &second], 2)]
+    {
         let near = Near::new(&order);
         let report = walked(&near, &|_| false);
         assert_eq!((report.differences.len(), report.more), (1, 0), "{report:?}");
@@ -133,7 +135,11 @@ fn the_replica_whose_row_is_another_is_named_and_the_row() {
         assert!(said.len() == 3 && said.values().all(|sum| sum.rows == 1));
         // Three of them, a few steps, and a narrowing from 4,000 rows to one.
         assert!(near.asked.load(Ordering::SeqCst) < 400);
-        assert_eq!((report.rows, report.replicas.len(), report.out.len()), (rows + 1, 3, 0), "all of it was compared");
+        assert_eq!(
+            (report.rows, report.replicas.len(), report.out.len()),
+            (rows + 1, 3, 0),
+            "all of it was compared"
+        );
     }
 }
 
@@ -221,7 +227,10 @@ fn a_tenant_that_is_gone_or_skipped_is_left_out_whole() {
 #[test]
 fn what_has_expired_and_was_dropped_is_asked_for_at_a_later_stamp_or_not_at_all() {
     let expiring = |n: u64| Op::Put(key(n), b"expires".to_vec(), at(50).ms());
-    let entries = [entry(at(0), &[command(&[expiring(1), expiring(2)])]), entry(at(100), &[command(&[put(b"z", b"z")])])];
+    let entries = [
+        entry(at(0), &[command(&[expiring(1), expiring(2)])]),
+        entry(at(100), &[command(&[put(b"z", b"z")])]),
+    ];
     let (_one, plain) = replica(1, &entries, None);
     let (node, packed) = replica(2, &entries, Some(0));
     node.flush(&packed);

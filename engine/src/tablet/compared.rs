@@ -1,4 +1,5 @@
-//! Which collections of which tenants a tablet keeps anything of: told one after the other, by a jump from each to the next.
+//! What whoever compares replicas needs of a tablet: which collections of which tenants it keeps anything of, told one after the other by a
+//! jump from each to the next. And, as a planted bug, rows that nobody has applied.
 
 use super::view::View;
 use crate::error::Result;
@@ -10,6 +11,16 @@ use crate::read::{BoxedCursor, Cursor};
 use crate::table::{Reach, owner_of};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+#[cfg(feature = "planted")]
+impl super::Tablet {
+    /// Writes rows that nobody has applied, and that no log holds: for proving that whoever compares replicas finds it. The position stays
+    /// what it is; stamps that are not visible yet stay so.
+    pub fn spoil(&self, batch: &super::batch::Batch) {
+        let _last = super::lock(&self.writer);
+        self.snapshot().active.memtable.apply(batch);
+    }
+}
 
 impl View {
     /// The first collection behind `after`, or the first of all, of which any version is kept here, deleted rows and older versions among
