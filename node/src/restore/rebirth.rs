@@ -87,6 +87,14 @@ pub struct Opened {
     pub at: Stamp,
 }
 
+impl Opened {
+    /// The keys of the cluster, as the keyring has them.
+    #[must_use]
+    pub fn sealer(&self) -> &Arc<Sealer> {
+        &self.sealer
+    }
+}
+
 /// What came back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
