@@ -323,6 +323,12 @@ const _: () = {
     assert!(META_VOTERS_MAX % 2 == 1 && META_VOTERS_MAX <= raft::limits::MEMBERS_MAX);
 };
 
+/// Bytes of the archive that one read of it may fetch: a gibibyte; who needs more restores.
+pub const LOOK_BYTES_MAX: u64 = 1 << 30;
+/// Reads of the archive whose files are kept for the next one.
+pub const LOOKS_MAX: usize = 2;
+/// How long they are kept after they were last used, in milliseconds: ten minutes, while somebody looks around.
+pub const LOOK_KEPT_MS: u64 = 10 * 60_000;
 /// From how far behind on the archive is told of, in milliseconds: a minute, a dozen ticks.
 pub const ARCHIVE_BEHIND_MS: u64 = 60_000;
 /// From how far behind on it counts as standing still, in milliseconds: five minutes, as a page to a person.

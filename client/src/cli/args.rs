@@ -45,6 +45,9 @@ pub enum Command {
         /// As it was: a stamp, an RFC 3339 time, or `-90m`.
         #[arg(long, allow_hyphen_values = true)]
         as_of: Option<String>,
+        /// Reads the archive, where the history of the cluster does not reach.
+        #[arg(long, requires = "as_of")]
+        archive: bool,
     },
     /// Writes a key.
     Put {
@@ -92,6 +95,9 @@ pub enum Command {
         /// As it was: a stamp, an RFC 3339 time, or `-90m`.
         #[arg(long, allow_hyphen_values = true)]
         as_of: Option<String>,
+        /// Reads the archive, where the history of the cluster does not reach.
+        #[arg(long, requires = "as_of", conflicts_with = "reverse")]
+        archive: bool,
     },
     /// Shows the versions of a key, newest first.
     History {
@@ -100,6 +106,12 @@ pub enum Command {
         /// At most so many; 0 all.
         #[arg(long, default_value_t = 100)]
         limit: u64,
+        /// Goes on in the archive, where the history of the cluster ends.
+        #[arg(long)]
+        archive: bool,
+        /// Of the archive only what is newer: a stamp, an RFC 3339 time, or `-90m`.
+        #[arg(long, requires = "archive", allow_hyphen_values = true)]
+        since: Option<String>,
     },
     /// Shows changes as they happen.
     Watch {

@@ -111,6 +111,8 @@ pub struct Server {
     pub(crate) live: ArcSwap<Live>,
     /// How history is shipped.
     pub(crate) archiving: Arc<archiving::Archiving>,
+    /// Reads of the archive.
+    pub(crate) looks: crate::restore::look::Looks,
 }
 
 /// What is there once the node is admitted.

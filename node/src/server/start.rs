@@ -24,6 +24,7 @@ use crate::meta::shard_row::ShardRow;
 use crate::meta::view::MetaView;
 use crate::peer::{Identify, PeerParts, PeerServer, Serving, TlsLink};
 use crate::restore;
+use crate::restore::look::Looks;
 use crate::running::mover::{Mover, WantedGroup};
 use crate::running::opening::{Admitted, Opening};
 use crate::running::replicas::Running;
@@ -194,6 +195,7 @@ impl Server {
             unread: RwLock::default(),
             live: ArcSwap::from_pointee(config.live.clone()),
             archiving: Arc::new(archiving),
+            looks: Looks::default(),
         });
         let parts = PeerParts {
             node: server.node,

@@ -287,6 +287,10 @@ table! {
         "a restore just puts the tenant in its place",
         "what was there goes aside, and for a moment neither is served",
         "wait as told: a client looks up the tenant again by itself";
+    6150 READ_TOO_LARGE Invalid Never "0.1"
+        "a read of the archive would fetch too much",
+        "one reads at most a gibibyte of it, with everything of other tenants that lies in the same files",
+        "restore the key or range instead: `dew restore plan`; or name a later moment to begin with";
     8001 CONFIG_INVALID Invalid Never "0.1"
         "the configuration is not valid",
         "a key is unknown, or a value is out of its range",
