@@ -145,7 +145,7 @@ impl Shipper {
             let name = Name::TickFile(row.name()?).to_string();
             let path = parts.spool.join(&file);
             let (disk, length) = (parts.disk.clone(), row.bytes);
-            let reading = tokio::task::spawn_blocking(move || read_whole(&*disk, &path, length)).await;
+            let reading = crate::work::aside(move || read_whole(&*disk, &path, length)).await;
             let bytes = reading.map_err(|_| engine::Error::Invalid("reading the spool panicked"))??;
             super::tick::check_content(&Name::TickFile(row.name()?), &bytes, row.bytes, &row.digest()?)?;
             site.put(&name, bytes).await?;

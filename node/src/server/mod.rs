@@ -18,6 +18,8 @@ mod learning;
 pub mod live;
 mod opened;
 pub mod porch;
+#[cfg(feature = "simulated")]
+pub mod pretended;
 mod pulling;
 pub mod purging;
 pub mod scrubbing;
