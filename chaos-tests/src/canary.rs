@@ -48,7 +48,8 @@ fn schedule(bug: Planted) -> Schedule {
         | Planted::KeepEntriesFromWatches
         | Planted::GateAhead
         | Planted::ServeTheDropped
-        | Planted::TakeUnheardForEmpty => (&[], 0, None),
+        | Planted::TakeUnheardForEmpty
+        | Planted::TellFilesThatAreNotPut => (&[], 0, None),
     }
 }
 
@@ -72,6 +73,10 @@ pub fn whole_plan(bug: Planted) -> Option<whole::run::Plan> {
             | Planted::GateAhead
             | Planted::ServeTheDropped
             | Planted::TakeUnheardForEmpty
+            | Planted::TellFilesThatAreNotPut
     );
-    is_whole.then(|| whole::run::Plan { fault_ms: 15_000, planted: Some(bug), late_ms, schedule: None })
+    let is_archived = bug == Planted::TellFilesThatAreNotPut;
+    let plan =
+        whole::run::Plan { fault_ms: 15_000, planted: Some(bug), late_ms, is_archived, schedule: None };
+    is_whole.then_some(plan)
 }

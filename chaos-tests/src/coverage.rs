@@ -61,7 +61,7 @@ pub fn unseen(batch: &Batch) -> Vec<String> {
 pub const WHOLE_RUNS_MIN: u64 = 20;
 
 /// What a batch of runs of whole nodes must have seen.
-pub const WHOLE: [&str; 13] = [
+pub const WHOLE: [&str; 15] = [
     "writes sent again",
     "reads of the past",
     "foreign questions refused",
@@ -75,6 +75,8 @@ pub const WHOLE: [&str; 13] = [
     "delayed nodes that caught up",
     "replicas compared",
     "bytes searched",
+    "archives verified",
+    "nodes undrained",
 ];
 
 /// What this batch of runs of whole nodes should have seen and has not.

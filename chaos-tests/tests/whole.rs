@@ -1,6 +1,7 @@
 //! Whole nodes in one thread: one seed is one run, to the byte; and a few runs of fixed seeds, that a change must pass.
 
-use chaos_tests::seed::Seed;
+use chaos_tests::seed::{Fault, Seed};
+use chaos_tests::whole::nemesis::Planned;
 use chaos_tests::whole::run::{Outcome, Plan, run};
 
 #[test]
@@ -27,4 +28,15 @@ fn a_few_runs_of_whole_nodes_pass() {
         }
         assert!(report.operations.ok > 200 && report.sometimes.contains_key("replicas compared"), "{report}");
     }
+}
+
+/// Runs that once found something in the code.
+#[test]
+fn what_whole_nodes_found_stays_mended() {
+    // A node was drained and came back. Its replica of the meta group had left that, so that the node heard of nothing any more.
+    let drain = Planned { at_ms: 500, fault: Fault::Membership, dice: 7 };
+    let plan = Plan { fault_ms: 15_000, schedule: Some(vec![drain]), ..Plan::default() };
+    let Outcome { report, violation, timeline, .. } = run(Seed(104), &plan);
+    assert!(violation.is_none(), "{timeline}\n{violation:?}");
+    assert!(report.sometimes.contains_key("nodes undrained"), "{report}");
 }

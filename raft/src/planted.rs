@@ -74,10 +74,12 @@ pub enum Planted {
     ServeTheDropped,
     /// A node that has not heard of a collection says that nothing is in it.
     TakeUnheardForEmpty,
+    /// The files of a tick are told to be in the archive, and are not.
+    TellFilesThatAreNotPut,
 }
 
 /// Every one of them.
-pub const ALL: [Planted; 35] = [
+pub const ALL: [Planted; 36] = [
     Planted::AcknowledgeBeforeSync,
     Planted::ForgetVote,
     Planted::ForgetTruncation,
@@ -113,6 +115,7 @@ pub const ALL: [Planted; 35] = [
     Planted::GateAhead,
     Planted::ServeTheDropped,
     Planted::TakeUnheardForEmpty,
+    Planted::TellFilesThatAreNotPut,
 ];
 
 #[cfg(feature = "planted")]

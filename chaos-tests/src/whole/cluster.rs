@@ -71,7 +71,7 @@ pub fn known(caller: Caller) -> Peer {
 impl Cluster {
     /// A world without nodes. Must be called inside the run.
     #[must_use]
-    pub fn new(swarm: &Swarm) -> Self {
+    pub fn new(swarm: &Swarm, is_archived: bool) -> Self {
         let time = Time::begin();
         let diary = Diary::new(time);
         let net = Net::new(swarm, diary.clone());
@@ -79,7 +79,7 @@ impl Cluster {
         let outside = Rc::new(Outside::new(swarm, net.clone(), doors.clone()));
         let inside = simulated::enter(outside.clone());
         let clocks = Heard::default().clocks().clone();
-        let ground = Ground { swarm: swarm.clone(), time, diary, net, doors, outside, clocks };
+        let ground = Ground { swarm: swarm.clone(), time, diary, net, doors, outside, clocks, is_archived };
         Self { ground, nodes: Vec::new(), _inside: inside }
     }
 

@@ -111,25 +111,21 @@ pub fn is_late(stage: &Stage) -> Result<bool, Violation> {
         let off_ms = node.machine.clock.worst_ms();
         let due = Stamp::end_of_ms(now_ms.saturating_sub(node.late_ms) + off_ms);
         let broken = |what: String| Err(Violation::broken("delayed", format!("{}: {what}", node.name)));
-        // Nothing is delayed that was there when the node joined.
-        if gate > due && stage.ground.time.ms() > 2 * node.late_ms + 30_000 {
+        // It is born with a gate at the moment at which it joins: what was there by then is not delayed.
+        let first = *stage.gates.borrow_mut().entry(node.id).or_insert(gate);
+        if gate > due.max(first) {
             return broken(format!("its gate is at {gate}, and only {due} is due"));
         }
         for seated in running.replicas() {
             let group = seated.receiver.group();
             let last = group.machine().applied().last;
-            if group.id() != GroupId::META && last > gate && last > Stamp::ZERO && is_seen_late(stage, node) {
+            if group.id() != GroupId::META && last > gate {
                 return broken(format!("{} has applied {last}, and the gate is at {gate}", group.id()));
             }
         }
         is_seen = true;
     }
     Ok(is_seen)
-}
-
-/// What a replica was born with may be beyond a gate that is young.
-fn is_seen_late(stage: &Stage, node: &WholeNode) -> bool {
-    stage.ground.time.ms() > 2 * node.late_ms + 30_000
 }
 
 /// A delayed node comes to have all that was written, when its time has come.
@@ -168,7 +164,7 @@ pub async fn catches_up(stage: &Stage, newest: Stamp) -> Result<u64, Violation> 
 /// Broken: it can; or the search finds nothing where it must.
 pub fn nothing_in_the_open(stage: &Stage, words: &[String]) -> Result<u64, Violation> {
     let needles: Vec<Vec<u8>> = words.iter().flat_map(|word| written(word)).collect();
-    let is_in = |bytes: &[u8]| needles.iter().any(|needle| contains(bytes, needle));
+    let is_in = |bytes: &[u8]| is_readable(bytes, &needles);
     if !needles.iter().all(|needle| is_in(&[b"x", &needle[..], b"y"].concat())) {
         return Err(Violation::broken("canary", "the search does not find what is there"));
     }
@@ -190,6 +186,12 @@ pub fn nothing_in_the_open(stage: &Stage, words: &[String]) -> Result<u64, Viola
         }
     }
     Ok(searched)
+}
+
+/// Whether one of the words can be read in these bytes.
+#[must_use]
+pub fn is_readable(bytes: &[u8], needles: &[Vec<u8>]) -> bool {
+    needles.iter().any(|needle| contains(bytes, needle))
 }
 
 fn contains(bytes: &[u8], needle: &[u8]) -> bool {

@@ -5,6 +5,7 @@
 //! What is left out is what only carries: sockets, TLS and HTTP. A frame of a peer goes over [`crate::world::net`], a call of a client or
 //! of another node over [`calls`], to what stands behind the doors of the node.
 
+pub mod archive;
 pub mod calls;
 pub mod client;
 pub mod cluster;

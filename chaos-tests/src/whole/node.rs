@@ -27,6 +27,8 @@ const PASSPHRASE: &[u8] = b"a passphrase of a run";
 const DISK_BYTES: u64 = 1 << 30;
 /// So long a node that is gone may take to end all that it did, in milliseconds: nothing of it waits for anybody.
 const END_MS: u64 = 5_000;
+/// Where history is shipped to, in runs with an archive.
+pub const ARCHIVE: &str = "/archive";
 /// What a node has joined with before it has an id: the first node of a cluster is number 1.
 pub const FIRST: NodeId = NodeId(1);
 
@@ -53,6 +55,8 @@ pub struct Ground {
     pub outside: Rc<Outside>,
     /// The clocks that ask each other.
     pub clocks: Clocks,
+    /// Whether history is shipped to an archive.
+    pub is_archived: bool,
 }
 
 /// One whole node.
@@ -130,6 +134,7 @@ impl WholeNode {
 
     fn config(&self) -> Result<Arc<config::Config>, String> {
         let folder = self.folder().display().to_string();
+        let is_long = Dice::new(self.ground.swarm.seed, "quarantine").is_lucky(500);
         let flags = [
             ("name", self.name.clone()),
             ("region", "here".to_owned()),
@@ -141,11 +146,14 @@ impl WholeNode {
             ("raft.election_min", "400ms".to_owned()),
             ("raft.election_max", "800ms".to_owned()),
             ("metrics.enabled", "false".to_owned()),
-            ("tenant.quarantine", "1s".to_owned()),
+            ("tenant.quarantine", if is_long { "30s" } else { "1s" }.to_owned()),
             // What is suspicious holds it, and nobody is there who lets it go.
             ("delayed.hold.auto", "false".to_owned()),
         ];
-        let flags = flags.map(|(key, value)| (key.to_owned(), value));
+        let archive =
+            [("archive.sites", format!("home=file://{ARCHIVE}")), ("archive.tick", "1s".to_owned())];
+        let archive = archive.into_iter().filter(|_| self.ground.is_archived);
+        let flags = flags.into_iter().chain(archive).map(|(key, value)| (key.to_owned(), value));
         config::file::load(None, [], flags).map(Arc::new).map_err(|error| error.to_string())
     }
 

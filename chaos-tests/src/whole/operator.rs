@@ -60,6 +60,13 @@ pub async fn work(stage: Rc<Stage>, mut dice: Dice, is_over: Rc<Cell<bool>>, mut
                 rotate(&stage, node, What::Data(["birch", "cedar"][dice.below(2) as usize].to_owned())).await
             }
             3 => rotate(&stage, node, What::Tenant("birch".to_owned())).await,
+            4 if stage.ground.is_archived && is_dropped => {
+                let site = stage.ground.outside.place(std::path::Path::new(super::node::ARCHIVE));
+                site.set_away(true);
+                stage.sees("sites away");
+                doomed.think(3_000).await;
+                site.set_away(false);
+            }
             4 if !is_dropped => is_dropped = doom(&stage, node, &mut doomed).await,
             _ => rotate(&stage, node, What::Cluster(v1::RotateCluster {})).await,
         }

@@ -13,7 +13,7 @@ use engine::entropy::{Entropy, Seeded};
 use engine::ids::NodeId;
 use engine::tablet::pool::{CatalogOpener, Pool, PoolConfig};
 use node::archive::site::Store;
-use node::archive::site::objects::Objects;
+use node::archive::site::faulty::Faulty;
 use node::peer::Serving;
 use node::simulated::World;
 use raft::log::{Log, LogConfig};
@@ -52,7 +52,7 @@ pub struct Outside {
     doors: Doors,
     entropy: Seeded,
     machines: RefCell<BTreeMap<PathBuf, Machine>>,
-    sites: RefCell<BTreeMap<PathBuf, Arc<dyn Store>>>,
+    sites: RefCell<BTreeMap<PathBuf, Arc<Faulty>>>,
     threads: RefCell<Threads>,
 }
 
@@ -74,6 +74,11 @@ impl Outside {
     pub fn end_threads(&self, at: &Path) {
         let threads = self.threads.borrow_mut().remove(at);
         threads.into_iter().flatten().for_each(|thread| thread.abort());
+    }
+
+    /// The place of an archive that a path names.
+    pub fn place(&self, at: &Path) -> Arc<Faulty> {
+        self.sites.borrow_mut().entry(at.to_owned()).or_insert_with(|| Arc::new(Faulty::memory())).clone()
     }
 
     fn machine(&self, at: &Path) -> Machine {
@@ -102,8 +107,7 @@ impl World for Outside {
     }
 
     fn site(&self, at: &Path) -> Arc<dyn Store> {
-        let mut sites = self.sites.borrow_mut();
-        sites.entry(at.to_owned()).or_insert_with(|| Arc::new(Objects::memory())).clone()
+        self.place(at)
     }
 
     fn pool_config(&self, config: PoolConfig) -> PoolConfig {

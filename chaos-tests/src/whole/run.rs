@@ -1,5 +1,6 @@
 //! One run of whole nodes: a cluster is founded, tenants work, faults come and go, then it is quiet, and the judges look at all of it.
 
+use super::archive;
 use super::client::{Known, TenantClient};
 use super::cluster::{Cluster, until};
 use super::finals;
@@ -38,6 +39,8 @@ pub struct Plan {
     pub fault_ms: u64,
     /// A bug that is planted.
     pub planted: Option<Planted>,
+    /// Whether history is shipped to an archive, if it is not as the seed has drawn.
+    pub is_archived: bool,
     /// One node more is so late, if it is not as the seed has drawn.
     pub late_ms: Option<u64>,
     /// What goes wrong, if it is not what the seed has drawn.
@@ -106,7 +109,8 @@ struct Running {
 async fn perform(seed: Seed, plan: Plan) -> Outcome {
     let mut swarm = swarm(seed);
     swarm.late_ms = plan.late_ms.or(swarm.late_ms);
-    let mut cluster = Cluster::new(&swarm);
+    let is_archived = plan.is_archived || Dice::new(seed, "archive").is_lucky(400);
+    let mut cluster = Cluster::new(&swarm, is_archived);
     let mut report = Report { seed, ..Report::default() };
     let begun = Box::pin(begin(&mut cluster, &swarm)).await;
     let ground = cluster.ground.clone();
@@ -304,7 +308,12 @@ impl Running {
         }
         let words: Vec<String> = self.customers.iter().map(|customer| customer.form.canary.clone()).collect();
         let words: Vec<String> = words.into_iter().chain([DOOMED_WORD.to_owned()]).collect();
-        let searched = finals::nothing_in_the_open(stage, &words)?;
+        if stage.ground.is_archived {
+            archive::is_sound(stage, newest).await?;
+            stage.sees("archives verified");
+        }
+        let mut searched = finals::nothing_in_the_open(stage, &words)?;
+        searched += archive::nothing_in_the_open(stage, &words).await?;
         stage.sometimes.borrow_mut().insert("bytes searched", searched);
         Ok(())
     }

@@ -26,6 +26,7 @@ pub mod scrubbing;
 pub mod serving;
 mod snapshots;
 pub mod start;
+mod straying;
 mod survey;
 pub mod telling;
 mod turning;

@@ -424,6 +424,7 @@ impl Server {
         self.tasks.spawn("scrub", self.clone().scrub_tables());
         self.tasks.spawn("delayed", self.clone().keep_late());
         self.tasks.spawn("restores", restore::runner::run(self.clone()));
+        self.tasks.spawn("meta seat", self.clone().ask_for_meta(running.clone()));
         self.tasks.spawn("placing", Placing::new(running.clone(), self.published.clone(), changer).run());
         Ok(running)
     }
