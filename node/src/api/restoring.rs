@@ -97,7 +97,7 @@ impl Restoring for Api {
         let wire::SettleRequest { tenant, index } = request.into_inner();
         let ask = Ask::Settle { tenant: TenantId(tenant), index };
         let answered = match self.backend.restoring(ask, wait_ms).await {
-            Ok(Answer::Stamp(stamp)) => Ok(wire::SettleResponse { stamp: stamp.0 }),
+            Ok(Answer::Settled { stamp, is_bound }) => Ok(wire::SettleResponse { stamp: stamp.0, is_bound }),
             Ok(_) => Err(odd()),
             Err(refused) => Err(refused),
         };
@@ -163,7 +163,8 @@ pub(super) async fn ask(line: Line, ask: Ask, question: impl Questions) -> Resul
         }
         Ask::Settle { tenant, index } => {
             let asked = question.ask(wire::SettleRequest { tenant: tenant.0, index });
-            Answer::Stamp(Stamp(client.settle(asked).await?.into_inner().stamp))
+            let wire::SettleResponse { stamp, is_bound } = client.settle(asked).await?.into_inner();
+            Answer::Settled { stamp: Stamp(stamp), is_bound }
         }
         Ask::Count { tenant, after } => {
             let asked = question.ask(wire::CountRequest { tenant: tenant.0, after: after.0 });
