@@ -26,6 +26,9 @@ pub mod restore;
 pub mod running;
 pub mod server;
 pub mod shard;
+#[cfg(feature = "simulated")]
+pub mod simulated;
+mod surroundings;
 pub mod telemetry;
 pub mod tenants;
 pub mod tls;

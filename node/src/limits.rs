@@ -267,6 +267,9 @@ pub const PLAN_MS: u64 = 24 * 60 * 60 * 1_000;
 pub const RESTORE_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 /// How long what a restore in place has put aside is kept, in milliseconds: a week, in which it can be taken back.
 pub const ASIDE_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// Between two times that another node is asked for the row of the meta group, in milliseconds: what is wanted of a node that hears nothing of
+/// it is done within half a minute, in the largest cluster that has the replica elsewhere.
+pub const STRAY_MS: u64 = 3_000;
 /// So long whoever still asks for a tenant that was put aside is told to look again, in milliseconds: what was under way then has ended.
 pub const ASIDE_ASKED_MS: u64 = CALL_MS_MAX;
 /// Bytes of a plan: two keys, and a page of text.

@@ -88,7 +88,7 @@ async fn archived(
     of: TenantId,
     at: Stamp,
 ) -> Result<Vec<(String, CollectionId)>, Stop> {
-    let read = tokio::task::spawn_blocking(move || reading.gathered().collections(of, at)).await;
+    let read = crate::work::aside(move || reading.gathered().collections(of, at)).await;
     let read = read.map_err(|_| Stop::Failed("reading an archive has panicked".to_owned()))?;
     read.map_err(|error| Stop::from(Refused::from(error)))
 }

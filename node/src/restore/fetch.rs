@@ -267,7 +267,7 @@ impl Sources {
             return Err(FetchError::Lost { lost });
         }
         let (disk, sealer, count) = (shop.disk.clone(), shop.sealer.clone(), files.len());
-        let opened = tokio::task::spawn_blocking(move || Loose::open(disk, &sealer, &files)).await;
+        let opened = crate::work::aside(move || Loose::open(disk, &sealer, &files)).await;
         let loose = opened.map_err(|_| engine::Error::Invalid("opening an archive has panicked"))??;
         Ok(Gathered { loose, base, files: count, bytes })
     }
@@ -290,7 +290,7 @@ impl Sources {
                     let written = atomic::replace(&*disk, &folder, &file, &bytes);
                     written.map_err(|source| engine::Error::io("write", &folder.join(file), source))
                 };
-                let written = tokio::task::spawn_blocking(write).await;
+                let written = crate::work::aside(write).await;
                 written.map_err(|_| engine::Error::Invalid("writing to a folder has panicked"))??;
                 Ok(Ok(()))
             }

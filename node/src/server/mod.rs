@@ -18,12 +18,15 @@ mod learning;
 pub mod live;
 mod opened;
 pub mod porch;
+#[cfg(feature = "simulated")]
+pub mod pretended;
 mod pulling;
 pub mod purging;
 pub mod scrubbing;
 pub mod serving;
 mod snapshots;
 pub mod start;
+mod straying;
 mod survey;
 pub mod telling;
 mod turning;

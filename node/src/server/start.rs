@@ -43,6 +43,7 @@ use engine::tablet::pool::PoolConfig;
 use raft::group::rejoin::Verdict;
 use raft::group::settings::Pace;
 use raft::log::LogConfig;
+use raft::net::link::PeerLink;
 use raft::types::GroupId;
 use rustls::pki_types::ServerName;
 use std::collections::BTreeSet;
@@ -140,21 +141,21 @@ impl Server {
     ) -> Result<Arc<Self>> {
         let (dir, names) = (config.node.data_dir.clone(), porch::hosts(&config));
         // The passphrase costs a second or two.
-        let opening = tokio::task::spawn_blocking(move || {
+        let opening = crate::work::aside(move || {
             let keys = open_keys(&dir, &passphrase)?;
             opened(&dir, keys, &names, &Arc::new(SystemClock::default()), None)
         });
         let opened = opening.await.map_err(|_| StartError::Other("the start panicked".to_owned()))??;
         let outside = Outside::new(&config);
-        Self::start_opened(config, opened, outside, listener, make_forward, space)
+        Self::start_opened(config, opened, outside, Some(listener), make_forward, space)
     }
 
-    /// Starts the node whose keys are open.
+    /// Starts the node whose keys are open. Without a listener, in a simulation, peers reach it by the link of the world.
     pub(super) fn start_opened(
         config: Arc<config::Config>,
         opened: Opened,
         outside: Outside,
-        listener: TcpListener,
+        listener: Option<TcpListener>,
         make_forward: MakeForward,
         space: Arc<dyn Space>,
     ) -> Result<Arc<Self>> {
@@ -205,7 +206,9 @@ impl Server {
         };
         let demanded = server.tls.server(tls::Caller::Node, &[tls::PEER])?;
         let peers = PeerServer::new(parts.clone(), demanded, server.tasks.spawner());
-        peers.listen(listener);
+        if let Some(listener) = listener {
+            peers.listen(listener);
+        }
         server.tell(&config, peers);
         let goes_on = server.clone();
         server.tasks.spawn("start", async move { goes_on.go_on_if_room(&config, &identity, &parts).await });
@@ -281,7 +284,7 @@ impl Server {
         if !is_founder {
             return Ok(None);
         }
-        let reading = tokio::task::spawn_blocking(move || Admitted::founder(parts));
+        let reading = crate::work::aside(move || Admitted::founder(parts));
         Ok(reading.await.map_err(|_| StartError::Other("reading the disk panicked".to_owned()))??)
     }
 
@@ -289,7 +292,7 @@ impl Server {
     async fn admitted(&self, parts: RunningParts) -> Result<Admitted> {
         let others: BTreeSet<NodeId> =
             self.known().keys().copied().filter(|node| *node != self.node).collect();
-        let reading = tokio::task::spawn_blocking(move || Opening::read(parts, &others));
+        let reading = crate::work::aside(move || Opening::read(parts, &others));
         let opening =
             reading.await.map_err(|_| StartError::Other("reading the disk panicked".to_owned()))??;
         self.serving.set(Arc::new(Porch(opening.admission().clone())));
@@ -302,13 +305,12 @@ impl Server {
         }
     }
 
-    fn running_parts(
-        &self,
-        config: &config::Config,
-        identity: &NodeIdentity,
-        peer: PeerParts,
-    ) -> Result<RunningParts> {
-        let dir = config.node.data_dir.clone();
+    /// The way to the peers.
+    fn link(&self, peer: PeerParts) -> Result<Arc<dyn PeerLink>> {
+        #[cfg(feature = "simulated")]
+        if let Some(world) = crate::simulated::world() {
+            return Ok(world.link(self.node, &peer.serving));
+        }
         let name =
             ServerName::try_from("node.dewpond").map_err(|error| StartError::Other(error.to_string()))?;
         let known = self.peers.clone();
@@ -320,6 +322,17 @@ impl Server {
         let link = TlsLink::new(peer, dial, Arc::new(addresses), self.tasks.spawner());
         // It is set once: here.
         let _ = self.told.link.set(link.clone());
+        Ok(link)
+    }
+
+    fn running_parts(
+        &self,
+        config: &config::Config,
+        identity: &NodeIdentity,
+        peer: PeerParts,
+    ) -> Result<RunningParts> {
+        let dir = config.node.data_dir.clone();
+        let link = self.link(peer)?;
         let size = |bytes: config::value::Bytes| usize::try_from(bytes.get()).unwrap_or(usize::MAX);
         let log = LogConfig {
             segment_bytes: config.node.log_segment.get(),
@@ -413,6 +426,7 @@ impl Server {
         self.tasks.spawn("scrub", self.clone().scrub_tables());
         self.tasks.spawn("delayed", self.clone().keep_late());
         self.tasks.spawn("restores", restore::runner::run(self.clone()));
+        self.tasks.spawn("meta seat", self.clone().ask_for_meta(running.clone()));
         self.tasks.spawn("placing", Placing::new(running.clone(), self.published.clone(), changer).run());
         Ok(running)
     }

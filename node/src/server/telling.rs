@@ -229,7 +229,7 @@ impl Server {
         loop {
             let disk = self.disk.clone();
             // A disk that hangs keeps nobody else waiting.
-            if let Ok((before, now)) = tokio::task::spawn_blocking(move || disk.look()).await {
+            if let Ok((before, now)) = crate::work::aside(move || disk.look()).await {
                 if now < Level::Full {
                     handed_ms = None;
                 }

@@ -93,7 +93,7 @@ impl Pins {
 async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> engine::Result<T> + Send + 'static,
 ) -> Result<T, Refused> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = crate::work::aside(work).await;
     Ok(done.map_err(|_| Refused::new(code::INTERNAL).saying("a read for a restore has panicked"))??)
 }
 
