@@ -27,9 +27,10 @@ use proto::v1::{
     BackupWindowResponse, CreateTenantRequest, DelayedNode, DonateRequest, ForwardRequest, Group,
     HoldRequest, IssueRequest, IssueResponse, Job, ListBackupsRequest, ListDelayedRequest, ListGroupsRequest,
     ListJobsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest, ListRestoresRequest,
-    ListTenantsRequest, Node, NodeRequest, PlanRequest, PlanResponse, RestoreState, RotateRequest,
+    ListTenantsRequest, LostWrites, Node, NodeRequest, PlanRequest, PlanResponse, PromoteRequest,
+    PromoteResponse, RestoreState, RotateRequest,
     RotateResponse, ScheduleBackupRequest, ScrubRequest, SetTenantRequest, Snapshot, StatusRequest,
-    StatusResponse, Suspect, SuspectsRequest, Tenant, TenantRequest, TransferRequest, VerifyBackupRequest,
+    StatusResponse, Suspect, SuspectsRequest, TailRequest, Tenant, TenantRequest, TransferRequest, VerifyBackupRequest,
     VerifyBackupResponse, Window, WindowRequest,
 };
 use std::sync::{Arc, PoisonError};
@@ -316,6 +317,23 @@ impl Admin {
     /// Conflict, if the node does not have everything up to that moment yet.
     pub async fn donate(&self, request: DonateRequest) -> Result<u64> {
         Ok(call!(self, ONCE, DelayedClient.donate, request).await?.job)
+    }
+
+    /// Lets a delayed node become the cluster, or plans it.
+    ///
+    /// # Errors
+    /// Gone, if it has applied more; conflict, if it does not have everything up to there, or another node takes over; invalid, if it is
+    /// not said as of when, or not confirmed.
+    pub async fn promote(&self, request: PromoteRequest) -> Result<PromoteResponse> {
+        call!(self, ONCE, DelayedClient.promote, request).await
+    }
+
+    /// What was cut off when a generation began with a node.
+    ///
+    /// # Errors
+    /// Invalid, if there is no such node; damaged, if what it kept cannot be read.
+    pub async fn tail(&self, node: u64, generation: u64) -> Result<Vec<LostWrites>> {
+        Ok(call!(self, AGAIN, DelayedClient.tail, TailRequest { node, generation }).await?.tenants)
     }
 
     /// What can be restored of a tenant, or of all.

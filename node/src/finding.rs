@@ -65,6 +65,8 @@ kinds! {
     NODE_UNSTARTED "node_unstarted" fail "dew status";
     /// The keys of the node do not open.
     NODE_SEALED "node_sealed" fail "dewpond config explain kms.passphrase_file";
+    /// The cluster has gone on without the node.
+    NODE_FENCED "node_fenced" fail "dew status";
     /// The loss of one node more stops writes.
     NODES_FEW "nodes_few" warn "dew node add";
     /// Nobody leads a group.

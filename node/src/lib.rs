@@ -26,6 +26,7 @@ pub mod restore;
 pub mod running;
 pub mod server;
 pub mod shard;
+pub mod takeover;
 pub mod telemetry;
 pub mod tenants;
 pub mod tls;

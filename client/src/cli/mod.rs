@@ -13,6 +13,7 @@ mod export;
 mod ids;
 mod import;
 mod output;
+mod promote;
 mod restore;
 mod words;
 mod yaml;

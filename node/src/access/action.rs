@@ -108,7 +108,7 @@ impl Action {
             ("dewpond.v1.Jobs", "List" | "Show") => &[Self::AdminJobs],
             (
                 "dewpond.v1.Delayed",
-                "List" | "Hold" | "Release" | "Forward" | "Accept" | "Suspects" | "Donate",
+                "List" | "Hold" | "Release" | "Forward" | "Accept" | "Suspects" | "Donate" | "Promote" | "Tail",
             ) => &[Self::AdminDelayed],
             ("dewpond.peer.v1.Delayed", "Order" | "Rows" | "Write") => &[Self::Peer],
             ("dewpond.v1.Restore", "Window" | "Plan" | "Apply" | "List" | "Act") => &[Self::AdminRestores],

@@ -7,6 +7,8 @@ use super::order::{Answer, Order, Row, RowsAsked, RowsPage};
 use super::state::{Late, State};
 use super::suspects::{Act, Burst, Commit, Slot};
 use crate::limits;
+use crate::takeover::order::{self as takeover, Ask};
+use crate::takeover::wire as of_takeover;
 use engine::Stamp;
 use engine::ids::{CollectionId, TenantId};
 use proto::peer_v1::order_request::What as Asks;
@@ -214,6 +216,10 @@ pub fn order_sent(by: String, order: Order) -> peer_v1::OrderRequest {
         }
         Order::Suspects => Asks::Suspects(v1::SuspectsRequest { node: 0 }),
         Order::Donate(wish) => Asks::Donate(wish_asked(wish)),
+        Order::TakeOver(Ask::Promote { target, reason, is_plan }) => {
+            Asks::Promote(of_takeover::promote_sent(target, reason, is_plan))
+        }
+        Order::TakeOver(Ask::Tail(generation)) => Asks::Tail(v1::TailRequest { node: 0, generation }),
     };
     peer_v1::OrderRequest { by, what: Some(what) }
 }
@@ -228,6 +234,8 @@ pub fn order_heard(sent: peer_v1::OrderRequest) -> Option<(String, Order)> {
         Asks::Forward(said) => Order::Forward { before: Stamp(said.before), reason: said.reason },
         Asks::Suspects(_) => Order::Suspects,
         Asks::Donate(asked) => Order::Donate(wish(asked)?),
+        Asks::Promote(asked) => Order::TakeOver(of_takeover::promote_heard(asked)?),
+        Asks::Tail(asked) => Order::TakeOver(Ask::Tail(asked.generation)),
     };
     Some((sent.by, order))
 }
@@ -242,6 +250,10 @@ pub fn answer_sent(answer: &Answer) -> peer_v1::OrderResponse {
             Says::Suspects(v1::SuspectsResponse { suspects })
         }
         Answer::Job(job) => Says::Donate(v1::DonateResponse { job: *job }),
+        Answer::TakeOver(answer) => match of_takeover::answer_sent(answer) {
+            Ok(plan) => Says::Promote(plan),
+            Err(tail) => Says::Tail(tail),
+        },
     };
     peer_v1::OrderResponse { what: Some(what) }
 }
@@ -253,6 +265,8 @@ pub fn answer_heard(sent: peer_v1::OrderResponse) -> Option<Answer> {
         Says::Node(said) => Answer::State(Box::new(late(said))),
         Says::Suspects(said) => Answer::Suspects(said.suspects.iter().map(burst).collect()),
         Says::Donate(said) => Answer::Job(said.job),
+        Says::Promote(said) => Answer::TakeOver(takeover::Answer::Plan(of_takeover::plan_heard(said))),
+        Says::Tail(said) => Answer::TakeOver(of_takeover::tail_heard(&said)),
     })
 }
 

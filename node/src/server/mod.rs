@@ -16,7 +16,7 @@ pub mod gate;
 pub mod joining;
 mod learning;
 pub mod live;
-mod opened;
+pub(crate) mod opened;
 pub mod porch;
 mod pulling;
 pub mod purging;
@@ -43,6 +43,7 @@ use crate::refused::Refused;
 use crate::running::replicas::Running;
 use crate::shard::door::Door;
 use crate::shard::placing::Changer;
+use crate::takeover::generation::Generations;
 use crate::telemetry::Told;
 use crate::tenants::purged::Purged;
 use crate::tls::Tls;
@@ -111,6 +112,12 @@ pub struct Server {
     pub(crate) live: ArcSwap<Live>,
     /// How history is shipped.
     pub(crate) archiving: Arc<archiving::Archiving>,
+    /// The newest generation it knows of.
+    pub(crate) generations: Generations,
+    /// Why it must be stopped and started again, if it must.
+    pub(crate) again: watch::Sender<Option<String>>,
+    /// Whether what the rows of the meta group say holds: false while a takeover is not in them.
+    pub(crate) recorded: watch::Sender<bool>,
 }
 
 /// What is there once the node is admitted.
@@ -137,8 +144,11 @@ impl Server {
     /// Where reads and writes come in.
     ///
     /// # Errors
-    /// `STARTING`: it is not admitted yet.
+    /// `STARTING`: it is not admitted yet. `FENCED`: the cluster has gone on without it.
     pub fn door(&self) -> Result<&Arc<Door>, Refused> {
+        if let Some(refused) = self.fenced() {
+            return Err(refused);
+        }
         self.inner.get().map(|inner| &inner.door).ok_or_else(|| Refused::new(code::STARTING))
     }
 

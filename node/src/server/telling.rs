@@ -45,7 +45,7 @@ impl Server {
         let meta = self.meta();
         let answers = |row: &NodeRow| row.state == NodeState::Active && !row.is_delayed();
         let is_active = meta.nodes.get(&self.node).is_some_and(answers);
-        self.is_up() && is_active && self.running().is_ok_and(|running| running.check().is_ok())
+        self.is_up() && is_active && self.fenced().is_none() && self.running().is_ok_and(|running| running.check().is_ok())
     }
 
     /// Whether it answers at all.
@@ -117,7 +117,11 @@ impl Server {
         }
         let name = meta.nodes.get(&self.node).map_or("", |row| &row.name);
         findings.extend(self.late().iter().flat_map(|late| late.findings(name)));
+        if let Some(refused) = self.fenced() {
+            findings.push(finding::NODE_FENCED.found(refused.text));
+        }
         match self.running() {
+            Err(_) if self.fenced().is_some() => {}
             Err(_) => findings.push(match &*self.unstarted.read().unwrap_or_else(PoisonError::into_inner) {
                 Some(why) => {
                     let text = format!("the node does not start while its disk is full: {why}");
