@@ -128,27 +128,44 @@ impl Offline {
     ///
     /// # Errors
     /// See `raft::group::takeover`; the tail cannot be kept.
-    pub async fn carry_out(&mut self, decision: &Decision) -> Result<()> {
-        let seen = greatest_stamp(&self.log, self.machines.values())?;
-        for (was, is) in &decision.groups {
-            let Some(machine) = self.machines.remove(was) else {
-                // It goes on already, from a try before this one.
-                continue;
-            };
-            match decision.way {
-                Way::Survivor => self.survive(&machine, seen).await?,
-                Way::Cut(cut) => self.go_on_as(*is, &machine, (cut, seen), decision.generation).await?,
-            }
-        }
-        if let Some(meta) = self.machines.get(&GroupId::META) {
-            self.survive(meta, seen).await?;
-        }
-        if let Way::Cut(_) = decision.way {
-            // What held the node late ends with the groups that it held.
-            let gone = [GATE_ROW, NOTE_ROW].map(|name| Change::Delete { key: RowKey::NodeLocal { name }.encode() });
-            self.parts.pool.catalog().commit(&gone)?;
+    pub async fn carry_out(&self, decision: &Decision) -> Result<()> {
+        let mut step = 0;
+        while self.step(decision, step).await? {
+            step += 1;
         }
         Ok(())
+    }
+
+    /// One step of it, counted from 0: a group each, the meta group behind the others, then what held the node late. Each is the same done
+    /// twice. False: there are no more.
+    ///
+    /// # Errors
+    /// As [`Offline::carry_out`].
+    pub async fn step(&self, decision: &Decision, step: usize) -> Result<bool> {
+        let seen = self.seen()?;
+        let data = decision.groups.len();
+        match (decision.groups.get(step), decision.way) {
+            // What is not here goes on already, from a try before this one.
+            (Some((was, is)), way) => match (self.machines.get(was), way) {
+                (Some(machine), Way::Survivor) => self.survive(machine, seen).await?,
+                (Some(machine), Way::Cut(cut)) => {
+                    self.go_on_as(*is, machine, (cut, seen), decision.generation).await?;
+                }
+                (None, _) => {}
+            },
+            (None, _) if step == data => {
+                if let Some(meta) = self.machines.get(&GroupId::META) {
+                    self.survive(meta, seen).await?;
+                }
+            }
+            (None, Way::Cut(_)) if step == data + 1 => {
+                // What held the node late ends with the groups that it held.
+                let gone = [GATE_ROW, NOTE_ROW].map(|name| Change::Remove { key: RowKey::NodeLocal { name }.encode() });
+                self.parts.pool.catalog().commit(&gone)?;
+            }
+            (None, _) => return Ok(false),
+        }
+        Ok(true)
     }
 
     async fn survive(&self, machine: &Machine, seen: Stamp) -> Result<()> {

@@ -94,6 +94,9 @@ impl Folder {
                 return Err(error.into());
             }
         };
+        for (name, cause) in keys.learn(&meta.key_rows()) {
+            tracing::warn!(?name, cause, "a key of the meta group does not open");
+        }
         purged.learn(meta.tenants.values().filter(|row| row.state == TenantState::Purged).map(|row| row.id));
         Ok(Self { identity, config, offline, gate, meta, _tasks: tasks })
     }
@@ -169,6 +172,12 @@ impl Folder {
         };
         decision.write(&self.config.node.data_dir)?;
         Ok(possible)
+    }
+
+    /// What the disk holds.
+    #[must_use]
+    pub fn offline(&self) -> &Offline {
+        &self.offline
     }
 
     /// Closes it.

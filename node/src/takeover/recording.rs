@@ -57,9 +57,9 @@ impl Server {
     ) -> Result<()> {
         tracing::warn!(generation = decision.generation, by = decision.by, "the node takes over");
         let opening = tokio::task::spawn_blocking(move || Offline::open(parts));
-        let mut offline =
+        let offline =
             opening.await.map_err(|_| StartError::Other("reading the disk panicked".to_owned()))??;
-        let carried = self.carried(&mut offline, decision).await;
+        let carried = self.carried(&offline, decision).await;
         let closing = tokio::task::spawn_blocking(move || offline.close());
         closing.await.map_err(|_| StartError::Other("closing the disk panicked".to_owned()))?;
         carried?;
@@ -78,7 +78,7 @@ impl Server {
         Ok(())
     }
 
-    async fn carried(&self, offline: &mut Offline, decision: &Decision) -> running::Result<()> {
+    async fn carried(&self, offline: &Offline, decision: &Decision) -> running::Result<()> {
         let view = offline.meta().await?;
         self.learn_purged(&view);
         for (name, cause) in self.keys.learn(&view.key_rows()) {

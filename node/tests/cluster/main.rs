@@ -12,6 +12,7 @@ mod rebirth;
 mod restore;
 mod rig;
 mod scrub;
+mod takeover;
 mod watch;
 mod watch_wire;
 

@@ -43,7 +43,7 @@ async fn archived(cluster: &Cluster, upto: Stamp) {
     panic!("{upto} is not archived, but {frontier:?}");
 }
 
-fn copied(from: &Path, to: &Path) {
+pub fn copied(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
