@@ -24,11 +24,11 @@ use proto::v1::status_client::StatusClient;
 use proto::v1::tenants_client::TenantsClient;
 use proto::v1::{
     ActRequest, AddNodeRequest, AddNodeResponse, ApplyRequest, BackupNowRequest, BackupWindowRequest,
-    BackupWindowResponse, CreateTenantRequest, DelayedNode, DonateRequest, ForwardRequest, Group,
-    HoldRequest, IssueRequest, IssueResponse, Job, ListBackupsRequest, ListDelayedRequest, ListGroupsRequest,
+    BackupWindowResponse, CreateTenantRequest, DelayedNode, DonateRequest, DrillShown, ForwardRequest, Group,
+    HoldRequest, IssueRequest, IssueResponse, Job, ListBackupsRequest, ListDelayedRequest, ListDrillsRequest, ListGroupsRequest,
     ListJobsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest, ListRestoresRequest,
     ListTenantsRequest, LostWrites, Node, NodeRequest, PlanRequest, PlanResponse, PromoteRequest,
-    PromoteResponse, RestoreState, RotateRequest,
+    PromoteResponse, RestoreState, RotateRequest, RunDrillRequest, ScheduleDrillsRequest,
     RotateResponse, ScheduleBackupRequest, ScrubRequest, SetTenantRequest, Snapshot, StatusRequest,
     StatusResponse, Suspect, SuspectsRequest, TailRequest, Tenant, TenantRequest, TransferRequest, VerifyBackupRequest,
     VerifyBackupResponse, Window, WindowRequest,
@@ -334,6 +334,31 @@ impl Admin {
     /// Invalid, if there is no such node; damaged, if what it kept cannot be read.
     pub async fn tail(&self, node: u64, generation: u64) -> Result<Vec<LostWrites>> {
         Ok(call!(self, AGAIN, DelayedClient.tail, TailRequest { node, generation }).await?.tenants)
+    }
+
+    /// Begins a drill at the node that answers. Returns its id.
+    ///
+    /// # Errors
+    /// Invalid, if there is no such kind, tenant or node; unavailable, if one goes on there.
+    pub async fn run_drill(&self, request: RunDrillRequest) -> Result<u64> {
+        Ok(call!(self, ONCE, BackupClient.run_drill, request).await?.id)
+    }
+
+    /// Drills, and what they have proved.
+    ///
+    /// # Errors
+    /// Unavailable, if the archive does not answer.
+    pub async fn drills(&self) -> Result<Vec<DrillShown>> {
+        Ok(call!(self, AGAIN, BackupClient.list_drills, ListDrillsRequest {}).await?.drills)
+    }
+
+    /// How often a drill takes place, in milliseconds, changed before that if it is said.
+    ///
+    /// # Errors
+    /// Denied, for anybody but an administrator.
+    pub async fn schedule_drills(&self, every_ms: Option<u64>) -> Result<u64> {
+        let request = ScheduleDrillsRequest { every_ms };
+        Ok(call!(self, AGAIN, BackupClient.schedule_drills, request).await?.every_ms)
     }
 
     /// What can be restored of a tenant, or of all.

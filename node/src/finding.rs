@@ -129,6 +129,8 @@ kinds! {
     ARCHIVE_STALLED "archive_stalled" fail "dew window";
     /// A part of what is committed is not in it and never will be.
     ARCHIVE_GAP "archive_gap" fail "dew window";
+    /// It is long since a drill has passed.
+    DRILL_OLD "drill_old" fail "dew drill list";
     /// A site does not follow the home site.
     SITE_BEHIND "site_behind" warn "dew window";
     /// The wrapped keys are not kept elsewhere as they are now.

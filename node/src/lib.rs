@@ -15,6 +15,7 @@ pub mod delayed;
 pub mod dial;
 #[cfg(feature = "memory")]
 pub mod double;
+pub mod drill;
 pub mod entropy;
 pub mod finding;
 pub mod keys;

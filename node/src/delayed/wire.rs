@@ -220,6 +220,9 @@ pub fn order_sent(by: String, order: Order) -> peer_v1::OrderRequest {
             Asks::Promote(of_takeover::promote_sent(target, reason, is_plan))
         }
         Order::TakeOver(Ask::Tail(generation)) => Asks::Tail(v1::TailRequest { node: 0, generation }),
+        Order::TakeOver(Ask::Digest(tenant, upto)) => {
+            Asks::Digest(peer_v1::DigestAtRequest { tenant: tenant.0, upto: upto.0 })
+        }
     };
     peer_v1::OrderRequest { by, what: Some(what) }
 }
@@ -236,6 +239,7 @@ pub fn order_heard(sent: peer_v1::OrderRequest) -> Option<(String, Order)> {
         Asks::Donate(asked) => Order::Donate(wish(asked)?),
         Asks::Promote(asked) => Order::TakeOver(of_takeover::promote_heard(asked)?),
         Asks::Tail(asked) => Order::TakeOver(Ask::Tail(asked.generation)),
+        Asks::Digest(asked) => Order::TakeOver(Ask::Digest(TenantId(asked.tenant), Stamp(asked.upto))),
     };
     Some((sent.by, order))
 }
@@ -250,10 +254,11 @@ pub fn answer_sent(answer: &Answer) -> peer_v1::OrderResponse {
             Says::Suspects(v1::SuspectsResponse { suspects })
         }
         Answer::Job(job) => Says::Donate(v1::DonateResponse { job: *job }),
-        Answer::TakeOver(answer) => match of_takeover::answer_sent(answer) {
-            Ok(plan) => Says::Promote(plan),
-            Err(tail) => Says::Tail(tail),
-        },
+        Answer::TakeOver(takeover::Answer::Plan(plan)) => Says::Promote(of_takeover::plan_sent(plan)),
+        Answer::TakeOver(takeover::Answer::Tail(all)) => Says::Tail(of_takeover::tail_sent(all)),
+        Answer::TakeOver(takeover::Answer::Digest(rows, sha256)) => {
+            Says::Digest(peer_v1::DigestAtResponse { rows: *rows, sha256: sha256.to_vec().into() })
+        }
     };
     peer_v1::OrderResponse { what: Some(what) }
 }
@@ -267,6 +272,9 @@ pub fn answer_heard(sent: peer_v1::OrderResponse) -> Option<Answer> {
         Says::Donate(said) => Answer::Job(said.job),
         Says::Promote(said) => Answer::TakeOver(takeover::Answer::Plan(of_takeover::plan_heard(said))),
         Says::Tail(said) => Answer::TakeOver(of_takeover::tail_heard(&said)),
+        Says::Digest(said) => {
+            Answer::TakeOver(takeover::Answer::Digest(said.rows, said.sha256[..].try_into().ok()?))
+        }
     })
 }
 
@@ -366,6 +374,8 @@ mod tests {
             Order::Accept { reason: reason() },
             Order::Forward { before: Stamp(9), reason: reason() },
             Order::Suspects,
+            Order::TakeOver(Ask::Tail(2)),
+            Order::TakeOver(Ask::Digest(TenantId(7), Stamp(8))),
             of(Keys::All, OnConflict::List),
             of(Keys::Range(c, "a".into(), Some("b".into())), OnConflict::Skip),
             of(Keys::Range(c, bytes::Bytes::new(), None), OnConflict::Overwrite),
@@ -375,7 +385,13 @@ mod tests {
             assert_eq!(order_heard(sent), Some(("dana".to_owned(), order)));
         }
         assert_eq!(order_heard(peer_v1::OrderRequest::default()), None);
-        for answer in [Answer::State(Box::default()), Answer::Suspects(vec![a_burst()]), Answer::Job(5)] {
+        for answer in [
+            Answer::State(Box::default()),
+            Answer::Suspects(vec![a_burst()]),
+            Answer::Job(5),
+            Answer::TakeOver(takeover::Answer::Digest(9, [7; 32])),
+            Answer::TakeOver(takeover::Answer::Plan(takeover::Plan::default())),
+        ] {
             assert_eq!(answer_heard(answer_sent(&answer)), Some(answer));
         }
     }

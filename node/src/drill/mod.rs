@@ -11,5 +11,5 @@
 pub mod rules;
 mod run;
 pub mod schedule;
-mod scratch;
+pub mod scratch;
 mod service;

@@ -61,7 +61,7 @@ impl Server {
     ///
     /// # Errors
     /// `MALFORMED`, `TENANT_UNKNOWN`, `NODE_UNKNOWN`, `DRILL_BUSY`.
-    pub(crate) fn run_drill(self: &Arc<Self>, asked: &v1::RunDrillRequest) -> Result<u64, Refused> {
+    pub fn run_drill(self: &Arc<Self>, asked: &v1::RunDrillRequest) -> Result<u64, Refused> {
         let malformed = |text: &str| Refused::new(code::MALFORMED).saying(text.to_owned());
         let kind = Kind::named(&asked.kind).ok_or_else(|| malformed("a drill is `restore`, `tenant` or `takeover`"))?;
         if (kind == Kind::Tenant) == asked.tenant.is_empty() {
@@ -83,7 +83,7 @@ impl Server {
     ///
     /// # Errors
     /// The archive does not answer.
-    pub(crate) async fn drills_shown(&self) -> Result<Vec<v1::DrillShown>, Refused> {
+    pub async fn drills_shown(&self) -> Result<Vec<v1::DrillShown>, Refused> {
         let mut all = Vec::new();
         if let Some(sources) = sources(self).await? {
             for (id, one) in sources.archive.snapshots() {

@@ -245,22 +245,52 @@ pub(super) async fn write(drive: &mut Drive) -> Result<(), Stop> {
 /// # Errors
 /// What reading says.
 pub async fn digest(past: &Past, collections: &[CollectionId]) -> Result<(u64, [u8; 32]), Refused> {
-    let (mut hash, mut count) = (Sha256::new(), 0);
+    let mut digester = Digester::default();
     for collection in collections {
-        hash.update(&collection.0.to_be_bytes());
+        digester.begin(*collection);
         let mut rows = past.rows(KeyRange::all(*collection), None);
         while let Some(row) = rows.next().await? {
-            if row.expires_ms != 0 {
-                continue;
-            }
-            count += 1;
-            for piece in [&row.key, &row.value] {
-                hash.update(&(piece.len() as u64).to_be_bytes());
-                hash.update(piece);
-            }
+            digester.row(&row.key, &row.value, row.expires_ms);
         }
     }
-    Ok((count, hash.finish()))
+    Ok(digester.finish())
+}
+
+/// Makes that number, row by row in the order of their keys.
+pub struct Digester {
+    hash: Sha256,
+    count: u64,
+}
+
+impl Default for Digester {
+    fn default() -> Self {
+        Self { hash: Sha256::new(), count: 0 }
+    }
+}
+
+impl Digester {
+    /// The rows of a collection follow.
+    pub fn begin(&mut self, collection: CollectionId) {
+        self.hash.update(&collection.0.to_be_bytes());
+    }
+
+    /// A row, with when it expires; 0: never.
+    pub fn row(&mut self, key: &[u8], value: &[u8], expires_ms: u64) {
+        if expires_ms != 0 {
+            return;
+        }
+        self.count += 1;
+        for piece in [key, value] {
+            self.hash.update(&(piece.len() as u64).to_be_bytes());
+            self.hash.update(piece);
+        }
+    }
+
+    /// How many rows there were, and the number.
+    #[must_use]
+    pub fn finish(self) -> (u64, [u8; 32]) {
+        (self.count, self.hash.finish())
+    }
 }
 
 /// Compares what was written with where it came from: nothing is missing, nothing is more, nothing is other.

@@ -32,6 +32,7 @@ use crate::boot::peers::Known;
 use crate::clock::SystemClock;
 use crate::config::Live;
 use crate::delayed::gate::Delayed;
+use crate::drill::schedule::Drills;
 use crate::keys::held::Held;
 use crate::keys::source::Keys;
 use crate::meta::command::{MetaCommand, MetaReply};
@@ -112,6 +113,8 @@ pub struct Server {
     pub(crate) live: ArcSwap<Live>,
     /// How history is shipped.
     pub(crate) archiving: Arc<archiving::Archiving>,
+    /// What it knows of drills.
+    pub(crate) drills: Drills,
     /// The newest generation it knows of.
     pub(crate) generations: Generations,
     /// Why it must be stopped and started again, if it must.
@@ -156,6 +159,12 @@ impl Server {
     #[must_use]
     pub fn cluster(&self) -> ClusterId {
         self.cluster
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> &std::path::Path {
+        &self.folder
     }
 
     /// Which node it is.

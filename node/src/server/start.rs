@@ -14,6 +14,7 @@ use crate::boot::subject::Role;
 use crate::clock::SystemClock;
 use crate::config;
 use crate::delayed::gate::Delayed;
+use crate::drill::{self, schedule::Drills};
 use crate::entropy::SystemEntropy;
 use crate::keys::kms::Passphrase;
 use crate::limits::DISK_MS;
@@ -243,6 +244,7 @@ impl Server {
             unread: RwLock::default(),
             live: ArcSwap::from_pointee(config.live.clone()),
             archiving: Arc::new(archiving),
+            drills: Drills::default(),
             generations,
             again: watch::Sender::new(None),
             recorded: watch::Sender::new(is_recorded),
@@ -316,6 +318,7 @@ impl Server {
     ) -> Result<()> {
         let identity = &NodeIdentity { generation: self.generations.own(), ..identity.clone() };
         let parts = self.running_parts(config, identity, peer)?;
+        drill::scratch::cleared(&self.folder)?;
         let decision = Decision::read(&self.folder)?;
         if let Some(decision) = &decision {
             self.carry_out(decision, identity, parts.clone()).await?;
@@ -460,6 +463,7 @@ impl Server {
             }
             self.tasks.spawn("snapshots", self.clone().take_snapshots());
             self.tasks.spawn("ticks", self.clone().close_ticks());
+            self.tasks.spawn("drills", self.clone().drill_when_due());
         }
         self.tasks.spawn("scrub", self.clone().scrub_tables());
         self.tasks.spawn("delayed", self.clone().keep_late());

@@ -2,7 +2,7 @@
 
 use super::tail::Lost;
 use engine::Stamp;
-use engine::ids::NodeId;
+use engine::ids::{NodeId, TenantId};
 
 /// As of when it takes over. It is always said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub enum Ask {
     },
     /// What was cut off when that generation began.
     Tail(u64),
+    /// What the node would hold of a tenant as of this stamp. Nothing is done.
+    Digest(TenantId, Stamp),
 }
 
 /// What is answered.
@@ -59,4 +61,6 @@ pub enum Answer {
     Plan(Plan),
     /// What was cut off.
     Tail(Vec<Lost>),
+    /// Rows that never expire, and one number for all of them.
+    Digest(u64, [u8; 32]),
 }

@@ -102,6 +102,10 @@ impl Server {
                 let listed = tokio::task::spawn_blocking(move || tail::list(&folder, generation)).await;
                 Ok(Answer::Tail(listed.map_err(|_| Refused::new(code::INTERNAL))??))
             }
+            Ask::Digest(tenant, upto) => {
+                let (rows, sha256) = self.digest_late(tenant, upto).await?;
+                Ok(Answer::Digest(rows, sha256))
+            }
             Ask::Promote { target, reason, is_plan } => {
                 let running = self.running()?.clone();
                 let keeper = running.late().cloned().ok_or_else(|| Refused::new(code::NOT_DELAYED))?;

@@ -91,16 +91,11 @@ fn lost_heard(said: &v1::LostWrites) -> Lost {
     }
 }
 
-/// An answer as one node tells it another.
+/// What was cut off, as one node tells it another.
 #[must_use]
-pub fn answer_sent(answer: &Answer) -> Result<v1::PromoteResponse, v1::TailResponse> {
-    match answer {
-        Answer::Plan(plan) => Ok(plan_sent(plan)),
-        Answer::Tail(all) => {
-            let told = all.iter().take(limits::TAIL_TOLD_MAX);
-            Err(v1::TailResponse { tenants: told.map(|one| lost_sent(one, "")).collect() })
-        }
-    }
+pub fn tail_sent(all: &[Lost]) -> v1::TailResponse {
+    let told = all.iter().take(limits::TAIL_TOLD_MAX);
+    v1::TailResponse { tenants: told.map(|one| lost_sent(one, "")).collect() }
 }
 
 /// What was cut off, as it was told.
@@ -141,7 +136,7 @@ mod tests {
             is_decided: true,
         };
         for plan in [plan, Plan::default()] {
-            assert_eq!(plan_heard(answer_sent(&Answer::Plan(plan.clone())).unwrap()), plan);
+            assert_eq!(plan_heard(plan_sent(&plan)), plan);
         }
         let lost = Lost {
             tenant: TenantId(1),
@@ -152,7 +147,6 @@ mod tests {
             first: Stamp(6),
             last: Stamp(7),
         };
-        let tail = Answer::Tail(vec![lost]);
-        assert_eq!(tail_heard(&answer_sent(&tail).unwrap_err()), tail);
+        assert_eq!(tail_heard(&tail_sent(&[lost.clone()])), Answer::Tail(vec![lost]));
     }
 }

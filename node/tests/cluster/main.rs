@@ -7,6 +7,7 @@ mod archive;
 mod calls;
 mod cluster_key;
 mod delayed;
+mod drill;
 mod purge;
 mod rebirth;
 mod restore;

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-fn settings(at: &Path) -> Vec<(&'static str, String)> {
+pub fn settings(at: &Path) -> Vec<(&'static str, String)> {
     vec![
         ("archive.sites", format!("home=file://{}/archive", at.display())),
         ("archive.keyring", format!("keys=file://{}/keyring", at.display())),
@@ -28,7 +28,7 @@ fn settings(at: &Path) -> Vec<(&'static str, String)> {
 }
 
 /// Waits until all is archived up to there.
-async fn archived(cluster: &Cluster, upto: Stamp) {
+pub async fn archived(cluster: &Cluster, upto: Stamp) {
     let mut frontier = None;
     for _ in 0..600 {
         if let Ok(Some(found)) = sources(cluster.server(0)).await {

@@ -299,6 +299,10 @@ table! {
         "the name of the node was not typed again",
         "a takeover cuts off what was written behind its target, and ends the cluster that was",
         "look at --plan, then give the name once more: --confirm NAME";
+    6123 DRILL_BUSY Unavailable Same "0.1"
+        "a drill goes on at this node",
+        "one at a time has the scratch folder",
+        "wait until `dew drill list` says that it has ended, or ask another node";
     8001 CONFIG_INVALID Invalid Never "0.1"
         "the configuration is not valid",
         "a key is unknown, or a value is out of its range",
