@@ -62,7 +62,7 @@ async fn when_three_are_lost_the_delayed_one_takes_over_and_clients_follow() {
     for node in 0..3 {
         rig.double.lose(node).await.unwrap();
     }
-    let done = admin.promote(PromoteRequest { confirm: "d1".into(), ..real }).await.unwrap();
+    let done = rig.admin_at(3).promote(PromoteRequest { confirm: "d1".into(), ..real }).await.unwrap();
     assert_eq!((done.generation, done.silent.len(), done.decided), (2, 3, true));
     rig.double.begin_again(3).await.unwrap();
     // The client that knew the old map goes on by itself, and sees what was before the mistake.
@@ -77,7 +77,7 @@ async fn when_three_are_lost_the_delayed_one_takes_over_and_clients_follow() {
     assert!(next.0 > after.0, "stamps go on above all that was seen");
 
     // What was cut off is told, by tenant.
-    let tail = admin.tail(d1, 2).await.unwrap();
+    let tail = rig.admin_at(3).tail(d1, 2).await.unwrap();
     let of_acme: Vec<_> = tail.iter().filter(|one| one.name == "acme").collect();
     assert_eq!(of_acme.iter().map(|one| one.deletes).sum::<u64>(), 250);
     assert_eq!((of_acme[0].first, of_acme[0].last), (bad.0, after.0));

@@ -40,6 +40,14 @@ async fn holds(server: &Arc<Server>, tenant: TenantId, count: usize) {
     panic!("it holds {found:?} of {count}");
 }
 
+/// Stops a node, and waits until nothing holds its folder.
+async fn ended(server: Arc<Server>) {
+    server.stop(0).await;
+    let held = Arc::downgrade(&server);
+    drop(server);
+    eventually("nothing is left of it", || held.strong_count() == 0).await;
+}
+
 async fn opened(cluster: &Cluster, at: usize, folder: &Path) -> Folder {
     let config = cluster.config_of(at, folder);
     let mut opened = Folder::open(config.clone(), passphrase()).await;
@@ -105,12 +113,12 @@ async fn cut_short_at_every_step_it_comes_to_the_same_end() {
         assert_eq!(of.map(|one| (one.puts, one.deletes)).collect::<Vec<_>>(), [(1, 200)], "after {step} steps");
         let written = server.door().unwrap().write(tenant, &put("next", "new"), WriteId::default(), WAIT_MS).await;
         assert!(written.unwrap() > after, "stamps go on above all that was seen");
-        server.stop(0).await;
+        ended(server).await;
         // It is no delayed node any more, and found as it was.
         let server = cluster.start_copy(1, &folder).await;
         holds(&server, tenant, 251).await;
         assert!(server.late().is_none() && server.is_serving());
-        server.stop(0).await;
+        ended(server).await;
         step += 1;
     }
     assert_eq!(step, 5);
