@@ -218,6 +218,18 @@ pub const COUNTED_MS: u64 = 600_000;
 pub const HOLDER_BYTES_MAX: usize = 256;
 /// Bytes of the reason.
 pub const REASON_BYTES_MAX: usize = 1_024;
+/// Rows of what a takeover cut off of one group, at most: one a tenant.
+pub const TAIL_ROWS_MAX: usize = 100_000;
+/// Rows of it that one answer tells, at most.
+pub const TAIL_TOLD_MAX: usize = 10_000;
+/// Whoever comes to a fenced node may come again after so long, in milliseconds; the node that took over is named.
+pub const FENCED_AGAIN_MS: u64 = 1_000;
+/// Between two looks whether a drill is due, in milliseconds.
+pub const DRILL_LOOK_MS: u64 = 5_000;
+/// Bytes that a drill fetches for one tenant, at most: the scratch folder lies on the disk of a node that serves.
+pub const SCRATCH_BYTES_MAX: u64 = 64 << 30;
+/// Generations that one promotion tries to take in an archive, at most: those before are of tries that were not decided.
+pub const GENERATIONS_TRIED: u64 = 8;
 /// A delayed node that has heard nothing for so long protects nobody, in milliseconds.
 pub const STARVED_MS: u64 = 120_000;
 /// So far behind its delay a gate is a finding, in milliseconds.

@@ -1,6 +1,7 @@
 //! What may stand on the line.
 
 use super::delayed::DelayedVerb;
+use super::drill::DrillVerb;
 use super::output::Format;
 use super::restore::RestoreVerb;
 use clap::{Args as Part, Parser, Subcommand};
@@ -164,6 +165,9 @@ pub enum Command {
     /// Snapshots in the archive.
     #[command(subcommand)]
     Backup(BackupVerb),
+    /// Drills: whether what is archived comes back.
+    #[command(subcommand)]
+    Drill(DrillVerb),
     /// Shows what can be restored from the archive, and from which site.
     Window,
     /// Explains the code of an error. Needs no network.

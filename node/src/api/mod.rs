@@ -94,6 +94,10 @@ pub trait Backend: Send + Sync + 'static {
     fn sealed(&self) -> Option<Refused> {
         None
     }
+    /// Where clients find a node that no row tells of, if that was known before.
+    fn known_address(&self, _: NodeId) -> Option<String> {
+        None
+    }
     /// Whether it answers at all: it does not end.
     fn is_up(&self) -> bool;
     /// Whether clients are well served here: it has started, and neither drains nor ends.

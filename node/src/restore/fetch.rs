@@ -214,6 +214,15 @@ impl Sources {
         Ok((needed.base, wanted.into_values().collect()))
     }
 
+    /// Bytes of all objects that it takes to see `tenants` as of `at`.
+    ///
+    /// # Errors
+    /// As [`Sources::gather`].
+    pub async fn bytes_needed(&self, tenants: &BTreeSet<TenantId>, at: Stamp) -> Result<u64, FetchError> {
+        let (_, wanted) = self.wanted(tenants, at).await?;
+        Ok(wanted.iter().map(|one| one.bytes).sum())
+    }
+
     /// Brings here what it takes to see `tenants` as of `at`, and opens it.
     ///
     /// # Errors

@@ -98,6 +98,14 @@ impl Backend for Called {
         &self.0.told
     }
 
+    fn sealed(&self) -> Option<Refused> {
+        self.0.fenced()
+    }
+
+    fn known_address(&self, node: NodeId) -> Option<String> {
+        self.0.known().get(&node).map(|at| at.client.clone())
+    }
+
     fn is_up(&self) -> bool {
         self.0.is_up()
     }
@@ -267,7 +275,7 @@ impl Backend for Called {
     }
 
     fn generation(&self) -> u64 {
-        self.0.door().map_or(0, |door| door.generation())
+        self.0.generations.own()
     }
 
     fn archives(&self) -> Result<Arc<Server>, Refused> {

@@ -132,7 +132,11 @@ impl Backend for Gate {
     }
 
     fn sealed(&self) -> Option<Refused> {
-        self.inner().err()
+        self.inner().map_or_else(Some, Backend::sealed)
+    }
+
+    fn known_address(&self, node: NodeId) -> Option<String> {
+        self.inner().ok()?.known_address(node)
     }
 
     fn is_up(&self) -> bool {

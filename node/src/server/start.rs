@@ -14,6 +14,7 @@ use crate::boot::subject::Role;
 use crate::clock::SystemClock;
 use crate::config;
 use crate::delayed::gate::Delayed;
+use crate::drill::{self, schedule::Drills};
 use crate::entropy::SystemEntropy;
 use crate::keys::kms::Passphrase;
 use crate::limits::DISK_MS;
@@ -33,6 +34,8 @@ use crate::shard::door::Door;
 use crate::shard::map::ShardRange;
 use crate::shard::operations::NodeOperations;
 use crate::shard::placing::Placing;
+use crate::takeover::decision::Decision;
+use crate::takeover::generation::{Generations, Told};
 use crate::telemetry::logs;
 use crate::tls::{self, Tls};
 use arc_swap::ArcSwap;
@@ -101,7 +104,29 @@ fn identify(tls: Tls) -> Identify {
     })
 }
 
-fn pace(config: &config::Pace) -> Pace {
+/// Sizes of the log.
+pub(crate) fn log_config(config: &config::Config, generation: u64) -> LogConfig {
+    LogConfig {
+        segment_bytes: config.node.log_segment.get(),
+        generation,
+        ..LogConfig::new(config.node.data_dir.join("log"))
+    }
+}
+
+/// Sizes of the tablets' pool.
+pub(crate) fn pool_config(config: &config::Config) -> PoolConfig {
+    let size = |bytes: config::value::Bytes| usize::try_from(bytes.get()).unwrap_or(usize::MAX);
+    PoolConfig {
+        is_archived: !config.node.archive.sites.is_empty(),
+        memtable_bytes: size(config.node.memtable),
+        cache_bytes: size(config.node.cache),
+        scrub_bytes_per_s: config.node.scrub_bytes.get(),
+        ..PoolConfig::new(config.node.data_dir.join("pool"))
+    }
+}
+
+/// Times of consensus.
+pub(crate) fn pace(config: &config::Pace) -> Pace {
     Pace {
         heartbeat_ms: config.heartbeat.ms(),
         heartbeat_min_ms: config.heartbeat.ms() * 3 / 4,
@@ -110,6 +135,29 @@ fn pace(config: &config::Pace) -> Pace {
         quorum_loss_ms: 2 * config.election_max.ms() + config.heartbeat.ms(),
         ..Pace::PRODUCTION
     }
+}
+
+/// What a start finds of generations, and whether no takeover is under way.
+fn generations(
+    config: &config::Config,
+    identity: &NodeIdentity,
+    published: &Published,
+    known: &Arc<RwLock<Known>>,
+) -> Result<(Generations, bool)> {
+    let folder = &config.node.data_dir;
+    let decided = Decision::read(folder)?.map(|decision| decision.generation);
+    let own = decided.unwrap_or(identity.generation).max(identity.generation);
+    let newest = Told { generation: own, node: identity.node, heard_ms: 0 };
+    let newest = Told::read(folder)?.filter(|fence| fence.generation > own).unwrap_or(newest);
+    let (published, known) = (published.clone(), known.clone());
+    let trusts = move |node: NodeId| {
+        let meta = published.now();
+        match meta.nodes.is_empty() {
+            true => known.read().unwrap_or_else(PoisonError::into_inner).contains_key(&node),
+            false => meta.nodes.get(&node).is_some_and(|row| row.state != NodeState::Removed),
+        }
+    };
+    Ok((Generations::new(own, newest, Arc::new(trusts)), decided.is_none()))
 }
 
 impl Server {
@@ -165,6 +213,8 @@ impl Server {
         let serving = Serving::default();
         let forward = make_forward(&tls, known.clone());
         let archiving = Archiving::new(config.node.archive.clone(), clock.now_ms());
+        let published = Published::default();
+        let (generations, is_recorded) = generations(&config, &identity, &published, &known)?;
         let server = Arc::new(Self {
             node: identity.node,
             cluster: identity.cluster,
@@ -174,7 +224,7 @@ impl Server {
             held,
             tls,
             changes: Changes::default(),
-            published: Published::default(),
+            published,
             peers: known,
             forward,
             serving: serving.clone(),
@@ -197,6 +247,10 @@ impl Server {
             live: ArcSwap::from_pointee(config.live.clone()),
             archiving: Arc::new(archiving),
             looks: Looks::default(),
+            drills: Drills::default(),
+            generations,
+            again: watch::Sender::new(None),
+            recorded: watch::Sender::new(is_recorded),
         });
         let parts = PeerParts {
             node: server.node,
@@ -210,6 +264,13 @@ impl Server {
             peers.listen(listener);
         }
         server.tell(&config, peers);
+        if let Some(fenced) = server.fenced() {
+            tracing::error!(why = fenced.text, "the node is fenced: it serves nobody");
+            return Ok(server);
+        }
+        let lease_ms = config.node.pace.election_max.ms();
+        server.tasks.spawn("generation", server.clone().follow_generations(lease_ms));
+        server.tasks.spawn("generations", server.clone().tell_generations());
         let goes_on = server.clone();
         server.tasks.spawn("start", async move { goes_on.go_on_if_room(&config, &identity, &parts).await });
         Ok(server)
@@ -260,7 +321,13 @@ impl Server {
         identity: &NodeIdentity,
         peer: PeerParts,
     ) -> Result<()> {
+        let identity = &NodeIdentity { generation: self.generations.own(), ..identity.clone() };
         let parts = self.running_parts(config, identity, peer)?;
+        drill::scratch::cleared(&self.folder)?;
+        let decision = Decision::read(&self.folder)?;
+        if let Some(decision) = &decision {
+            self.carry_out(decision, identity, parts.clone()).await?;
+        }
         let founding = Founding::read(&self.folder)?;
         let admitted = match self.admitted_as_founder(parts.clone(), founding.is_some()).await? {
             Some(admitted) => admitted,
@@ -268,7 +335,9 @@ impl Server {
         };
         let births = founding.as_ref().map(|one| founding::births(one.shards, self.node)).unwrap_or_default();
         let running = self.run(admitted, &births).await?;
-        if let Some(founding) = founding {
+        if let Some(decision) = decision {
+            self.record(&running, &decision).await;
+        } else if let Some(founding) = founding {
             let own = self.tls.current().own.serial.clone();
             let at = (config.node.advertise.peer.as_str(), config.node.advertise.client.as_str());
             let row = founding::node_row(self.node, (&identity.name, &identity.region), at, &own);
@@ -295,7 +364,7 @@ impl Server {
         let reading = crate::work::aside(move || Opening::read(parts, &others));
         let opening =
             reading.await.map_err(|_| StartError::Other("reading the disk panicked".to_owned()))??;
-        self.serving.set(Arc::new(Porch(opening.admission().clone())));
+        self.serving.set(Arc::new(Porch(opening.admission().clone(), self.generations.clone())));
         match opening.ask().await {
             Verdict::Runs { .. } => Ok(opening.begin()?),
             other => {
@@ -333,19 +402,6 @@ impl Server {
     ) -> Result<RunningParts> {
         let dir = config.node.data_dir.clone();
         let link = self.link(peer)?;
-        let size = |bytes: config::value::Bytes| usize::try_from(bytes.get()).unwrap_or(usize::MAX);
-        let log = LogConfig {
-            segment_bytes: config.node.log_segment.get(),
-            generation: identity.generation,
-            ..LogConfig::new(dir.join("log"))
-        };
-        let pool = PoolConfig {
-            is_archived: !config.node.archive.sites.is_empty(),
-            memtable_bytes: size(config.node.memtable),
-            cache_bytes: size(config.node.cache),
-            scrub_bytes_per_s: config.node.scrub_bytes.get(),
-            ..PoolConfig::new(dir.join("pool"))
-        };
         Ok(RunningParts {
             node: self.node,
             cluster: (self.cluster, identity.generation),
@@ -359,8 +415,8 @@ impl Server {
             shredded: self.purged.clone(),
             pace: pace(&config.node.pace),
             spawner: self.tasks.spawner(),
-            log,
-            pool,
+            log: log_config(config, identity.generation),
+            pool: pool_config(config),
             close_ms: config.node.archive.tick.ms().min(raft::limits::TICK_MS),
         })
     }
@@ -378,7 +434,7 @@ impl Server {
         if self.inner.set(inner).is_err() {
             return Err(StartError::Other("the node was started twice".to_owned()));
         }
-        self.serving.set(Arc::new(Inside(running.clone())));
+        self.serving.set(Arc::new(Inside(running.clone(), self.generations.clone())));
         self.tasks.spawn("chores", running.clone().work());
         let (published, own) = (self.published.clone(), self.node);
         let peers = move || {
@@ -422,12 +478,18 @@ impl Server {
             }
             self.tasks.spawn("snapshots", self.clone().take_snapshots());
             self.tasks.spawn("ticks", self.clone().close_ticks());
+            self.tasks.spawn("drills", self.clone().drill_when_due());
         }
         self.tasks.spawn("scrub", self.clone().scrub_tables());
         self.tasks.spawn("delayed", self.clone().keep_late());
         self.tasks.spawn("restores", restore::runner::run(self.clone()));
         self.tasks.spawn("meta seat", self.clone().ask_for_meta(running.clone()));
-        self.tasks.spawn("placing", Placing::new(running.clone(), self.published.clone(), changer).run());
+        let (recorded, placing) =
+            (self.clone(), Placing::new(running.clone(), self.published.clone(), changer));
+        self.tasks.spawn("placing", async move {
+            recorded.is_recorded().await;
+            placing.run().await;
+        });
         Ok(running)
     }
 

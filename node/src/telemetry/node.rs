@@ -54,6 +54,10 @@ pub struct NodeFacts {
     pub nodes: (u64, u64),
     /// Of the archive: milliseconds that it lies behind; bytes, ticks and markers put since the start; groups that cannot be read here.
     pub archive: [u64; 5],
+    /// Whether the cluster has gone on without it.
+    pub is_fenced: bool,
+    /// How old the newest proof of a drill is, in milliseconds; nothing where that is not looked after.
+    pub proven_age_ms: Option<u64>,
 }
 
 fn gauge(name: &'static str, value: impl Into<i128>) -> Sample {
@@ -82,8 +86,10 @@ impl NodeFacts {
         let (free, whole) = self.disk_bytes.unzip();
         out.extend(free.map(|bytes| gauge("dewpond_disk_free_bytes", bytes)));
         out.extend(whole.map(|bytes| gauge("dewpond_disk_whole_bytes", bytes)));
+        out.extend(self.proven_age_ms.map(|age| gauge("dewpond_archive_proven_age_ms", age)));
         out.extend([
             gauge("dewpond_node_serving_flag", u8::from(self.is_serving)),
+            gauge("dewpond_node_fenced_flag", u8::from(self.is_fenced)),
             gauge("dewpond_node_sealed_flag", u8::from(self.is_sealed)),
             gauge("dewpond_node_running_tasks", self.tasks.0),
             Sample::new("dewpond_node_panicked_tasks", Kind::Counter, self.tasks.1),
@@ -143,10 +149,12 @@ mod tests {
             tenants: 15,
             nodes: (16, 17),
             archive: [26, 27, 28, 29, 30],
+            is_fenced: true,
+            proven_age_ms: Some(31),
         };
         let samples = facts.samples();
         let values: BTreeSet<i128> = samples.iter().map(|sample| sample.value).collect();
-        assert_eq!(values, [-11].into_iter().chain(1..=10).chain(12..=30).collect());
+        assert_eq!(values, [-11].into_iter().chain(1..=10).chain(12..=31).collect());
         let unknown = NodeFacts { disk_bytes: None, ..facts }.samples();
         assert_eq!(unknown.len(), samples.len() - 2, "what nobody knows is not told as 0");
     }

@@ -7,11 +7,13 @@ mod archive;
 mod calls;
 mod cluster_key;
 mod delayed;
+mod drill;
 mod purge;
 mod rebirth;
 mod restore;
 mod rig;
 mod scrub;
+mod takeover;
 mod watch;
 mod watch_wire;
 

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 const WAIT_MS: u64 = 60_000;
 
-fn settings(at: &Path) -> Vec<(&'static str, String)> {
+pub fn settings(at: &Path) -> Vec<(&'static str, String)> {
     vec![
         ("archive.sites", format!("home=file://{}/archive", at.display())),
         ("archive.keyring", format!("keys=file://{}/keyring", at.display())),
@@ -33,7 +33,7 @@ fn settings(at: &Path) -> Vec<(&'static str, String)> {
 }
 
 /// Waits until all is archived up to there.
-async fn archived(cluster: &Cluster, upto: Stamp) {
+pub async fn archived(cluster: &Cluster, upto: Stamp) {
     let mut frontier = None;
     for _ in 0..600 {
         if let Ok(Some(found)) = sources(cluster.server(0)).await {
@@ -84,7 +84,7 @@ async fn looked_at(cluster: &Cluster, tenant: TenantId, oracle: &Oracle, at: Sta
     assert_eq!(refused.code, code::TARGET_UNREACHABLE);
 }
 
-fn copied(from: &Path, to: &Path) {
+pub fn copied(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
