@@ -25,13 +25,13 @@ use proto::v1::tenants_client::TenantsClient;
 use proto::v1::{
     ActRequest, AddNodeRequest, AddNodeResponse, ApplyRequest, BackupNowRequest, BackupWindowRequest,
     BackupWindowResponse, CreateTenantRequest, DelayedNode, DonateRequest, DrillShown, ForwardRequest, Group,
-    HoldRequest, IssueRequest, IssueResponse, Job, ListBackupsRequest, ListDelayedRequest, ListDrillsRequest, ListGroupsRequest,
-    ListJobsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest, ListRestoresRequest,
-    ListTenantsRequest, LostWrites, Node, NodeRequest, PlanRequest, PlanResponse, PromoteRequest,
-    PromoteResponse, RestoreState, RotateRequest, RunDrillRequest, ScheduleDrillsRequest,
-    RotateResponse, ScheduleBackupRequest, ScrubRequest, SetTenantRequest, Snapshot, StatusRequest,
-    StatusResponse, Suspect, SuspectsRequest, TailRequest, Tenant, TenantRequest, TransferRequest, VerifyBackupRequest,
-    VerifyBackupResponse, Window, WindowRequest,
+    HoldRequest, IssueRequest, IssueResponse, Job, ListBackupsRequest, ListDelayedRequest, ListDrillsRequest,
+    ListGroupsRequest, ListJobsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest,
+    ListRestoresRequest, ListTenantsRequest, LostWrites, Node, NodeRequest, PlanRequest, PlanResponse,
+    PromoteRequest, PromoteResponse, RestoreState, RotateRequest, RotateResponse, RunDrillRequest,
+    ScheduleBackupRequest, ScheduleDrillsRequest, ScrubRequest, SetTenantRequest, Snapshot, StatusRequest,
+    StatusResponse, Suspect, SuspectsRequest, TailRequest, Tenant, TenantRequest, TransferRequest,
+    VerifyBackupRequest, VerifyBackupResponse, Window, WindowRequest,
 };
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;

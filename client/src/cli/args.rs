@@ -1,7 +1,7 @@
 //! What may stand on the line.
 
-use super::drill::DrillVerb;
 use super::delayed::DelayedVerb;
+use super::drill::DrillVerb;
 use super::output::Format;
 use super::restore::RestoreVerb;
 use clap::{Args as Part, Parser, Subcommand};

@@ -61,7 +61,10 @@ fn row(one: &DrillShown) -> Fields {
         ("bytes", text(one.bytes)),
         ("took_ms", text(one.took_ms)),
         ("ended_ms", moment(one.ended_ms)),
-        ("certificate", if one.certificate.is_empty() { Value::Null } else { one.certificate.as_str().into() }),
+        (
+            "certificate",
+            if one.certificate.is_empty() { Value::Null } else { one.certificate.as_str().into() },
+        ),
         ("found", one.found.clone().into()),
     ])
 }

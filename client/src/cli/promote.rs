@@ -101,7 +101,8 @@ fn lost(one: &LostWrites) -> Fields {
 /// Shows what was cut off.
 pub async fn tail(session: &Session, name: &str, generation: &str) -> Result<()> {
     let number = generation.strip_prefix('g').unwrap_or(generation).parse().ok();
-    let number = number.ok_or_else(|| Error::new(code::INPUT, format!("`{generation}` is no generation: g2")))?;
+    let number =
+        number.ok_or_else(|| Error::new(code::INPUT, format!("`{generation}` is no generation: g2")))?;
     let admin = session.client.admin();
     let all = admin.tail(node_id(&admin, name).await?, number).await?;
     let columns = ["tenant", "group", "puts", "deletes", "range_deletes", "first", "last"];

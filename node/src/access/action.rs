@@ -106,12 +106,14 @@ impl Action {
             ("dewpond.v1.Identities", "Issue") => &[Self::AdminIdentities],
             (
                 "dewpond.v1.Backup",
-                "Now" | "List" | "Window" | "Verify" | "Schedule" | "RunDrill" | "ListDrills" | "ScheduleDrills",
+                "Now" | "List" | "Window" | "Verify" | "Schedule" | "RunDrill" | "ListDrills"
+                | "ScheduleDrills",
             ) => &[Self::AdminBackup],
             ("dewpond.v1.Jobs", "List" | "Show") => &[Self::AdminJobs],
             (
                 "dewpond.v1.Delayed",
-                "List" | "Hold" | "Release" | "Forward" | "Accept" | "Suspects" | "Donate" | "Promote" | "Tail",
+                "List" | "Hold" | "Release" | "Forward" | "Accept" | "Suspects" | "Donate" | "Promote"
+                | "Tail",
             ) => &[Self::AdminDelayed],
             ("dewpond.peer.v1.Delayed", "Order" | "Rows" | "Write") => &[Self::Peer],
             ("dewpond.v1.Restore", "Window" | "Plan" | "Apply" | "List" | "Act") => &[Self::AdminRestores],

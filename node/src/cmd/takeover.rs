@@ -42,7 +42,9 @@ fn decided(options: &TakeOver, folder: &Folder, target: Target) -> Result<(), Fa
         return Ok(());
     };
     if *confirm != possible.name {
-        return Err(format!("--confirm says `{confirm}`, and the name of the node is `{}`", possible.name).into());
+        return Err(
+            format!("--confirm says `{confirm}`, and the name of the node is `{}`", possible.name).into()
+        );
     }
     let reason = options.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty());
     let reason = reason.ok_or("say why: --reason WHY stands in the log and in the rows of the cluster")?;

@@ -63,7 +63,9 @@ impl Compared {
         }
         let text = match found.0.cmp(&wanted.0) {
             std::cmp::Ordering::Less => format!("{} rows of {} are missing", wanted.0 - found.0, wanted.0),
-            std::cmp::Ordering::Greater => format!("{} rows are there beside {}", found.0 - wanted.0, wanted.0),
+            std::cmp::Ordering::Greater => {
+                format!("{} rows are there beside {}", found.0 - wanted.0, wanted.0)
+            }
             std::cmp::Ordering::Equal => format!("{} rows, and not the same", found.0),
         };
         Some(format!("tenant {tenant}: {text}"))

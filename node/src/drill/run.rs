@@ -40,7 +40,8 @@ pub(super) struct Wanted {
 fn tenants(meta: &MetaView, wanted: &Wanted, at: Stamp) -> Vec<TenantId> {
     let is_still = |id: TenantId| !meta.held.contains_key(&id) && !meta.aside.contains_key(&id);
     let is_whole = |id: TenantId| meta.origins.get(&id).is_none_or(|origin| origin.whole <= at);
-    let all = meta.tenants.values().filter(|row| row.state == TenantState::Active && row.created_ms < at.ms());
+    let all =
+        meta.tenants.values().filter(|row| row.state == TenantState::Active && row.created_ms < at.ms());
     let all = all.map(|row| row.id).filter(|id| is_still(*id) && is_whole(*id));
     all.filter(|id| wanted.tenant.is_none_or(|one| one == *id)).collect()
 }
@@ -66,15 +67,22 @@ impl Server {
         outcome
     }
 
-    async fn restore_in_scratch(self: &Arc<Self>, wanted: &Wanted, outcome: &mut Outcome) -> Result<(), String> {
+    async fn restore_in_scratch(
+        self: &Arc<Self>,
+        wanted: &Wanted,
+        outcome: &mut Outcome,
+    ) -> Result<(), String> {
         let told = |error: &dyn std::error::Error| with_sources(error);
         let sources = sources(self).await.map_err(|error| told(&error))?;
         let sources = sources.ok_or("nothing is archived")?;
         outcome.faults.extend(sources.archive.faults().iter().map(ToString::to_string));
         let window = window(&sources.archive, &Scope::default());
-        let at = window.spans.last().map(|span| span.upto).ok_or("nothing can be restored from this archive")?;
+        let at =
+            window.spans.last().map(|span| span.upto).ok_or("nothing can be restored from this archive")?;
         if window.frontier.is_some_and(|frontier| frontier > at) {
-            outcome.faults.push(format!("the archive reaches {:?}, and can be restored to {at} only", window.frontier));
+            outcome
+                .faults
+                .push(format!("the archive reaches {:?}, and can be restored to {at} only", window.frontier));
         }
         outcome.target = at;
         let meta = self.meta();
@@ -98,9 +106,13 @@ impl Server {
         let tenants = BTreeSet::from([CLUSTER_TENANT, tenant]);
         let needed = sources.bytes_needed(&tenants, at).await.map_err(|error| with_sources(&error))?;
         if needed > limits::SCRATCH_BYTES_MAX {
-            return Err(format!("tenant {tenant} needs {needed} bytes of scratch, over the limit of {}", limits::SCRATCH_BYTES_MAX));
+            return Err(format!(
+                "tenant {tenant} needs {needed} bytes of scratch, over the limit of {}",
+                limits::SCRATCH_BYTES_MAX
+            ));
         }
-        let shop = Workshop { disk: Arc::new(RealDisk), folder: folder.clone(), sealer: self.keys.sealer().clone() };
+        let shop =
+            Workshop { disk: Arc::new(RealDisk), folder: folder.clone(), sealer: self.keys.sealer().clone() };
         let gathered = sources.gather(&shop, &tenants, at).await.map_err(|error| with_sources(&error))?;
         outcome.bytes += gathered.bytes;
         let found = self.found_in(gathered, meta, tenant, at).await;
@@ -123,13 +135,22 @@ impl Server {
     }
 
     /// What the cluster holds of it, as of the same stamp.
-    async fn wanted(self: &Arc<Self>, meta: &MetaView, tenant: TenantId, at: Stamp) -> Result<Digest, Refused> {
+    async fn wanted(
+        self: &Arc<Self>,
+        meta: &MetaView,
+        tenant: TenantId,
+        at: Stamp,
+    ) -> Result<Digest, Refused> {
         let live = Past::History { hands: Hands::new(self.clone()), tenant, at, keys_only: false };
         digest(&live, &collections(meta, tenant)).await
     }
 
     /// A takeover that nobody notices: as of the newest that a delayed node could be promoted to, by the rules of a promotion.
-    async fn take_over_in_mind(self: &Arc<Self>, wanted: &Wanted, outcome: &mut Outcome) -> Result<(), String> {
+    async fn take_over_in_mind(
+        self: &Arc<Self>,
+        wanted: &Wanted,
+        outcome: &mut Outcome,
+    ) -> Result<(), String> {
         let meta = self.meta();
         let is_late = |node: &NodeId| {
             let row = meta.nodes.get(node);
@@ -150,7 +171,8 @@ impl Server {
                 takeover::Answer::Digest(rows, sha256) => (rows, sha256),
                 _ => return Err("the delayed node answered another question".to_owned()),
             };
-            let wanted = self.wanted(&meta, tenant, plan.upto).await.map_err(|refused| refused.to_string())?;
+            let wanted =
+                self.wanted(&meta, tenant, plan.upto).await.map_err(|refused| refused.to_string())?;
             outcome.compared.push(Compared { tenant, found, wanted });
         }
         outcome.bytes = plan.pending_bytes;

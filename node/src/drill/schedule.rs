@@ -118,7 +118,12 @@ impl Server {
                 Err(why) => tracing::warn!(id, why, "a drill is not certified"),
             }
             if found.is_empty() {
-                tracing::info!(id, took_ms = outcome.took_ms, tenants = outcome.compared.len(), "a drill has passed");
+                tracing::info!(
+                    id,
+                    took_ms = outcome.took_ms,
+                    tenants = outcome.compared.len(),
+                    "a drill has passed"
+                );
             } else {
                 tracing::error!(id, found = found.join("; "), "a drill has failed");
             }
@@ -129,9 +134,11 @@ impl Server {
 
     /// Puts the certificate beside the newest snapshot. Returns its name.
     async fn certify(&self, kind: Kind, outcome: &Outcome) -> Result<String, String> {
-        let sources = sources(self).await.map_err(|error| with_sources(&error))?.ok_or("nothing is archived")?;
+        let sources =
+            sources(self).await.map_err(|error| with_sources(&error))?.ok_or("nothing is archived")?;
         let snapshots = sources.archive.snapshots();
-        let newest = snapshots.keys().next_back().ok_or("there is no snapshot beside which it could stand")?;
+        let newest =
+            snapshots.keys().next_back().ok_or("there is no snapshot beside which it could stand")?;
         let made_ms = self.clock.now_ms();
         let word = rules::name(kind, made_ms).ok_or("a drill without a name")?;
         let name = Name::Proof(*newest, word);

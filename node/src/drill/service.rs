@@ -63,7 +63,8 @@ impl Server {
     /// `MALFORMED`, `TENANT_UNKNOWN`, `NODE_UNKNOWN`, `DRILL_BUSY`.
     pub fn run_drill(self: &Arc<Self>, asked: &v1::RunDrillRequest) -> Result<u64, Refused> {
         let malformed = |text: &str| Refused::new(code::MALFORMED).saying(text.to_owned());
-        let kind = Kind::named(&asked.kind).ok_or_else(|| malformed("a drill is `restore`, `tenant` or `takeover`"))?;
+        let kind = Kind::named(&asked.kind)
+            .ok_or_else(|| malformed("a drill is `restore`, `tenant` or `takeover`"))?;
         if (kind == Kind::Tenant) == asked.tenant.is_empty() {
             return Err(malformed("a drill of a tenant names one, and no other does"));
         }
@@ -94,7 +95,10 @@ impl Server {
         all.sort_by_key(|one| one.ended_ms);
         for drill in self.drills.all() {
             let shown = own(&drill);
-            match all.iter_mut().find(|one| !shown.certificate.is_empty() && one.certificate == shown.certificate) {
+            match all
+                .iter_mut()
+                .find(|one| !shown.certificate.is_empty() && one.certificate == shown.certificate)
+            {
                 Some(one) => (one.id, one.begun_ms) = (shown.id, shown.begun_ms),
                 None => all.push(shown),
             }
@@ -122,7 +126,11 @@ impl Server {
     ///
     /// # Errors
     /// `NOT_RECEIVED`, `GATE_BELOW`, `TENANT_UNKNOWN`.
-    pub(crate) async fn digest_late(&self, tenant: TenantId, upto: Stamp) -> Result<(u64, [u8; 32]), Refused> {
+    pub(crate) async fn digest_late(
+        &self,
+        tenant: TenantId,
+        upto: Stamp,
+    ) -> Result<(u64, [u8; 32]), Refused> {
         let meta = self.meta();
         if !meta.tenants.contains_key(&tenant) {
             return Err(Refused::new(code::TENANT_UNKNOWN));

@@ -45,7 +45,10 @@ impl Server {
         let meta = self.meta();
         let answers = |row: &NodeRow| row.state == NodeState::Active && !row.is_delayed();
         let is_active = meta.nodes.get(&self.node).is_some_and(answers);
-        self.is_up() && is_active && self.fenced().is_none() && self.running().is_ok_and(|running| running.check().is_ok())
+        self.is_up()
+            && is_active
+            && self.fenced().is_none()
+            && self.running().is_ok_and(|running| running.check().is_ok())
     }
 
     /// Whether it answers at all.

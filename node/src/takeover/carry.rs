@@ -118,7 +118,9 @@ impl Offline {
     /// `Invalid`: no replica of it is here. What an apply may stop with.
     pub async fn meta(&self) -> Result<MetaView> {
         let meta = self.machines.get(&GroupId::META);
-        let meta = meta.ok_or(raft::Error::Invalid("no replica of the meta group is here: this node cannot take over"))?;
+        let meta = meta.ok_or(raft::Error::Invalid(
+            "no replica of the meta group is here: this node cannot take over",
+        ))?;
         meta.replay(&self.log, None).await?;
         let version = meta.applied().applied.map_or(0, |id| id.index);
         Ok(MetaView::read(&meta.tablet().view(0)?, version)?)
@@ -160,7 +162,8 @@ impl Offline {
             }
             (None, Way::Cut(_)) if step == data + 1 => {
                 // What held the node late ends with the groups that it held.
-                let gone = [GATE_ROW, NOTE_ROW].map(|name| Change::Remove { key: RowKey::NodeLocal { name }.encode() });
+                let gone = [GATE_ROW, NOTE_ROW]
+                    .map(|name| Change::Remove { key: RowKey::NodeLocal { name }.encode() });
                 self.parts.pool.catalog().commit(&gone)?;
             }
             (None, _) => return Ok(false),

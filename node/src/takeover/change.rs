@@ -80,7 +80,10 @@ impl TakeOver {
         })?;
         let reports = read_many(reader, |reader| Ok((NodeId(reader.u64()?), reader.u64()?)))?;
         let is_rising = groups.windows(2).all(|pair| pair[0].was < pair[1].was);
-        if !is_rising || gone.contains(&row.node) || groups.iter().any(|one| [0, u64::MAX].contains(&one.replica.0) || one.is.0 == 0) {
+        if !is_rising
+            || gone.contains(&row.node)
+            || groups.iter().any(|one| [0, u64::MAX].contains(&one.replica.0) || one.is.0 == 0)
+        {
             return Err(malformed("a takeover of nobody, or twice of one group"));
         }
         Ok(Self { row, gone, groups, reports })

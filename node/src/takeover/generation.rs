@@ -58,7 +58,8 @@ impl Told {
     /// As [`files::replace`].
     pub fn write(&self, folder: &Path) -> Result<()> {
         let text = toml::to_string(self).expect("plain fields are always TOML");
-        let head = "# The cluster has gone on without this node. Wipe this folder and let the node join anew.\n";
+        let head =
+            "# The cluster has gone on without this node. Wipe this folder and let the node join anew.\n";
         files::replace(&path(folder), format!("{head}{text}").as_bytes())
     }
 
@@ -166,7 +167,6 @@ impl Generations {
         self.hear(node, told);
         told.generation >= self.newest().generation
     }
-
 }
 
 #[cfg(test)]

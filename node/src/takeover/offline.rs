@@ -81,7 +81,8 @@ impl Folder {
         let (tasks, purged) = (Tasks::new(Arc::new(|_| {})), Arc::new(Purged::default()));
         let parts = parts(&opens, &identity, &keys, (&tasks, purged.clone()));
         let reading = tokio::task::spawn_blocking(move || Offline::open(parts));
-        let offline = reading.await.map_err(|_| StartError::Other("reading the disk panicked".to_owned()))??;
+        let offline =
+            reading.await.map_err(|_| StartError::Other("reading the disk panicked".to_owned()))??;
         let read = async {
             let meta = offline.meta().await?;
             let store = CatalogGate::new(offline.pool().clone(), keys.sealer().clone(), identity.node);
@@ -141,7 +142,10 @@ impl Folder {
             .map(ToString::to_string)
             .collect();
         if !missing.is_empty() {
-            let text = format!("this node holds nothing of groups {}: another must take over, or an archive", missing.join(", "));
+            let text = format!(
+                "this node holds nothing of groups {}: another must take over, or an archive",
+                missing.join(", ")
+            );
             return Err(StartError::Other(text));
         }
         let upto = self.offline.seen().map_err(running::Error::from)?;

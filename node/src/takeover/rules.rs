@@ -42,7 +42,9 @@ pub fn plan(target: Target, standing: &Standing) -> Result<Plan, Refused> {
         let missing_ms = most.map(|most| upto.ms().saturating_sub(most.ms()));
         let missing = missing_ms.map_or_else(String::new, |ms| format!(", {ms} ms are missing"));
         let why = if parked > 0 { " (its log has a hole: it is parked)" } else { "" };
-        return Err(Refused::new(code::NOT_RECEIVED).saying(format!("{upto} is not here{missing}{why}; {possible}")));
+        return Err(
+            Refused::new(code::NOT_RECEIVED).saying(format!("{upto} is not here{missing}{why}; {possible}"))
+        );
     }
     Ok(Plan { upto, gate, received, lost_ms: seen.ms().saturating_sub(upto.ms()), ..Plan::default() })
 }
@@ -55,10 +57,14 @@ mod tests {
     fn what_can_be_is_planned_and_the_rest_is_refused_with_what_can() {
         let stamp = |ms| Stamp::new(ms, 0);
         let usual = Standing { gate: stamp(100), received: Some(stamp(200)), seen: stamp(230), parked: 0 };
-        let of = |target, standing: &Standing| plan(target, standing).map(|plan| (plan.upto.ms(), plan.lost_ms));
+        let of =
+            |target, standing: &Standing| plan(target, standing).map(|plan| (plan.upto.ms(), plan.lost_ms));
         let code_of = |target, standing: &Standing| {
             let refused = plan(target, standing).unwrap_err();
-            assert!(refused.text.contains("possible is") || refused.text.contains("nothing is known"), "{refused}");
+            assert!(
+                refused.text.contains("possible is") || refused.text.contains("nothing is known"),
+                "{refused}"
+            );
             refused.code
         };
         assert_eq!(of(Target::Upto(stamp(150)), &usual), Ok((150, 80)));

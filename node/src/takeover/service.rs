@@ -58,7 +58,11 @@ pub fn register(row: &GenerationRow) -> GenerationRegister {
 ///
 /// # Errors
 /// The site does not answer; what stands there cannot be read.
-async fn put_register(home: &Site, sealer: &Sealer, row: &GenerationRow) -> crate::archive::Result<Option<String>> {
+async fn put_register(
+    home: &Site,
+    sealer: &Sealer,
+    row: &GenerationRow,
+) -> crate::archive::Result<Option<String>> {
     let name = Name::Generation(Generation(row.generation));
     let bytes = manifest::seal(sealer, &name, &register(row))?;
     match home.put(&name.to_string(), bytes.into()).await {
@@ -119,7 +123,11 @@ impl Server {
     }
 
     /// What a promotion would be.
-    async fn plan(&self, (running, keeper): (&Arc<Running>, &Keeper), target: Target) -> Result<Plan, Refused> {
+    async fn plan(
+        &self,
+        (running, keeper): (&Arc<Running>, &Keeper),
+        target: Target,
+    ) -> Result<Plan, Refused> {
         if let Some(refused) = self.fenced() {
             return Err(refused);
         }
@@ -134,7 +142,8 @@ impl Server {
         let groups: BTreeMap<GroupId, GroupProgress> = progress(self, running);
         let received = groups.values().map(|one| one.closed).min().flatten();
         let all = running.registry().all();
-        let parked = all.iter().filter(|one| one.delayed().is_some_and(|delayed| delayed.is_parked())).count();
+        let parked =
+            all.iter().filter(|one| one.delayed().is_some_and(|delayed| delayed.is_parked())).count();
         let replicas = running.replicas();
         let machines: Vec<_> = replicas.iter().map(|one| one.receiver.group().machine().clone()).collect();
         let seen = greatest_stamp(running.log(), &machines)
@@ -197,7 +206,9 @@ impl Server {
             groups: groups_after(&self.meta()),
         };
         tracing::error!(by, reason = decision.reason, generation = decision.generation, upto = %plan.upto, "this node takes over");
-        decision.write(&self.folder).map_err(|error| Refused::new(code::OVERLOADED).saying(with_sources(&error)))?;
+        decision
+            .write(&self.folder)
+            .map_err(|error| Refused::new(code::OVERLOADED).saying(with_sources(&error)))?;
         let generation = decision.generation;
         self.generations.announce(Told { generation, node: self.node, heard_ms: decided_ms });
         let (living, silent) = self.others(running).await;
@@ -211,7 +222,10 @@ impl Server {
             return Ok(row);
         }
         let away = |error: &dyn std::error::Error| {
-            let text = format!("the archive decides which node takes over, and does not answer: {}", with_sources(error));
+            let text = format!(
+                "the archive decides which node takes over, and does not answer: {}",
+                with_sources(error)
+            );
             Refused::new(code::ARCHIVE_AWAY).saying(text)
         };
         let home = self.archiving.home(self).map_err(|error| away(&error))?;
@@ -239,7 +253,8 @@ mod tests {
     fn groups_go_on_under_ids_that_none_has_had() {
         let shard = |group| MetaRow::Shard(ShardRow { group: GroupId(group), ..ShardRow::default() });
         let meta = MetaView::of([shard(1), shard(2), shard(7)], 1);
-        let data: Vec<u64> = meta.shards.keys().map(|group| group.0).filter(|id| GroupId(*id) != GroupId::META).collect();
+        let data: Vec<u64> =
+            meta.shards.keys().map(|group| group.0).filter(|id| GroupId(*id) != GroupId::META).collect();
         let after = groups_after(&meta);
         assert_eq!(after.iter().map(|(was, _)| was.0).collect::<Vec<_>>(), data);
         assert!(after.iter().all(|(_, is)| is.0 > 7));
@@ -247,7 +262,13 @@ mod tests {
 
     #[test]
     fn two_nodes_that_take_the_same_generation_say_other_bytes() {
-        let row = GenerationRow { generation: 2, parent: 1, upto: Stamp(9), node: NodeId(4), ..GenerationRow::default() };
+        let row = GenerationRow {
+            generation: 2,
+            parent: 1,
+            upto: Stamp(9),
+            node: NodeId(4),
+            ..GenerationRow::default()
+        };
         let own = register(&row);
         assert_eq!((own.generation, own.parent, own.parent_upto), (2, 1, 9));
         assert_ne!(own, register(&GenerationRow { node: NodeId(5), ..row.clone() }));

@@ -35,7 +35,8 @@ fn failed(verb: &'static str, path: &Path, source: io::Error) -> raft::Error {
 /// # Errors
 /// Of the disk, of the log.
 pub fn keep(folder: &Path, log: &Log, group: GroupId, from: u64) -> raft::Result<u64> {
-    crate::boot::files::make_folder(folder).map_err(|error| failed("make", folder, io::Error::other(error)))?;
+    crate::boot::files::make_folder(folder)
+        .map_err(|error| failed("make", folder, io::Error::other(error)))?;
     let path = folder.join(format!("{group}.tail"));
     let beside = path.with_extension("new");
     let io = |source| failed("write", &beside, source);

@@ -112,7 +112,10 @@ mod tests {
     fn a_promotion_says_as_of_when_or_is_none() {
         for target in [Target::Upto(Stamp(5)), Target::Newest] {
             let sent = promote_sent(target, "why".into(), true);
-            assert_eq!(promote_heard(sent), Some(Ask::Promote { target, reason: "why".into(), is_plan: true }));
+            assert_eq!(
+                promote_heard(sent),
+                Some(Ask::Promote { target, reason: "why".into(), is_plan: true })
+            );
         }
         for (upto, newest) in [(0, false), (5, true)] {
             let asked = v1::PromoteRequest { upto, newest, ..v1::PromoteRequest::default() };

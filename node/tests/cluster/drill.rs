@@ -58,6 +58,43 @@ fn files(below: &Path, word: &str) -> Vec<PathBuf> {
     all
 }
 
+/// Plants a fault in an object below `home`, of those with this word, and lets a drill find it: a flipped byte, or an object that is gone.
+async fn found_where_planted(server: &Arc<Server>, home: &Path, word: &str, is_gone: bool) {
+    let flips = |path: &Path| {
+        let mut bytes = std::fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    };
+    let all = files(home, word);
+    let mut failed = None;
+    // What the newest point does not need is not looked at: every one is tried until a drill fails.
+    for path in all.iter().rev() {
+        let kept = std::fs::read(path).unwrap();
+        if is_gone {
+            std::fs::remove_file(path).unwrap()
+        } else {
+            flips(path)
+        }
+        let ended = done(server, asked("restore", "")).await;
+        std::fs::write(path, kept).unwrap();
+        if ended.state == "failed" {
+            failed = Some((path.clone(), ended));
+            break;
+        }
+    }
+    let none = || panic!("{word} {is_gone}: no drill has failed of {}", all.len());
+    let (path, ended) = failed.unwrap_or_else(none);
+    let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
+    let found = ended.found.join("; ");
+    assert!(is_gone || found.contains(&stem), "{word} {stem}: {found}");
+    // Its certificate says so, signed, beside the snapshot.
+    let one = newest(server).await.unwrap();
+    let proof = one.proofs.iter().find(|(name, _)| ended.certificate.contains(name.as_str())).unwrap().1;
+    assert!(!proof.is_passed && proof.found == ended.found);
+    assert!(matches!(Name::parse(&ended.certificate), Some(Name::Proof(..))));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_whole_archive_passes_and_each_planted_fault_is_certified() {
     let dir = tempfile::tempdir().unwrap();
@@ -73,7 +110,11 @@ async fn a_whole_archive_passes_and_each_planted_fault_is_certified() {
     for (tenant, oracle) in &mut tenants {
         some(&cluster, *tenant, oracle, &mut dice, 40).await;
     }
-    archived(&cluster, tenants.iter().filter_map(|(_, oracle)| oracle.0.last().map(|one| one.0)).max().unwrap()).await;
+    archived(
+        &cluster,
+        tenants.iter().filter_map(|(_, oracle)| oracle.0.last().map(|one| one.0)).max().unwrap(),
+    )
+    .await;
     let mut begun = server.begin_snapshot(true, 5_000).await;
     while begun.is_err() {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -87,7 +128,11 @@ async fn a_whole_archive_passes_and_each_planted_fault_is_certified() {
     for (tenant, oracle) in &mut tenants {
         some(&cluster, *tenant, oracle, &mut dice, 20).await;
     }
-    archived(&cluster, tenants.iter().filter_map(|(_, oracle)| oracle.0.last().map(|one| one.0)).max().unwrap()).await;
+    archived(
+        &cluster,
+        tenants.iter().filter_map(|(_, oracle)| oracle.0.last().map(|one| one.0)).max().unwrap(),
+    )
+    .await;
     for (kind, tenant, count) in [("restore", "", 2), ("tenant", "birch", 1)] {
         let passed = done(&server, asked(kind, tenant)).await;
         assert_eq!((&*passed.state, passed.tenants, &passed.found[..]), ("passed", count, &[][..]), "{kind}");
@@ -98,37 +143,8 @@ async fn a_whole_archive_passes_and_each_planted_fault_is_certified() {
         assert!(server.run_drill(&bad).is_err(), "{bad:?}");
     }
 
-    // A byte of a table, and one of a tick; a tick that is gone; a marker that is gone.
-    let home = dir.path().join("archive");
-    let flips = |path: &Path| {
-        let mut bytes = std::fs::read(path).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        std::fs::write(path, bytes).unwrap();
-    };
     for (word, is_gone) in [("/data/", false), ("/log/", false), ("/log/", true), ("/tick/", true)] {
-        let all = files(&home, word);
-        let mut failed = None;
-        // What the newest point does not need is not looked at: every one is tried until a drill fails.
-        for path in all.iter().rev() {
-            let kept = std::fs::read(path).unwrap();
-            if is_gone { std::fs::remove_file(path).unwrap() } else { flips(path) }
-            let ended = done(&server, asked("restore", "")).await;
-            std::fs::write(path, kept).unwrap();
-            if ended.state == "failed" {
-                failed = Some((path.clone(), ended));
-                break;
-            }
-        }
-        let (path, ended) = failed.unwrap_or_else(|| panic!("{word} {is_gone}: no drill has failed of {}", all.len()));
-        let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let found = ended.found.join("; ");
-        assert!(is_gone || found.contains(&stem), "{word} {stem}: {found}");
-        // Its certificate says so, signed, beside the snapshot.
-        let one = newest(&server).await.unwrap();
-        let proof = one.proofs.iter().find(|(name, _)| ended.certificate.contains(name.as_str())).unwrap().1;
-        assert!(!proof.is_passed && proof.found == ended.found);
-        assert!(matches!(Name::parse(&ended.certificate), Some(Name::Proof(..))));
+        found_where_planted(&server, &dir.path().join("archive"), word, is_gone).await;
     }
     let well = done(&server, asked("restore", "")).await;
     assert_eq!((&*well.state, &well.found[..]), ("passed", &[][..]));
@@ -142,7 +158,10 @@ async fn a_whole_archive_passes_and_each_planted_fault_is_certified() {
         tokio::time::sleep(Duration::from_millis(200)).await;
         count = server.drills_shown().await.unwrap().len();
     }
-    eventually("none can be as young as this", || server.findings().iter().any(|one| one.name == "drill_old")).await;
+    eventually("none can be as young as this", || {
+        server.findings().iter().any(|one| one.name == "drill_old")
+    })
+    .await;
     drop(server);
     cluster.stop().await;
 }
@@ -155,9 +174,15 @@ async fn a_takeover_is_gone_through_in_mind_alone() {
     let before = late(&cluster).unwrap();
     let passed = done(cluster.server(0), asked("takeover", "")).await;
     assert_eq!((&*passed.state, passed.tenants, &passed.found[..]), ("passed", 1, &[][..]));
-    assert!(passed.target > last.0 && passed.certificate.is_empty(), "without an archive there is no certificate");
+    assert!(
+        passed.target > last.0 && passed.certificate.is_empty(),
+        "without an archive there is no certificate"
+    );
     let after = late(&cluster).unwrap();
-    assert!(after.gate.ms() < last.ms() && after.limit.is_none() && after.note == before.note, "nothing was moved");
+    assert!(
+        after.gate.ms() < last.ms() && after.limit.is_none() && after.note == before.note,
+        "nothing was moved"
+    );
     assert!(cluster.server(1).fenced().is_none() && cluster.server(0).fenced().is_none());
     cluster.stop().await;
 }

@@ -110,8 +110,13 @@ async fn cut_short_at_every_step_it_comes_to_the_same_end() {
         drop(view);
         let lost = tail::list(&folder, 2).unwrap();
         let of = lost.iter().filter(|one| one.tenant == tenant);
-        assert_eq!(of.map(|one| (one.puts, one.deletes)).collect::<Vec<_>>(), [(1, 200)], "after {step} steps");
-        let written = server.door().unwrap().write(tenant, &put("next", "new"), WriteId::default(), WAIT_MS).await;
+        assert_eq!(
+            of.map(|one| (one.puts, one.deletes)).collect::<Vec<_>>(),
+            [(1, 200)],
+            "after {step} steps"
+        );
+        let written =
+            server.door().unwrap().write(tenant, &put("next", "new"), WriteId::default(), WAIT_MS).await;
         assert!(written.unwrap() > after, "stamps go on above all that was seen");
         ended(server).await;
         // It is no delayed node any more, and found as it was.

@@ -27,7 +27,8 @@ fn sample() -> Vec<u8> {
     for (index, (kind, stamp, payload)) in (5..).zip(entries) {
         let log_id = LogId { term: 3, replica: ReplicaId(1), index };
         let position = out.len() as u64;
-        Record::Entry(GroupId(2), Entry { log_id, kind, stamp, payload }).append(&mut out, position, &[0; 16]);
+        Record::Entry(GroupId(2), Entry { log_id, kind, stamp, payload })
+            .append(&mut out, position, &[0; 16]);
     }
     out
 }
@@ -35,7 +36,8 @@ fn sample() -> Vec<u8> {
 pub fn run() {
     let clean = sample();
     let all = tail::read(&clean[..]).unwrap();
-    let told: Vec<_> = all.iter().map(|one| (one.tenant.0, one.puts, one.deletes, one.range_deletes)).collect();
+    let told: Vec<_> =
+        all.iter().map(|one| (one.tenant.0, one.puts, one.deletes, one.range_deletes)).collect();
     assert_eq!(told, [(7, 2, 9, 2), (8, 1, 0, 1)]);
     assert_eq!((all[0].first, all[0].last), (Stamp(100), Stamp(205)));
     feed(&[clean.clone()], |bytes| {

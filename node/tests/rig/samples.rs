@@ -300,8 +300,14 @@ pub fn generation_rows() -> Vec<MetaRow> {
 
 /// What a takeover asks of the meta group.
 pub fn takeover_commands() -> Vec<MetaCommand> {
-    let seated = |was, is, replica| Seated { was: GroupId(was), is: GroupId(is), replica: ReplicaId(replica) };
-    let of = |row, groups| TakeOver { row, gone: vec![NodeId(1), NodeId(2)], groups, reports: vec![(NodeId(2), 9)] };
+    let seated =
+        |was, is, replica| Seated { was: GroupId(was), is: GroupId(is), replica: ReplicaId(replica) };
+    let of = |row, groups| TakeOver {
+        row,
+        gone: vec![NodeId(1), NodeId(2)],
+        groups,
+        reports: vec![(NodeId(2), 9)],
+    };
     let groups = [vec![seated(1, 1, 5), seated(2, 4, 1)], Vec::new()];
     let rows = generation_rows().into_iter().zip(groups).filter_map(|(row, groups)| match row {
         MetaRow::Generation(row) => Some(MetaCommand::new(vec![Change::TakeOver(Box::new(of(row, groups)))])),

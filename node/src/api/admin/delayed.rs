@@ -195,7 +195,9 @@ impl Api {
         let meta = self.backend.meta();
         let name = |tenant| meta.tenants.get(&tenant).map_or("", |row| &*row.name);
         let tenants = all.iter().take(limits::TAIL_TOLD_MAX);
-        Ok(v1::TailResponse { tenants: tenants.map(|one| of_takeover::lost_sent(one, name(one.tenant))).collect() })
+        Ok(v1::TailResponse {
+            tenants: tenants.map(|one| of_takeover::lost_sent(one, name(one.tenant))).collect(),
+        })
     }
 }
 
