@@ -87,6 +87,8 @@ impl Server {
         parts: RunningParts,
     ) -> Result<()> {
         tracing::warn!(generation = decision.generation, by = decision.by, "the node takes over");
+        // Of a decision that a crash has left nobody may have heard: leaders of before answer reads for one lease yet.
+        tokio::time::sleep(Duration::from_millis(parts.pace.election_max_ms + CLOCK_PART_MS_MAX)).await;
         let opening = tokio::task::spawn_blocking(move || Offline::open(parts));
         let offline =
             opening.await.map_err(|_| StartError::Other("reading the disk panicked".to_owned()))??;
