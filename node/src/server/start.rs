@@ -35,7 +35,7 @@ use crate::shard::map::ShardRange;
 use crate::shard::operations::NodeOperations;
 use crate::shard::placing::Placing;
 use crate::takeover::decision::Decision;
-use crate::takeover::generation::{Generations, Told};
+use crate::takeover::recording::found;
 use crate::telemetry::logs;
 use crate::tls::{self, Tls};
 use arc_swap::ArcSwap;
@@ -137,29 +137,6 @@ pub(crate) fn pace(config: &config::Pace) -> Pace {
     }
 }
 
-/// What a start finds of generations, and whether no takeover is under way.
-fn generations(
-    config: &config::Config,
-    identity: &NodeIdentity,
-    published: &Published,
-    known: &Arc<RwLock<Known>>,
-) -> Result<(Generations, bool)> {
-    let folder = &config.node.data_dir;
-    let decided = Decision::read(folder)?.map(|decision| decision.generation);
-    let own = decided.unwrap_or(identity.generation).max(identity.generation);
-    let newest = Told { generation: own, node: identity.node, heard_ms: 0 };
-    let newest = Told::read(folder)?.filter(|fence| fence.generation > own).unwrap_or(newest);
-    let (published, known) = (published.clone(), known.clone());
-    let trusts = move |node: NodeId| {
-        let meta = published.now();
-        match meta.nodes.is_empty() {
-            true => known.read().unwrap_or_else(PoisonError::into_inner).contains_key(&node),
-            false => meta.nodes.get(&node).is_some_and(|row| row.state != NodeState::Removed),
-        }
-    };
-    Ok((Generations::new(own, newest, Arc::new(trusts)), decided.is_none()))
-}
-
 impl Server {
     /// Starts a node on the disk that holds its folder: see [`Server::start_over`].
     ///
@@ -214,7 +191,7 @@ impl Server {
         let forward = make_forward(&tls, known.clone());
         let archiving = Archiving::new(config.node.archive.clone(), clock.now_ms());
         let published = Published::default();
-        let (generations, is_recorded) = generations(&config, &identity, &published, &known)?;
+        let (generations, is_recorded) = found(&config, &identity, &published, &known)?;
         let server = Arc::new(Self {
             node: identity.node,
             cluster: identity.cluster,
@@ -264,13 +241,10 @@ impl Server {
             peers.listen(listener);
         }
         server.tell(&config, peers);
-        if let Some(fenced) = server.fenced() {
-            tracing::error!(why = fenced.text, "the node is fenced: it serves nobody");
+        if server.fenced().is_some() {
             return Ok(server);
         }
-        let lease_ms = config.node.pace.election_max.ms();
-        server.tasks.spawn("generation", server.clone().follow_generations(lease_ms));
-        server.tasks.spawn("generations", server.clone().tell_generations());
+        server.clone().hear_of_generations(config.node.pace.election_max.ms());
         let goes_on = server.clone();
         server.tasks.spawn("start", async move { goes_on.go_on_if_room(&config, &identity, &parts).await });
         Ok(server)

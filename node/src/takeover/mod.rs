@@ -17,7 +17,7 @@ pub mod decision;
 pub mod generation;
 pub mod offline;
 pub mod order;
-mod recording;
+pub(crate) mod recording;
 pub mod row;
 pub mod rules;
 pub mod service;

@@ -3,12 +3,14 @@
 use super::carry::Offline;
 use super::change::{Seated, TakeOver};
 use super::decision::{Decision, Way};
-use super::generation::Told;
+use super::generation::{Generations, Told};
 use super::row::GenerationRow;
 use crate::boot::identity::{NodeFolder, NodeIdentity};
 use crate::boot::peers::{self, Known};
+use crate::config::Config;
 use crate::limits::CHANGE_MS;
 use crate::meta::command::{Change, MetaCommand, MetaReply};
+use crate::meta::follow::Published;
 use crate::meta::node_row::NodeState;
 use crate::meta::view::MetaView;
 use crate::running::replicas::Running;
@@ -20,7 +22,7 @@ use engine::clock::Clock;
 use engine::error::with_sources;
 use engine::ids::NodeId;
 use raft::limits::CLOCK_PART_MS_MAX;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 /// Between two tries to tell the meta group, in milliseconds.
@@ -47,7 +49,36 @@ impl Decision {
     }
 }
 
+/// What a start finds of generations, and whether no takeover is under way.
+pub(crate) fn found(
+    config: &Config,
+    identity: &NodeIdentity,
+    published: &Published,
+    known: &Arc<RwLock<Known>>,
+) -> Result<(Generations, bool)> {
+    let folder = &config.node.data_dir;
+    let decided = Decision::read(folder)?.map(|decision| decision.generation);
+    let own = decided.unwrap_or(identity.generation).max(identity.generation);
+    let newest = Told { generation: own, node: identity.node, heard_ms: 0 };
+    let newest = Told::read(folder)?.filter(|fence| fence.generation > own).unwrap_or(newest);
+    let (published, known) = (published.clone(), known.clone());
+    let trusts = move |node: NodeId| {
+        let meta = published.now();
+        match meta.nodes.is_empty() {
+            true => known.read().unwrap_or_else(PoisonError::into_inner).contains_key(&node),
+            false => meta.nodes.get(&node).is_some_and(|row| row.state != NodeState::Removed),
+        }
+    };
+    Ok((Generations::new(own, newest, Arc::new(trusts)), decided.is_none()))
+}
+
 impl Server {
+    /// Begins to tell of its generation, and to hear of later ones.
+    pub(crate) fn hear_of_generations(self: Arc<Self>, lease_ms: u64) {
+        self.tasks.spawn("generation", self.clone().follow_generations(lease_ms));
+        self.tasks.spawn("generations", self.clone().tell_generations());
+    }
+
     /// Carries out what was decided. From then on the node is of the new generation.
     pub(crate) async fn carry_out(
         &self,
@@ -56,6 +87,8 @@ impl Server {
         parts: RunningParts,
     ) -> Result<()> {
         tracing::warn!(generation = decision.generation, by = decision.by, "the node takes over");
+        // Of a decision that a crash has left nobody may have heard: leaders of before answer reads for one lease yet.
+        tokio::time::sleep(Duration::from_millis(parts.pace.election_max_ms + CLOCK_PART_MS_MAX)).await;
         let opening = tokio::task::spawn_blocking(move || Offline::open(parts));
         let offline =
             opening.await.map_err(|_| StartError::Other("reading the disk panicked".to_owned()))??;
@@ -138,7 +171,7 @@ impl Server {
     }
 
     /// Tells others of its generation again and again, until the node ends; those of before too, once the cluster has gone on without them.
-    pub(crate) async fn tell_generations(self: Arc<Self>) {
+    async fn tell_generations(self: Arc<Self>) {
         loop {
             if let Some(link) = self.told.link.get() {
                 let meta = self.meta();
@@ -156,7 +189,7 @@ impl Server {
     }
 
     /// Waits until the node hears of a later generation, and lets it begin again: fenced, or as the one that takes over.
-    pub(crate) async fn follow_generations(self: Arc<Self>, lease_ms: u64) {
+    async fn follow_generations(self: Arc<Self>, lease_ms: u64) {
         let told = self.generations.is_fenced().await;
         let why = if told.node == self.node {
             // Leaders of before answer reads for one lease yet.

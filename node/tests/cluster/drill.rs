@@ -58,6 +58,43 @@ fn files(below: &Path, word: &str) -> Vec<PathBuf> {
     all
 }
 
+/// Plants a fault in an object below `home`, of those with this word, and lets a drill find it: a flipped byte, or an object that is gone.
+async fn found_where_planted(server: &Arc<Server>, home: &Path, word: &str, is_gone: bool) {
+    let flips = |path: &Path| {
+        let mut bytes = std::fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    };
+    let all = files(home, word);
+    let mut failed = None;
+    // What the newest point does not need is not looked at: every one is tried until a drill fails.
+    for path in all.iter().rev() {
+        let kept = std::fs::read(path).unwrap();
+        if is_gone {
+            std::fs::remove_file(path).unwrap()
+        } else {
+            flips(path)
+        }
+        let ended = done(server, asked("restore", "")).await;
+        std::fs::write(path, kept).unwrap();
+        if ended.state == "failed" {
+            failed = Some((path.clone(), ended));
+            break;
+        }
+    }
+    let none = || panic!("{word} {is_gone}: no drill has failed of {}", all.len());
+    let (path, ended) = failed.unwrap_or_else(none);
+    let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
+    let found = ended.found.join("; ");
+    assert!(is_gone || found.contains(&stem), "{word} {stem}: {found}");
+    // Its certificate says so, signed, beside the snapshot.
+    let one = newest(server).await.unwrap();
+    let proof = one.proofs.iter().find(|(name, _)| ended.certificate.contains(name.as_str())).unwrap().1;
+    assert!(!proof.is_passed && proof.found == ended.found);
+    assert!(matches!(Name::parse(&ended.certificate), Some(Name::Proof(..))));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_whole_archive_passes_and_each_planted_fault_is_certified() {
     let dir = tempfile::tempdir().unwrap();
@@ -106,42 +143,8 @@ async fn a_whole_archive_passes_and_each_planted_fault_is_certified() {
         assert!(server.run_drill(&bad).is_err(), "{bad:?}");
     }
 
-    // A byte of a table, and one of a tick; a tick that is gone; a marker that is gone.
-    let home = dir.path().join("archive");
-    let flips = |path: &Path| {
-        let mut bytes = std::fs::read(path).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        std::fs::write(path, bytes).unwrap();
-    };
     for (word, is_gone) in [("/data/", false), ("/log/", false), ("/log/", true), ("/tick/", true)] {
-        let all = files(&home, word);
-        let mut failed = None;
-        // What the newest point does not need is not looked at: every one is tried until a drill fails.
-        for path in all.iter().rev() {
-            let kept = std::fs::read(path).unwrap();
-            if is_gone {
-                std::fs::remove_file(path).unwrap()
-            } else {
-                flips(path)
-            }
-            let ended = done(&server, asked("restore", "")).await;
-            std::fs::write(path, kept).unwrap();
-            if ended.state == "failed" {
-                failed = Some((path.clone(), ended));
-                break;
-            }
-        }
-        let (path, ended) =
-            failed.unwrap_or_else(|| panic!("{word} {is_gone}: no drill has failed of {}", all.len()));
-        let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let found = ended.found.join("; ");
-        assert!(is_gone || found.contains(&stem), "{word} {stem}: {found}");
-        // Its certificate says so, signed, beside the snapshot.
-        let one = newest(&server).await.unwrap();
-        let proof = one.proofs.iter().find(|(name, _)| ended.certificate.contains(name.as_str())).unwrap().1;
-        assert!(!proof.is_passed && proof.found == ended.found);
-        assert!(matches!(Name::parse(&ended.certificate), Some(Name::Proof(..))));
+        found_where_planted(&server, &dir.path().join("archive"), word, is_gone).await;
     }
     let well = done(&server, asked("restore", "")).await;
     assert_eq!((&*well.state, &well.found[..]), ("passed", &[][..]));
