@@ -31,7 +31,8 @@ use proto::v1::{
     PromoteRequest, PromoteResponse, RestoreState, RotateRequest, RotateResponse, RunDrillRequest,
     ScheduleBackupRequest, ScheduleDrillsRequest, ScrubRequest, SetTenantRequest, Snapshot, StatusRequest,
     StatusResponse, Suspect, SuspectsRequest, TailRequest, Tenant, TenantRequest, TransferRequest,
-    VerifyBackupRequest, VerifyBackupResponse, Window, WindowRequest,
+    VerifyBackupRequest, VerifyBackupResponse, VerifyGroupRequest, VerifyGroupResponse, Window,
+    WindowRequest,
 };
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -54,6 +55,9 @@ macro_rules! call {
         })
     };
 }
+
+/// For so long a comparison may say nothing: as long as a replica that is down is asked again and again.
+const VERIFY_SILENCE: Duration = Duration::from_secs(120);
 
 /// May it be sent again when its answer was lost?
 const AGAIN: bool = true;
@@ -165,6 +169,25 @@ impl Admin {
     /// Unavailable, if that one is not ready to lead.
     pub async fn transfer(&self, group: u64, node: u64) -> Result<()> {
         call!(self, AGAIN, GroupsClient.transfer, TransferRequest { group, node }).await.map(|_| ())
+    }
+
+    /// Has the replicas of a group say what they hold, and holds it against each other, row by row: it takes as long as it takes, and ends
+    /// when it is dropped. Returns what came of it once all is compared.
+    ///
+    /// # Errors
+    /// Invalid, if there is no such group; unavailable, if the node that compares is lost on the way: begin anew.
+    pub async fn verify_group(&self, group: u64) -> Result<VerifyGroupResponse> {
+        let mut told = call!(self, AGAIN, GroupsClient.verify, VerifyGroupRequest { group }).await?;
+        let within = self.time.max(VERIFY_SILENCE);
+        loop {
+            let late = |_| Error::new(code::DEADLINE, "nothing more was heard of the comparison");
+            let next = tokio::time::timeout(within, told.message()).await.map_err(late)?;
+            match next.map_err(Error::from_status)? {
+                Some(last) if last.is_done => return Ok(last),
+                Some(_) => {}
+                None => return Err(Error::lost()),
+            }
+        }
     }
 
     /// What takes long and goes on by itself: drains, rotations, tenants in quarantine.

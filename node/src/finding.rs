@@ -81,6 +81,8 @@ kinds! {
     CLOCK_APART "clock_apart" warn "dew status";
     /// Bytes of a table here are not what was written.
     TABLE_DAMAGED "table_damaged" fail "dew job list";
+    /// Replicas of a group do not hold the same rows.
+    REPLICAS_DIFFER "replicas_differ" fail "dew group verify";
     /// The disk becomes full.
     DISK_TIGHT "disk_tight" warn "dew status";
     /// The disk is so full that no writes are taken.

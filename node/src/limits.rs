@@ -159,6 +159,14 @@ pub const DISK_MS: u64 = 1_000;
 pub const DISK_HAND_OVER_MS: u64 = 60_000;
 /// Between two looks at what a scrub has found, in milliseconds.
 pub const SCRUB_LOOK_MS: u64 = 1_000;
+/// Between two looks whether replicas are to be compared, in milliseconds.
+pub const VERIFY_LOOK_MS: u64 = 1_000;
+/// When a group in which replicas differ is compared again, in milliseconds: soon enough that nobody waits for it after mending.
+pub const VERIFY_AGAIN_MS: u64 = 10 * 60 * 1_000;
+/// So many times longer than it works a comparison in the background rests: it takes a quarter of one thread.
+pub const VERIFY_REST: u64 = 3;
+/// How often whoever asks for a comparison hears how far it is, in milliseconds.
+pub const VERIFY_TELL_MS: u64 = 500;
 /// Between two tries to mend a damaged table, in milliseconds: whoever has a copy of it may be away.
 pub const MEND_MS: u64 = 10_000;
 /// Bytes of one piece of a table that a peer reads to mend its own.

@@ -2,6 +2,7 @@
 
 use super::delayed::DelayedVerb;
 use super::drill::DrillVerb;
+use super::group::GroupVerb;
 use super::output::Format;
 use super::restore::RestoreVerb;
 use clap::{Args as Part, Parser, Subcommand};
@@ -393,21 +394,6 @@ pub enum NodeVerb {
     },
     /// Lets a drained node go for good.
     Remove(Dangerous),
-}
-
-/// What to do with groups.
-#[derive(Debug, Subcommand)]
-pub enum GroupVerb {
-    /// Shows all.
-    List,
-    /// Hands the lead to the replica on a node.
-    Transfer {
-        /// The group: `g-1`.
-        group: String,
-        /// The node, by its name or id.
-        #[arg(long)]
-        to: String,
-    },
 }
 
 /// What to do with jobs.

@@ -97,7 +97,7 @@ impl Action {
             ("dewpond.v1.Nodes", "List" | "Add" | "Drain" | "Undrain" | "Remove" | "Scrub") => {
                 &[Self::AdminNodes]
             }
-            ("dewpond.v1.Groups", "List" | "Transfer") => &[Self::AdminGroups],
+            ("dewpond.v1.Groups", "List" | "Transfer" | "Verify") => &[Self::AdminGroups],
             (
                 "dewpond.v1.Tenants",
                 "Create" | "List" | "Show" | "Freeze" | "Unfreeze" | "Drop" | "Undrop" | "Set",

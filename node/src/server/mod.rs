@@ -30,6 +30,7 @@ mod straying;
 mod survey;
 pub mod telling;
 mod turning;
+pub mod verifying;
 
 use crate::boot::peers::Known;
 use crate::clock::SystemClock;
@@ -105,6 +106,8 @@ pub struct Server {
     pub(crate) untaken: RwLock<Option<String>>,
     /// What scrubs have found.
     pub(crate) scrubbed: scrubbing::Scrubbed,
+    /// What comparisons of replicas have found.
+    pub(crate) verified: verifying::Verified,
     /// What a delayed node remembers.
     pub(crate) delayed: Delayed,
     /// How late it is to be, if its configuration says so, in milliseconds.

@@ -6,6 +6,7 @@ use super::live;
 use super::opened::{Opened, OpenedKeys, Outside, open_keys, opened};
 use super::scrubbing::Scrubbed;
 use super::serving::{Inside, Porch};
+use super::verifying::Verified;
 use super::{Inner, Server, Through, founding, porch};
 use crate::boot::founding::Founding;
 use crate::boot::identity::NodeIdentity;
@@ -218,6 +219,7 @@ impl Server {
             untaken: RwLock::default(),
             unstarted: RwLock::default(),
             scrubbed: Scrubbed::default(),
+            verified: Verified::default(),
             delayed: Delayed::default(),
             wanted_delay_ms: config.node.delay,
             unread: RwLock::default(),
@@ -455,6 +457,7 @@ impl Server {
             self.tasks.spawn("drills", self.clone().drill_when_due());
         }
         self.tasks.spawn("scrub", self.clone().scrub_tables());
+        self.tasks.spawn("verify", self.clone().compare_replicas());
         self.tasks.spawn("delayed", self.clone().keep_late());
         self.tasks.spawn("restores", restore::runner::run(self.clone()));
         self.tasks.spawn("meta seat", self.clone().ask_for_meta(running.clone()));

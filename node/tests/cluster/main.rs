@@ -14,6 +14,9 @@ mod restore;
 mod rig;
 mod scrub;
 mod takeover;
+// It plants a bug in the engine: that is built in where `chaos-tests` is, which asks for this feature as well.
+#[cfg(feature = "clock-offset")]
+mod verify;
 mod watch;
 mod watch_wire;
 
