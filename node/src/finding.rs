@@ -129,6 +129,8 @@ kinds! {
     ARCHIVE_GAP "archive_gap" fail "dew window";
     /// A site does not follow the home site.
     SITE_BEHIND "site_behind" warn "dew window";
+    /// What retention lets go is not collected at a site.
+    RETENTION_REFUSED "retention_refused" warn "dew backup retention";
     /// The wrapped keys are not kept elsewhere as they are now.
     KEYRING_UNKEPT "keyring_unkept" warn "dewpond config explain archive.keyring";
     /// A snapshot does not go on.

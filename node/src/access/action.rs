@@ -104,7 +104,11 @@ impl Action {
             ) => &[Self::AdminTenants],
             ("dewpond.v1.Keys", "List" | "Rotate") => &[Self::AdminKeys],
             ("dewpond.v1.Identities", "Issue") => &[Self::AdminIdentities],
-            ("dewpond.v1.Backup", "Now" | "List" | "Window" | "Verify" | "Schedule") => &[Self::AdminBackup],
+            (
+                "dewpond.v1.Backup",
+                "Now" | "List" | "Window" | "Verify" | "Schedule" | "Pin" | "Unpin" | "Pins" | "Retention" | "Gaps"
+                | "AcceptGap",
+            ) => &[Self::AdminBackup],
             ("dewpond.v1.Jobs", "List" | "Show") => &[Self::AdminJobs],
             (
                 "dewpond.v1.Delayed",

@@ -406,6 +406,7 @@ impl Server {
                 self.tasks.spawn(format!("pull {}", copy.name), self.clone().pull_site(copy));
             }
             self.tasks.spawn("snapshots", self.clone().take_snapshots());
+            self.tasks.spawn("retention", self.clone().retain_home());
             self.tasks.spawn("ticks", self.clone().close_ticks());
         }
         self.tasks.spawn("scrub", self.clone().scrub_tables());

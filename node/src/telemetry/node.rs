@@ -52,8 +52,9 @@ pub struct NodeFacts {
     pub tenants: u64,
     /// Nodes of the cluster, and those of them that are not heard.
     pub nodes: (u64, u64),
-    /// Of the archive: milliseconds that it lies behind; bytes, ticks and markers put since the start; groups that cannot be read here.
-    pub archive: [u64; 5],
+    /// Of the archive: milliseconds that it lies behind; bytes, ticks and markers put since the start; groups that cannot be read here; objects collected
+    /// since the start; gaps that nobody has accepted.
+    pub archive: [u64; 7],
 }
 
 fn gauge(name: &'static str, value: impl Into<i128>) -> Sample {
@@ -110,6 +111,8 @@ impl NodeFacts {
             Sample::new("dewpond_archive_shipped_ticks", Kind::Counter, self.archive[2]),
             Sample::new("dewpond_archive_put_markers", Kind::Counter, self.archive[3]),
             gauge("dewpond_archive_unread_groups", self.archive[4]),
+            Sample::new("dewpond_archive_collected_objects", Kind::Counter, self.archive[5]),
+            gauge("dewpond_archive_open_gaps", self.archive[6]),
         ]);
         out
     }
@@ -142,11 +145,11 @@ mod tests {
             is_disk_full: true,
             tenants: 15,
             nodes: (16, 17),
-            archive: [26, 27, 28, 29, 30],
+            archive: [26, 27, 28, 29, 30, 31, 32],
         };
         let samples = facts.samples();
         let values: BTreeSet<i128> = samples.iter().map(|sample| sample.value).collect();
-        assert_eq!(values, [-11].into_iter().chain(1..=10).chain(12..=30).collect());
+        assert_eq!(values, [-11].into_iter().chain(1..=10).chain(12..=32).collect());
         let unknown = NodeFacts { disk_bytes: None, ..facts }.samples();
         assert_eq!(unknown.len(), samples.len() - 2, "what nobody knows is not told as 0");
     }

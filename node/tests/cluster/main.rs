@@ -10,6 +10,7 @@ mod delayed;
 mod purge;
 mod rebirth;
 mod restore;
+mod retention;
 mod rig;
 mod scrub;
 mod watch;

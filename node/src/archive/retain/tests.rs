@@ -1,0 +1,675 @@
+//! The room's tests: a site that collects, beside a twin at which nothing ever goes.
+
+use super::keep::{Keep, LEGAL, PERSON};
+use super::mark::Refusal;
+use super::policy::{Every, Policy};
+use super::sweep::{Known, Step, Sweeper};
+use crate::archive::chain::Archive;
+use crate::archive::load::load;
+use crate::archive::manifest::keep::Pin;
+use crate::archive::manifest::log::Gap;
+use crate::archive::manifest::sha256;
+use crate::archive::manifest::snapshot::{DataFile, Home, PartRow, Proof, SnapshotDone, SnapshotOpen, SnapshotPart};
+use crate::archive::naming::{GapId, Generation, Name, SnapshotId, TickEnd, Word};
+use crate::archive::pull::Puller;
+use crate::archive::site::faulty::Faulty;
+use crate::archive::site::{Site, SiteParts};
+use crate::archive::tests::{CLUSTER, Making, file, row};
+use crate::archive::verify::verify;
+use crate::archive::window::{Scope, Span, Window, window};
+use bytes::Bytes;
+use engine::Stamp;
+use engine::entropy::Seeded;
+use raft::types::GroupId;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// 1 January 2026.
+const BEGIN: u64 = 1_767_225_600;
+/// Seconds of a tick here.
+const TICK: u64 = 600;
+const HOUR: u64 = 3_600;
+
+fn stamp(second: u64) -> Stamp {
+    TickEnd(second).upto()
+}
+
+fn site(name: &str, store: Arc<Faulty>) -> Site {
+    let clock = Arc::new(crate::clock::SystemClock::default());
+    let (name, root) = (Word::parse(name).unwrap(), "dewpond/c1/".to_owned());
+    Site::new(SiteParts { name, region: String::new(), store, root, rate_bytes_s: 0, clock })
+}
+
+/// An archive that grows, at a site that collects; `making` keeps everything.
+struct World {
+    making: Making,
+    archive: Archive,
+    store: Arc<Faulty>,
+    site: Site,
+    policy: Policy,
+    entropy: Seeded,
+    known: Known,
+    now: u64,
+    /// How far each group has come.
+    come: [u64; 2],
+    /// Contents of the last snapshot.
+    data: Vec<Vec<u8>>,
+    count: u64,
+    put: BTreeSet<Name>,
+    last: Option<(SnapshotId, [u8; 32])>,
+}
+
+impl World {
+    async fn new(policy: &str) -> Self {
+        let store = Arc::new(Faulty::memory());
+        let making = Making::new();
+        let mut world = Self {
+            archive: making.archive(),
+            making,
+            site: site("home", store.clone()),
+            store,
+            policy: Policy::parse(policy).unwrap().with_grace("1h").unwrap(),
+            entropy: Seeded::new(5),
+            known: Known::default(),
+            now: BEGIN,
+            come: [0; 2],
+            data: Vec::new(),
+            count: 0,
+            put: BTreeSet::new(),
+            last: None,
+        };
+        world.publish().await;
+        world
+    }
+
+    /// Puts what is new.
+    async fn publish(&mut self) {
+        for (name, bytes) in &self.making.objects {
+            if self.put.insert(name.clone()) {
+                self.site.put(&name.to_string(), Bytes::from(bytes.clone())).await.unwrap();
+                if Archive::wants(name) {
+                    self.archive.add(name, bytes);
+                }
+            }
+        }
+    }
+
+    /// Closes a tick. A group that is late has no row in it; one behind a gap says so.
+    async fn tick(&mut self, late: bool, gap: bool) {
+        self.now += TICK;
+        let (mut rows, mut files) = (Vec::new(), Vec::new());
+        for group in [1, 2] {
+            if late && group == 2 {
+                continue;
+            }
+            let after = self.come[group as usize - 1];
+            let from = if gap && group == 2 { self.now - TICK / 2 } else { after };
+            let mut come = row(group, from, self.now);
+            if gap && group == 2 && from > after {
+                (come.is_behind_gap, come.gap_from) = (true, stamp(after).0);
+                let id = GapId { from: TickEnd(after), group: GroupId(2), random: [0, 1] };
+                let (after, upto) = (come.gap_from, come.after);
+                let body = Gap { group: 2, after, upto, cause: 2, ..Gap::default() };
+                self.making.put(Name::Gap(id), &body);
+            }
+            self.count += 1;
+            let mut written = file(group, self.now, from.max(1), self.now);
+            written.table = self.count.to_be_bytes().repeat(2);
+            written.table.rotate_left(4);
+            (written.bytes, written.sha256) = (1, sha256(b"x").to_vec());
+            let name = Name::TickFile(written.name().unwrap());
+            self.making.objects.insert(name.clone(), b"x".to_vec());
+            files.push(written);
+            rows.push(come);
+            self.come[group as usize - 1] = self.now;
+        }
+        let contents: Vec<Name> = files.iter().map(|file| Name::TickFile(file.name().unwrap())).collect();
+        self.making.marker(self.now, &rows, &files);
+        for name in contents {
+            self.making.objects.insert(name, b"x".to_vec());
+        }
+        self.publish().await;
+    }
+
+    /// Takes a snapshot at the last tick; of its files `new` are new, the others those of the one before.
+    async fn snapshot(&mut self, new: usize, is_proven: bool, is_whole: bool) -> SnapshotId {
+        self.count += 1;
+        let random = (self.count as u32).to_be_bytes();
+        let id = SnapshotId { cut: TickEnd(self.now), random };
+        self.data.drain(..new.min(self.data.len()));
+        for _ in 0..new {
+            self.count += 1;
+            self.data.push(self.count.to_be_bytes().to_vec());
+        }
+        let groups = vec![Home { group: 1, node: 1 }, Home { group: 2, node: 2 }];
+        let open = SnapshotOpen { generation: 1, groups, made_ms: 1, is_digested: false };
+        let open = self.making.put(Name::SnapshotOpen(id), &open);
+        let mut parts = Vec::new();
+        for group in [1, 2] {
+            let mine = self.data.iter().skip(group as usize - 1).step_by(2);
+            let mut files: Vec<DataFile> = mine
+                .map(|bytes| DataFile {
+                    sha256: sha256(bytes).to_vec(),
+                    bytes: bytes.len() as u64,
+                    table: vec![1; 16],
+                    ..DataFile::default()
+                })
+                .collect();
+            files.sort_by(|a, b| a.sha256.cmp(&b.sha256));
+            let part = SnapshotPart { group, node: group, upto: stamp(self.now).0, files, ..SnapshotPart::default() };
+            let name = Name::SnapshotPart(id, GroupId(group));
+            let digest = self.making.put(name.clone(), &part);
+            let bytes = self.making.objects[&name].len() as u64;
+            parts.push(PartRow { group, bytes, sha256: digest.to_vec() });
+        }
+        for bytes in self.data.clone() {
+            self.making.objects.insert(Name::Data(sha256(&bytes)), bytes);
+        }
+        if is_whole {
+            let (previous, previous_sha256) =
+                self.last.map(|(id, digest)| (id.to_string(), digest.to_vec())).unwrap_or_default();
+            let done = SnapshotDone {
+                generation: 1,
+                open: open.to_vec(),
+                parts,
+                previous,
+                previous_sha256,
+                ..SnapshotDone::default()
+            };
+            let digest = self.making.put(Name::SnapshotDone(id), &done);
+            self.last = Some((id, digest));
+            if is_proven {
+                let proof = Proof { is_passed: true, ..Proof::default() };
+                self.making.put(Name::Proof(id, Word::parse("l3").unwrap()), &proof);
+            }
+        }
+        // What went may come again: it is shipped like anything that is not there.
+        let there = names(&self.site).await;
+        for name in self.data.iter().map(|bytes| Name::Data(sha256(bytes))) {
+            if !there.contains(&name) {
+                self.put.remove(&name);
+            }
+        }
+        self.publish().await;
+        id
+    }
+
+    fn sweeper(&self) -> Sweeper<'_> {
+        let (site, sealer) = (&self.site, &*self.making.sealer);
+        Sweeper { site, sealer, entropy: &self.entropy, policy: self.policy }
+    }
+
+    async fn step(&self) -> crate::archive::Result<Step> {
+        let guard = || -> futures_util::future::BoxFuture<'static, bool> { Box::pin(async { true }) };
+        self.sweeper().step(&self.known, self.now * 1_000, &guard).await
+    }
+
+    async fn found(&self) -> Archive {
+        load(&self.site, CLUSTER, Some(self.making.sealer.public_key().unwrap())).await.unwrap()
+    }
+
+    /// Ticks of an hour, a snapshot behind it.
+    async fn hour(&mut self) -> SnapshotId {
+        for _ in 0..HOUR / TICK {
+            self.tick(false, false).await;
+        }
+        self.snapshot(1, false, true).await
+    }
+
+    fn pin(&mut self, id: u8, renewal: u32, until_s: u64, reason: u32, (after, upto): (u64, u64)) {
+        let (after, upto) = (stamp(after).0, stamp(upto).0);
+        let pin = Pin { until_ms: until_s.saturating_mul(1_000), reason, snapshots: Vec::new(), after, upto };
+        self.known.pins.insert([id; 8], (renewal, pin));
+    }
+}
+
+async fn names(site: &Site) -> BTreeSet<Name> {
+    site.list("").await.unwrap().iter().filter_map(|one| Name::parse(&one.name)).collect()
+}
+
+/// What both can restore.
+fn both(spans: &[Span], other: &[Span]) -> Vec<Span> {
+    let mut all = Vec::new();
+    for one in spans {
+        for two in other {
+            let span = Span { from: one.from.max(two.from), upto: one.upto.min(two.upto) };
+            if span.from <= span.upto {
+                all.push(span);
+            }
+        }
+    }
+    all
+}
+
+fn holds_all(window: &Window, spans: &[Span]) -> Option<Span> {
+    spans.iter().copied().find(|span| !window.spans.iter().any(|one| one.from <= span.from && span.upto <= one.upto))
+}
+
+/// The points that a policy promises, said otherwise than the policy says it: the newest of its hour, say, if snapshots that are newer lie in
+/// fewer hours than count.
+fn is_point(policy: &Policy, id: SnapshotId, all: &[SnapshotId]) -> bool {
+    Every::ALL.into_iter().zip(policy.points).any(|(every, count)| {
+        let newer: Vec<u64> = all.iter().filter(|one| **one > id).map(|one| every.of(one.cut.0)).collect();
+        let periods: BTreeSet<u64> = newer.iter().copied().collect();
+        !newer.contains(&every.of(id.cut.0)) && periods.len() < count as usize
+    })
+}
+
+#[tokio::test]
+async fn what_nobody_needs_goes_after_a_grace_and_what_is_promised_stays() {
+    let mut world = World::new("6h,hourly:2,daily:2").await;
+    assert!(matches!(world.step().await, Ok(Step::Refused(Refusal::Stale { .. }))));
+    world.tick(false, false).await;
+    assert_eq!(world.step().await.unwrap(), Step::Nothing);
+    for _ in 0..30 {
+        world.hour().await;
+    }
+    let before = names(&world.site).await;
+    let Step::Tombed(count) = world.step().await.unwrap() else { panic!("there is something to collect") };
+    let tombed = names(&world.site).await;
+    assert_eq!(tombed.len(), before.len() + 1, "only the tomb is new");
+    assert!(matches!(world.step().await.unwrap(), Step::Waits(_)));
+    world.hour().await;
+    assert_eq!(world.step().await.unwrap(), Step::Swept(count, 0));
+    let found = world.found().await;
+    assert_eq!(found.faults(), []);
+    let window = window(&found, &Scope::default());
+    assert_eq!(window.holes, []);
+    let cuts: Vec<u64> = window.bases.iter().map(|id| (world.now - id.cut.0) / HOUR).collect();
+    // The newest of the two days, those of the last six hours and the one that stands before them, one that was young.
+    assert_eq!(cuts, [8, 7, 6, 5, 4, 3, 2, 1, 0]);
+    let oldest = found.markers().keys().next().unwrap().1;
+    assert_eq!((world.now - oldest.0) / TICK, 7 * HOUR / TICK + 5, "from the base on");
+    let walked = verify(&world.site, CLUSTER, None, true).await.unwrap();
+    assert_eq!(walked.archive.faults(), []);
+    let data = names(&world.site).await.into_iter().filter(|name| matches!(name, Name::Data(_))).count();
+    assert_eq!(data, 9, "each snapshot had one file of its own");
+    assert!(matches!(world.step().await.unwrap(), Step::Tombed(_) | Step::Nothing));
+}
+
+/// Hours until something may go, and is written down.
+async fn tombed(hours: u64) -> World {
+    let mut world = World::new("6h,hourly:2,daily:2").await;
+    for _ in 0..hours {
+        world.hour().await;
+    }
+    assert!(matches!(world.step().await.unwrap(), Step::Tombed(_)));
+    world
+}
+
+#[tokio::test]
+async fn what_is_kept_meanwhile_is_not_deleted_and_goes_once_nobody_keeps_it() {
+    let mut world = tombed(30).await;
+    let all = window(&world.archive, &Scope::default());
+    // An hour in the middle of what is written down.
+    let (from, upto) = (BEGIN + 10 * HOUR + 700, BEGIN + 11 * HOUR + 100);
+    world.pin(1, 1, u64::MAX, LEGAL, (from, upto));
+    world.pin(2, 1, world.now + 3 * HOUR, PERSON, (from - 4 * HOUR, from - 4 * HOUR + 60));
+    world.hour().await;
+    let Step::Swept(deleted, kept) = world.step().await.unwrap() else { panic!("it is time") };
+    assert!(deleted > 0 && kept > 0, "{deleted} {kept}");
+    let spans = [Span { from: stamp(from), upto: stamp(upto) }, Span { from: stamp(from - 4 * HOUR).next(), upto: stamp(from - 4 * HOUR + 60) }];
+    let found = world.found().await;
+    assert_eq!(found.faults(), []);
+    let now = window(&found, &Scope::default());
+    assert_eq!((holds_all(&now, &spans), &now.holes[..]), (None, &[][..]));
+    let base = all.bases.iter().rev().find(|id| id.cut.upto() <= stamp(from)).unwrap();
+    assert!(now.bases.contains(base), "the snapshot from which it is restored stays with it");
+    // A pin ends by itself, a hold does not.
+    let rounds = async |world: &mut World| {
+        for _ in 0..8 {
+            world.hour().await;
+            world.step().await.unwrap();
+        }
+    };
+    rounds(&mut world).await;
+    let now = window(&world.found().await, &Scope::default());
+    assert_eq!(holds_all(&now, &spans), Some(spans[1]));
+    let there = names(&world.site).await;
+    assert!(there.contains(&Name::Pin([1; 8], 1)) && !there.contains(&Name::Pin([2; 8], 1)), "a site says what it keeps");
+    // An older cluster that knows nothing of the hold finds it at the site.
+    let known = std::mem::take(&mut world.known);
+    rounds(&mut world).await;
+    assert_eq!(holds_all(&window(&world.found().await, &Scope::default()), &spans[..1]), None);
+    // One that knows it as it was before it was released does not bring it back.
+    world.known = known;
+    world.pin(1, 2, world.now, LEGAL, (from, upto));
+    rounds(&mut world).await;
+    assert!(holds_all(&window(&world.found().await, &Scope::default()), &spans[..1]).is_some());
+    assert_eq!(world.found().await.collected().len(), 1, "nothing is left between");
+    world.pin(1, 1, u64::MAX, LEGAL, (from, upto));
+    assert!(matches!(world.step().await, Ok(Step::Tombed(_) | Step::Waits(_) | Step::Swept(..) | Step::Nothing)));
+    assert_eq!(verify(&world.site, CLUSTER, None, true).await.unwrap().archive.faults(), []);
+}
+
+#[tokio::test]
+async fn a_restore_and_a_snapshot_being_taken_keep_what_they_count_on() {
+    let mut world = tombed(30).await;
+    let all = window(&world.archive, &Scope::default());
+    let (base, target) = (all.bases[4], stamp(all.bases[4].cut.0 + 1_000));
+    let snapshots = BTreeSet::from([base]);
+    world.known.restores = vec![Keep { snapshots, span: Some((base.cut.upto(), target)) }];
+    world.tick(false, false).await;
+    // A snapshot that begins now finds files of old ones, and will not ship them again.
+    let half = world.snapshot(0, false, false).await;
+    world.known.taking = Some(half);
+    for _ in 0..6 {
+        world.tick(false, false).await;
+    }
+    assert!(matches!(world.step().await.unwrap(), Step::Swept(..)));
+    let there = names(&world.site).await;
+    assert!(world.data.iter().all(|bytes| there.contains(&Name::Data(sha256(bytes)))));
+    assert!(there.contains(&Name::SnapshotOpen(half)));
+    let now = window(&world.found().await, &Scope::default());
+    assert_eq!(holds_all(&now, &[Span { from: base.cut.upto(), upto: target }]), None);
+    let files = |there: &BTreeSet<Name>| there.iter().filter(|name| matches!(name, Name::Data(_))).count();
+    assert_eq!(files(&there), 30, "while one is taken no file goes: it may be its");
+    world.known = Known::default();
+    for _ in 0..6 {
+        world.hour().await;
+        world.step().await.unwrap();
+    }
+    let there = names(&world.site).await;
+    assert!(!there.contains(&Name::SnapshotOpen(half)), "half a snapshot that nobody takes is nothing");
+    assert!(files(&there) < 12, "{}", files(&there));
+}
+
+#[tokio::test]
+async fn a_collector_that_dies_at_any_request_leaves_an_archive_and_another_one_finishes() {
+    let mut world = tombed(12).await;
+    world.hour().await;
+    let mut objects = Vec::new();
+    for name in names(&world.site).await {
+        objects.push((name.to_string(), world.site.get(&name.to_string(), 1 << 20).await.unwrap()));
+    }
+    let promised = both(
+        &window(&world.archive, &Scope::default()).spans,
+        &[Span { from: stamp(world.now - 6 * HOUR), upto: Stamp::MAX }],
+    );
+    let before = world.store.requests();
+    world.sweeper().look(&world.known, world.now * 1_000).await.unwrap();
+    let reads = world.store.requests() - before;
+    let before = world.store.requests();
+    assert!(matches!(world.step().await.unwrap(), Step::Swept(..)));
+    let all = world.store.requests() - before;
+    let reference = names(&world.site).await;
+    let is_tomb = |name: &Name| matches!(name, Name::Tomb(..) | Name::TombDone(..));
+    let plain = |names: &BTreeSet<Name>| names.iter().filter(|name| !is_tomb(name)).cloned().collect::<Vec<_>>();
+    // Every request of the sweep, some of those that only read.
+    for nth in (0..reads).step_by(60).chain(reads - 1..all) {
+        let store = Arc::new(Faulty::memory());
+        world.site = site("home", store.clone());
+        for (name, bytes) in &objects {
+            world.site.put(name, bytes.clone()).await.unwrap();
+        }
+        store.away_after(nth);
+        assert!(world.step().await.is_err(), "{nth}");
+        store.set_away(false);
+        let found = world.found().await;
+        assert_eq!(found.faults(), [], "{nth}");
+        let now = window(&found, &Scope::default());
+        assert_eq!((holds_all(&now, &promised), &now.holes[..]), (None, &[][..]), "{nth}");
+        let stepped = world.step().await.unwrap();
+        let is_over = matches!(stepped, Step::Swept(..)) || nth == all - 1 && stepped == Step::Nothing;
+        assert!(is_over, "{nth} of {all}: {stepped:?}");
+        assert_eq!(plain(&names(&world.site).await), plain(&reference), "{nth}");
+        assert_eq!(world.found().await.collected(), found_of(&reference, &world), "{nth}");
+    }
+    assert!(all - reads > 40, "{all} {reads}");
+}
+
+/// What is collected once the markers are these.
+fn found_of(names: &BTreeSet<Name>, world: &World) -> Vec<crate::archive::manifest::keep::CollectedSpan> {
+    let end = |name: &Name| match name {
+        Name::Marker(end, _) => Some(*end),
+        _ => None,
+    };
+    let first = names.iter().filter_map(end).min().unwrap();
+    let before = world.archive.markers().keys().map(|(_, end)| *end).filter(|end| *end < first).max().unwrap();
+    vec![crate::archive::manifest::keep::CollectedSpan { after: 0, upto: before.upto().0 }]
+}
+
+#[tokio::test]
+async fn what_is_late_or_damaged_or_not_carried_is_not_collected() {
+    let mut world = World::new("6h,hourly:2,daily:2").await;
+    for _ in 0..30 {
+        world.hour().await;
+    }
+    let far = Word::parse("far").unwrap();
+    let marking = |looked: super::sweep::Looked| looked.marking;
+    let look = async |world: &World| marking(world.sweeper().look(&world.known, world.now * 1_000).await.unwrap());
+    let whole = look(&world).await.unwrap();
+    let count = |go: &BTreeSet<Name>| go.iter().filter(|name| matches!(name, Name::Marker(..))).count();
+    assert!(count(&whole.go) > 100);
+    // A required site that has nothing yet, then up to an hour.
+    world.known.required = vec![far.clone()];
+    assert_eq!(count(&look(&world).await.unwrap().go), 0);
+    let end = TickEnd(BEGIN + 5 * HOUR);
+    let receipt = Name::Receipt(far, end, Generation(1));
+    world.site.put(&receipt.to_string(), Bytes::from_static(b"r")).await.unwrap();
+    assert_eq!(count(&look(&world).await.unwrap().go), 30, "those of five hours");
+    world.known.required.clear();
+    // A clock that runs ahead.
+    let ahead = world.sweeper().look(&world.known, (world.now + 40 * 86_400) * 1_000).await.unwrap();
+    assert!(matches!(ahead.marking, Err(Refusal::Stale { age_s }) if age_s == 40 * 86_400));
+    // A part of a snapshot that stays, and one of a snapshot that goes.
+    let bases = window(&world.archive, &Scope::default()).bases;
+    let parts: Vec<String> =
+        [bases[3], bases[28]].map(|id| Name::SnapshotPart(id, GroupId(1)).to_string()).into();
+    let good = world.site.get(&parts[1], 1 << 20).await.unwrap();
+    world.store.overwrite(&format!("dewpond/c1/{}", parts[1]), good.slice(..good.len() - 1)).await.unwrap();
+    let refused = look(&world).await.unwrap_err();
+    assert!(matches!(&refused, Refusal::Damaged { first } if first.contains(&parts[1])), "{refused}");
+    world.store.overwrite(&format!("dewpond/c1/{}", parts[1]), good).await.unwrap();
+    world.store.overwrite(&format!("dewpond/c1/{}", parts[0]), Bytes::from_static(b"no part")).await.unwrap();
+    let rest = look(&world).await.unwrap();
+    assert!(rest.go.contains(&Name::SnapshotDone(bases[3])), "what is damaged and would go anyway goes");
+    // A marker that is lost in the time in which every instant is promised.
+    let lost = Name::Marker(TickEnd(world.now - HOUR), Generation(1));
+    world.store.hide(&format!("dewpond/c1/{lost}"));
+    let refused = look(&world).await.unwrap_err();
+    assert!(matches!(&refused, Refusal::Damaged { first } if first.contains(&lost.to_string())), "{refused}");
+}
+
+#[tokio::test]
+async fn what_is_lost_at_the_end_of_what_stays_is_found() {
+    let mut world = tombed(30).await;
+    let (from, upto) = (BEGIN + 10 * HOUR + 700, BEGIN + 11 * HOUR + 100);
+    world.pin(1, 1, u64::MAX, LEGAL, (from, upto));
+    world.hour().await;
+    assert!(matches!(world.step().await.unwrap(), Step::Swept(..)));
+    let found = world.found().await;
+    let spans = found.collected();
+    assert_eq!(spans.len(), 2);
+    let last = TickEnd(Stamp(spans[1].after).next().ms() / 1_000);
+    world.store.hide(&format!("dewpond/c1/{}", Name::Marker(last, Generation(1))));
+    let faults = world.found().await.faults();
+    assert!(faults.iter().any(|fault| fault.place == Name::Marker(last, Generation(1)).to_string()), "{faults:?}");
+}
+
+#[tokio::test]
+async fn a_further_site_keeps_what_its_own_policy_says_and_fetches_nothing_else() {
+    let mut world = World::new("6h,hourly:2,daily:2").await;
+    for _ in 0..30 {
+        world.hour().await;
+    }
+    while !matches!(world.step().await.unwrap(), Step::Swept(..)) {
+        world.hour().await;
+    }
+    // It begins when the home site has collected already.
+    let far = site("far", Arc::new(Faulty::memory()));
+    let policy = Policy::parse("3h,daily:1").unwrap().with_grace("1h").unwrap();
+    let key = world.making.sealer.public_key().unwrap();
+    let guard = || -> futures_util::future::BoxFuture<'static, bool> { Box::pin(async { true }) };
+    let mut swept = 0;
+    for round in 0..30 {
+        let mut puller = Puller::of(policy);
+        puller.pull(&world.site, &far, &world.making.sealer).await.unwrap();
+        if swept > 0 && round % 2 == 0 {
+            let (bytes, markers) = (puller.bytes, puller.markers);
+            assert!(markers <= 6 && bytes <= 6 * 2 + 8, "only what is new: {markers} markers, {bytes} bytes");
+        }
+        let found = load(&far, CLUSTER, Some(key)).await.unwrap();
+        assert_eq!(found.faults(), []);
+        let now = window(&found, &Scope::default());
+        let promised = Span { from: stamp(world.now - 3 * HOUR), upto: stamp(world.now) };
+        assert_eq!((holds_all(&now, &[promised]), &now.holes[..]), (None, &[][..]));
+        let sweeper = Sweeper { site: &far, policy, ..world.sweeper() };
+        let stepped = sweeper.step(&world.known, world.now * 1_000, &guard).await.unwrap();
+        swept += usize::from(matches!(stepped, Step::Swept(..)));
+        world.hour().await;
+        world.step().await.unwrap();
+    }
+    assert!(swept > 3, "{swept}");
+    let markers = |there: BTreeSet<Name>| there.iter().filter(|name| matches!(name, Name::Marker(..))).count();
+    assert!(markers(names(&far).await) < markers(names(&world.site).await));
+}
+
+/// What was promised when it was kept: instants that could be restored then.
+struct Promise {
+    id: u8,
+    until: u64,
+    spans: Vec<Span>,
+}
+
+/// Draws numbers.
+struct Draw(Seeded);
+
+impl Draw {
+    fn below(&mut self, end: u64) -> u64 {
+        u64::from_be_bytes(crate::entropy::random(&self.0)) % end
+    }
+}
+
+/// One history: whatever happens, everything promised can be restored, and in the end nothing is left that nobody needs.
+async fn history(seed: u64) {
+    let policies = ["6h,hourly:4,daily:3,weekly:2,monthly:2,yearly:1", "2h,daily:2", "20h,hourly:2", "5h"];
+    let mut draw = Draw(Seeded::new(seed));
+    let mut world = World::new(policies[draw.below(4) as usize]).await;
+    let (mut promises, mut swept, mut pins): (Vec<Promise>, u64, u8) = (Vec::new(), 0, 0);
+    for _ in 0..120 {
+        match draw.below(20) {
+            0 => {
+                world.tick(false, true).await;
+            }
+            1 | 2 => world.tick(true, false).await,
+            3..=6 => {
+                let (new, is_proven, is_whole) = (draw.below(3) as usize, draw.below(3) == 0, draw.below(6) > 0);
+                if world.last.is_none_or(|(id, _)| id.cut.0 < world.now) && world.now > BEGIN {
+                    world.snapshot(new, is_proven, is_whole).await;
+                }
+            }
+            7 if pins < 250 => {
+                pins += 1;
+                let (from, length) = (BEGIN + draw.below(world.now - BEGIN + 1), draw.below(10 * HOUR) + 1);
+                let (until, reason) = match draw.below(3) {
+                    0 => (u64::MAX, LEGAL),
+                    _ => (world.now + draw.below(20 * HOUR), PERSON),
+                };
+                world.pin(pins, 1, until, reason, (from, from + length));
+                let span = Span { from: stamp(from).next(), upto: stamp(from + length) };
+                let spans = both(&window(&world.found().await, &Scope::default()).spans, &[span]);
+                promises.push(Promise { id: pins, until, spans });
+            }
+            8 if !promises.is_empty() => {
+                let at = draw.below(promises.len() as u64) as usize;
+                let ended = promises.swap_remove(at);
+                let (renewal, pin) = &world.known.pins[&[ended.id; 8]];
+                let pin = Pin { until_ms: world.now * 1_000, ..pin.clone() };
+                world.known.pins.insert([ended.id; 8], (renewal + 1, pin));
+            }
+            9..=14 => {
+                if draw.below(4) == 0 {
+                    world.store.away_after(draw.below(900));
+                }
+                let stepped = world.step().await;
+                world.store.set_away(false);
+                swept += u64::from(matches!(stepped, Ok(Step::Swept(..))));
+                check(&world, &promises, seed).await;
+            }
+            _ => world.tick(false, false).await,
+        }
+        promises.retain(|promise| promise.until > world.now);
+    }
+    swept += settle(&mut world, seed).await;
+    assert!(swept > 1, "{seed}");
+}
+
+async fn check(world: &World, promises: &[Promise], seed: u64) {
+    let found = world.found().await;
+    assert_eq!(found.faults(), [], "{seed}");
+    let (now, all) = (window(&found, &Scope::default()), window(&world.archive, &Scope::default()));
+    // What the twin can restore of the time in which every instant should be.
+    let edge = Span { from: stamp(world.now - world.policy.log_s), upto: Stamp::MAX };
+    let promised = both(&all.spans, &[edge]);
+    assert_eq!(holds_all(&now, &promised), None, "{seed}");
+    for promise in promises {
+        assert_eq!(holds_all(&now, &promise.spans), None, "{seed}");
+    }
+    for id in all.bases.iter().filter(|id| is_point(&world.policy, **id, &all.bases)) {
+        assert!(now.bases.contains(id), "{seed}: {id}");
+    }
+    assert!(now.holes.iter().all(|hole| all.holes.contains(hole)), "{seed}: {:?}", now.holes);
+    let walked = verify(&world.site, CLUSTER, None, false).await.unwrap();
+    assert_eq!(walked.archive.faults(), [], "{seed}");
+}
+
+/// Nobody keeps anything any more, and time goes by.
+async fn settle(world: &mut World, seed: u64) -> u64 {
+    let mut swept = 0;
+    for (renewal, pin) in world.known.pins.values_mut() {
+        (*renewal, pin.until_ms) = (*renewal + 1, pin.until_ms.min(world.now * 1_000));
+    }
+    for _ in 0..world.policy.log_s / HOUR * 2 + 8 {
+        world.hour().await;
+        swept += u64::from(matches!(world.step().await.unwrap(), Step::Swept(..)));
+    }
+    check(world, &[], seed).await;
+    let (there, found) = (names(&world.site).await, world.found().await);
+    let oldest = found.markers().keys().map(|(_, end)| end.0).min().unwrap();
+    // A part of the time over it for the base, the hour of a snapshot, twice the grace, and three steps of an hour each.
+    let most = world.policy.log_s.max(2 * HOUR) * 9 / 8 + 4 * HOUR;
+    assert!(world.now - oldest <= most, "{seed}: the log reaches back {} s, over {most}", world.now - oldest);
+    let all = window(&world.archive, &Scope::default()).bases;
+    let is_due = |id: &SnapshotId| {
+        let proven = found.snapshots()[id].is_proven();
+        is_point(&world.policy, *id, &all) || proven || world.now - id.cut.0 <= most
+    };
+    let kept = found.snapshots();
+    let left: Vec<_> = kept.keys().filter(|id| !is_due(id)).collect();
+    assert_eq!(left, Vec::<&SnapshotId>::new(), "{seed}");
+    assert!(kept.values().filter(|one| one.is_proven()).count() <= 2 + world.policy.points.iter().sum::<u32>() as usize);
+    let files = |name: &&Name| matches!(name, Name::Data(_));
+    let (named, files) = (named_by(world, kept.keys()), there.iter().filter(files).cloned().collect::<BTreeSet<_>>());
+    let waiting = |name: &Name| found.is_tombed(name);
+    assert!(files.iter().all(|name| named.contains(name) || waiting(name)), "{seed}");
+    let rest = |name: &&Name| matches!(name, Name::Pin(..) | Name::Gap(_) | Name::GapAck(_));
+    let rest: Vec<&Name> = there.iter().filter(rest).filter(|name| !waiting(name)).collect();
+    assert_eq!(rest, Vec::<&Name>::new(), "{seed}");
+    let tombs = there.iter().filter(|name| matches!(name, Name::Tomb(..) | Name::TombDone(..))).count();
+    assert!(tombs <= 5, "{seed}: {tombs}");
+    let ticks = there.iter().filter(|name| matches!(name, Name::TickFile(_))).count();
+    assert!(ticks <= 2 * found.markers().len() + 40, "{seed}: {ticks}");
+    swept
+}
+
+fn named_by<'a>(world: &World, kept: impl Iterator<Item = &'a SnapshotId>) -> BTreeSet<Name> {
+    let mut named = BTreeSet::new();
+    let key = world.making.sealer.public_key().unwrap();
+    for id in kept {
+        for group in [1, 2] {
+            let name = Name::SnapshotPart(*id, GroupId(group));
+            let bytes = &world.making.objects[&name];
+            let part: SnapshotPart = crate::archive::manifest::open(&key, CLUSTER, &name, bytes).unwrap();
+            named.extend(part.files.iter().map(|file| Name::Data(file.digest().unwrap())));
+        }
+    }
+    named
+}
+
+#[tokio::test]
+async fn whatever_happens_what_is_promised_stays_and_nothing_else_does() {
+    for seed in 0..12 {
+        history(seed).await;
+    }
+}
