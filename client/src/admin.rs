@@ -24,14 +24,14 @@ use proto::v1::status_client::StatusClient;
 use proto::v1::tenants_client::TenantsClient;
 use proto::v1::{
     AcceptGapRequest, ActRequest, AddNodeRequest, AddNodeResponse, ApplyRequest, ArchiveGap, ArchivePin,
-    BackupNowRequest, BackupWindowRequest,
-    BackupWindowResponse, CreateTenantRequest, DelayedNode, DonateRequest, ForwardRequest, Group,
-    HoldRequest, IssueRequest, IssueResponse, Job, ListBackupsRequest, ListDelayedRequest, ListGapsRequest, ListGroupsRequest,
-    ListJobsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest, ListPinsRequest, ListRestoresRequest,
-    ListTenantsRequest, Node, NodeRequest, PinRequest, PlanRequest, PlanResponse, RestoreState, RetentionRequest, RotateRequest,
-    RotateResponse, ScheduleBackupRequest, ScrubRequest, SetTenantRequest, SiteRetention, Snapshot, StatusRequest,
-    StatusResponse, Suspect, SuspectsRequest, Tenant, TenantRequest, TransferRequest, UnpinRequest, VerifyBackupRequest,
-    VerifyBackupResponse, Window, WindowRequest,
+    BackupNowRequest, BackupWindowRequest, BackupWindowResponse, CreateTenantRequest, DelayedNode,
+    DonateRequest, ForwardRequest, Group, HoldRequest, IssueRequest, IssueResponse, Job, ListBackupsRequest,
+    ListDelayedRequest, ListGapsRequest, ListGroupsRequest, ListJobsRequest, ListKeysRequest,
+    ListKeysResponse, ListNodesRequest, ListPinsRequest, ListRestoresRequest, ListTenantsRequest, Node,
+    NodeRequest, PinRequest, PlanRequest, PlanResponse, RestoreState, RetentionRequest, RotateRequest,
+    RotateResponse, ScheduleBackupRequest, ScrubRequest, SetTenantRequest, SiteRetention, Snapshot,
+    StatusRequest, StatusResponse, Suspect, SuspectsRequest, Tenant, TenantRequest, TransferRequest,
+    UnpinRequest, VerifyBackupRequest, VerifyBackupResponse, Window, WindowRequest,
 };
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;

@@ -66,7 +66,8 @@ fn rows_and_commands_of_archiving() {
 
 #[test]
 fn tombs_that_say_what_of_the_log_is_collected() {
-    let found = same("archive_manifest.tombs", &tombs().into_iter().map(|(_, bytes)| bytes).collect::<Vec<_>>());
+    let found =
+        same("archive_manifest.tombs", &tombs().into_iter().map(|(_, bytes)| bytes).collect::<Vec<_>>());
     for (bytes, (name, _)) in found.iter().zip(tombs()) {
         assert!(opens(&name, bytes), "{name}");
     }

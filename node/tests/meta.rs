@@ -6,9 +6,9 @@ mod rig;
 
 use engine::Stamp;
 use engine::ids::{CollectionId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
-use node::keys::root_file::ClusterKey;
 use node::archive::manifest::log::GroupRow;
 use node::archive::naming::{SnapshotId, TickEnd};
+use node::keys::root_file::ClusterKey;
 use node::meta::archive_change::{ArchiveChange, PinEnd};
 use node::meta::archive_row::{CloserRow, ReportRow, SnapshotRow, SnapshotState};
 use node::meta::command::{Change, MetaCommand, MetaReply, Reason};
@@ -400,7 +400,8 @@ fn reported(row: &ReportRow) -> Change {
 fn a_group_is_archived_by_one_and_goes_on_where_it_was() {
     use Reason::{Exists, Impossible, NotFound, Stale};
     let mut meta = Meta::new();
-    let take = |node, until_ms| Change::Archive(ArchiveChange::Take(NodeId(node), until_ms, vec![GroupId(7)]));
+    let take =
+        |node, until_ms| Change::Archive(ArchiveChange::Take(NodeId(node), until_ms, vec![GroupId(7)]));
     let with = |row: ReportRow, change: &dyn Fn(&mut GroupRow)| {
         let mut row = row;
         change(&mut row.groups[0]);
@@ -461,9 +462,13 @@ fn a_marker_names_reports_that_are_there_and_follows_the_one_before() {
     }
     meta.done(plan(&next));
     assert_eq!(meta.view().reports.len(), 0, "what a marker that is put names goes");
-    let later = CloserRow { version: 3, generation: 2, end_s: 20, previous_end_s: 0, previous: [0; 32], ..next };
+    let later =
+        CloserRow { version: 3, generation: 2, end_s: 20, previous_end_s: 0, previous: [0; 32], ..next };
     meta.done(plan(&later));
-    meta.refused(plan(&CloserRow { version: 4, generation: 1, end_s: 25, previous_end_s: 20, ..later }), Impossible);
+    meta.refused(
+        plan(&CloserRow { version: 4, generation: 1, end_s: 25, previous_end_s: 20, ..later }),
+        Impossible,
+    );
 }
 
 #[test]
@@ -471,9 +476,15 @@ fn nobody_begins_a_snapshot_while_objects_are_deleted_and_nobody_deletes_during_
     use Reason::{Impossible, Stale, State};
     let mut meta = Meta::new();
     let now = NOW;
-    let sweep = |node, until_ms| Change::Archive(ArchiveChange::TakeSweep(SweepRow { node: NodeId(node), until_ms }));
+    let sweep =
+        |node, until_ms| Change::Archive(ArchiveChange::TakeSweep(SweepRow { node: NodeId(node), until_ms }));
     let put = |version, state| {
-        Change::Archive(ArchiveChange::PutSnapshot(SnapshotRow { version, state, cut_s: 9, ..SnapshotRow::default() }))
+        Change::Archive(ArchiveChange::PutSnapshot(SnapshotRow {
+            version,
+            state,
+            cut_s: 9,
+            ..SnapshotRow::default()
+        }))
     };
     meta.refused(sweep(1, now + limits::ARCHIVE_LEASE_MS_MAX + 1), Impossible);
     meta.done(sweep(1, now + 60_000));

@@ -5,13 +5,13 @@
 use engine::Stamp;
 use engine::ids::{ClusterId, CollectionId, KeyEpoch, LogIndex, NodeId, Owner, Purpose, TenantId};
 use node::archive::manifest::log::GroupRow;
+use node::archive::naming::{SnapshotId, TickEnd};
 use node::keys::root_file::{ClusterKey, RootFile};
 use node::meta::archive_change::{ArchiveChange, PinEnd};
 use node::meta::archive_row::{ArchivedRow, CloserRow, ReportRow, SnapshotRow, SnapshotState};
 use node::meta::cluster_row::{ClusterRow, SettingRow, TokenRow};
 use node::meta::command::{Change, MetaCommand};
 use node::meta::key_row::{DataKeyRow, KeyState, TenantKeyRow};
-use node::archive::naming::{SnapshotId, TickEnd};
 use node::meta::node_row::{NodeRow, NodeState};
 use node::meta::pin_row::{CarriedRow, PinRow, SweepRow};
 use node::meta::root_row::{RootRow, TakenRow};

@@ -1,5 +1,6 @@
 //! What may stand on the line.
 
+use super::backup::BackupVerb;
 use super::delayed::DelayedVerb;
 use super::output::Format;
 use super::restore::RestoreVerb;
@@ -399,113 +400,6 @@ pub enum GroupVerb {
 pub enum JobVerb {
     /// Shows all.
     List,
-}
-
-/// What to do with snapshots.
-#[derive(Debug, Subcommand)]
-pub enum BackupVerb {
-    /// Begins one of the whole cluster. It goes on by itself: `list` says how far it is.
-    Now {
-        /// Counts and digests all keys too.
-        #[arg(long)]
-        digest: bool,
-    },
-    /// Shows all.
-    List,
-    /// Shows one.
-    Show {
-        /// Its id.
-        id: String,
-    },
-    /// Walks the home site and names the first object that is damaged.
-    Verify {
-        /// Reads every object.
-        #[arg(long)]
-        deep: bool,
-    },
-    /// Says how often one is taken by itself, and changes it.
-    Schedule {
-        /// From now on so often: `1h`.
-        #[arg(long, conflicts_with = "off")]
-        every: Option<String>,
-        /// From now on only when somebody asks.
-        #[arg(long)]
-        off: bool,
-    },
-    /// Keeps a snapshot, or every instant of a span, from being collected for a while.
-    Pin {
-        #[command(flatten)]
-        kept: Kept,
-        /// For how long: `24h`.
-        #[arg(long = "for", default_value = "24h")]
-        time: String,
-        /// The pin to renew, by its id: to a later end, or to more.
-        #[arg(long)]
-        renew: Option<String>,
-        /// Why: it stands beside it.
-        #[arg(long)]
-        reason: String,
-    },
-    /// Ends a pin.
-    Unpin(Ended),
-    /// Keeps a snapshot, or every instant of a span, until `release`, because the law wants it.
-    Hold {
-        #[command(flatten)]
-        kept: Kept,
-        /// Why: it stands beside it.
-        #[arg(long)]
-        reason: String,
-    },
-    /// Ends a legal hold.
-    Release(Ended),
-    /// Shows pins and legal holds.
-    Pins,
-    /// Shows what each site keeps, and what is announced to go.
-    Retention,
-    /// Shows what may go. It goes by itself: announced first, looked at again, and only then deleted.
-    Gc {
-        /// Changes nothing: there is no other way.
-        #[arg(long, required = true)]
-        dry_run: bool,
-    },
-    /// Gaps in the log.
-    #[command(subcommand)]
-    Gap(GapVerb),
-}
-
-/// What is kept.
-#[derive(Debug, Part)]
-pub struct Kept {
-    /// The snapshot.
-    pub id: Option<String>,
-    /// Every instant from here on: a stamp, a time with an offset, or `-90m`,
-    #[arg(long, allow_hyphen_values = true)]
-    pub from: Option<String>,
-    /// up to here; left out: for ever after.
-    #[arg(long, requires = "from", allow_hyphen_values = true)]
-    pub to: Option<String>,
-}
-
-/// What ends.
-#[derive(Debug, Part)]
-pub struct Ended {
-    /// Its id.
-    pub id: String,
-    /// Why: it stands beside it.
-    #[arg(long)]
-    pub reason: String,
-}
-
-/// What to do with gaps.
-#[derive(Debug, Subcommand)]
-pub enum GapVerb {
-    /// Shows all.
-    List,
-    /// Says that you know of one.
-    Accept {
-        /// Its id, or the last piece of it.
-        id: String,
-    },
 }
 
 /// What to do with keys.

@@ -1,14 +1,121 @@
 //! Archives: snapshots of them, what can be restored, and whether they are whole.
 
 use super::Session;
-use super::args::{BackupVerb, GapVerb, Kept};
 use super::ids;
 use super::output::{Document, Fields, fields};
 use super::words::{moment as stamp_of, time};
 use crate::clock::{ms, now_ms};
 use crate::wire::{ArchiveGap, ArchivePin, PinRequest, SiteRetention, SiteWindow, Snapshot};
 use crate::{Error, Result, Stamp, code};
+use clap::{Args as Part, Subcommand};
 use serde_json::Value;
+
+/// What to do with snapshots.
+#[derive(Debug, Subcommand)]
+pub enum BackupVerb {
+    /// Begins one of the whole cluster. It goes on by itself: `list` says how far it is.
+    Now {
+        /// Counts and digests all keys too.
+        #[arg(long)]
+        digest: bool,
+    },
+    /// Shows all.
+    List,
+    /// Shows one.
+    Show {
+        /// Its id.
+        id: String,
+    },
+    /// Walks the home site and names the first object that is damaged.
+    Verify {
+        /// Reads every object.
+        #[arg(long)]
+        deep: bool,
+    },
+    /// Says how often one is taken by itself, and changes it.
+    Schedule {
+        /// From now on so often: `1h`.
+        #[arg(long, conflicts_with = "off")]
+        every: Option<String>,
+        /// From now on only when somebody asks.
+        #[arg(long)]
+        off: bool,
+    },
+    /// Keeps a snapshot, or every instant of a span, from being collected for a while.
+    Pin {
+        #[command(flatten)]
+        kept: Kept,
+        /// For how long: `24h`.
+        #[arg(long = "for", default_value = "24h")]
+        time: String,
+        /// The pin to renew, by its id: to a later end, or to more.
+        #[arg(long)]
+        renew: Option<String>,
+        /// Why: it stands beside it.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Ends a pin.
+    Unpin(Ended),
+    /// Keeps a snapshot, or every instant of a span, until `release`, because the law wants it.
+    Hold {
+        #[command(flatten)]
+        kept: Kept,
+        /// Why: it stands beside it.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Ends a legal hold.
+    Release(Ended),
+    /// Shows pins and legal holds.
+    Pins,
+    /// Shows what each site keeps, and what is announced to go.
+    Retention,
+    /// Shows what may go. It goes by itself: announced first, looked at again, and only then deleted.
+    Gc {
+        /// Changes nothing: there is no other way.
+        #[arg(long, required = true)]
+        dry_run: bool,
+    },
+    /// Gaps in the log.
+    #[command(subcommand)]
+    Gap(GapVerb),
+}
+
+/// What is kept.
+#[derive(Debug, Part)]
+pub struct Kept {
+    /// The snapshot.
+    pub id: Option<String>,
+    /// Every instant from here on: a stamp, a time with an offset, or `-90m`,
+    #[arg(long, allow_hyphen_values = true)]
+    pub from: Option<String>,
+    /// up to here; left out: for ever after.
+    #[arg(long, requires = "from", allow_hyphen_values = true)]
+    pub to: Option<String>,
+}
+
+/// What ends.
+#[derive(Debug, Part)]
+pub struct Ended {
+    /// Its id.
+    pub id: String,
+    /// Why: it stands beside it.
+    #[arg(long)]
+    pub reason: String,
+}
+
+/// What to do with gaps.
+#[derive(Debug, Subcommand)]
+pub enum GapVerb {
+    /// Shows all.
+    List,
+    /// Says that you know of one.
+    Accept {
+        /// Its id, or the last piece of it.
+        id: String,
+    },
+}
 
 const SNAPSHOT: [&str; 6] = ["id", "cut", "state", "bytes", "shipped_bytes", "keys"];
 
@@ -259,7 +366,8 @@ async fn retention(session: &Session, is_dry_run: bool) -> Result<u8> {
         let columns = ["site", "may_go", "announced", "due", "refused", "names"];
         Document::list("dew.backup.gc.list/1", &columns, rows).print(session.format)?;
     } else {
-        let columns = ["site", "keep", "every_instant_from", "snapshots", "may_go", "announced", "due", "refused"];
+        let columns =
+            ["site", "keep", "every_instant_from", "snapshots", "may_go", "announced", "due", "refused"];
         Document::list("dew.backup.retention.list/1", &columns, rows).print(session.format)?;
     }
     Ok(if is_well { 0 } else { 2 })

@@ -106,8 +106,8 @@ impl Action {
             ("dewpond.v1.Identities", "Issue") => &[Self::AdminIdentities],
             (
                 "dewpond.v1.Backup",
-                "Now" | "List" | "Window" | "Verify" | "Schedule" | "Pin" | "Unpin" | "Pins" | "Retention" | "Gaps"
-                | "AcceptGap",
+                "Now" | "List" | "Window" | "Verify" | "Schedule" | "Pin" | "Unpin" | "Pins" | "Retention"
+                | "Gaps" | "AcceptGap",
             ) => &[Self::AdminBackup],
             ("dewpond.v1.Jobs", "List" | "Show") => &[Self::AdminJobs],
             (

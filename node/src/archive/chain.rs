@@ -411,7 +411,9 @@ impl Archive {
             let generation = self.markers.keys().find(|(_, other)| *other > end);
             Name::Marker(end, generation.map_or(Generation(1), |(generation, _)| *generation))
         };
-        let missing = |span| Damage::of(Nature::Missing, "what is behind it is collected, and it is not").at(name(span));
+        let missing = |span| {
+            Damage::of(Nature::Missing, "what is behind it is collected, and it is not").at(name(span))
+        };
         absent.map(missing).collect()
     }
 }

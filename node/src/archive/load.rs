@@ -74,7 +74,8 @@ pub async fn collected(site: &Site, cluster: ClusterId, key: PublicKey) -> Resul
     let there: BTreeSet<Name> =
         site.list(prefix::TOMBS).await?.iter().filter_map(|one| Name::parse(&one.name)).collect();
     // What was collected in the end may be less than what was written down at first.
-    let is_over = |name: &Name| matches!(name, Name::Tomb(day, id) if there.contains(&Name::TombDone(*day, *id)));
+    let is_over =
+        |name: &Name| matches!(name, Name::Tomb(day, id) if there.contains(&Name::TombDone(*day, *id)));
     for name in there.iter().filter(|name| !is_over(name)) {
         let bytes = match site.get(&name.to_string(), MANIFEST_BYTES_MAX as u64).await {
             Err(SiteError::NotFound { .. }) => continue,
@@ -82,7 +83,9 @@ pub async fn collected(site: &Site, cluster: ClusterId, key: PublicKey) -> Resul
         };
         match name {
             Name::Tomb(..) => spans.extend(manifest::open::<Tomb>(&key, cluster, name, &bytes)?.collected),
-            Name::TombDone(..) => spans.extend(manifest::open::<TombDone>(&key, cluster, name, &bytes)?.collected),
+            Name::TombDone(..) => {
+                spans.extend(manifest::open::<TombDone>(&key, cluster, name, &bytes)?.collected)
+            }
             _ => {}
         }
     }

@@ -84,9 +84,8 @@ impl PinRow {
         if count > SNAPSHOTS_MAX {
             return Err(malformed("a pin of too many snapshots"));
         }
-        let one = |reader: &mut Reader<'_>| {
-            Ok(SnapshotId { cut: TickEnd(reader.u64()?), random: reader.array()? })
-        };
+        let one =
+            |reader: &mut Reader<'_>| Ok(SnapshotId { cut: TickEnd(reader.u64()?), random: reader.array()? });
         let snapshots = (0..count).map(|_| one(&mut reader)).collect::<Result<Vec<_>, Damage>>()?;
         let (by, why) = (read_text(&mut reader, NAME_BYTES_MAX)?, read_text(&mut reader, REASON_BYTES_MAX)?);
         reader.end()?;
@@ -127,7 +126,11 @@ impl PinRow {
     pub fn pin(&self) -> Pin {
         Pin {
             until_ms: self.until_ms,
-            reason: if self.is_hold { crate::archive::retain::keep::LEGAL } else { crate::archive::retain::keep::PERSON },
+            reason: if self.is_hold {
+                crate::archive::retain::keep::LEGAL
+            } else {
+                crate::archive::retain::keep::PERSON
+            },
             snapshots: self.snapshots.iter().map(ToString::to_string).collect(),
             after: self.after.0,
             upto: self.upto.0,

@@ -384,7 +384,8 @@ impl Server {
         }
         let gaps = known.gaps.max(known.open_gaps);
         if gaps > 0 {
-            let text = format!("{gaps} spans were committed and never archived, and nobody has accepted that");
+            let text =
+                format!("{gaps} spans were committed and never archived, and nobody has accepted that");
             findings.push(finding::ARCHIVE_GAP.found(text));
         }
         for (site, why) in known.pull_failures {

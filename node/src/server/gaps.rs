@@ -83,7 +83,13 @@ mod tests {
     fn a_snapshot_is_due_once_behind_a_gap() {
         let due = |closed: u64, last: u64, state, end: u64| {
             let closer = CloserRow { version: 1, end_s: closed, ..CloserRow::default() };
-            let row = SnapshotRow { version: 1, cut_s: 70, state, last: (last, [0; 4], [0; 32]), ..SnapshotRow::default() };
+            let row = SnapshotRow {
+                version: 1,
+                cut_s: 70,
+                state,
+                last: (last, [0; 4], [0; 32]),
+                ..SnapshotRow::default()
+            };
             is_due(&MetaView::of([MetaRow::Closer(closer), MetaRow::Snapshot(row)], 1), TickEnd(end).upto())
         };
         assert!(due(100, 40, SnapshotState::Idle, 60));

@@ -2,10 +2,10 @@
 
 use super::Server;
 use super::backups::{Told, away, upto_ms};
+use crate::archive::chain::Gapped;
 use crate::archive::manifest::log::GapAck;
 use crate::archive::manifest::{self};
 use crate::archive::naming::{GapId, Name, SnapshotId};
-use crate::archive::chain::Gapped;
 use crate::archive::retain::sweep::Looked;
 use crate::archive::site::SiteError;
 use crate::archive::sites::SiteSetting;
@@ -99,7 +99,10 @@ fn site_told(setting: &SiteSetting, looked: &Looked, is_named: bool) -> v1::Site
             out.edge_ms = upto_ms(marking.edge);
             out.log_from_ms = upto_ms(marking.log_from);
             out.may_go = marking.go.len() as u64;
-            let one = |(id, why): (&SnapshotId, &&str)| v1::KeptSnapshot { id: id.to_string(), why: (*why).to_owned() };
+            let one = |(id, why): (&SnapshotId, &&str)| v1::KeptSnapshot {
+                id: id.to_string(),
+                why: (*why).to_owned(),
+            };
             out.snapshots = marking.snapshots.iter().map(one).collect();
             if is_named {
                 out.names = marking.go.iter().take(NAMES_MAX).map(ToString::to_string).collect();
@@ -130,7 +133,8 @@ impl Server {
         let refused_saying = |why: &str| Refused::new(code::CHANGE_REFUSED).saying(why.to_owned());
         let mut snapshots = Vec::new();
         for text in &asked.snapshots {
-            let id = SnapshotId::parse(text).ok_or_else(|| refused_saying(&format!("{text} is no snapshot")))?;
+            let id =
+                SnapshotId::parse(text).ok_or_else(|| refused_saying(&format!("{text} is no snapshot")))?;
             snapshots.push(id);
         }
         snapshots.sort_unstable();

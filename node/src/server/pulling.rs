@@ -60,8 +60,11 @@ impl Server {
         });
         let carried = self.archiving.known().carried;
         let required = self.copies().into_iter().filter(|site| site.is_required);
-        let least = required.map(|site| carried.get(site.name.as_str()).copied().unwrap_or(Stamp::ZERO)).min();
-        let Some(upto) = least.filter(|least| setting.is_required && *least > self.meta().carried) else { return };
+        let least =
+            required.map(|site| carried.get(site.name.as_str()).copied().unwrap_or(Stamp::ZERO)).min();
+        let Some(upto) = least.filter(|least| setting.is_required && *least > self.meta().carried) else {
+            return;
+        };
         let change = Change::Archive(ArchiveChange::Carry(CarriedRow { upto }));
         if let Err(refused) = self.change(MetaCommand::new(vec![change]), CHANGE_MS).await {
             tracing::debug!(why = %refused, "it is not noted now how far required sites are");

@@ -62,7 +62,8 @@ impl Server {
     }
 
     fn required(&self) -> Vec<Word> {
-        let copies = self.archiving.config.sites.iter().filter(|site| site.role == Role::Copy && site.is_required);
+        let copies =
+            self.archiving.config.sites.iter().filter(|site| site.role == Role::Copy && site.is_required);
         copies.map(|site| site.name.clone()).collect()
     }
 
@@ -122,7 +123,9 @@ impl Server {
 
     async fn retain_once(&self, setting: &SiteSetting, site: &Site) -> Result<Step> {
         // As the meta group is now: a pin or a restore that it has acknowledged counts.
-        self.refresh(CHANGE_MS).await.map_err(|_| engine::Error::Invalid("the meta group does not answer"))?;
+        self.refresh(CHANGE_MS)
+            .await
+            .map_err(|_| engine::Error::Invalid("the meta group does not answer"))?;
         let known = self.known_of(&self.meta(), setting);
         let has_asked = AtomicBool::new(false);
         let guard = || -> BoxFuture<'_, bool> {
@@ -150,7 +153,8 @@ impl Server {
     /// Whether what was marked may be deleted now: nobody else deletes, no snapshot begins meanwhile, and nothing is kept that was not before.
     async fn may_sweep(&self, setting: &SiteSetting, before: &Known) -> bool {
         // At a copy nobody else writes.
-        let is_taken = setting.role == Role::Copy || self.take_sweep(self.clock.now_ms() + SWEEP_LEASE_MS).await;
+        let is_taken =
+            setting.role == Role::Copy || self.take_sweep(self.clock.now_ms() + SWEEP_LEASE_MS).await;
         let is_fresh = is_taken && self.refresh(CHANGE_MS).await.is_ok();
         is_fresh && self.leads_meta() && self.known_of(&self.meta(), setting) == *before
     }
@@ -172,14 +176,16 @@ mod tests {
     #[test]
     fn what_the_cluster_keeps_is_known_to_whoever_collects() {
         let pin = PinRow { id: [1; 8], renewal: 3, until_ms: 9, upto: Stamp(5), ..PinRow::default() };
-        let snapshot = SnapshotRow { version: 1, state: SnapshotState::Running, cut_s: 50, ..SnapshotRow::default() };
+        let snapshot =
+            SnapshotRow { version: 1, state: SnapshotState::Running, cut_s: 50, ..SnapshotRow::default() };
         let base = SnapshotId { cut: TickEnd(1_767_225_600), random: [7; 4] };
         let plan = |base: Option<String>| {
             let plan = Plan { base, ..Plan::default() };
             serde_json::to_vec(&plan).expect("a plan is JSON")
         };
         let target = Stamp(base.cut.upto().0 + 1_000);
-        let restore = |id, state, base| RestoreRow { id, state, target, plan: plan(base), ..RestoreRow::default() };
+        let restore =
+            |id, state, base| RestoreRow { id, state, target, plan: plan(base), ..RestoreRow::default() };
         let rows = [
             MetaRow::Pin(pin.clone()),
             MetaRow::Snapshot(snapshot),
@@ -191,7 +197,10 @@ mod tests {
         let far = Word::parse("far").expect("a word");
         let home = known(&meta, std::slice::from_ref(&far), true);
         assert_eq!(home.pins[&[1; 8]], (3, pin.pin()));
-        assert_eq!((home.taking.map(|id| id.cut), &home.required[..]), (Some(TickEnd(50)), &[far.clone()][..]));
+        assert_eq!(
+            (home.taking.map(|id| id.cut), &home.required[..]),
+            (Some(TickEnd(50)), &[far.clone()][..])
+        );
         assert_eq!(home.restores.len(), 2, "one that has ended needs nothing");
         assert_eq!(home.restores[0].span, Some((base.cut.upto(), target)));
         assert_eq!(home.restores[0].snapshots.iter().collect::<Vec<_>>(), [&base]);

@@ -93,7 +93,9 @@ impl Server {
         let begun = id(&row);
         match self.put_snapshot(row, wait_ms).await? {
             MetaReply::Applied { .. } => Ok(begun),
-            _ => Err(refused("another snapshot was begun meanwhile, or objects are being collected: try again")),
+            _ => Err(refused(
+                "another snapshot was begun meanwhile, or objects are being collected: try again",
+            )),
         }
     }
 

@@ -24,9 +24,17 @@ fn said(dir: &Path) -> Vec<(&'static str, String)> {
 }
 
 /// Writes on, and takes snapshots, until this holds.
-async fn meanwhile(cluster: &Cluster, tenant: engine::ids::TenantId, what: &str, holds: impl AsyncFn() -> bool) {
+async fn meanwhile(
+    cluster: &Cluster,
+    tenant: engine::ids::TenantId,
+    what: &str,
+    holds: impl AsyncFn() -> bool,
+) {
     for n in 0..400 {
-        cluster.write(tenant, &put(&format!("k{}", n % 7), &format!("value {n}")), WriteId::default()).await.unwrap();
+        cluster
+            .write(tenant, &put(&format!("k{}", n % 7), &format!("value {n}")), WriteId::default())
+            .await
+            .unwrap();
         if n % 12 == 11 {
             // Unless one is being taken, or objects are deleted.
             let _ = cluster.server(0).begin_snapshot(false, 5_000).await;
@@ -56,7 +64,8 @@ async fn what_nobody_needs_goes_at_every_site_and_what_is_pinned_stays() {
     let server = cluster.server(0);
     let pin = server.pin(pin, "ada".to_owned(), 5_000).await.unwrap();
     assert_eq!((pin.renewal, pin.is_hold, pin.by.as_str()), (1, false, "ada"));
-    let refused = server.unpin(v1::UnpinRequest { is_hold: true, ..unpin(&pin) }, "ada".to_owned(), 5_000).await;
+    let refused =
+        server.unpin(v1::UnpinRequest { is_hold: true, ..unpin(&pin) }, "ada".to_owned(), 5_000).await;
     assert!(refused.is_err(), "it is no legal hold");
     let second = async || archive(&cluster).await.snapshots().into_keys().nth(1);
     meanwhile(&cluster, tenant, "another one is whole", async || second().await.is_some()).await;
@@ -65,7 +74,8 @@ async fn what_nobody_needs_goes_at_every_site_and_what_is_pinned_stays() {
     meanwhile(&cluster, tenant, "the other one goes", async || !is_there(unpinned).await).await;
     assert!(is_there(pinned).await, "what is pinned stays");
     let key = server.keys().sealer().public_key().unwrap();
-    let (home, far) = (site(&cluster, "archive", root(server.cluster())), site(&cluster, "far", root(server.cluster())));
+    let (home, far) =
+        (site(&cluster, "archive", root(server.cluster())), site(&cluster, "far", root(server.cluster())));
     let oldest = async |site| {
         let found = load(site, server.cluster(), Some(key)).await.unwrap();
         found.markers().keys().next().map_or(TickEnd(0), |(_, end)| *end)

@@ -187,7 +187,10 @@ pub fn manifests() -> Vec<(Name, Vec<u8>)> {
         one(11, seal(signer, &names[11], &GapAck { made_ms: 9, by: "ada".to_owned() })),
         one(12, seal(signer, &names[12], &pin)),
         one(13, seal(signer, &names[13], &tomb)),
-        one(14, seal(signer, &names[14], &TombDone { made_ms: 9, deleted: 1, kept: 2, ..TombDone::default() })),
+        one(
+            14,
+            seal(signer, &names[14], &TombDone { made_ms: 9, deleted: 1, kept: 2, ..TombDone::default() }),
+        ),
         one(15, seal(signer, &names[15], &Receipt { marker: vec![0x99; 32], made_ms: 9 })),
     ]
 }
@@ -316,7 +319,8 @@ fn pin_row() -> PinRow {
 
 /// Rows of retention.
 pub fn retain_rows() -> Vec<MetaRow> {
-    let hold = PinRow { id: [0xac; 8], is_hold: true, until_ms: u64::MAX, snapshots: Vec::new(), ..pin_row() };
+    let hold =
+        PinRow { id: [0xac; 8], is_hold: true, until_ms: u64::MAX, snapshots: Vec::new(), ..pin_row() };
     let sweep = SweepRow { node: NodeId(3), until_ms: END.ms() + 60_000 };
     let carried = CarriedRow { upto: END.upto() };
     vec![MetaRow::Pin(pin_row()), MetaRow::Pin(hold), MetaRow::Sweep(sweep), MetaRow::Carried(carried)]

@@ -94,7 +94,11 @@ impl Body for Tomb {
     fn check(&self) -> Result<(), Damage> {
         let are_names = self.names.iter().all(|name| Name::parse(name).is_some());
         let is_sorted = self.names.windows(2).all(|pair| pair[0] < pair[1]);
-        if are_names && is_sorted && are_spans(&self.collected) { Ok(()) } else { Err(malformed("a tomb of what has no name")) }
+        if are_names && is_sorted && are_spans(&self.collected) {
+            Ok(())
+        } else {
+            Err(malformed("a tomb of what has no name"))
+        }
     }
 }
 

@@ -49,7 +49,9 @@ pub enum Refusal {
         first: String,
     },
     /// No instant can be restored of the time in which every one should be.
-    #[error("no instant of the time in which every one should be can be restored: there is no base to keep the log from")]
+    #[error(
+        "no instant of the time in which every one should be can be restored: there is no base to keep the log from"
+    )]
     Nothing,
     /// The check found that something promised would be lost.
     #[error("without what would go, {what} could not be restored any more")]
@@ -115,9 +117,8 @@ fn damaged(facts: &Facts<'_>, policy: &Policy, edge: Stamp, young: TickEnd) -> B
     let whole = facts.archive.snapshots();
     let points = policy.points_of(all.iter().copied());
     let pinned = |id: &SnapshotId| facts.keeps.iter().any(|keep| keep.snapshots.contains(id));
-    let stays = |id: &&SnapshotId| {
-        points.contains_key(*id) || id.cut.upto() > edge || id.cut > young || pinned(id)
-    };
+    let stays =
+        |id: &&SnapshotId| points.contains_key(*id) || id.cut.upto() > edge || id.cut > young || pinned(id);
     all.iter().filter(|id| !whole.contains_key(*id)).filter(stays).copied().collect()
 }
 
@@ -153,9 +154,9 @@ pub fn mark(facts: &Facts<'_>, policy: &Policy) -> Result<Marking, Refusal> {
     let matters = |fault: &&Damage| match Name::parse(&fault.place) {
         Some(Name::Marker(end, _)) => !kept.is_past(end, young),
         Some(Name::TickFile(file)) => !kept.is_past(file.end, young),
-        Some(Name::SnapshotOpen(id) | Name::SnapshotDone(id) | Name::SnapshotPart(id, _) | Name::Proof(id, _)) => {
-            marking.damaged.contains(&id) || marking.snapshots.contains_key(&id)
-        }
+        Some(
+            Name::SnapshotOpen(id) | Name::SnapshotDone(id) | Name::SnapshotPart(id, _) | Name::Proof(id, _),
+        ) => marking.damaged.contains(&id) || marking.snapshots.contains_key(&id),
         Some(name) => !marking.go.contains(&name),
         None => true,
     };
@@ -252,7 +253,8 @@ impl Marking {
         for name in facts.there {
             if let Name::Gap(id) | Name::GapAck(id) = name {
                 // One that is no good is as long as its name says at least.
-                let (after, upto) = gaps.get(id).map_or((id.from.upto(), id.from.upto()), |one| one.gap.span());
+                let (after, upto) =
+                    gaps.get(id).map_or((id.from.upto(), id.from.upto()), |one| one.gap.span());
                 if id.from <= young && !kept.touches(after, upto) {
                     self.go.insert(name.clone());
                 }
@@ -270,9 +272,10 @@ impl Marking {
             false => id.cut > young || facts.taking == Some(*id),
         };
         let of = |name: &&Name| match name {
-            Name::SnapshotOpen(id) | Name::SnapshotPart(id, _) | Name::SnapshotDone(id) | Name::Proof(id, _) => {
-                !stays(id)
-            }
+            Name::SnapshotOpen(id)
+            | Name::SnapshotPart(id, _)
+            | Name::SnapshotDone(id)
+            | Name::Proof(id, _) => !stays(id),
             _ => false,
         };
         let gone: Vec<Name> = facts.there.iter().filter(of).cloned().collect();
@@ -329,7 +332,12 @@ pub fn collected(archive: &Archive, gone: &BTreeSet<Name>) -> Vec<CollectedSpan>
     let mut ends: Vec<(TickEnd, bool)> = all.iter().filter_map(end).collect();
     ends.sort_unstable();
     // Of two life lines that close one tick the one that stays counts.
-    ends.dedup_by(|later, earlier| later.0 == earlier.0 && { earlier.1 &= later.1; true });
+    ends.dedup_by(|later, earlier| {
+        later.0 == earlier.0 && {
+            earlier.1 &= later.1;
+            true
+        }
+    });
     let mut stays = Stamp::ZERO;
     for (end, goes) in ends {
         match goes {

@@ -195,7 +195,9 @@ mod tests {
             assert_eq!(Policy::parse(text).unwrap().to_string(), text);
         }
         assert_eq!(Policy::parse("1h").unwrap().points, [0; 5]);
-        for wrong in ["", "0s", "500ms", "hourly:3", "1h,hourly", "1h,nightly:3", "1h,daily:-1", "1h,daily:10001"] {
+        for wrong in
+            ["", "0s", "500ms", "hourly:3", "1h,hourly", "1h,nightly:3", "1h,daily:-1", "1h,daily:10001"]
+        {
             assert!(Policy::parse(wrong).is_err(), "{wrong}");
         }
         assert!(Policy::default().with_grace("0s").is_err());
@@ -226,7 +228,8 @@ mod tests {
         for n in 0..3_000 {
             ever.push(at(1_793_491_200 + n * 2_500));
             there.insert(ever[ever.len() - 1], "new");
-            let (wanted, kept) = (policy.points_of(ever.iter().copied()), policy.points_of(there.into_keys()));
+            let (wanted, kept) =
+                (policy.points_of(ever.iter().copied()), policy.points_of(there.into_keys()));
             assert_eq!(wanted, kept, "as if nothing had ever gone");
             there = kept;
         }

@@ -221,7 +221,8 @@ impl Sweeper<'_> {
                 return Ok(Step::Stopped(deleted));
             }
             let delete = |name: Name| async move { self.site.delete(&name.to_string()).await };
-            let mut deleting = futures_util::stream::iter(batch.into_iter().map(delete)).buffer_unordered(AT_ONCE);
+            let mut deleting =
+                futures_util::stream::iter(batch.into_iter().map(delete)).buffer_unordered(AT_ONCE);
             while let Some(gone) = deleting.next().await {
                 gone?;
                 deleted += 1;
@@ -230,7 +231,9 @@ impl Sweeper<'_> {
         let kept = named.difference(&go).count() as u64;
         let markers = looked.archive.markers();
         let is_gone = |name: &&Name| match name {
-            Name::Marker(end, generation) => go.contains(*name) || !markers.contains_key(&(*generation, *end)),
+            Name::Marker(end, generation) => {
+                go.contains(*name) || !markers.contains_key(&(*generation, *end))
+            }
             _ => false,
         };
         let collected = collected(&looked.archive, &named.iter().filter(is_gone).cloned().collect());

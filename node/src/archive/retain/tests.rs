@@ -1,15 +1,19 @@
 //! The room's tests: a site that collects, beside a twin at which nothing ever goes.
 
+mod history;
+
 use super::keep::{Keep, LEGAL, PERSON};
 use super::mark::Refusal;
-use super::policy::{Every, Policy};
+use super::policy::Policy;
 use super::sweep::{Known, Step, Sweeper};
 use crate::archive::chain::Archive;
 use crate::archive::load::load;
 use crate::archive::manifest::keep::Pin;
 use crate::archive::manifest::log::Gap;
 use crate::archive::manifest::sha256;
-use crate::archive::manifest::snapshot::{DataFile, Home, PartRow, Proof, SnapshotDone, SnapshotOpen, SnapshotPart};
+use crate::archive::manifest::snapshot::{
+    DataFile, Home, PartRow, Proof, SnapshotDone, SnapshotOpen, SnapshotPart,
+};
 use crate::archive::naming::{GapId, Generation, Name, SnapshotId, TickEnd, Word};
 use crate::archive::pull::Puller;
 use crate::archive::site::faulty::Faulty;
@@ -156,7 +160,13 @@ impl World {
                 })
                 .collect();
             files.sort_by(|a, b| a.sha256.cmp(&b.sha256));
-            let part = SnapshotPart { group, node: group, upto: stamp(self.now).0, files, ..SnapshotPart::default() };
+            let part = SnapshotPart {
+                group,
+                node: group,
+                upto: stamp(self.now).0,
+                files,
+                ..SnapshotPart::default()
+            };
             let name = Name::SnapshotPart(id, GroupId(group));
             let digest = self.making.put(name.clone(), &part);
             let bytes = self.making.objects[&name].len() as u64;
@@ -242,17 +252,10 @@ fn both(spans: &[Span], other: &[Span]) -> Vec<Span> {
 }
 
 fn holds_all(window: &Window, spans: &[Span]) -> Option<Span> {
-    spans.iter().copied().find(|span| !window.spans.iter().any(|one| one.from <= span.from && span.upto <= one.upto))
-}
-
-/// The points that a policy promises, said otherwise than the policy says it: the newest of its hour, say, if snapshots that are newer lie in
-/// fewer hours than count.
-fn is_point(policy: &Policy, id: SnapshotId, all: &[SnapshotId]) -> bool {
-    Every::ALL.into_iter().zip(policy.points).any(|(every, count)| {
-        let newer: Vec<u64> = all.iter().filter(|one| **one > id).map(|one| every.of(one.cut.0)).collect();
-        let periods: BTreeSet<u64> = newer.iter().copied().collect();
-        !newer.contains(&every.of(id.cut.0)) && periods.len() < count as usize
-    })
+    spans
+        .iter()
+        .copied()
+        .find(|span| !window.spans.iter().any(|one| one.from <= span.from && span.upto <= one.upto))
 }
 
 #[tokio::test]
@@ -308,7 +311,10 @@ async fn what_is_kept_meanwhile_is_not_deleted_and_goes_once_nobody_keeps_it() {
     world.hour().await;
     let Step::Swept(deleted, kept) = world.step().await.unwrap() else { panic!("it is time") };
     assert!(deleted > 0 && kept > 0, "{deleted} {kept}");
-    let spans = [Span { from: stamp(from), upto: stamp(upto) }, Span { from: stamp(from - 4 * HOUR).next(), upto: stamp(from - 4 * HOUR + 60) }];
+    let spans = [
+        Span { from: stamp(from), upto: stamp(upto) },
+        Span { from: stamp(from - 4 * HOUR).next(), upto: stamp(from - 4 * HOUR + 60) },
+    ];
     let found = world.found().await;
     assert_eq!(found.faults(), []);
     let now = window(&found, &Scope::default());
@@ -326,7 +332,10 @@ async fn what_is_kept_meanwhile_is_not_deleted_and_goes_once_nobody_keeps_it() {
     let now = window(&world.found().await, &Scope::default());
     assert_eq!(holds_all(&now, &spans), Some(spans[1]));
     let there = names(&world.site).await;
-    assert!(there.contains(&Name::Pin([1; 8], 1)) && !there.contains(&Name::Pin([2; 8], 1)), "a site says what it keeps");
+    assert!(
+        there.contains(&Name::Pin([1; 8], 1)) && !there.contains(&Name::Pin([2; 8], 1)),
+        "a site says what it keeps"
+    );
     // An older cluster that knows nothing of the hold finds it at the site.
     let known = std::mem::take(&mut world.known);
     rounds(&mut world).await;
@@ -338,7 +347,10 @@ async fn what_is_kept_meanwhile_is_not_deleted_and_goes_once_nobody_keeps_it() {
     assert!(holds_all(&window(&world.found().await, &Scope::default()), &spans[..1]).is_some());
     assert_eq!(world.found().await.collected().len(), 1, "nothing is left between");
     world.pin(1, 1, u64::MAX, LEGAL, (from, upto));
-    assert!(matches!(world.step().await, Ok(Step::Tombed(_) | Step::Waits(_) | Step::Swept(..) | Step::Nothing)));
+    assert!(matches!(
+        world.step().await,
+        Ok(Step::Tombed(_) | Step::Waits(_) | Step::Swept(..) | Step::Nothing)
+    ));
     assert_eq!(verify(&world.site, CLUSTER, None, true).await.unwrap().archive.faults(), []);
 }
 
@@ -394,7 +406,8 @@ async fn a_collector_that_dies_at_any_request_leaves_an_archive_and_another_one_
     let all = world.store.requests() - before;
     let reference = names(&world.site).await;
     let is_tomb = |name: &Name| matches!(name, Name::Tomb(..) | Name::TombDone(..));
-    let plain = |names: &BTreeSet<Name>| names.iter().filter(|name| !is_tomb(name)).cloned().collect::<Vec<_>>();
+    let plain =
+        |names: &BTreeSet<Name>| names.iter().filter(|name| !is_tomb(name)).cloned().collect::<Vec<_>>();
     // Every request of the sweep, some of those that only read.
     for nth in (0..reads).step_by(60).chain(reads - 1..all) {
         let store = Arc::new(Faulty::memory());
@@ -425,7 +438,8 @@ fn found_of(names: &BTreeSet<Name>, world: &World) -> Vec<crate::archive::manife
         _ => None,
     };
     let first = names.iter().filter_map(end).min().unwrap();
-    let before = world.archive.markers().keys().map(|(_, end)| *end).filter(|end| *end < first).max().unwrap();
+    let before =
+        world.archive.markers().keys().map(|(_, end)| *end).filter(|end| *end < first).max().unwrap();
     vec![crate::archive::manifest::keep::CollectedSpan { after: 0, upto: before.upto().0 }]
 }
 
@@ -437,7 +451,8 @@ async fn what_is_late_or_damaged_or_not_carried_is_not_collected() {
     }
     let far = Word::parse("far").unwrap();
     let marking = |looked: super::sweep::Looked| looked.marking;
-    let look = async |world: &World| marking(world.sweeper().look(&world.known, world.now * 1_000).await.unwrap());
+    let look =
+        async |world: &World| marking(world.sweeper().look(&world.known, world.now * 1_000).await.unwrap());
     let whole = look(&world).await.unwrap();
     let count = |go: &BTreeSet<Name>| go.iter().filter(|name| matches!(name, Name::Marker(..))).count();
     assert!(count(&whole.go) > 100);
@@ -484,7 +499,10 @@ async fn what_is_lost_at_the_end_of_what_stays_is_found() {
     let last = TickEnd(Stamp(spans[1].after).next().ms() / 1_000);
     world.store.hide(&format!("dewpond/c1/{}", Name::Marker(last, Generation(1))));
     let faults = world.found().await.faults();
-    assert!(faults.iter().any(|fault| fault.place == Name::Marker(last, Generation(1)).to_string()), "{faults:?}");
+    assert!(
+        faults.iter().any(|fault| fault.place == Name::Marker(last, Generation(1)).to_string()),
+        "{faults:?}"
+    );
 }
 
 #[tokio::test]
@@ -521,155 +539,7 @@ async fn a_further_site_keeps_what_its_own_policy_says_and_fetches_nothing_else(
         world.step().await.unwrap();
     }
     assert!(swept > 3, "{swept}");
-    let markers = |there: BTreeSet<Name>| there.iter().filter(|name| matches!(name, Name::Marker(..))).count();
+    let markers =
+        |there: BTreeSet<Name>| there.iter().filter(|name| matches!(name, Name::Marker(..))).count();
     assert!(markers(names(&far).await) < markers(names(&world.site).await));
-}
-
-/// What was promised when it was kept: instants that could be restored then.
-struct Promise {
-    id: u8,
-    until: u64,
-    spans: Vec<Span>,
-}
-
-/// Draws numbers.
-struct Draw(Seeded);
-
-impl Draw {
-    fn below(&mut self, end: u64) -> u64 {
-        u64::from_be_bytes(crate::entropy::random(&self.0)) % end
-    }
-}
-
-/// One history: whatever happens, everything promised can be restored, and in the end nothing is left that nobody needs.
-async fn history(seed: u64) {
-    let policies = ["6h,hourly:4,daily:3,weekly:2,monthly:2,yearly:1", "2h,daily:2", "20h,hourly:2", "5h"];
-    let mut draw = Draw(Seeded::new(seed));
-    let mut world = World::new(policies[draw.below(4) as usize]).await;
-    let (mut promises, mut swept, mut pins): (Vec<Promise>, u64, u8) = (Vec::new(), 0, 0);
-    for _ in 0..120 {
-        match draw.below(20) {
-            0 => {
-                world.tick(false, true).await;
-            }
-            1 | 2 => world.tick(true, false).await,
-            3..=6 => {
-                let (new, is_proven, is_whole) = (draw.below(3) as usize, draw.below(3) == 0, draw.below(6) > 0);
-                if world.last.is_none_or(|(id, _)| id.cut.0 < world.now) && world.now > BEGIN {
-                    world.snapshot(new, is_proven, is_whole).await;
-                }
-            }
-            7 if pins < 250 => {
-                pins += 1;
-                let (from, length) = (BEGIN + draw.below(world.now - BEGIN + 1), draw.below(10 * HOUR) + 1);
-                let (until, reason) = match draw.below(3) {
-                    0 => (u64::MAX, LEGAL),
-                    _ => (world.now + draw.below(20 * HOUR), PERSON),
-                };
-                world.pin(pins, 1, until, reason, (from, from + length));
-                let span = Span { from: stamp(from).next(), upto: stamp(from + length) };
-                let spans = both(&window(&world.found().await, &Scope::default()).spans, &[span]);
-                promises.push(Promise { id: pins, until, spans });
-            }
-            8 if !promises.is_empty() => {
-                let at = draw.below(promises.len() as u64) as usize;
-                let ended = promises.swap_remove(at);
-                let (renewal, pin) = &world.known.pins[&[ended.id; 8]];
-                let pin = Pin { until_ms: world.now * 1_000, ..pin.clone() };
-                world.known.pins.insert([ended.id; 8], (renewal + 1, pin));
-            }
-            9..=14 => {
-                if draw.below(4) == 0 {
-                    world.store.away_after(draw.below(900));
-                }
-                let stepped = world.step().await;
-                world.store.set_away(false);
-                swept += u64::from(matches!(stepped, Ok(Step::Swept(..))));
-                check(&world, &promises, seed).await;
-            }
-            _ => world.tick(false, false).await,
-        }
-        promises.retain(|promise| promise.until > world.now);
-    }
-    swept += settle(&mut world, seed).await;
-    assert!(swept > 1, "{seed}");
-}
-
-async fn check(world: &World, promises: &[Promise], seed: u64) {
-    let found = world.found().await;
-    assert_eq!(found.faults(), [], "{seed}");
-    let (now, all) = (window(&found, &Scope::default()), window(&world.archive, &Scope::default()));
-    // What the twin can restore of the time in which every instant should be.
-    let edge = Span { from: stamp(world.now - world.policy.log_s), upto: Stamp::MAX };
-    let promised = both(&all.spans, &[edge]);
-    assert_eq!(holds_all(&now, &promised), None, "{seed}");
-    for promise in promises {
-        assert_eq!(holds_all(&now, &promise.spans), None, "{seed}");
-    }
-    for id in all.bases.iter().filter(|id| is_point(&world.policy, **id, &all.bases)) {
-        assert!(now.bases.contains(id), "{seed}: {id}");
-    }
-    assert!(now.holes.iter().all(|hole| all.holes.contains(hole)), "{seed}: {:?}", now.holes);
-    let walked = verify(&world.site, CLUSTER, None, false).await.unwrap();
-    assert_eq!(walked.archive.faults(), [], "{seed}");
-}
-
-/// Nobody keeps anything any more, and time goes by.
-async fn settle(world: &mut World, seed: u64) -> u64 {
-    let mut swept = 0;
-    for (renewal, pin) in world.known.pins.values_mut() {
-        (*renewal, pin.until_ms) = (*renewal + 1, pin.until_ms.min(world.now * 1_000));
-    }
-    for _ in 0..world.policy.log_s / HOUR * 2 + 8 {
-        world.hour().await;
-        swept += u64::from(matches!(world.step().await.unwrap(), Step::Swept(..)));
-    }
-    check(world, &[], seed).await;
-    let (there, found) = (names(&world.site).await, world.found().await);
-    let oldest = found.markers().keys().map(|(_, end)| end.0).min().unwrap();
-    // A part of the time over it for the base, the hour of a snapshot, twice the grace, and three steps of an hour each.
-    let most = world.policy.log_s.max(2 * HOUR) * 9 / 8 + 4 * HOUR;
-    assert!(world.now - oldest <= most, "{seed}: the log reaches back {} s, over {most}", world.now - oldest);
-    let all = window(&world.archive, &Scope::default()).bases;
-    let is_due = |id: &SnapshotId| {
-        let proven = found.snapshots()[id].is_proven();
-        is_point(&world.policy, *id, &all) || proven || world.now - id.cut.0 <= most
-    };
-    let kept = found.snapshots();
-    let left: Vec<_> = kept.keys().filter(|id| !is_due(id)).collect();
-    assert_eq!(left, Vec::<&SnapshotId>::new(), "{seed}");
-    assert!(kept.values().filter(|one| one.is_proven()).count() <= 2 + world.policy.points.iter().sum::<u32>() as usize);
-    let files = |name: &&Name| matches!(name, Name::Data(_));
-    let (named, files) = (named_by(world, kept.keys()), there.iter().filter(files).cloned().collect::<BTreeSet<_>>());
-    let waiting = |name: &Name| found.is_tombed(name);
-    assert!(files.iter().all(|name| named.contains(name) || waiting(name)), "{seed}");
-    let rest = |name: &&Name| matches!(name, Name::Pin(..) | Name::Gap(_) | Name::GapAck(_));
-    let rest: Vec<&Name> = there.iter().filter(rest).filter(|name| !waiting(name)).collect();
-    assert_eq!(rest, Vec::<&Name>::new(), "{seed}");
-    let tombs = there.iter().filter(|name| matches!(name, Name::Tomb(..) | Name::TombDone(..))).count();
-    assert!(tombs <= 5, "{seed}: {tombs}");
-    let ticks = there.iter().filter(|name| matches!(name, Name::TickFile(_))).count();
-    assert!(ticks <= 2 * found.markers().len() + 40, "{seed}: {ticks}");
-    swept
-}
-
-fn named_by<'a>(world: &World, kept: impl Iterator<Item = &'a SnapshotId>) -> BTreeSet<Name> {
-    let mut named = BTreeSet::new();
-    let key = world.making.sealer.public_key().unwrap();
-    for id in kept {
-        for group in [1, 2] {
-            let name = Name::SnapshotPart(*id, GroupId(group));
-            let bytes = &world.making.objects[&name];
-            let part: SnapshotPart = crate::archive::manifest::open(&key, CLUSTER, &name, bytes).unwrap();
-            named.extend(part.files.iter().map(|file| Name::Data(file.digest().unwrap())));
-        }
-    }
-    named
-}
-
-#[tokio::test]
-async fn whatever_happens_what_is_promised_stays_and_nothing_else_does() {
-    for seed in 0..12 {
-        history(seed).await;
-    }
 }
