@@ -23,13 +23,16 @@ use proto::v1::restore_client::RestoreClient;
 use proto::v1::status_client::StatusClient;
 use proto::v1::tenants_client::TenantsClient;
 use proto::v1::{
-    ActRequest, AddNodeRequest, AddNodeResponse, ApplyRequest, BackupNowRequest, BackupWindowRequest,
-    BackupWindowResponse, CreateTenantRequest, DelayedNode, DonateRequest, ForwardRequest, Group,
-    HoldRequest, IssueRequest, IssueResponse, Job, ListBackupsRequest, ListDelayedRequest, ListGroupsRequest,
-    ListJobsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest, ListRestoresRequest,
-    ListTenantsRequest, Node, NodeRequest, PlanRequest, PlanResponse, RestoreState, RotateRequest,
-    RotateResponse, ScheduleBackupRequest, ScrubRequest, SetTenantRequest, Snapshot, StatusRequest,
-    StatusResponse, Suspect, SuspectsRequest, Tenant, TenantRequest, TransferRequest, VerifyBackupRequest,
+    AcceptGapRequest, ActRequest, AddNodeRequest, AddNodeResponse, ApplyRequest, ArchiveGap, ArchivePin,
+    BackupNowRequest, BackupWindowRequest, BackupWindowResponse, CreateTenantRequest, DelayedNode,
+    DonateRequest, DrillShown, ForwardRequest, Group, HoldRequest, IssueRequest, IssueResponse, Job,
+    ListBackupsRequest, ListDelayedRequest, ListDrillsRequest, ListGapsRequest, ListGroupsRequest,
+    ListJobsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest, ListPinsRequest,
+    ListRestoresRequest, ListTenantsRequest, LostWrites, Node, NodeRequest, PinRequest, PlanRequest,
+    PlanResponse, PromoteRequest, PromoteResponse, RestoreState, RetentionRequest, RotateRequest,
+    RotateResponse, RunDrillRequest, ScheduleBackupRequest, ScheduleDrillsRequest, ScrubRequest,
+    SetTenantRequest, SiteRetention, Snapshot, StatusRequest, StatusResponse, Suspect, SuspectsRequest,
+    TailRequest, Tenant, TenantRequest, TransferRequest, UnpinRequest, VerifyBackupRequest,
     VerifyBackupResponse, VerifyGroupRequest, VerifyGroupResponse, Window, WindowRequest,
 };
 use std::sync::{Arc, PoisonError};
@@ -236,6 +239,56 @@ impl Admin {
         Ok(call!(self, AGAIN, BackupClient.schedule, ScheduleBackupRequest { every_ms }).await?.every_ms)
     }
 
+    /// Keeps something of the archive from being collected.
+    ///
+    /// # Errors
+    /// Invalid, if there is no such pin to be renewed; conflict, if it has ended, or would keep less.
+    pub async fn pin_backup(&self, request: PinRequest) -> Result<ArchivePin> {
+        whole(call!(self, ONCE, BackupClient.pin, request).await?.pin)
+    }
+
+    /// Ends a pin, or a legal hold.
+    ///
+    /// # Errors
+    /// Invalid, if there is no such one; conflict, if it has ended.
+    pub async fn unpin_backup(&self, id: &str, is_hold: bool, reason: &str) -> Result<ArchivePin> {
+        let request = UnpinRequest { id: id.to_owned(), is_hold, reason: reason.to_owned() };
+        whole(call!(self, ONCE, BackupClient.unpin, request).await?.pin)
+    }
+
+    /// All pins and legal holds of the archive.
+    ///
+    /// # Errors
+    /// Denied, for anybody but an administrator.
+    pub async fn backup_pins(&self) -> Result<Vec<ArchivePin>> {
+        Ok(call!(self, AGAIN, BackupClient.pins, ListPinsRequest {}).await?.pins)
+    }
+
+    /// What each site of the archive keeps, and what may go.
+    ///
+    /// # Errors
+    /// Conflict, if nothing is archived.
+    pub async fn backup_retention(&self, is_named: bool) -> Result<Vec<SiteRetention>> {
+        Ok(call!(self, AGAIN, BackupClient.retention, RetentionRequest { is_named }).await?.sites)
+    }
+
+    /// Gaps in the log of the home site of the archive.
+    ///
+    /// # Errors
+    /// Unavailable, if the site cannot be asked.
+    pub async fn backup_gaps(&self) -> Result<Vec<ArchiveGap>> {
+        Ok(call!(self, AGAIN, BackupClient.gaps, ListGapsRequest {}).await?.gaps)
+    }
+
+    /// Says that whoever asks knows of a gap.
+    ///
+    /// # Errors
+    /// Invalid, if there is no such gap.
+    pub async fn accept_gap(&self, id: &str) -> Result<ArchiveGap> {
+        let request = AcceptGapRequest { id: id.to_owned() };
+        whole(call!(self, AGAIN, BackupClient.accept_gap, request).await?.gap)
+    }
+
     /// All tenants.
     ///
     /// # Errors
@@ -338,6 +391,48 @@ impl Admin {
     /// Conflict, if the node does not have everything up to that moment yet.
     pub async fn donate(&self, request: DonateRequest) -> Result<u64> {
         Ok(call!(self, ONCE, DelayedClient.donate, request).await?.job)
+    }
+
+    /// Lets a delayed node become the cluster, or plans it.
+    ///
+    /// # Errors
+    /// Gone, if it has applied more; conflict, if it does not have everything up to there, or another node takes over; invalid, if it is
+    /// not said as of when, or not confirmed.
+    pub async fn promote(&self, request: PromoteRequest) -> Result<PromoteResponse> {
+        call!(self, ONCE, DelayedClient.promote, request).await
+    }
+
+    /// What was cut off when a generation began with a node.
+    ///
+    /// # Errors
+    /// Invalid, if there is no such node; damaged, if what it kept cannot be read.
+    pub async fn tail(&self, node: u64, generation: u64) -> Result<Vec<LostWrites>> {
+        Ok(call!(self, AGAIN, DelayedClient.tail, TailRequest { node, generation }).await?.tenants)
+    }
+
+    /// Begins a drill at the node that answers. Returns its id.
+    ///
+    /// # Errors
+    /// Invalid, if there is no such kind, tenant or node; unavailable, if one goes on there.
+    pub async fn run_drill(&self, request: RunDrillRequest) -> Result<u64> {
+        Ok(call!(self, ONCE, BackupClient.run_drill, request).await?.id)
+    }
+
+    /// Drills, and what they have proved.
+    ///
+    /// # Errors
+    /// Unavailable, if the archive does not answer.
+    pub async fn drills(&self) -> Result<Vec<DrillShown>> {
+        Ok(call!(self, AGAIN, BackupClient.list_drills, ListDrillsRequest {}).await?.drills)
+    }
+
+    /// How often a drill takes place, in milliseconds, changed before that if it is said.
+    ///
+    /// # Errors
+    /// Denied, for anybody but an administrator.
+    pub async fn schedule_drills(&self, every_ms: Option<u64>) -> Result<u64> {
+        let request = ScheduleDrillsRequest { every_ms };
+        Ok(call!(self, AGAIN, BackupClient.schedule_drills, request).await?.every_ms)
     }
 
     /// What can be restored of a tenant, or of all.

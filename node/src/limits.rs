@@ -226,6 +226,18 @@ pub const COUNTED_MS: u64 = 600_000;
 pub const HOLDER_BYTES_MAX: usize = 256;
 /// Bytes of the reason.
 pub const REASON_BYTES_MAX: usize = 1_024;
+/// Rows of what a takeover cut off of one group, at most: one a tenant.
+pub const TAIL_ROWS_MAX: usize = 100_000;
+/// Rows of it that one answer tells, at most.
+pub const TAIL_TOLD_MAX: usize = 10_000;
+/// Whoever comes to a fenced node may come again after so long, in milliseconds; the node that took over is named.
+pub const FENCED_AGAIN_MS: u64 = 1_000;
+/// Between two looks whether a drill is due, in milliseconds.
+pub const DRILL_LOOK_MS: u64 = 5_000;
+/// Bytes that a drill fetches for one tenant, at most: the scratch folder lies on the disk of a node that serves.
+pub const SCRATCH_BYTES_MAX: u64 = 64 << 30;
+/// Generations that one promotion tries to take in an archive, at most: those before are of tries that were not decided.
+pub const GENERATIONS_TRIED: u64 = 8;
 /// A delayed node that has heard nothing for so long protects nobody, in milliseconds.
 pub const STARVED_MS: u64 = 120_000;
 /// So far behind its delay a gate is a finding, in milliseconds.
@@ -275,6 +287,9 @@ pub const PLAN_MS: u64 = 24 * 60 * 60 * 1_000;
 pub const RESTORE_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 /// How long what a restore in place has put aside is kept, in milliseconds: a week, in which it can be taken back.
 pub const ASIDE_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// Between two times that another node is asked for the row of the meta group, in milliseconds: what is wanted of a node that hears nothing of
+/// it is done within half a minute, in the largest cluster that has the replica elsewhere.
+pub const STRAY_MS: u64 = 3_000;
 /// So long whoever still asks for a tenant that was put aside is told to look again, in milliseconds: what was under way then has ended.
 pub const ASIDE_ASKED_MS: u64 = CALL_MS_MAX;
 /// Bytes of a plan: two keys, and a page of text.
@@ -331,12 +346,26 @@ const _: () = {
     assert!(META_VOTERS_MAX % 2 == 1 && META_VOTERS_MAX <= raft::limits::MEMBERS_MAX);
 };
 
+/// Bytes of the archive that one read of it may fetch: a gibibyte; who needs more restores.
+pub const LOOK_BYTES_MAX: u64 = 1 << 30;
+/// Reads of the archive whose files are kept for the next one.
+pub const LOOKS_MAX: usize = 2;
+/// How long they are kept after they were last used, in milliseconds: ten minutes, while somebody looks around.
+pub const LOOK_KEPT_MS: u64 = 10 * 60_000;
 /// From how far behind on the archive is told of, in milliseconds: a minute, a dozen ticks.
 pub const ARCHIVE_BEHIND_MS: u64 = 60_000;
 /// From how far behind on it counts as standing still, in milliseconds: five minutes, as a page to a person.
 pub const ARCHIVE_STALLED_MS: u64 = 5 * 60_000;
 /// Between two looks at what a snapshot still needs, in milliseconds: nobody waits for it.
 pub const SNAPSHOT_LOOK_MS: u64 = 500;
+/// Between two looks at which gaps the home site has, in milliseconds: a gap is rare, and a person is told within seconds.
+pub const GAP_LOOK_MS: u64 = 5_000;
+/// Between two looks at what a site may let go, in milliseconds: a 24th of the time it is announced before, but not more often than this,
+pub const SWEEP_LOOK_MS_MIN: u64 = 1_000;
+/// nor less often than this: a look reads what the archive says of itself.
+pub const SWEEP_LOOK_MS_MAX: u64 = 3_600_000;
+/// For how long nobody begins a snapshot while objects are deleted, in milliseconds: longer than one batch of deletions can take.
+pub const SWEEP_LEASE_MS: u64 = 60_000;
 /// How long a snapshot may take, in milliseconds: a day, then somebody should know why.
 pub const SNAPSHOT_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 /// Between two looks at what is to be archived, in milliseconds: a tick is a second at least.

@@ -104,11 +104,16 @@ impl Action {
             ) => &[Self::AdminTenants],
             ("dewpond.v1.Keys", "List" | "Rotate") => &[Self::AdminKeys],
             ("dewpond.v1.Identities", "Issue") => &[Self::AdminIdentities],
-            ("dewpond.v1.Backup", "Now" | "List" | "Window" | "Verify" | "Schedule") => &[Self::AdminBackup],
+            (
+                "dewpond.v1.Backup",
+                "Now" | "List" | "Window" | "Verify" | "Schedule" | "RunDrill" | "ListDrills"
+                | "ScheduleDrills" | "Pin" | "Unpin" | "Pins" | "Retention" | "Gaps" | "AcceptGap",
+            ) => &[Self::AdminBackup],
             ("dewpond.v1.Jobs", "List" | "Show") => &[Self::AdminJobs],
             (
                 "dewpond.v1.Delayed",
-                "List" | "Hold" | "Release" | "Forward" | "Accept" | "Suspects" | "Donate",
+                "List" | "Hold" | "Release" | "Forward" | "Accept" | "Suspects" | "Donate" | "Promote"
+                | "Tail",
             ) => &[Self::AdminDelayed],
             ("dewpond.peer.v1.Delayed", "Order" | "Rows" | "Write") => &[Self::Peer],
             ("dewpond.v1.Restore", "Window" | "Plan" | "Apply" | "List" | "Act") => &[Self::AdminRestores],

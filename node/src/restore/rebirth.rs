@@ -204,10 +204,10 @@ fn opened(keyring: &Keyring, cluster: ClusterId, passphrase: &Passphrase) -> Res
 /// # Errors
 /// See [`RebirthError`]. The new cluster is of no use then: make it again.
 pub async fn carry_out(opened: &Opened, hands: &Hands, folder: PathBuf) -> Result<Report> {
-    let shop = Workshop { disk: Arc::new(engine::disk::RealDisk), folder, sealer: opened.sealer.clone() };
+    let shop = Workshop { disk: crate::surroundings::disk(&folder), folder, sealer: opened.sealer.clone() };
     let of_cluster = opened.sources.gather(&shop, &BTreeSet::from([CLUSTER_TENANT]), opened.at).await?;
     let at = opened.at;
-    let read = tokio::task::spawn_blocking(move || {
+    let read = crate::work::aside(move || {
         let tenants = of_cluster.meta_rows(rows::TENANTS, at)?;
         Ok::<_, engine::Error>((tenants, of_cluster.meta_rows(rows::COLLECTIONS, at)?))
     });

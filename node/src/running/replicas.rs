@@ -2,6 +2,7 @@
 
 use super::opening::Admitted;
 use super::{Error, Result, RunningParts};
+use crate::surroundings;
 use crate::work::Task;
 use engine::Stamp;
 use engine::ids::{NodeId, TenantId};
@@ -83,7 +84,7 @@ impl Running {
     /// Log, catalog and disk; `CatalogOlder`.
     pub async fn run(admitted: Admitted, births: &[Birth]) -> Result<Arc<Self>> {
         let Admitted { parts, disk, pool, requests, log, replace } = admitted;
-        let thread = LogThread::start(log.clone())?;
+        let thread = surroundings::write_log(&parts.dir, &log)?;
         let machine_parts = MachineParts {
             meta: Arc::default(),
             pool: pool.clone(),
@@ -136,7 +137,7 @@ impl Running {
             failed: Mutex::default(),
             late,
             waiting: tokio::sync::Mutex::default(),
-            thread: Mutex::new(Some(thread)),
+            thread: Mutex::new(thread),
         });
         let is_meta = |one: &Wanted| one.machine.group() == GroupId::META;
         let (meta, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(is_meta);

@@ -20,6 +20,7 @@ use engine::tablet::view::View;
 use proto::errors::code;
 use raft::command::{Counts, Session};
 use raft::group::outcome::NotApplied;
+use raft::planted::{self, Planted};
 use raft::proposal::Reply;
 use raft::read::door::Asked;
 use raft::seal::Unsealed;
@@ -212,6 +213,7 @@ impl Door {
         match row.state {
             TenantState::Active => {}
             TenantState::Frozen => return Err(Refused::new(code::TENANT_FROZEN)),
+            TenantState::Dropped { .. } if planted::is(Planted::ServeTheDropped) => {}
             TenantState::Dropped { .. } => return Err(Refused::new(code::TENANT_DROPPED)),
             TenantState::Purged => return Err(Refused::new(code::TENANT_SHREDDED)),
         }

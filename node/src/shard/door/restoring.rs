@@ -93,7 +93,7 @@ impl Pins {
 async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> engine::Result<T> + Send + 'static,
 ) -> Result<T, Refused> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = crate::work::aside(work).await;
     Ok(done.map_err(|_| Refused::new(code::INTERNAL).saying("a read for a restore has panicked"))??)
 }
 
@@ -106,6 +106,11 @@ impl Door {
             return Err(Refused::new(code::TENANT_SWITCHING).after(limits::RESTORE_LOOK_MS));
         }
         Ok(())
+    }
+
+    /// The same for what is read of an archive.
+    pub(crate) fn check_born(&self, tenant: TenantId, at: Stamp) -> Result<(), Refused> {
+        self.check_whole(tenant, Consistency::AsOf(at), at)
     }
 
     /// A tenant that a restore has made was not whole before a stamp: nothing is read as of then, for it would be less than there was.
