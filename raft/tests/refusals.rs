@@ -6,7 +6,7 @@
 mod cluster;
 mod rig;
 
-use cluster::{GROUP, Hub, Node, Running, TENANT, birth, born, founded, lead, leader, perform, seat};
+use cluster::{GROUP, Hub, Node, Running, TENANT, birth, born, founded, leader, perform, seat};
 use engine::Stamp;
 use engine::disk::sim::Faults;
 use raft::command::Counts;
@@ -156,27 +156,6 @@ fn what_breaks_a_rule_is_refused_for_good_with_the_rule() {
         let nonsense = raft::proposal::Proposal(vec![9; 30].into());
         let told = leads.group(GROUP).propose(nonsense, under).await.unwrap_err();
         assert!(matches!(&told, NotApplied::Refused { rule } if !rule.is_empty()), "{told:?}");
-    });
-}
-
-#[test]
-fn what_another_leader_has_thrown_away_is_not_known_to_whoever_proposed_it() {
-    perform(async {
-        let (hub, _nodes, running, _) = founded(3).await;
-        let (leads, others) = parted(&running).await;
-        hub.hold(|_| true);
-        // It takes one more command into its log, which nobody hears of, and another leads then.
-        let moves = async {
-            rest(2 * Pace::TEST.election_max_ms).await;
-            hub.release();
-            lead(others[0], &[GROUP]).await;
-            others[0].put(GROUP, 8, b"of the next").await;
-        };
-        let answer = submitted(leads, 1);
-        let (told, ()) = futures_util::join!(answer, moves);
-        let cause = "another leader took over before it was committed".to_owned();
-        let told = told.unwrap_err();
-        assert_eq!((kind(&told), told), ("unknown", NotApplied::Unknown { cause }));
     });
 }
 
