@@ -97,7 +97,7 @@ impl Action {
             ("dewpond.v1.Nodes", "List" | "Add" | "Drain" | "Undrain" | "Remove" | "Scrub") => {
                 &[Self::AdminNodes]
             }
-            ("dewpond.v1.Groups", "List" | "Transfer") => &[Self::AdminGroups],
+            ("dewpond.v1.Groups", "List" | "Transfer" | "Verify") => &[Self::AdminGroups],
             (
                 "dewpond.v1.Tenants",
                 "Create" | "List" | "Show" | "Freeze" | "Unfreeze" | "Drop" | "Undrop" | "Set",
@@ -106,13 +106,14 @@ impl Action {
             ("dewpond.v1.Identities", "Issue") => &[Self::AdminIdentities],
             (
                 "dewpond.v1.Backup",
-                "Now" | "List" | "Window" | "Verify" | "Schedule" | "Pin" | "Unpin" | "Pins" | "Retention"
-                | "Gaps" | "AcceptGap",
+                "Now" | "List" | "Window" | "Verify" | "Schedule" | "RunDrill" | "ListDrills"
+                | "ScheduleDrills" | "Pin" | "Unpin" | "Pins" | "Retention" | "Gaps" | "AcceptGap",
             ) => &[Self::AdminBackup],
             ("dewpond.v1.Jobs", "List" | "Show") => &[Self::AdminJobs],
             (
                 "dewpond.v1.Delayed",
-                "List" | "Hold" | "Release" | "Forward" | "Accept" | "Suspects" | "Donate",
+                "List" | "Hold" | "Release" | "Forward" | "Accept" | "Suspects" | "Donate" | "Promote"
+                | "Tail",
             ) => &[Self::AdminDelayed],
             ("dewpond.peer.v1.Delayed", "Order" | "Rows" | "Write") => &[Self::Peer],
             ("dewpond.v1.Restore", "Window" | "Plan" | "Apply" | "List" | "Act") => &[Self::AdminRestores],

@@ -51,7 +51,7 @@ impl NodeIdentity {
             region: self.region.clone(),
         };
         let body = toml::to_string(&written).expect("plain fields are always TOML");
-        format!("# Who this node is. Written once; do not change it.\n{body}")
+        format!("# Who this node is. Do not change it.\n{body}")
     }
 
     /// From its text.
@@ -89,7 +89,7 @@ impl NodeFolder {
     /// Whether there is a node.
     #[must_use]
     pub fn is_initialised(&self) -> bool {
-        self.identity_path().exists()
+        files::exists(&self.identity_path())
     }
 
     fn identity_path(&self) -> PathBuf {
@@ -145,6 +145,14 @@ impl NodeFolder {
         files::replace(&self.root_path(), &keys.root)?;
         files::replace(&self.authority_path(), keys.authority.as_bytes())?;
         self.write_certificate(&keys.certificate, &keys.key)?;
+        self.write_identity(identity)
+    }
+
+    /// Writes who the node is: with another generation, after a takeover.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn write_identity(&self, identity: &NodeIdentity) -> Result<()> {
         files::replace(&self.identity_path(), identity.text().as_bytes())
     }
 
@@ -175,7 +183,7 @@ impl NodeFolder {
     /// `FileMode`. `Io`. `TooLarge`.
     pub fn sealed_authority(&self) -> Result<Option<SecretBytes>> {
         let path = self.sealed_authority_path();
-        if !path.exists() {
+        if !files::exists(&path) {
             return Ok(None);
         }
         files::read_secret(&path, limits::SECRET_BYTES_MAX as u64).map(Some)

@@ -26,6 +26,8 @@ pub enum Command {
     Config(Config),
     /// Runs a cluster of three nodes on this machine, with data to play with.
     Demo(Demo),
+    /// Lets the cluster go on from the node in this folder, which does not run, when the others are gone for good.
+    Takeover(TakeOver),
 }
 
 /// Runs a node.
@@ -42,12 +44,21 @@ pub struct Serve {
 /// Runs a cluster to play with.
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Goes through the whole tour by itself, breaks things on the way, and prints what it found as one line of JSON.
-    #[arg(long)]
-    pub check: bool,
+    /// Goes through a tour by itself, breaks things on the way, and prints what it found as one line of JSON.
+    #[arg(long, value_name = "TOUR", num_args = 0..=1, default_missing_value = "serving")]
+    pub check: Option<Check>,
     /// Keeps everything in this folder, which must not exist yet. Otherwise it is gone at the end.
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
+}
+
+/// What the demo goes through by itself.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Check {
+    /// Imports, loses a leader, restarts, grows, reads the past, rotates keys, and searches all files.
+    Serving,
+    /// Deletes data and brings it back in three ways, then loses the whole cluster and brings that back.
+    Recovery,
 }
 
 /// Where the configuration comes from: file, then environment (`DEWPOND_...`), then flags.
@@ -108,6 +119,29 @@ pub struct Join {
     /// Makes it a delayed node, which applies what it stores so much later: `1h`. The setting `delayed.delay` says the same.
     #[arg(long, value_name = "TIME")]
     pub delay: Option<String>,
+}
+
+/// Takes over. Without `--confirm` it is only told what would be.
+#[derive(Debug, Args)]
+pub struct TakeOver {
+    /// Where the configuration of the node comes from.
+    #[command(flatten)]
+    pub from: From,
+    /// With all that the node has.
+    #[arg(long, conflicts_with_all = ["at", "before"], required_unless_present_any = ["at", "before"])]
+    pub newest: bool,
+    /// As of this instant, itself included: a time with its zone, a stamp or a commit. Delayed nodes alone.
+    #[arg(long, value_name = "INSTANT", conflicts_with = "before")]
+    pub at: Option<String>,
+    /// As of just before this instant. Delayed nodes alone.
+    #[arg(long, value_name = "INSTANT")]
+    pub before: Option<String>,
+    /// Why: it stands in the log and in the rows of the cluster.
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// The name of the node, typed again: the cluster of before ends with it.
+    #[arg(long, value_name = "NAME")]
+    pub confirm: Option<String>,
 }
 
 /// Looks at a configuration.

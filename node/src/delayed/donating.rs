@@ -34,10 +34,10 @@ const WRITE_MS: u64 = 60_000;
 
 /// Some keys of a collection: from the first to before the second.
 #[derive(Clone)]
-struct Stretch {
-    collection: CollectionId,
-    start: Bytes,
-    end: Option<Bytes>,
+pub(super) struct Stretch {
+    pub(super) collection: CollectionId,
+    pub(super) start: Bytes,
+    pub(super) end: Option<Bytes>,
 }
 
 /// The first key behind one.
@@ -143,7 +143,7 @@ impl Server {
     }
 
     /// Whether this node holds the cut that the wish is for. True: it is not applied yet, and looked ahead at.
-    fn check_cut(&self, wish: &Wish) -> Result<bool, Refused> {
+    pub(super) fn check_cut(&self, wish: &Wish) -> Result<bool, Refused> {
         let cut = cut_of(wish);
         let running = self.running()?;
         let gate = running.late().ok_or_else(|| Refused::new(code::NOT_DELAYED))?.state().gate;
@@ -157,7 +157,7 @@ impl Server {
     }
 
     /// Where rows of the cut are read.
-    async fn source(&self, wish: &Wish, is_ahead: bool) -> Result<Source, Refused> {
+    pub(super) async fn source(&self, wish: &Wish, is_ahead: bool) -> Result<Source, Refused> {
         let running = self.running()?;
         let seated =
             running.replica(self.group_of(wish.tenant)?).ok_or_else(|| Refused::new(code::STARTING))?;
@@ -169,8 +169,7 @@ impl Server {
             let (machine, log) = (seated.receiver.group().machine().clone(), running.log().clone());
             let cut = cut_of(wish);
             let looks = move || Overlay::build(&machine, &log, cut, limits::AHEAD_BYTES_MAX);
-            let looked =
-                tokio::task::spawn_blocking(looks).await.map_err(|_| Refused::new(code::INTERNAL))?;
+            let looked = crate::work::aside(looks).await.map_err(|_| Refused::new(code::INTERNAL))?;
             refused = match looked {
                 Ok(overlay) => return Ok(Source::Ahead(Arc::new(Mutex::new(overlay)))),
                 // The gate has let it through meanwhile.
@@ -343,8 +342,7 @@ impl Server {
     pub async fn rows_here(&self, asked: RowsAsked, wait_ms: u64) -> Result<RowsPage, Refused> {
         let RowsAsked { tenant, collection, start, end } = asked;
         let view = self.door()?.view(tenant, Consistency::Linearizable, wait_ms).await?;
-        let reading =
-            tokio::task::spawn_blocking(move || page(&view, tenant, (collection, &start, end.as_ref())));
+        let reading = crate::work::aside(move || page(&view, tenant, (collection, &start, end.as_ref())));
         reading.await.unwrap_or_else(|_| Err(Refused::new(code::INTERNAL)))
     }
 
@@ -371,7 +369,7 @@ fn cut_of(wish: &Wish) -> Stamp {
 }
 
 /// Where rows of a cut are read.
-enum Source {
+pub(super) enum Source {
     /// The node has applied it.
     Applied(Arc<Seated>),
     /// What it has applied, and over it what it will.
@@ -379,19 +377,19 @@ enum Source {
 }
 
 impl Source {
-    async fn rows(&self, wish: &Wish, stretch: &Stretch) -> Result<RowsPage, Refused> {
+    pub(super) async fn rows(&self, wish: &Wish, stretch: &Stretch) -> Result<RowsPage, Refused> {
         let (tenant, stretch, cut) = (wish.tenant, stretch.clone(), cut_of(wish));
         let reading = match self {
             Self::Applied(seated) => {
                 let seated = seated.clone();
-                tokio::task::spawn_blocking(move || {
+                crate::work::aside(move || {
                     let view = view_at(&seated, cut)?;
                     page(&view, tenant, (stretch.collection, &stretch.start, stretch.end.as_ref()))
                 })
             }
             Self::Ahead(overlay) => {
                 let overlay = overlay.clone();
-                tokio::task::spawn_blocking(move || {
+                crate::work::aside(move || {
                     let scan = scan_of(tenant, (stretch.collection, &stretch.start, stretch.end.as_ref()));
                     let mut overlay = overlay.lock().unwrap_or_else(PoisonError::into_inner);
                     let looked = overlay.page(&scan);

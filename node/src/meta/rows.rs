@@ -11,6 +11,7 @@ use super::root_row::{RootRow, TakenRow};
 use super::shard_row::ShardRow;
 use super::tenant_row::{CollectionRow, TenantNameRow, TenantRow};
 use crate::restore::rows::{AsideRow, HeldRow, OriginRow, RestoreRow};
+use crate::takeover::row::GenerationRow;
 use engine::error::Damage;
 use engine::ids::CollectionId;
 use engine::wire::{Reader, append_bytes32};
@@ -68,9 +69,11 @@ pub const HELD: CollectionId = CollectionId(31);
 pub const ORIGINS: CollectionId = CollectionId(32);
 /// Where it stands which tenant is aside for another.
 pub const ASIDE: CollectionId = CollectionId(33);
+/// Where generations stand that began with a takeover.
+pub const GENERATIONS: CollectionId = CollectionId(34);
 
 /// Every collection of the meta group.
-pub const ALL: [CollectionId; 23] = [
+pub const ALL: [CollectionId; 24] = [
     CLUSTER,
     NODES,
     SHARDS,
@@ -94,6 +97,7 @@ pub const ALL: [CollectionId; 23] = [
     HELD,
     ORIGINS,
     ASIDE,
+    GENERATIONS,
 ];
 
 /// A row of any kind.
@@ -145,6 +149,8 @@ pub enum MetaRow {
     Origin(OriginRow),
     /// A tenant that is aside for another.
     Aside(AsideRow),
+    /// A generation that began with a takeover.
+    Generation(GenerationRow),
 }
 
 impl MetaRow {
@@ -175,6 +181,7 @@ impl MetaRow {
             Self::Held(_) => HELD,
             Self::Origin(_) => ORIGINS,
             Self::Aside(_) => ASIDE,
+            Self::Generation(_) => GENERATIONS,
         }
     }
 
@@ -205,6 +212,7 @@ impl MetaRow {
             Self::Held(row) => HeldRow::key(row.tenant),
             Self::Origin(row) => OriginRow::key(row.tenant),
             Self::Aside(row) => AsideRow::key(row.tenant),
+            Self::Generation(row) => GenerationRow::key(row.generation),
         }
     }
 
@@ -235,6 +243,7 @@ impl MetaRow {
             Self::Held(row) => row.value(),
             Self::Origin(row) => row.value(),
             Self::Aside(row) => row.value(),
+            Self::Generation(row) => row.value(),
         }
     }
 
@@ -278,6 +287,7 @@ impl MetaRow {
             HELD => HeldRow::decode(key, value).map(Self::Held),
             ORIGINS => OriginRow::decode(key, value).map(Self::Origin),
             ASIDE => AsideRow::decode(key, value).map(Self::Aside),
+            GENERATIONS => GenerationRow::decode(key, value).map(Self::Generation),
             _ => Err(malformed("a row of an unknown kind")),
         }
     }

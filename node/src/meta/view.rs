@@ -13,6 +13,7 @@ use super::tenant_row::TenantRow;
 use crate::keys::{self, KeyName, KeyRow, WrappedKey};
 use crate::restore::rows::{AsideRow, OriginRow, RestoreRow};
 use crate::shard::map::ShardMap;
+use crate::takeover::row::GenerationRow;
 use engine::Stamp;
 use engine::ids::{CollectionId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
 use engine::tablet::view::{Scan, View};
@@ -66,6 +67,8 @@ pub struct MetaView {
     pub origins: BTreeMap<TenantId, OriginRow>,
     /// Tenants that are aside for others.
     pub aside: BTreeMap<TenantId, AsideRow>,
+    /// Generations that began with a takeover.
+    pub generations: BTreeMap<u64, GenerationRow>,
     names: BTreeMap<String, TenantId>,
     collections: BTreeMap<TenantId, BTreeMap<String, CollectionId>>,
     map: ShardMap,
@@ -139,6 +142,7 @@ impl MetaView {
             MetaRow::Held(row) => drop(self.held.insert(row.tenant, row.restore)),
             MetaRow::Origin(row) => drop(self.origins.insert(row.tenant, row)),
             MetaRow::Aside(row) => drop(self.aside.insert(row.tenant, row)),
+            MetaRow::Generation(row) => drop(self.generations.insert(row.generation, row)),
         }
     }
 

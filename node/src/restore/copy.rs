@@ -88,7 +88,7 @@ async fn archived(
     of: TenantId,
     at: Stamp,
 ) -> Result<Vec<(String, CollectionId)>, Stop> {
-    let read = tokio::task::spawn_blocking(move || reading.gathered().collections(of, at)).await;
+    let read = crate::work::aside(move || reading.gathered().collections(of, at)).await;
     let read = read.map_err(|_| Stop::Failed("reading an archive has panicked".to_owned()))?;
     read.map_err(|error| Stop::from(Refused::from(error)))
 }
@@ -115,6 +115,7 @@ struct Batches {
     at: Reached,
     ttl: (Ttl, Stamp),
     hands: Hands,
+    digest: Digester,
 }
 
 impl Batches {
@@ -123,6 +124,7 @@ impl Batches {
         let mut tally = Tally::default();
         while let Some(collection) = self.collections.front().copied() {
             if self.at.collection != collection {
+                self.digest.begin(collection);
                 self.at = Reached { collection, after: Vec::new(), batches: self.at.batches };
             }
             let after = Some(Bytes::from(self.at.after.clone())).filter(|after| !after.is_empty());
@@ -145,7 +147,7 @@ impl Batches {
     }
 
     fn operations(
-        &self,
+        &mut self,
         collection: CollectionId,
         rows: Vec<PageRow>,
         tally: &mut Tally,
@@ -153,6 +155,7 @@ impl Batches {
         let now_ms = self.hands.now_ms();
         let mut operations = Vec::with_capacity(rows.len());
         for row in rows {
+            self.digest.row(&row.key, &row.value, row.expires_ms);
             let Some(expiry) = expiry(row.expires_ms, self.ttl.0, self.ttl.1, now_ms) else {
                 tally.expired += 1;
                 continue;
@@ -205,9 +208,17 @@ impl Pour {
     ) -> Self {
         collections.retain(|collection| *collection >= begun.collection);
         let hands = hands.clone();
-        let batches = Batches { past, collections: collections.into(), at: begun, ttl, hands: hands.clone() };
+        let collections = collections.into();
+        let digest = Digester::default();
+        let batches = Batches { past, collections, at: begun, ttl, hands: hands.clone(), digest };
         let to = (tenant, entropy::random(&SystemEntropy));
         Self { hands, batches, to, flight: FuturesOrdered::new(), is_read: false }
+    }
+
+    /// What was read, in one number, as [`digest`] has it: of all there is, if all was poured from the beginning to the end.
+    #[must_use]
+    pub fn digest(self) -> (u64, [u8; 32]) {
+        self.batches.digest.finish()
     }
 
     /// How far all is written now, and what was written for that; nothing: all is.
@@ -245,22 +256,52 @@ pub(super) async fn write(drive: &mut Drive) -> Result<(), Stop> {
 /// # Errors
 /// What reading says.
 pub async fn digest(past: &Past, collections: &[CollectionId]) -> Result<(u64, [u8; 32]), Refused> {
-    let (mut hash, mut count) = (Sha256::new(), 0);
+    let mut digester = Digester::default();
     for collection in collections {
-        hash.update(&collection.0.to_be_bytes());
+        digester.begin(*collection);
         let mut rows = past.rows(KeyRange::all(*collection), None);
         while let Some(row) = rows.next().await? {
-            if row.expires_ms != 0 {
-                continue;
-            }
-            count += 1;
-            for piece in [&row.key, &row.value] {
-                hash.update(&(piece.len() as u64).to_be_bytes());
-                hash.update(piece);
-            }
+            digester.row(&row.key, &row.value, row.expires_ms);
         }
     }
-    Ok((count, hash.finish()))
+    Ok(digester.finish())
+}
+
+/// Makes that number, row by row in the order of their keys.
+pub struct Digester {
+    hash: Sha256,
+    count: u64,
+}
+
+impl Default for Digester {
+    fn default() -> Self {
+        Self { hash: Sha256::new(), count: 0 }
+    }
+}
+
+impl Digester {
+    /// The rows of a collection follow.
+    pub fn begin(&mut self, collection: CollectionId) {
+        self.hash.update(&collection.0.to_be_bytes());
+    }
+
+    /// A row, with when it expires; 0: never.
+    pub fn row(&mut self, key: &[u8], value: &[u8], expires_ms: u64) {
+        if expires_ms != 0 {
+            return;
+        }
+        self.count += 1;
+        for piece in [key, value] {
+            self.hash.update(&(piece.len() as u64).to_be_bytes());
+            self.hash.update(piece);
+        }
+    }
+
+    /// How many rows there were, and the number.
+    #[must_use]
+    pub fn finish(self) -> (u64, [u8; 32]) {
+        (self.count, self.hash.finish())
+    }
 }
 
 /// Compares what was written with where it came from: nothing is missing, nothing is more, nothing is other.

@@ -20,7 +20,6 @@ use crate::refused::Refused;
 use crate::running::replicas::{Running, Seated};
 use engine::Stamp;
 use engine::clock::Clock;
-use engine::disk::RealDisk;
 use engine::ids::NodeId;
 use proto::errors::code;
 use raft::time::BootClock;
@@ -168,7 +167,7 @@ impl Server {
             node: self.node,
             sealer: self.keys.sealer().clone(),
             entropy: Arc::new(crate::entropy::SystemEntropy),
-            disk: Arc::new(RealDisk),
+            disk: crate::surroundings::disk(&self.folder),
             spool: self.folder.join("archive"),
             feeds: self.changes.feeds().clone(),
         };
@@ -225,7 +224,7 @@ impl Server {
         }
         run.last = end;
         let (shipper, gone) = (run.shipper.clone(), self.purged.all());
-        let collecting = tokio::task::spawn_blocking(move || lock(&shipper).collect(&held, end, &gone)).await;
+        let collecting = crate::work::aside(move || lock(&shipper).collect(&held, end, &gone)).await;
         match collecting {
             Ok(Ok((shipment, unread))) => {
                 for (group, cause) in &unread {

@@ -16,7 +16,6 @@ use crate::meta::node_row::NodeState;
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
 use engine::clock::Clock;
-use engine::disk::RealDisk;
 use engine::error::with_sources;
 use engine::ids::NodeId;
 use engine::tablet::Tablet;
@@ -200,7 +199,7 @@ impl Server {
         let checkpoint = Arc::new(tablet.checkpoint()?);
         let shipped = snapshot::put_files(home, &checkpoint).await?;
         let (is_digested, meta) = (row.is_digested, meta.clone());
-        let counting = tokio::task::spawn_blocking(move || match is_digested {
+        let counting = crate::work::aside(move || match is_digested {
             true => snapshot::digests(&tablet, &sealer, &meta, id),
             false => Ok(Vec::new()),
         });
@@ -222,8 +221,9 @@ impl Server {
     ) -> Result<bool> {
         let (view, folder) = (Arc::new(tablet.view(0)?), self.folder.join("archive"));
         let (sealer, node) = (self.keys.sealer().clone(), self.node);
-        let writing = tokio::task::spawn_blocking(move || {
-            snapshot::meta_files(&view, &sealer, (&RealDisk, &folder), (id, node), &SystemEntropy)
+        let writing = crate::work::aside(move || {
+            let disk = crate::surroundings::disk(&folder);
+            snapshot::meta_files(&view, &sealer, (&*disk, &folder), (id, node), &SystemEntropy)
         });
         let failed = |_| engine::Error::Invalid("writing the rows of the meta group panicked");
         let (files, contents) = writing.await.map_err(failed)??;
