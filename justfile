@@ -25,6 +25,18 @@ bench-cluster:
 sim seeds="50" *rest="":
     cargo run --release -p chaos-tests -- sim --seeds {{seeds}} {{rest}}
 
+# As many runs of whole nodes in a pretended world as asked: `just whole 10`.
+whole seeds="20" *rest="":
+    cargo run --release -p chaos-tests -- whole --seeds {{seeds}} {{rest}}
+
+# Every bug that can be planted, and who finds it.
+planted *rest="":
+    cargo run --release -p chaos-tests -- planted {{rest}}
+
+# Fresh seeds for hours, with a ledger: `just soak 8`.
+soak hours="1" *rest="":
+    cargo run --release -p chaos-tests -- soak --hours {{hours}} {{rest}}
+
 # Real processes under real faults: `just chaos 10`, or `just chaos 2 --seed 42`.
 chaos minutes="2" *rest="":
     cargo run --release -p chaos-tests -- processes --minutes {{minutes}} {{rest}}

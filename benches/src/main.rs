@@ -4,6 +4,7 @@
 //! * `benches tablets [--count N]` opens many small tablets.
 //! * `benches raft [--quick] [--only a,b] [--idle]` writes through three replicas. `--only` takes names of parts; `--idle` is one of them.
 //! * `benches cluster [--peer etcd] [--quick] [--only a,b] [--dir DIR]` measures three of our servers, and three of etcd's beside them.
+//! * `benches recovery [--peer pgbackrest] [--quick] [--mib N] [--dir DIR]` archives, snapshots and restores, PostgreSQL beside it.
 //!
 //! All print a table and, as their last line, one JSON object. Every phase runs in a process of its own, so that memory and
 //! processor time are that store's alone. Figures of different runs do not compare: machines are noisy; ratios within a run do.
@@ -15,6 +16,7 @@ mod engine;
 mod options;
 mod process;
 mod raft;
+mod recovery;
 mod spawn;
 mod tablets;
 
@@ -26,7 +28,8 @@ pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 const USAGE: &str = "usage: benches engine [--quick] [--keys N] [--runs N] [--only a,b]
        benches tablets [--count N]
        benches raft [--quick] [--only disk,memory,cost,catch-up,recover,idle] [--idle]
-       benches cluster [--peer etcd] [--quick] [--only put64,get64,...,failover] [--dir DIR]";
+       benches cluster [--peer etcd] [--quick] [--only put64,get64,...,failover] [--dir DIR]
+       benches recovery [--peer pgbackrest] [--quick] [--mib N] [--dir DIR]";
 
 fn run() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -36,6 +39,7 @@ fn run() -> Outcome<()> {
         "tablets" => tablets::run(rest),
         "raft" => crate::raft::run(rest),
         "cluster" => cluster::run(rest),
+        "recovery" => recovery::run(rest),
         // Hidden: what this program starts itself as.
         crate::engine::CHILD => crate::engine::child(rest),
         tablets::CHILD => tablets::child(rest),

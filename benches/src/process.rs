@@ -53,6 +53,16 @@ pub fn cpu_seconds_of(processes: &[u32]) -> Outcome<f64> {
     Ok(ticks as f64 / TICKS_PER_S)
 }
 
+/// Processor seconds, user and system, of children of this process that have ended.
+///
+/// # Errors
+/// `/proc` is not there.
+pub fn cpu_seconds_of_ended() -> Outcome<f64> {
+    let text = fs::read_to_string("/proc/self/stat")?;
+    let ticks = ticks_at(&text, 13).ok_or("/proc/self/stat is not as it should be")?;
+    Ok(ticks as f64 / TICKS_PER_S)
+}
+
 /// Memory of processes, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
@@ -92,10 +102,15 @@ fn status_bytes(text: &str, name: &str) -> Option<u64> {
     Some(kib << 10)
 }
 
-/// User and system ticks of a `/proc/*/stat`. The name of the program stands in brackets and may hold anything.
+/// User and system ticks of a `/proc/*/stat`.
 fn stat_ticks(text: &str) -> Option<u64> {
+    ticks_at(text, 11)
+}
+
+/// Two fields of a `/proc/*/stat`, added up. The name of the program stands in brackets and may hold anything; fields count from behind it.
+fn ticks_at(text: &str, field: usize) -> Option<u64> {
     let (_, fields) = text.rsplit_once(')')?;
-    let mut fields = fields.split_ascii_whitespace().skip(11);
+    let mut fields = fields.split_ascii_whitespace().skip(field);
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
     Some(user + system)
@@ -208,6 +223,7 @@ mod tests {
         for name in ["benches", "a b", "a) S 1 (b"] {
             assert_eq!(stat_ticks(&format!("42 ({name}) {rest}")), Some(281), "{name}");
         }
+        assert_eq!(ticks_at("42 (benches) S 1 2 3 4 5 6 7 8 9 10 250 31 7 8 20", 13), Some(15));
         assert_eq!(stat_ticks("42 (benches) S 1"), None);
         assert_eq!(stat_ticks(""), None);
     }

@@ -3,6 +3,7 @@
 use crate::aim::Aim;
 use crate::run::Plan;
 use crate::seed::Fault::{self, Clock, Crash, Cut, CutPair, Membership, Purge, Slow, Snapshot, Transfer};
+use crate::whole;
 use raft::planted::Planted;
 
 /// Faults and how often each, the milliseconds between two, and what is aimed at.
@@ -41,6 +42,14 @@ fn schedule(bug: Planted) -> Schedule {
         | Planted::DigestInPart
         | Planted::SkipInRange
         | Planted::IgnoreExpected => (&[(Crash, 2), (Cut, 1), (Transfer, 1), (Slow, 1)], 700, None),
+        // Of whole nodes.
+        Planted::AskNobodyWhose
+        | Planted::HoldAnyStamp
+        | Planted::KeepEntriesFromWatches
+        | Planted::GateAhead
+        | Planted::ServeTheDropped
+        | Planted::TakeUnheardForEmpty
+        | Planted::TellFilesThatAreNotPut => (&[], 0, None),
     }
 }
 
@@ -50,4 +59,24 @@ pub fn plan(bug: Planted) -> Plan {
     let (faults, fault_every_ms, aim) = schedule(bug);
     let faults = faults.iter().copied().collect();
     Plan { fault_ms: 12_000, quiet_ms: 20_000, planted: None, faults, fault_every_ms, keys_min: 40, aim }
+}
+
+/// The runs of whole nodes for a bug, with it, if groups of consensus alone do not have the room it is in.
+#[must_use]
+pub fn whole_plan(bug: Planted) -> Option<whole::run::Plan> {
+    let late_ms = (bug == Planted::GateAhead).then_some(3_000);
+    let is_whole = matches!(
+        bug,
+        Planted::AskNobodyWhose
+            | Planted::HoldAnyStamp
+            | Planted::KeepEntriesFromWatches
+            | Planted::GateAhead
+            | Planted::ServeTheDropped
+            | Planted::TakeUnheardForEmpty
+            | Planted::TellFilesThatAreNotPut
+    );
+    let is_archived = bug == Planted::TellFilesThatAreNotPut;
+    let plan =
+        whole::run::Plan { fault_ms: 15_000, planted: Some(bug), late_ms, is_archived, schedule: None };
+    is_whole.then_some(plan)
 }

@@ -12,7 +12,7 @@ pub const FAULT_MS_MIN: u64 = 60_000;
 type Branch = (&'static str, &'static str);
 
 /// Beside every kind of fault. Each is entered five times at least in most batches of [`RUNS_MIN`], so that none is missed by bad luck.
-pub const BRANCHES: [Branch; 31] = [
+pub const BRANCHES: [Branch; 32] = [
     ("elections", "a group finds a leader"),
     ("changes of the leader", "another one leads, while clients write"),
     ("snapshots installed", "who lags too far is filled by a snapshot"),
@@ -44,6 +44,7 @@ pub const BRANCHES: [Branch; 31] = [
     ("digests compared", "replicas at one entry hold the same"),
     ("replicas held against what was acknowledged", "the oracle is asked in the end"),
     ("ranges compared", "replicas say the same of every range"),
+    ("replicas compared as a server does it", "a comparison goes over all rows and finds no difference"),
 ];
 
 /// What this batch should have seen and has not, each with what was not tried.
@@ -55,6 +56,37 @@ pub fn unseen(batch: &Batch) -> Vec<String> {
     let branches = BRANCHES.into_iter().filter(|(branch, _)| unseen.contains(branch));
     let faults = faults.map(|fault| format!("{fault:?}: this fault was never injected"));
     faults.chain(branches.map(|(branch, why)| format!("{branch}: {why}"))).collect()
+}
+
+/// Runs of whole nodes below this number prove nothing by what they have not seen.
+pub const WHOLE_RUNS_MIN: u64 = 20;
+
+/// What a batch of runs of whole nodes must have seen.
+pub const WHOLE: [&str; 15] = [
+    "writes sent again",
+    "reads of the past",
+    "foreign questions refused",
+    "transfers",
+    "looks held against what was acknowledged",
+    "writes that watches had to tell",
+    "keys rotated",
+    "tenants dropped",
+    "leads handed over",
+    "looks at a delayed node",
+    "delayed nodes that caught up",
+    "replicas compared",
+    "bytes searched",
+    "archives verified",
+    "nodes undrained",
+];
+
+/// What this batch of runs of whole nodes should have seen and has not.
+#[must_use]
+pub fn unseen_whole(batch: &Batch) -> Vec<String> {
+    let is_missing = |fault: &crate::seed::Fault| batch.faults.get(fault).is_none_or(|count| *count == 0);
+    let faults = crate::whole::nemesis::FAULTS.into_iter().filter(is_missing);
+    let faults = faults.map(|fault| format!("{fault:?}"));
+    faults.chain(batch.unseen(&WHOLE).into_iter().map(str::to_owned)).collect()
 }
 
 #[cfg(test)]

@@ -1,15 +1,19 @@
 //! `chaos-tests sim --seeds N [--from S] [--ms M] [--jobs J] [--planted BUG | --sound BUG]`: runs seeds, prints what came of each, and
 //! fails if a promise was broken, or if a large batch has not entered every branch that it must. With the name of a bug they are the runs that bring it to light, with it or without.
-//! `chaos-tests processes` breaks real processes: see [`chaos_tests::processes`].
+//! `chaos-tests processes` breaks real processes: see [`chaos_tests::processes`]; `whole` runs whole nodes in a pretended world
+//! ([`chaos_tests::whole`]), `planted` plants bugs ([`chaos_tests::planted`]), `soak` runs for hours ([`chaos_tests::soak`]).
 
 #![forbid(unsafe_code)]
 
 use chaos_tests::canary;
 use chaos_tests::coverage;
+use chaos_tests::planted;
 use chaos_tests::processes;
 use chaos_tests::report::Batch;
 use chaos_tests::run::{Outcome, Plan, run};
 use chaos_tests::seed::Seed;
+use chaos_tests::soak;
+use chaos_tests::whole;
 use raft::planted::{ALL, Planted};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,12 +31,17 @@ struct Asked {
 }
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some("processes") {
-        return processes::command(std::env::args().skip(2), fresh());
+    let rest = || std::env::args().skip(2);
+    match std::env::args().nth(1).as_deref() {
+        Some("processes") => return processes::command(rest(), fresh()),
+        Some("whole") => return whole::command::command(rest(), fresh()),
+        Some("planted") => return planted::command(rest()),
+        Some("soak") => return soak::command(rest(), fresh()),
+        _ => {}
     }
     let Some(asked) = asked() else {
         eprintln!(
-            "usage: chaos-tests sim --seeds N [--from SEED] [--ms MILLISECONDS] [--jobs THREADS] [--planted BUG | --sound BUG]"
+            "usage: chaos-tests sim --seeds N [--from SEED] [--ms MILLISECONDS] [--jobs THREADS] [--planted BUG | --sound BUG]\n       chaos-tests whole | planted | soak | processes ..."
         );
         return ExitCode::FAILURE;
     };

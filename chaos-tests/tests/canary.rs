@@ -1,16 +1,13 @@
 //! A judge that never objected is a decoration: every bug that can be planted is found, within a number of runs that is printed; and
 //! the same runs without it pass.
 
-use chaos_tests::canary::plan;
+use chaos_tests::canary::{plan, whole_plan};
 use chaos_tests::check::Violation;
-use chaos_tests::run::{Outcome, Plan, run};
+use chaos_tests::planted::{FROM, Found, SEEDS_MAX, seek};
+use chaos_tests::run::{Outcome, run};
 use chaos_tests::seed::Seed;
+use chaos_tests::whole;
 use raft::planted::{ALL, Planted};
-
-/// Runs until one finds the bug, at most.
-const SEEDS_MAX: u64 = 40;
-/// Where the seeds begin.
-const FROM: u64 = 700;
 
 /// Which bugs a run of the tests looks for: all or the one asked for by name, else a third, by the day.
 fn chosen() -> Vec<Planted> {
@@ -35,15 +32,10 @@ fn chosen() -> Vec<Planted> {
 fn every_planted_bug_is_found() {
     let mut missed = Vec::new();
     for bug in chosen() {
-        let plan = Plan { planted: Some(bug), ..plan(bug) };
-        let found = (FROM..FROM + SEEDS_MAX).find_map(|seed| {
-            let Outcome { violation, .. } = run(Seed(seed), &plan);
-            violation.filter(Violation::is_broken).map(|violation| (seed, violation))
-        });
-        match found {
-            Some((seed, violation)) => {
+        match seek(bug) {
+            Some(Found { violation, runs }) => {
                 let what: String = violation.what.chars().take(110).collect();
-                println!("{bug:?}: found in run {} by {}: {what}", seed - FROM + 1, violation.judge);
+                println!("{bug:?}: found in run {runs} by {}: {what}", violation.judge);
             }
             None => missed.push(bug),
         }
@@ -55,7 +47,16 @@ fn every_planted_bug_is_found() {
 fn the_same_runs_without_a_bug_pass() {
     for bug in chosen() {
         for seed in FROM..FROM + 2 {
-            let Outcome { violation, timeline, .. } = run(Seed(seed), &plan(bug));
+            let (violation, timeline) = match whole_plan(bug) {
+                Some(plan) => {
+                    let outcome = whole::run::run(Seed(seed), &whole::run::Plan { planted: None, ..plan });
+                    (outcome.violation, outcome.timeline)
+                }
+                None => {
+                    let Outcome { violation, timeline, .. } = run(Seed(seed), &plan(bug));
+                    (violation, timeline)
+                }
+            };
             if let Some(violation) = violation.filter(Violation::is_broken) {
                 println!("{timeline}");
                 panic!("seed {seed}, as for {bug:?}: {violation}");

@@ -12,8 +12,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const HEARD_MS: u64 = 30_000;
 
 /// The clocks of this machine, and what peers say of theirs.
-#[derive(Debug, Default)]
-pub struct SystemClock(Mutex<Known>);
+#[derive(Default)]
+pub struct SystemClock {
+    known: Mutex<Known>,
+    /// What it reads in a simulation.
+    #[cfg(feature = "simulated")]
+    pretended: Option<std::sync::Arc<dyn BootClock>>,
+}
 
 /// What peers have said. It is kept against the boot clock, which nobody sets: when the wall clock here jumps, all that was heard before
 /// disputes it at once.
@@ -93,8 +98,28 @@ fn ms(id: ClockId) -> u64 {
 }
 
 impl SystemClock {
+    /// One that goes as `clock` does, in a simulation.
+    #[cfg(feature = "simulated")]
+    #[must_use]
+    pub fn pretended(clock: std::sync::Arc<dyn BootClock>) -> Self {
+        Self { pretended: Some(clock), ..Self::default() }
+    }
+
+    /// What the machine says: its clock `id`, or in a simulation what `pretended` reads.
+    fn read(&self, id: ClockId, pretended: fn(&dyn BootClock) -> u64) -> u64 {
+        #[cfg(feature = "simulated")]
+        if let Some(clock) = &self.pretended {
+            return pretended(&**clock);
+        }
+        let _ = pretended;
+        match id {
+            ClockId::Realtime => shifted(ms(id)),
+            id => ms(id),
+        }
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A peer has said that its wall clock is at `wall_ms`; it was asked when the boot clock here was at `asked_ms`, and has answered now.
@@ -111,7 +136,7 @@ impl SystemClock {
 
 impl Clock for SystemClock {
     fn now_ms(&self) -> u64 {
-        shifted(ms(ClockId::Realtime))
+        self.read(ClockId::Realtime, |clock| clock.wall_ms())
     }
 }
 
@@ -125,11 +150,11 @@ fn shifted(system_ms: u64) -> u64 {
 
 impl BootClock for SystemClock {
     fn boot_ms(&self) -> u64 {
-        ms(ClockId::Boottime)
+        self.read(ClockId::Boottime, |clock| clock.boot_ms())
     }
 
     fn monotonic_ms(&self) -> u64 {
-        ms(ClockId::Monotonic)
+        self.read(ClockId::Monotonic, |clock| clock.monotonic_ms())
     }
 
     fn wall_ms(&self) -> u64 {

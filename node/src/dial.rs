@@ -1,4 +1,5 @@
-//! Connections of gRPC that this node makes: over its own TLS, which knows nodes by their certificates and not by names.
+//! Connections of gRPC that this node makes: over its own TLS, which knows nodes by their certificates and not by names. Whoever asks over
+//! one sees a [`Line`], whatever carries it.
 
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -8,8 +9,26 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tonic::body::Body;
+use tonic::codegen::http;
 use tonic::transport::{Channel, Endpoint, Uri};
-use tower::service_fn;
+use tower::util::BoxCloneSyncService;
+use tower::{ServiceExt, service_fn};
+
+/// What carries a call to another node and brings its answer.
+pub type Line = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, Broken>;
+
+/// A line that has carried nothing, or no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Broken(pub String);
+
+/// A line over a channel.
+#[must_use]
+pub fn line(channel: Channel) -> Line {
+    let broken = |error: tonic::transport::Error| Broken(engine::error::with_sources(&error));
+    BoxCloneSyncService::new(channel.map_err(broken))
+}
 
 /// A connection is made within so many milliseconds, or not.
 const CONNECT_MS: u64 = 3_000;

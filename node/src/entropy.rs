@@ -11,6 +11,10 @@ impl Entropy for SystemEntropy {
     /// If the operating system gives none: nothing may be sealed without it.
     #[expect(clippy::disallowed_methods, reason = "the one caller")]
     fn fill(&self, out: &mut [u8]) {
+        #[cfg(feature = "simulated")]
+        if let Some(world) = crate::simulated::world() {
+            return world.fill(out);
+        }
         getrandom::fill(out).expect("the operating system gives randomness");
     }
 }

@@ -81,6 +81,8 @@ kinds! {
     CLOCK_APART "clock_apart" warn "dew status";
     /// Bytes of a table here are not what was written.
     TABLE_DAMAGED "table_damaged" fail "dew job list";
+    /// Replicas of a group do not hold the same rows.
+    REPLICAS_DIFFER "replicas_differ" fail "dew group verify";
     /// The disk becomes full.
     DISK_TIGHT "disk_tight" warn "dew status";
     /// The disk is so full that no writes are taken.
@@ -133,6 +135,8 @@ kinds! {
     DRILL_OLD "drill_old" fail "dew drill list";
     /// A site does not follow the home site.
     SITE_BEHIND "site_behind" warn "dew window";
+    /// What retention lets go is not collected at a site.
+    RETENTION_REFUSED "retention_refused" warn "dew backup retention";
     /// The wrapped keys are not kept elsewhere as they are now.
     KEYRING_UNKEPT "keyring_unkept" warn "dewpond config explain archive.keyring";
     /// A snapshot does not go on.

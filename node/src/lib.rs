@@ -27,6 +27,9 @@ pub mod restore;
 pub mod running;
 pub mod server;
 pub mod shard;
+#[cfg(feature = "simulated")]
+pub mod simulated;
+mod surroundings;
 pub mod takeover;
 pub mod telemetry;
 pub mod tenants;

@@ -159,6 +159,14 @@ pub const DISK_MS: u64 = 1_000;
 pub const DISK_HAND_OVER_MS: u64 = 60_000;
 /// Between two looks at what a scrub has found, in milliseconds.
 pub const SCRUB_LOOK_MS: u64 = 1_000;
+/// Between two looks whether replicas are to be compared, in milliseconds.
+pub const VERIFY_LOOK_MS: u64 = 1_000;
+/// When a group in which replicas differ is compared again, in milliseconds: soon enough that nobody waits for it after mending.
+pub const VERIFY_AGAIN_MS: u64 = 10 * 60 * 1_000;
+/// So many times longer than it works a comparison in the background rests: it takes a quarter of one thread.
+pub const VERIFY_REST: u64 = 3;
+/// How often whoever asks for a comparison hears how far it is, in milliseconds.
+pub const VERIFY_TELL_MS: u64 = 500;
 /// Between two tries to mend a damaged table, in milliseconds: whoever has a copy of it may be away.
 pub const MEND_MS: u64 = 10_000;
 /// Bytes of one piece of a table that a peer reads to mend its own.
@@ -279,6 +287,9 @@ pub const PLAN_MS: u64 = 24 * 60 * 60 * 1_000;
 pub const RESTORE_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 /// How long what a restore in place has put aside is kept, in milliseconds: a week, in which it can be taken back.
 pub const ASIDE_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// Between two times that another node is asked for the row of the meta group, in milliseconds: what is wanted of a node that hears nothing of
+/// it is done within half a minute, in the largest cluster that has the replica elsewhere.
+pub const STRAY_MS: u64 = 3_000;
 /// So long whoever still asks for a tenant that was put aside is told to look again, in milliseconds: what was under way then has ended.
 pub const ASIDE_ASKED_MS: u64 = CALL_MS_MAX;
 /// Bytes of a plan: two keys, and a page of text.
@@ -335,12 +346,26 @@ const _: () = {
     assert!(META_VOTERS_MAX % 2 == 1 && META_VOTERS_MAX <= raft::limits::MEMBERS_MAX);
 };
 
+/// Bytes of the archive that one read of it may fetch: a gibibyte; who needs more restores.
+pub const LOOK_BYTES_MAX: u64 = 1 << 30;
+/// Reads of the archive whose files are kept for the next one.
+pub const LOOKS_MAX: usize = 2;
+/// How long they are kept after they were last used, in milliseconds: ten minutes, while somebody looks around.
+pub const LOOK_KEPT_MS: u64 = 10 * 60_000;
 /// From how far behind on the archive is told of, in milliseconds: a minute, a dozen ticks.
 pub const ARCHIVE_BEHIND_MS: u64 = 60_000;
 /// From how far behind on it counts as standing still, in milliseconds: five minutes, as a page to a person.
 pub const ARCHIVE_STALLED_MS: u64 = 5 * 60_000;
 /// Between two looks at what a snapshot still needs, in milliseconds: nobody waits for it.
 pub const SNAPSHOT_LOOK_MS: u64 = 500;
+/// Between two looks at which gaps the home site has, in milliseconds: a gap is rare, and a person is told within seconds.
+pub const GAP_LOOK_MS: u64 = 5_000;
+/// Between two looks at what a site may let go, in milliseconds: a 24th of the time it is announced before, but not more often than this,
+pub const SWEEP_LOOK_MS_MIN: u64 = 1_000;
+/// nor less often than this: a look reads what the archive says of itself.
+pub const SWEEP_LOOK_MS_MAX: u64 = 3_600_000;
+/// For how long nobody begins a snapshot while objects are deleted, in milliseconds: longer than one batch of deletions can take.
+pub const SWEEP_LEASE_MS: u64 = 60_000;
 /// How long a snapshot may take, in milliseconds: a day, then somebody should know why.
 pub const SNAPSHOT_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 /// Between two looks at what is to be archived, in milliseconds: a tick is a second at least.

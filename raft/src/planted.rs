@@ -62,10 +62,24 @@ pub enum Planted {
     PastBeforeClosed,
     /// A leader leads on, whatever peers say of its wall clock.
     LeadByWrongClock,
+    /// A service is let in to the rows of whichever tenant it names.
+    AskNobodyWhose,
+    /// A write goes ahead whatever version its condition names.
+    HoldAnyStamp,
+    /// A watch is not told of some entries.
+    KeepEntriesFromWatches,
+    /// The gate of a delayed node goes by a clock that is ahead.
+    GateAhead,
+    /// A tenant that was dropped is served until it is purged.
+    ServeTheDropped,
+    /// A node that has not heard of a collection says that nothing is in it.
+    TakeUnheardForEmpty,
+    /// The files of a tick are told to be in the archive, and are not.
+    TellFilesThatAreNotPut,
 }
 
 /// Every one of them.
-pub const ALL: [Planted; 29] = [
+pub const ALL: [Planted; 36] = [
     Planted::AcknowledgeBeforeSync,
     Planted::ForgetVote,
     Planted::ForgetTruncation,
@@ -95,6 +109,13 @@ pub const ALL: [Planted; 29] = [
     Planted::BoundedWithoutProof,
     Planted::PastBeforeClosed,
     Planted::LeadByWrongClock,
+    Planted::AskNobodyWhose,
+    Planted::HoldAnyStamp,
+    Planted::KeepEntriesFromWatches,
+    Planted::GateAhead,
+    Planted::ServeTheDropped,
+    Planted::TakeUnheardForEmpty,
+    Planted::TellFilesThatAreNotPut,
 ];
 
 #[cfg(feature = "planted")]

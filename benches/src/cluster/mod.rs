@@ -7,17 +7,18 @@
 
 mod etcd;
 mod failover;
-mod load;
+pub mod load;
 mod ours;
 mod peer;
-mod plan;
+pub mod plan;
 mod report;
-mod store;
+pub mod store;
 
 use crate::clock::Stopwatch;
 use crate::engine::figures::Figures;
 use crate::{Outcome, process};
 use load::Seen;
+pub use ours::DEADLINE;
 use ours::Ours;
 use peer::Peer;
 use plan::{LOADED, Options, STEPS, Step};
@@ -25,6 +26,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+pub use store::COLLECTION;
 use store::Store;
 
 /// Words of the server's own command line: with them this program is the server.

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// How long a call waits: as long as the servers need to agree on a leader, and more.
-const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The cluster. Its processes are killed when it is dropped.
 pub struct Ours {

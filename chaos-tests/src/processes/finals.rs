@@ -200,7 +200,7 @@ pub fn files(cluster: &Cluster, canaries: &[String], ends: &mut Ends) -> Result<
 }
 
 /// What stands for a word wherever it is written: as it is, in hexadecimal digits, in base64 at any of its three places, in UTF-16.
-fn written(word: &str) -> Vec<Vec<u8>> {
+pub fn written(word: &str) -> Vec<Vec<u8>> {
     let hex: String = word.bytes().map(|byte| format!("{byte:02x}")).collect();
     let wide: Vec<u8> = word.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let mut all = vec![word.as_bytes().to_vec(), hex.to_uppercase().into_bytes(), hex.into_bytes(), wide];

@@ -118,7 +118,7 @@ fn unused(seed: u64) -> PathBuf {
 }
 
 /// The tree this was built from, as git names it.
-fn tree() -> String {
+pub(crate) fn tree() -> String {
     let said = |words: &[&str]| {
         let output = Command::new("git").args(words).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())

@@ -40,6 +40,12 @@ impl Hardware {
         self.room_bytes.load(Ordering::SeqCst) > 0
     }
 
+    /// Bytes that its disk takes, if it has an end now.
+    #[must_use]
+    pub fn room_bytes(&self) -> Option<u64> {
+        Some(self.room_bytes.load(Ordering::SeqCst)).filter(|bytes| *bytes > 0)
+    }
+
     /// Lets `disk` take so many bytes more, whatever is started on it, until there is room again.
     pub fn fill(&self, disk: &SimDisk, more_bytes: u64) {
         self.room_bytes.store((disk.bytes_taken() + more_bytes).max(1), Ordering::SeqCst);

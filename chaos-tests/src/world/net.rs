@@ -208,6 +208,17 @@ impl Net {
         Some((*last, is_twice))
     }
 
+    /// When something that is no frame of a peer comes from one to the other; never if it is lost.
+    pub(crate) fn comes(&self, from: NodeId, to: NodeId) -> Option<Instant> {
+        self.fate(from, to, Lane::Control).map(|(at, _)| at)
+    }
+
+    /// Whether an answer comes back to whoever asked.
+    pub(crate) fn answers(&self, from: NodeId, to: NodeId) -> Option<Instant> {
+        let at = self.comes(from, to)?;
+        (!self.rules().half_open.contains(&(from, to))).then_some(at)
+    }
+
     fn server(&self, node: NodeId) -> Option<(u64, Arc<dyn Serve>)> {
         self.rules().nodes.get(&node).cloned()
     }

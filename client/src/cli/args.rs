@@ -1,7 +1,9 @@
 //! What may stand on the line.
 
+use super::backup::BackupVerb;
 use super::delayed::DelayedVerb;
 use super::drill::DrillVerb;
+use super::group::GroupVerb;
 use super::output::Format;
 use super::restore::RestoreVerb;
 use clap::{Args as Part, Parser, Subcommand};
@@ -46,6 +48,9 @@ pub enum Command {
         /// As it was: a stamp, an RFC 3339 time, or `-90m`.
         #[arg(long, allow_hyphen_values = true)]
         as_of: Option<String>,
+        /// Reads the archive, where the history of the cluster does not reach.
+        #[arg(long, requires = "as_of")]
+        archive: bool,
     },
     /// Writes a key.
     Put {
@@ -93,6 +98,9 @@ pub enum Command {
         /// As it was: a stamp, an RFC 3339 time, or `-90m`.
         #[arg(long, allow_hyphen_values = true)]
         as_of: Option<String>,
+        /// Reads the archive, where the history of the cluster does not reach.
+        #[arg(long, requires = "as_of", conflicts_with = "reverse")]
+        archive: bool,
     },
     /// Shows the versions of a key, newest first.
     History {
@@ -101,6 +109,12 @@ pub enum Command {
         /// At most so many; 0 all.
         #[arg(long, default_value_t = 100)]
         limit: u64,
+        /// Goes on in the archive, where the history of the cluster ends.
+        #[arg(long)]
+        archive: bool,
+        /// Of the archive only what is newer: a stamp, an RFC 3339 time, or `-90m`.
+        #[arg(long, requires = "archive", allow_hyphen_values = true)]
+        since: Option<String>,
     },
     /// Shows changes as they happen.
     Watch {
@@ -383,59 +397,11 @@ pub enum NodeVerb {
     Remove(Dangerous),
 }
 
-/// What to do with groups.
-#[derive(Debug, Subcommand)]
-pub enum GroupVerb {
-    /// Shows all.
-    List,
-    /// Hands the lead to the replica on a node.
-    Transfer {
-        /// The group: `g-1`.
-        group: String,
-        /// The node, by its name or id.
-        #[arg(long)]
-        to: String,
-    },
-}
-
 /// What to do with jobs.
 #[derive(Debug, Subcommand)]
 pub enum JobVerb {
     /// Shows all.
     List,
-}
-
-/// What to do with snapshots.
-#[derive(Debug, Subcommand)]
-pub enum BackupVerb {
-    /// Begins one of the whole cluster. It goes on by itself: `list` says how far it is.
-    Now {
-        /// Counts and digests all keys too.
-        #[arg(long)]
-        digest: bool,
-    },
-    /// Shows all.
-    List,
-    /// Shows one.
-    Show {
-        /// Its id.
-        id: String,
-    },
-    /// Walks the home site and names the first object that is damaged.
-    Verify {
-        /// Reads every object.
-        #[arg(long)]
-        deep: bool,
-    },
-    /// Says how often one is taken by itself, and changes it.
-    Schedule {
-        /// From now on so often: `1h`.
-        #[arg(long, conflicts_with = "off")]
-        every: Option<String>,
-        /// From now on only when somebody asks.
-        #[arg(long)]
-        off: bool,
-    },
 }
 
 /// What to do with keys.

@@ -11,6 +11,7 @@ mod data;
 mod delayed;
 mod drill;
 mod export;
+mod group;
 mod ids;
 mod import;
 mod output;
@@ -146,7 +147,7 @@ async fn run(args: Args) -> Result<u8> {
         Command::Tenant(verb) => admin::tenant(&session, verb).await?,
         Command::Node(verb) => admin::node(&session, verb).await?,
         Command::Scrub => admin::scrub(&session).await?,
-        Command::Group(verb) => admin::group(&session, verb).await?,
+        Command::Group(verb) => return group::group(&session, verb).await,
         Command::Job(verb) => admin::job(&session, verb).await?,
         Command::Delayed(verb) => delayed::run(&session, verb).await?,
         Command::Key(verb) => admin::key(&session, verb).await?,

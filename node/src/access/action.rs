@@ -97,7 +97,7 @@ impl Action {
             ("dewpond.v1.Nodes", "List" | "Add" | "Drain" | "Undrain" | "Remove" | "Scrub") => {
                 &[Self::AdminNodes]
             }
-            ("dewpond.v1.Groups", "List" | "Transfer") => &[Self::AdminGroups],
+            ("dewpond.v1.Groups", "List" | "Transfer" | "Verify") => &[Self::AdminGroups],
             (
                 "dewpond.v1.Tenants",
                 "Create" | "List" | "Show" | "Freeze" | "Unfreeze" | "Drop" | "Undrop" | "Set",
@@ -107,7 +107,7 @@ impl Action {
             (
                 "dewpond.v1.Backup",
                 "Now" | "List" | "Window" | "Verify" | "Schedule" | "RunDrill" | "ListDrills"
-                | "ScheduleDrills",
+                | "ScheduleDrills" | "Pin" | "Unpin" | "Pins" | "Retention" | "Gaps" | "AcceptGap",
             ) => &[Self::AdminBackup],
             ("dewpond.v1.Jobs", "List" | "Show") => &[Self::AdminJobs],
             (

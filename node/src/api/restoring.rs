@@ -3,6 +3,7 @@
 use super::Api;
 use super::convert::malformed;
 use super::guard::Call;
+use crate::dial::Line;
 use crate::refused::Refused;
 use crate::restore::asked::{Answer, Ask, Page, PageAsked, PageRow, Reach};
 use crate::shard::door::WriteId;
@@ -12,7 +13,6 @@ use proto::errors::code;
 use proto::peer_v1 as wire;
 use proto::peer_v1::restoring_client::RestoringClient;
 use proto::peer_v1::restoring_server::Restoring;
-use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 fn odd() -> Refused {
@@ -97,7 +97,7 @@ impl Restoring for Api {
         let wire::SettleRequest { tenant, index } = request.into_inner();
         let ask = Ask::Settle { tenant: TenantId(tenant), index };
         let answered = match self.backend.restoring(ask, wait_ms).await {
-            Ok(Answer::Stamp(stamp)) => Ok(wire::SettleResponse { stamp: stamp.0 }),
+            Ok(Answer::Settled { stamp, is_bound }) => Ok(wire::SettleResponse { stamp: stamp.0, is_bound }),
             Ok(_) => Err(odd()),
             Err(refused) => Err(refused),
         };
@@ -136,14 +136,13 @@ impl Restoring for Api {
     }
 }
 
-/// Asks the node at the other end of a channel. `question` says how long it is waited for.
+/// Asks the node at the other end of a line. `question` says how long it is waited for.
 ///
 /// # Errors
 /// What it says.
-pub(super) async fn ask(channel: Channel, ask: Ask, question: impl Questions) -> Result<Answer, Status> {
+pub(super) async fn ask(line: Line, ask: Ask, question: impl Questions) -> Result<Answer, Status> {
     let max = crate::limits::MESSAGE_BYTES_MAX;
-    let mut client =
-        RestoringClient::new(channel).max_decoding_message_size(max).max_encoding_message_size(max);
+    let mut client = RestoringClient::new(line).max_decoding_message_size(max).max_encoding_message_size(max);
     Ok(match ask {
         Ask::Reach(tenant) => {
             let asked = question.ask(wire::ReachRequest { tenant: tenant.0 });
@@ -164,7 +163,8 @@ pub(super) async fn ask(channel: Channel, ask: Ask, question: impl Questions) ->
         }
         Ask::Settle { tenant, index } => {
             let asked = question.ask(wire::SettleRequest { tenant: tenant.0, index });
-            Answer::Stamp(Stamp(client.settle(asked).await?.into_inner().stamp))
+            let wire::SettleResponse { stamp, is_bound } = client.settle(asked).await?.into_inner();
+            Answer::Settled { stamp: Stamp(stamp), is_bound }
         }
         Ask::Count { tenant, after } => {
             let asked = question.ask(wire::CountRequest { tenant: tenant.0, after: after.0 });

@@ -1,8 +1,9 @@
 //! Which services stand behind which door: clients at one, administrators at another.
 
 use super::guard::Guard;
+use super::health::{self, Health};
 use super::measure::Measure;
-use super::{Api, Backend, health, listener};
+use super::{Api, Backend, listener};
 use crate::limits;
 use crate::tls::{self, Tls, TlsError};
 use crate::work::Spawner;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tower::layer::util::{Identity, Stack};
 
@@ -45,24 +47,10 @@ fn server(api: &Api) -> Server<Before> {
         .layer(Guard::new(api.clone()))
 }
 
-/// Serves clients at one listener and administrators at the other, until the tasks of `spawner` end.
-///
-/// # Errors
-/// TLS refuses a configuration.
-pub fn serve(
-    backend: Arc<dyn Backend>,
-    tls: &Tls,
-    spawner: &Spawner,
-    (client, admin): (TcpListener, TcpListener),
-) -> Result<(), TlsError> {
-    let api = Api::new(backend);
-    let told = api.backend().telemetry().clone();
+/// What clients find.
+fn for_clients(api: &Api, health: &Health) -> Routes {
     let max = limits::MESSAGE_BYTES_MAX;
-    let demanded = tls.server(tls::Caller::AnyoneKnown, &[tls::GRPC])?;
-    let taken = listener::connections(client, tls, demanded, told.clients.clone(), spawner);
-    let health = health::Health::new(api.backend().clone());
-    let clients = server(&api)
-        .add_service(health.server())
+    Routes::new(health.server())
         .add_service(health::reflection(health::CLIENTS))
         .add_service(KvServer::new(api.clone()).max_decoding_message_size(max).max_encoding_message_size(max))
         .add_service(
@@ -88,11 +76,11 @@ pub fn serve(
         .add_service(
             RestoringServer::new(api.clone()).max_decoding_message_size(max).max_encoding_message_size(max),
         )
-        .serve_with_incoming(ReceiverStream::new(taken));
-    let demanded = tls.server(tls::Caller::Known, &[tls::GRPC])?;
-    let taken = listener::connections(admin, tls, demanded, told.admins.clone(), spawner);
-    let admins = server(&api)
-        .add_service(health.server())
+}
+
+/// What administrators find.
+fn for_admins(api: &Api, health: &Health) -> Routes {
+    Routes::new(health.server())
         .add_service(health::reflection(health::ADMINS))
         .add_service(StatusServer::new(api.clone()))
         .add_service(NodesServer::new(api.clone()))
@@ -103,8 +91,30 @@ pub fn serve(
         .add_service(DelayedServer::new(api.clone()))
         .add_service(RestoreServer::new(api.clone()))
         .add_service(BackupServer::new(api.clone()))
-        .add_service(IdentitiesServer::new(api))
-        .serve_with_incoming(ReceiverStream::new(taken));
+        .add_service(IdentitiesServer::new(api.clone()))
+}
+
+/// Serves clients at one listener and administrators at the other, until the tasks of `spawner` end.
+///
+/// # Errors
+/// TLS refuses a configuration.
+pub fn serve(
+    backend: Arc<dyn Backend>,
+    tls: &Tls,
+    spawner: &Spawner,
+    (client, admin): (TcpListener, TcpListener),
+) -> Result<(), TlsError> {
+    let api = Api::new(backend);
+    let told = api.backend().telemetry().clone();
+    let health = Health::new(api.backend().clone());
+    let demanded = tls.server(tls::Caller::AnyoneKnown, &[tls::GRPC])?;
+    let taken = listener::connections(client, tls, demanded, told.clients.clone(), spawner);
+    let clients = for_clients(&api, &health);
+    let clients = server(&api).add_routes(clients).serve_with_incoming(ReceiverStream::new(taken));
+    let demanded = tls.server(tls::Caller::Known, &[tls::GRPC])?;
+    let taken = listener::connections(admin, tls, demanded, told.admins.clone(), spawner);
+    let admins = for_admins(&api, &health);
+    let admins = server(&api).add_routes(admins).serve_with_incoming(ReceiverStream::new(taken));
     spawner.spawn("health", health.follow());
     for (name, served) in [("clients", clients), ("admins", admins)] {
         spawner.spawn(name, async move {
@@ -118,4 +128,21 @@ pub fn serve(
         });
     }
     Ok(())
+}
+
+/// The lines to both doors, of clients and of administrators, for whoever they are asked by, in a simulation: what stands behind connections
+/// is the same.
+#[cfg(feature = "simulated")]
+#[must_use]
+pub fn lines(backend: Arc<dyn Backend>) -> [crate::dial::Line; 2] {
+    use crate::dial::Broken;
+    use tower::{ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
+    let api = Api::new(backend);
+    let health = Health::new(api.backend().clone());
+    [for_clients(&api, &health), for_admins(&api, &health)].map(|routes| {
+        let before = ServiceBuilder::new().layer(Measure::new(api.clone())).layer(Guard::new(api.clone()));
+        BoxCloneSyncService::new(
+            before.service(routes).map_err(|_| Broken("a service has failed".to_owned())),
+        )
+    })
 }

@@ -44,7 +44,7 @@ pub async fn put_files(site: &Site, checkpoint: &Arc<Checkpoint>) -> Result<u64>
             Err(error) => return Err(error.into()),
         }
         let (pinned, wanted) = (checkpoint.clone(), file.clone());
-        let reading = tokio::task::spawn_blocking(move || pinned.content_of(&wanted)).await;
+        let reading = crate::work::aside(move || pinned.content_of(&wanted)).await;
         let bytes = reading.map_err(|_| engine::Error::Invalid("reading a table panicked"))??;
         site.put(&name, Bytes::from(bytes)).await?;
         shipped += file.bytes;

@@ -12,7 +12,7 @@ use engine::sealed::derive::Sha256;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519,
-    SanType, SerialNumber,
+    SanType, SerialNumber, SignatureAlgorithm,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
@@ -86,7 +86,7 @@ impl Authority {
     /// # Errors
     /// `Make`.
     pub fn create(cluster: ClusterId, now_s: u64, entropy: &dyn Entropy) -> Result<Self> {
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed("make a key"))?;
+        let key = fresh_key().map_err(failed("make a key"))?;
         let mut params = CertificateParams::default();
         params.distinguished_name = named(&format!("Dewpond cluster {cluster}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -106,9 +106,8 @@ impl Authority {
         let malformed = |cause| BootError::malformed("the authority of the cluster", cause);
         let der =
             CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| malformed(error.to_string()))?;
-        let key =
-            KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(key), &PKCS_ECDSA_P256_SHA256)
-                .map_err(|error| malformed(error.to_string()))?;
+        let key = KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(key), algorithm())
+            .map_err(|error| malformed(error.to_string()))?;
         let (_, read) =
             x509_parser::parse_x509_certificate(&der).map_err(|error| malformed(error.to_string()))?;
         if !read.is_ca() || read.public_key().raw != rcgen::PublicKeyData::subject_public_key_info(&key) {
@@ -199,6 +198,24 @@ impl Authority {
     }
 }
 
+/// What the key of an authority is for.
+fn algorithm() -> &'static SignatureAlgorithm {
+    #[cfg(feature = "simulated")]
+    if crate::simulated::world().is_some() {
+        return &PKCS_ED25519;
+    }
+    &PKCS_ECDSA_P256_SHA256
+}
+
+/// A new key.
+fn fresh_key() -> std::result::Result<KeyPair, rcgen::Error> {
+    #[cfg(feature = "simulated")]
+    if let Some(world) = crate::simulated::world() {
+        return crate::simulated::key(&*world);
+    }
+    KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
+}
+
 /// SHA-256 of a certificate.
 #[must_use]
 pub fn fingerprint(certificate: &[u8]) -> [u8; 32] {
@@ -212,7 +229,7 @@ pub fn fingerprint(certificate: &[u8]) -> [u8; 32] {
 /// # Errors
 /// `Make`.
 pub fn request() -> Result<Request> {
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed("make a key"))?;
+    let key = fresh_key().map_err(failed("make a key"))?;
     let mut params = CertificateParams::default();
     params.distinguished_name = named("Dewpond");
     let request = params.serialize_request(&key).and_then(|request| request.pem());

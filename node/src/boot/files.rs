@@ -2,6 +2,8 @@
 //! has mode 0600, and is not read if others may read it.
 
 use super::{BootError, Result};
+#[cfg(feature = "simulated")]
+use crate::simulated::{self, world};
 use engine::sealed::SecretBytes;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -17,6 +19,10 @@ const OTHERS: u32 = 0o077;
 /// # Errors
 /// `Io`.
 pub fn make_folder(path: &Path) -> Result<()> {
+    #[cfg(feature = "simulated")]
+    if let Some(world) = world() {
+        return world.disk(path).create_dir(path).map_err(|error| BootError::io("make", path, error));
+    }
     let made = fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path);
     made.map_err(|error| BootError::io("make", path, error))
 }
@@ -26,6 +32,11 @@ pub fn make_folder(path: &Path) -> Result<()> {
 /// # Errors
 /// `Io`; what was there is there still.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    #[cfg(feature = "simulated")]
+    if let Some(world) = world() {
+        let replaced = simulated::replace(&*world.disk(path), path, bytes);
+        return replaced.map_err(|error| BootError::io("write", path, error));
+    }
     let beside = path.with_extension("new");
     let write = || -> io::Result<()> {
         // A rest of an earlier try may have another mode.
@@ -43,11 +54,26 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(|error| BootError::io("write", path, error))
 }
 
+/// Whether there is a file.
+#[must_use]
+pub fn exists(path: &Path) -> bool {
+    #[cfg(feature = "simulated")]
+    if let Some(world) = world() {
+        return world.disk(path).open(path).is_ok();
+    }
+    path.exists()
+}
+
 /// Removes a file, durably; it is no error if there is none.
 ///
 /// # Errors
 /// `Io`.
 pub fn remove(path: &Path) -> Result<()> {
+    #[cfg(feature = "simulated")]
+    if let Some(world) = world() {
+        let removed = simulated::remove(&*world.disk(path), path);
+        return removed.map_err(|error| BootError::io("remove", path, error));
+    }
     let remove = || -> io::Result<()> {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -84,6 +110,10 @@ fn read_checked(
     allow: impl FnOnce(&fs::Metadata) -> Result<()>,
 ) -> Result<SecretBytes> {
     let failed = |error| BootError::io("read", path, error);
+    #[cfg(feature = "simulated")]
+    if let Some(world) = world() {
+        return simulated::read(&*world.disk(path), path).map(SecretBytes::from).map_err(failed);
+    }
     let file = File::open(path).map_err(failed)?;
     // Of the file that is open, not of whatever is at the path a moment later.
     let found = file.metadata().map_err(failed)?;

@@ -89,7 +89,7 @@ impl NodeFolder {
     /// Whether there is a node.
     #[must_use]
     pub fn is_initialised(&self) -> bool {
-        self.identity_path().exists()
+        files::exists(&self.identity_path())
     }
 
     fn identity_path(&self) -> PathBuf {
@@ -183,7 +183,7 @@ impl NodeFolder {
     /// `FileMode`. `Io`. `TooLarge`.
     pub fn sealed_authority(&self) -> Result<Option<SecretBytes>> {
         let path = self.sealed_authority_path();
-        if !path.exists() {
+        if !files::exists(&path) {
             return Ok(None);
         }
         files::read_secret(&path, limits::SECRET_BYTES_MAX as u64).map(Some)

@@ -39,7 +39,7 @@ pub fn write(folder: &Path, known: &Known) -> Result<()> {
 /// The file cannot be read; `Malformed`.
 pub fn read(folder: &Path) -> Result<Known> {
     let path = path(folder);
-    if !path.exists() {
+    if !files::exists(&path) {
         return Ok(Known::new());
     }
     let bytes = files::read(&path, BYTES_MAX)?;

@@ -44,12 +44,21 @@ pub struct Serve {
 /// Runs a cluster to play with.
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Goes through the whole tour by itself, breaks things on the way, and prints what it found as one line of JSON.
-    #[arg(long)]
-    pub check: bool,
+    /// Goes through a tour by itself, breaks things on the way, and prints what it found as one line of JSON.
+    #[arg(long, value_name = "TOUR", num_args = 0..=1, default_missing_value = "serving")]
+    pub check: Option<Check>,
     /// Keeps everything in this folder, which must not exist yet. Otherwise it is gone at the end.
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
+}
+
+/// What the demo goes through by itself.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Check {
+    /// Imports, loses a leader, restarts, grows, reads the past, rotates keys, and searches all files.
+    Serving,
+    /// Deletes data and brings it back in three ways, then loses the whole cluster and brings that back.
+    Recovery,
 }
 
 /// Where the configuration comes from: file, then environment (`DEWPOND_...`), then flags.

@@ -169,8 +169,7 @@ impl Server {
             let (machine, log) = (seated.receiver.group().machine().clone(), running.log().clone());
             let cut = cut_of(wish);
             let looks = move || Overlay::build(&machine, &log, cut, limits::AHEAD_BYTES_MAX);
-            let looked =
-                tokio::task::spawn_blocking(looks).await.map_err(|_| Refused::new(code::INTERNAL))?;
+            let looked = crate::work::aside(looks).await.map_err(|_| Refused::new(code::INTERNAL))?;
             refused = match looked {
                 Ok(overlay) => return Ok(Source::Ahead(Arc::new(Mutex::new(overlay)))),
                 // The gate has let it through meanwhile.
@@ -343,8 +342,7 @@ impl Server {
     pub async fn rows_here(&self, asked: RowsAsked, wait_ms: u64) -> Result<RowsPage, Refused> {
         let RowsAsked { tenant, collection, start, end } = asked;
         let view = self.door()?.view(tenant, Consistency::Linearizable, wait_ms).await?;
-        let reading =
-            tokio::task::spawn_blocking(move || page(&view, tenant, (collection, &start, end.as_ref())));
+        let reading = crate::work::aside(move || page(&view, tenant, (collection, &start, end.as_ref())));
         reading.await.unwrap_or_else(|_| Err(Refused::new(code::INTERNAL)))
     }
 
@@ -384,14 +382,14 @@ impl Source {
         let reading = match self {
             Self::Applied(seated) => {
                 let seated = seated.clone();
-                tokio::task::spawn_blocking(move || {
+                crate::work::aside(move || {
                     let view = view_at(&seated, cut)?;
                     page(&view, tenant, (stretch.collection, &stretch.start, stretch.end.as_ref()))
                 })
             }
             Self::Ahead(overlay) => {
                 let overlay = overlay.clone();
-                tokio::task::spawn_blocking(move || {
+                crate::work::aside(move || {
                     let scan = scan_of(tenant, (stretch.collection, &stretch.start, stretch.end.as_ref()));
                     let mut overlay = overlay.lock().unwrap_or_else(PoisonError::into_inner);
                     let looked = overlay.page(&scan);

@@ -19,6 +19,7 @@ use engine::clock::Clock;
 use engine::error::with_sources;
 use engine::ids::TenantId;
 use raft::delay::{Bound, GroupProgress, Keeper, Rest, SafeNow, Step, gate};
+use raft::planted::{self, Planted};
 use raft::time::BootClock;
 use raft::types::{GroupId, Role};
 use std::collections::BTreeMap;
@@ -167,7 +168,7 @@ impl Server {
         };
         let keeper = keeper.clone();
         let before_ms = keeper.state().delay_ms;
-        let stored = tokio::task::spawn_blocking(move || keeper.set_delay(wanted_ms)).await;
+        let stored = crate::work::aside(move || keeper.set_delay(wanted_ms)).await;
         tracing::warn!(
             before_ms,
             wanted_ms,
@@ -190,11 +191,12 @@ impl Server {
     async fn look_at_gate(self: &Arc<Self>, running: &Arc<Running>, keeper: &Arc<Keeper>) {
         let is_read = self.read_heads(running, keeper).await;
         self.look_for_drops(keeper).await;
-        let safe_now_ms = self.safe_now_ms();
+        let ahead_ms = if planted::is(Planted::GateAhead) { keeper.state().delay_ms / 2 } else { 0 };
+        let safe_now_ms = self.safe_now_ms().map(|now_ms| now_ms + ahead_ms);
         let groups = progress(self, running);
         if is_read {
             let keeper = keeper.clone();
-            let stepped = tokio::task::spawn_blocking(move || keeper.step(safe_now_ms, &groups)).await;
+            let stepped = crate::work::aside(move || keeper.step(safe_now_ms, &groups)).await;
             match stepped {
                 Ok(Ok(Step::Rest(rest))) => self.delayed.known().rest = Some(rest),
                 Ok(Ok(Step::To(gate))) => {
@@ -249,8 +251,7 @@ impl Server {
         let value =
             sealer::seal_row(self.keys.sealer(), self.node, &key, 0, &[0; sealer::TAG_BYTES], &plain)?;
         let pool = running.pool().clone();
-        let stored =
-            tokio::task::spawn_blocking(move || pool.catalog().commit(&[RowChange::Put { key, value }]));
+        let stored = crate::work::aside(move || pool.catalog().commit(&[RowChange::Put { key, value }]));
         stored.await.unwrap_or(Err(engine::Error::Closed))
     }
 

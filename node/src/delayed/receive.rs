@@ -215,7 +215,7 @@ impl Server {
             return;
         }
         let keeper = keeper.clone();
-        let held = tokio::task::spawn_blocking(move || keeper.hold()).await;
+        let held = crate::work::aside(move || keeper.hold()).await;
         tracing::error!(%tenant, act = act.name(), keys = slot.keys, first = %slot.first, last = %slot.last, "the gate holds itself");
         if !matches!(held, Ok(Ok(_))) {
             tracing::warn!("that the gate is held is not stored yet: it holds while the node runs");
@@ -253,7 +253,7 @@ fn ranges_of(tenant: TenantId, opened: &Opened) -> Vec<Scan> {
 /// Counts keys as they stand at the gate, up to so many or a few more. Nothing: they cannot be read now.
 async fn count(seated: &Arc<Seated>, gate: Stamp, scans: Vec<Scan>, upto: u64) -> Option<u64> {
     let tablet = seated.receiver.group().machine().tablet();
-    let counting = tokio::task::spawn_blocking(move || {
+    let counting = crate::work::aside(move || {
         let view = tablet.view(gate.ms())?;
         let mut keys = 0;
         for scan in scans {

@@ -129,7 +129,7 @@ async fn change(
     does: impl FnOnce(&Keeper) -> raft::Result<GateState> + Send + 'static,
 ) -> Result<GateState, Refused> {
     let keeper = keeper.clone();
-    let done = tokio::task::spawn_blocking(move || does(&keeper)).await;
+    let done = crate::work::aside(move || does(&keeper)).await;
     changed(done.map_err(|_| Refused::new(code::INTERNAL))?)
 }
 

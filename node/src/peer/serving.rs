@@ -50,6 +50,13 @@ impl Serving {
         self.0.borrow().as_ref().map(|serve| serve.voice())
     }
 
+    /// Who serves now: frames come without a connection in a simulation.
+    #[cfg(feature = "simulated")]
+    #[must_use]
+    pub fn who(&self) -> Option<Arc<dyn Serve>> {
+        self.0.borrow().clone()
+    }
+
     /// Who serves now, and hears when that changes.
     pub(super) fn now(&self) -> Option<Server> {
         let mut now = self.0.subscribe();

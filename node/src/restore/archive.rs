@@ -9,7 +9,7 @@ use crate::archive::site::{Site, SiteError, open};
 use crate::meta::CLUSTER_TENANT;
 use crate::refused::Refused;
 use crate::server::Server;
-use engine::disk::RealDisk;
+use crate::surroundings;
 use engine::ids::{ClusterId, TenantId};
 use engine::sealed::PublicKey;
 use proto::errors::code;
@@ -89,13 +89,14 @@ async fn gathered(
     let none = || FetchError::Engine(engine::Error::Invalid("nothing is archived"));
     let sources = sources(server).await?.ok_or_else(none)?;
     let folder = folder(server, restore);
-    let shop = Workshop { disk: Arc::new(RealDisk), folder, sealer: server.keys().sealer().clone() };
+    let shop = Workshop { disk: surroundings::disk(&folder), folder, sealer: server.keys().sealer().clone() };
     sources.gather(&shop, &BTreeSet::from([CLUSTER_TENANT, tenant]), at).await
 }
 
 /// Takes away what was fetched for a restore that has ended.
 pub(super) fn cleared(server: &Server, restore: u64) {
-    if let Err(error) = clear(&RealDisk, &folder(server, restore)) {
+    let folder = folder(server, restore);
+    if let Err(error) = clear(&*surroundings::disk(&folder), &folder) {
         tracing::warn!(restore, %error, "what was fetched for a restore is not removed");
     }
 }
@@ -104,6 +105,7 @@ impl From<FetchError> for Refused {
     fn from(error: FetchError) -> Self {
         let code = match &error {
             FetchError::NotRestorable(_) => code::TARGET_UNREACHABLE,
+            FetchError::TooLarge { .. } => code::READ_TOO_LARGE,
             FetchError::Lost { .. } => code::DAMAGED,
             FetchError::Away(_) => code::STARTING,
             FetchError::Engine(_) => code::INTERNAL,

@@ -65,8 +65,15 @@ pub enum Answer {
     Reach(Reach),
     /// To `Page`.
     Page(Page),
-    /// To `Write` and `Settle`.
+    /// To `Write`.
     Stamp(Stamp),
+    /// To `Settle`.
+    Settled {
+        /// Nothing that was told there of the tenant is newer.
+        stamp: Stamp,
+        /// The node leads the shard, and whoever leads it from now on acknowledges no write of the tenant without knowing the entry.
+        is_bound: bool,
+    },
     /// To `Count`.
     Count(u64),
 }

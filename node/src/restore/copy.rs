@@ -88,7 +88,7 @@ async fn archived(
     of: TenantId,
     at: Stamp,
 ) -> Result<Vec<(String, CollectionId)>, Stop> {
-    let read = tokio::task::spawn_blocking(move || reading.gathered().collections(of, at)).await;
+    let read = crate::work::aside(move || reading.gathered().collections(of, at)).await;
     let read = read.map_err(|_| Stop::Failed("reading an archive has panicked".to_owned()))?;
     read.map_err(|error| Stop::from(Refused::from(error)))
 }
@@ -115,6 +115,7 @@ struct Batches {
     at: Reached,
     ttl: (Ttl, Stamp),
     hands: Hands,
+    digest: Digester,
 }
 
 impl Batches {
@@ -123,6 +124,7 @@ impl Batches {
         let mut tally = Tally::default();
         while let Some(collection) = self.collections.front().copied() {
             if self.at.collection != collection {
+                self.digest.begin(collection);
                 self.at = Reached { collection, after: Vec::new(), batches: self.at.batches };
             }
             let after = Some(Bytes::from(self.at.after.clone())).filter(|after| !after.is_empty());
@@ -145,7 +147,7 @@ impl Batches {
     }
 
     fn operations(
-        &self,
+        &mut self,
         collection: CollectionId,
         rows: Vec<PageRow>,
         tally: &mut Tally,
@@ -153,6 +155,7 @@ impl Batches {
         let now_ms = self.hands.now_ms();
         let mut operations = Vec::with_capacity(rows.len());
         for row in rows {
+            self.digest.row(&row.key, &row.value, row.expires_ms);
             let Some(expiry) = expiry(row.expires_ms, self.ttl.0, self.ttl.1, now_ms) else {
                 tally.expired += 1;
                 continue;
@@ -205,9 +208,17 @@ impl Pour {
     ) -> Self {
         collections.retain(|collection| *collection >= begun.collection);
         let hands = hands.clone();
-        let batches = Batches { past, collections: collections.into(), at: begun, ttl, hands: hands.clone() };
+        let collections = collections.into();
+        let digest = Digester::default();
+        let batches = Batches { past, collections, at: begun, ttl, hands: hands.clone(), digest };
         let to = (tenant, entropy::random(&SystemEntropy));
         Self { hands, batches, to, flight: FuturesOrdered::new(), is_read: false }
+    }
+
+    /// What was read, in one number, as [`digest`] has it: of all there is, if all was poured from the beginning to the end.
+    #[must_use]
+    pub fn digest(self) -> (u64, [u8; 32]) {
+        self.batches.digest.finish()
     }
 
     /// How far all is written now, and what was written for that; nothing: all is.

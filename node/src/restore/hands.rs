@@ -154,39 +154,35 @@ impl Hands {
     }
 
     /// Waits until every node that answers knows of all that the meta group knows now, and lets nothing more through to a tenant that it has
-    /// closed. Returns a stamp behind everything that was told of it.
+    /// closed. Who leads its shard must be among them, and binds whoever leads it later. Returns a stamp behind everything that was told of it.
     ///
     /// # Errors
     /// The node that leads the shard of the tenant does not answer in time.
     pub async fn settle(&self, tenant: TenantId) -> Result<Stamp, Refused> {
         let meta = self.meta();
-        let shard = meta.shard_of(tenant);
-        let leader = shard.and_then(|shard| self.0.leader(shard.group));
-        // Who leads the shard lets writes through. Where nobody knows who does, it may be any of those that have it.
-        let must: BTreeSet<NodeId> = match leader {
-            Some(leader) => [leader].into(),
-            None => shard.iter().flat_map(|shard| shard.seats.values().map(|seat| seat.node)).collect(),
-        };
         let lives = |state| matches!(state, NodeState::Active | NodeState::Draining);
         let nodes = meta.nodes.values().filter(|row| lives(row.state)).map(|row| row.id);
         let asks = nodes.map(|node| async move {
             let ask = Ask::Settle { tenant, index: meta_version(self) };
             (node, self.ask_one(node, ask, limits::RESTORE_SETTLE_MS).await)
         });
-        let mut last = Stamp::new(self.now_ms(), 0);
+        let (mut last, mut is_settled) = (Stamp::new(self.now_ms(), 0), false);
         for (node, answered) in futures_util::future::join_all(asks).await {
             match answered {
-                Ok(Answer::Stamp(stamp)) => last = last.max(stamp),
+                Ok(Answer::Settled { stamp, is_bound }) => {
+                    (last, is_settled) = (last.max(stamp), is_settled || is_bound);
+                }
                 Ok(_) => return Err(odd()),
-                Err(refused) if must.contains(&node) => return Err(refused),
-                // Who does not answer hears of it before it leads anything again; and what it may let through till then goes to the tenant
-                // that is kept aside, where it is counted.
+                // Who does not answer hears of it before it acknowledges a write of the tenant.
                 Err(refused) => {
                     tracing::warn!(%node, %refused, "a node is not asked whether a tenant is closed there");
                 }
             }
         }
-        Ok(last)
+        match is_settled {
+            true => Ok(last),
+            false => Err(Refused::new(code::NO_LEADER)),
+        }
     }
 
     /// Changes rows of the meta group, and waits until they are known here. Says what was refused.

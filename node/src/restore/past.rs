@@ -43,7 +43,7 @@ impl Past {
             }
             Self::Archive(reading) => {
                 let (reading, range) = (reading.clone(), range.clone());
-                let read = tokio::task::spawn_blocking(move || reading.page(&range, after.as_ref())).await;
+                let read = crate::work::aside(move || reading.page(&range, after.as_ref())).await;
                 let read =
                     read.map_err(|_| Refused::new(code::INTERNAL).saying("reading an archive has panicked"))?;
                 Ok(read?)

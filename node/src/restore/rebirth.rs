@@ -87,6 +87,14 @@ pub struct Opened {
     pub at: Stamp,
 }
 
+impl Opened {
+    /// The keys of the cluster, as the keyring has them.
+    #[must_use]
+    pub fn sealer(&self) -> &Arc<Sealer> {
+        &self.sealer
+    }
+}
+
 /// What came back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -196,10 +204,10 @@ fn opened(keyring: &Keyring, cluster: ClusterId, passphrase: &Passphrase) -> Res
 /// # Errors
 /// See [`RebirthError`]. The new cluster is of no use then: make it again.
 pub async fn carry_out(opened: &Opened, hands: &Hands, folder: PathBuf) -> Result<Report> {
-    let shop = Workshop { disk: Arc::new(engine::disk::RealDisk), folder, sealer: opened.sealer.clone() };
+    let shop = Workshop { disk: crate::surroundings::disk(&folder), folder, sealer: opened.sealer.clone() };
     let of_cluster = opened.sources.gather(&shop, &BTreeSet::from([CLUSTER_TENANT]), opened.at).await?;
     let at = opened.at;
-    let read = tokio::task::spawn_blocking(move || {
+    let read = crate::work::aside(move || {
         let tenants = of_cluster.meta_rows(rows::TENANTS, at)?;
         Ok::<_, engine::Error>((tenants, of_cluster.meta_rows(rows::COLLECTIONS, at)?))
     });
@@ -285,14 +293,13 @@ async fn tenant(
     let mut all: Vec<CollectionId> = collections.iter().map(|one| one.id).collect();
     all.sort_unstable();
     let past = Past::Archive(Arc::new(Reading::new(Arc::new(gathered), id, at)));
-    let mut pour = Pour::new(hands, past.clone(), (id, all.clone()), (Ttl::Keep, at), Reached::default());
+    let mut pour = Pour::new(hands, past, (id, all.clone()), (Ttl::Keep, at), Reached::default());
     let (mut rows, mut bytes) = (0, 0);
     while let Some((_, tally)) = pour.next().await? {
         (rows, bytes) = (rows + tally.rows, bytes + tally.bytes);
     }
     let present = Past::History { hands: hands.clone(), tenant: id, at: Stamp::ZERO, keys_only: false };
-    let (was, is) = futures_util::future::try_join(digest(&past, &all), digest(&present, &all)).await?;
-    if was != is {
+    if pour.digest() != digest(&present, &all).await? {
         return Err(RebirthError::Other(format!("{}: what was written is not what was read", row.name)));
     }
     let whole = hands.reach(id).await?.newest;

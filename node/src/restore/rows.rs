@@ -7,6 +7,7 @@ use engine::Stamp;
 use engine::error::Damage;
 use engine::ids::{CollectionId, TenantId};
 use engine::wire::{Reader, append_bytes32};
+use std::fmt;
 
 pub use super::standing::{AsideRow, HeldRow, OriginRow};
 
@@ -124,7 +125,7 @@ impl State {
 }
 
 /// How far a restore has written.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Reached {
     /// The collection.
     pub collection: CollectionId,
@@ -132,6 +133,13 @@ pub struct Reached {
     pub after: Vec<u8>,
     /// Batches that were written before.
     pub batches: u64,
+}
+
+// Keys of a tenant never reach a line of the log.
+impl fmt::Debug for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reached({} batches, in {})", self.batches, self.collection)
+    }
 }
 
 /// What a restore has done.
@@ -152,7 +160,7 @@ pub struct Tally {
 }
 
 /// A restore.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct RestoreRow {
     /// Its id: random, never 0.
     pub id: u64,
@@ -188,6 +196,14 @@ pub struct RestoreRow {
     pub plan: Vec<u8>,
     /// Why it failed, or what it waits for.
     pub text: String,
+}
+
+impl fmt::Debug for RestoreRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, version, state, step, mode, tenant, other, target, tally, text, .. } = self;
+        write!(f, "RestoreRow({id:x} v{version}: {mode:?} of {tenant} to {target}, {state:?} {step:?}, ")?;
+        write!(f, "other {other}, {tally:?}, {text:?})")
+    }
 }
 
 impl RestoreRow {

@@ -1,8 +1,8 @@
 //! A node that starts: it reads its log and its tablets, writes nothing, and asks its peers whether this disk may go on.
 
 use super::{Result, RunningParts};
-use engine::catalog::SledCatalog;
-use engine::disk::{Disk, RealDisk};
+use crate::surroundings;
+use engine::disk::Disk;
 use engine::ids::NodeId;
 use engine::tablet::pool::{Parts, Pool};
 use raft::group::admission::{Admission, Whereabouts};
@@ -50,7 +50,7 @@ impl Ground {
     /// # Errors
     /// As [`Opening::read`].
     pub(crate) fn read(parts: &RunningParts) -> Result<Self> {
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let disk = surroundings::disk(&parts.dir);
         let stats: Arc<Stats> = Arc::default();
         let log_parts = LogParts {
             disk: disk.clone(),
@@ -59,15 +59,15 @@ impl Ground {
             node: parts.node,
             stats: stats.clone(),
         };
-        let log = RecoveredLog::read(parts.log.clone(), log_parts)?;
+        let log = RecoveredLog::read(surroundings::log_config(parts.log.clone()), log_parts)?;
         let pool_parts = Parts {
             disk: disk.clone(),
-            catalog: SledCatalog::opener(),
+            catalog: surroundings::catalog(&parts.dir),
             sealer: parts.sealer.clone(),
             clock: parts.clock.clone(),
             node: parts.node,
         };
-        let pool = Pool::open(parts.pool.clone(), pool_parts)?;
+        let pool = surroundings::pool(&parts.dir, parts.pool.clone(), pool_parts)?;
         Ok(Self { disk, stats, log, pool })
     }
 }

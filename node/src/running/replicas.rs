@@ -2,10 +2,12 @@
 
 use super::opening::Admitted;
 use super::{Error, Result, RunningParts};
+use crate::surroundings;
 use crate::work::Task;
 use engine::Stamp;
-use engine::ids::TenantId;
+use engine::ids::{NodeId, TenantId};
 use engine::tablet::pool::Pool;
+use raft::compare::question::{Asked, Told};
 use raft::delay::receive::Delayed;
 use raft::delay::{CatalogGate, GateStore, Keeper};
 use raft::group::batcher::Batcher;
@@ -19,7 +21,9 @@ use raft::net::door::Door;
 use raft::net::heard::Voice;
 use raft::net::heartbeats::Heartbeats;
 use raft::net::inbound::Receiver;
-use raft::net::request::Requests;
+use raft::net::link::Lane;
+use raft::net::message::Message;
+use raft::net::request::{Address, Requests};
 use raft::net::words::Words;
 use raft::types::{GroupId, ReplicaId};
 use std::collections::BTreeMap;
@@ -80,7 +84,7 @@ impl Running {
     /// Log, catalog and disk; `CatalogOlder`.
     pub async fn run(admitted: Admitted, births: &[Birth]) -> Result<Arc<Self>> {
         let Admitted { parts, disk, pool, requests, log, replace } = admitted;
-        let thread = LogThread::start(log.clone())?;
+        let thread = surroundings::write_log(&parts.dir, &log)?;
         let machine_parts = MachineParts {
             meta: Arc::default(),
             pool: pool.clone(),
@@ -133,7 +137,7 @@ impl Running {
             failed: Mutex::default(),
             late,
             waiting: tokio::sync::Mutex::default(),
-            thread: Mutex::new(Some(thread)),
+            thread: Mutex::new(thread),
         });
         let is_meta = |one: &Wanted| one.machine.group() == GroupId::META;
         let (meta, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(is_meta);
@@ -246,6 +250,22 @@ impl Running {
     #[must_use]
     pub fn parts(&self) -> &RunningParts {
         &self.parts
+    }
+
+    /// What a replica on `node` says of its rows; nothing if it does not answer in time.
+    pub async fn told(&self, node: NodeId, asked: Asked) -> Option<Told> {
+        if node == self.parts.node {
+            return Some(self.registry.tell(asked).await);
+        }
+        let said = (self.registry.durable(), Message::AskState(asked));
+        match self.requests.call(node, Lane::Bulk, Address::default(), said).await {
+            Ok(Message::State(told)) => Some(told),
+            Ok(_) => None,
+            Err(cause) => {
+                tracing::debug!(%node, %cause, "a replica says nothing of its rows");
+                None
+            }
+        }
     }
 
     /// What replicas elsewhere said of themselves.

@@ -163,7 +163,7 @@ impl Server {
         let Some(row) = meta.nodes.get(&self.node) else { return Ok(()) };
         if self.tls.current().own.is_due(self.clock.now_ms() / 1_000) {
             let server = self.clone();
-            let making = tokio::task::spawn_blocking(move || {
+            let making = crate::work::aside(move || {
                 let authority = server.authority().map_err(|refused| refused.to_string())?;
                 let (folder, before) = (NodeFolder::at(&server.folder), server.tls.current());
                 let of = For {

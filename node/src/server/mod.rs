@@ -12,21 +12,28 @@ pub mod certificate;
 mod closing;
 pub mod disk;
 pub mod founding;
+mod gaps;
 pub mod gate;
 pub mod joining;
+mod keeping;
 mod learning;
 pub mod live;
 pub(crate) mod opened;
 pub mod porch;
+#[cfg(feature = "simulated")]
+pub mod pretended;
 mod pulling;
 pub mod purging;
+mod retaining;
 pub mod scrubbing;
 pub mod serving;
 mod snapshots;
 pub mod start;
+mod straying;
 mod survey;
 pub mod telling;
 mod turning;
+pub mod verifying;
 
 use crate::boot::peers::Known;
 use crate::clock::SystemClock;
@@ -102,6 +109,8 @@ pub struct Server {
     pub(crate) untaken: RwLock<Option<String>>,
     /// What scrubs have found.
     pub(crate) scrubbed: scrubbing::Scrubbed,
+    /// What comparisons of replicas have found.
+    pub(crate) verified: verifying::Verified,
     /// What a delayed node remembers.
     pub(crate) delayed: Delayed,
     /// How late it is to be, if its configuration says so, in milliseconds.
@@ -113,6 +122,8 @@ pub struct Server {
     pub(crate) live: ArcSwap<Live>,
     /// How history is shipped.
     pub(crate) archiving: Arc<archiving::Archiving>,
+    /// Reads of the archive.
+    pub(crate) looks: crate::restore::look::Looks,
     /// What it knows of drills.
     pub(crate) drills: Drills,
     /// The newest generation it knows of.

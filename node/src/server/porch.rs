@@ -90,7 +90,7 @@ async fn try_open(
     }
     let (dir, clock, hosts) = (config.node.data_dir.clone(), clock.clone(), hosts(config));
     // The passphrase costs a second or two.
-    let opening = tokio::task::spawn_blocking(move || {
+    let opening = crate::work::aside(move || {
         let opened = open_keys(&dir, &passphrase).and_then(|keys| opened(&dir, keys, &hosts, &clock, tls));
         (opened, passphrase)
     });
@@ -196,7 +196,7 @@ impl Server {
             }
             None => (None, Outside::new(&config)),
         };
-        let server = Self::start_opened(config, opened, outside, peer, make_forward, space)?;
+        let server = Self::start_opened(config, opened, outside, Some(peer), make_forward, space)?;
         if let Some(gate) = gate {
             gate.open(Called(server.clone()));
         }

@@ -146,7 +146,7 @@ impl Server {
     /// `STARTING`. `MALFORMED`: there is no such table here. `DAMAGED`, `OVERLOADED`: its file cannot be read.
     pub async fn read_table(&self, table: TableId, at: u64) -> Result<Bytes, Refused> {
         let pool = self.running()?.pool().clone();
-        let read = tokio::task::spawn_blocking(move || pool.read_table(table, at, TABLE_PIECE_BYTES));
+        let read = crate::work::aside(move || pool.read_table(table, at, TABLE_PIECE_BYTES));
         Ok(read.await.map_err(|_| Refused::new(code::INTERNAL))??.into())
     }
 
@@ -268,7 +268,7 @@ impl Server {
                 piece: Bytes::new(),
             };
             let pool = running.pool().clone();
-            match tokio::task::spawn_blocking(move || pool.repair(id, &mut copy)).await {
+            match crate::work::aside(move || pool.repair(id, &mut copy)).await {
                 Ok(Ok(())) => {
                     tracing::info!(table = %id, node = %row.id, "a damaged table was mended from a peer");
                     return true;

@@ -16,7 +16,6 @@ use crate::meta::node_row::NodeState;
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
 use engine::clock::Clock;
-use engine::disk::RealDisk;
 use engine::error::with_sources;
 use engine::ids::NodeId;
 use engine::tablet::Tablet;
@@ -93,7 +92,9 @@ impl Server {
         let begun = id(&row);
         match self.put_snapshot(row, wait_ms).await? {
             MetaReply::Applied { .. } => Ok(begun),
-            _ => Err(refused("another snapshot was begun meanwhile")),
+            _ => Err(refused(
+                "another snapshot was begun meanwhile, or objects are being collected: try again",
+            )),
         }
     }
 
@@ -122,10 +123,12 @@ impl Server {
     /// Takes snapshots whenever one is wanted, until the tasks end.
     pub(super) async fn take_snapshots(self: Arc<Self>) {
         let mut put: (u64, BTreeSet<GroupId>) = (0, BTreeSet::new());
+        let mut gaps = super::gaps::GapsSeen::default();
         loop {
             tokio::time::sleep(Duration::from_millis(SNAPSHOT_LOOK_MS)).await;
             let meta = self.meta();
             self.begin_if_due(&meta).await;
+            self.look_at_gaps(&meta, &mut gaps).await;
             let Some(row) = meta.snapshot.as_ref().filter(|row| row.state == SnapshotState::Running) else {
                 self.archiving.note(|known| known.snapshot_failure = None);
                 continue;
@@ -196,7 +199,7 @@ impl Server {
         let checkpoint = Arc::new(tablet.checkpoint()?);
         let shipped = snapshot::put_files(home, &checkpoint).await?;
         let (is_digested, meta) = (row.is_digested, meta.clone());
-        let counting = tokio::task::spawn_blocking(move || match is_digested {
+        let counting = crate::work::aside(move || match is_digested {
             true => snapshot::digests(&tablet, &sealer, &meta, id),
             false => Ok(Vec::new()),
         });
@@ -218,8 +221,9 @@ impl Server {
     ) -> Result<bool> {
         let (view, folder) = (Arc::new(tablet.view(0)?), self.folder.join("archive"));
         let (sealer, node) = (self.keys.sealer().clone(), self.node);
-        let writing = tokio::task::spawn_blocking(move || {
-            snapshot::meta_files(&view, &sealer, (&RealDisk, &folder), (id, node), &SystemEntropy)
+        let writing = crate::work::aside(move || {
+            let disk = crate::surroundings::disk(&folder);
+            snapshot::meta_files(&view, &sealer, (&*disk, &folder), (id, node), &SystemEntropy)
         });
         let failed = |_| engine::Error::Invalid("writing the rows of the meta group panicked");
         let (files, contents) = writing.await.map_err(failed)??;

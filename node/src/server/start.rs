@@ -6,6 +6,7 @@ use super::live;
 use super::opened::{Opened, OpenedKeys, Outside, open_keys, opened};
 use super::scrubbing::Scrubbed;
 use super::serving::{Inside, Porch};
+use super::verifying::Verified;
 use super::{Inner, Server, Through, founding, porch};
 use crate::boot::founding::Founding;
 use crate::boot::identity::NodeIdentity;
@@ -25,6 +26,7 @@ use crate::meta::shard_row::ShardRow;
 use crate::meta::view::MetaView;
 use crate::peer::{Identify, PeerParts, PeerServer, Serving, TlsLink};
 use crate::restore;
+use crate::restore::look::Looks;
 use crate::running::mover::{Mover, WantedGroup};
 use crate::running::opening::{Admitted, Opening};
 use crate::running::replicas::Running;
@@ -45,6 +47,7 @@ use engine::tablet::pool::PoolConfig;
 use raft::group::rejoin::Verdict;
 use raft::group::settings::Pace;
 use raft::log::LogConfig;
+use raft::net::link::PeerLink;
 use raft::types::GroupId;
 use rustls::pki_types::ServerName;
 use std::collections::BTreeSet;
@@ -164,21 +167,21 @@ impl Server {
     ) -> Result<Arc<Self>> {
         let (dir, names) = (config.node.data_dir.clone(), porch::hosts(&config));
         // The passphrase costs a second or two.
-        let opening = tokio::task::spawn_blocking(move || {
+        let opening = crate::work::aside(move || {
             let keys = open_keys(&dir, &passphrase)?;
             opened(&dir, keys, &names, &Arc::new(SystemClock::default()), None)
         });
         let opened = opening.await.map_err(|_| StartError::Other("the start panicked".to_owned()))??;
         let outside = Outside::new(&config);
-        Self::start_opened(config, opened, outside, listener, make_forward, space)
+        Self::start_opened(config, opened, outside, Some(listener), make_forward, space)
     }
 
-    /// Starts the node whose keys are open.
+    /// Starts the node whose keys are open. Without a listener, in a simulation, peers reach it by the link of the world.
     pub(super) fn start_opened(
         config: Arc<config::Config>,
         opened: Opened,
         outside: Outside,
-        listener: TcpListener,
+        listener: Option<TcpListener>,
         make_forward: MakeForward,
         space: Arc<dyn Space>,
     ) -> Result<Arc<Self>> {
@@ -216,11 +219,13 @@ impl Server {
             untaken: RwLock::default(),
             unstarted: RwLock::default(),
             scrubbed: Scrubbed::default(),
+            verified: Verified::default(),
             delayed: Delayed::default(),
             wanted_delay_ms: config.node.delay,
             unread: RwLock::default(),
             live: ArcSwap::from_pointee(config.live.clone()),
             archiving: Arc::new(archiving),
+            looks: Looks::default(),
             drills: Drills::default(),
             generations,
             again: watch::Sender::new(None),
@@ -234,7 +239,9 @@ impl Server {
         };
         let demanded = server.tls.server(tls::Caller::Node, &[tls::PEER])?;
         let peers = PeerServer::new(parts.clone(), demanded, server.tasks.spawner());
-        peers.listen(listener);
+        if let Some(listener) = listener {
+            peers.listen(listener);
+        }
         server.tell(&config, peers);
         if server.fenced().is_some() {
             return Ok(server);
@@ -322,7 +329,7 @@ impl Server {
         if !is_founder {
             return Ok(None);
         }
-        let reading = tokio::task::spawn_blocking(move || Admitted::founder(parts));
+        let reading = crate::work::aside(move || Admitted::founder(parts));
         Ok(reading.await.map_err(|_| StartError::Other("reading the disk panicked".to_owned()))??)
     }
 
@@ -330,7 +337,7 @@ impl Server {
     async fn admitted(&self, parts: RunningParts) -> Result<Admitted> {
         let others: BTreeSet<NodeId> =
             self.known().keys().copied().filter(|node| *node != self.node).collect();
-        let reading = tokio::task::spawn_blocking(move || Opening::read(parts, &others));
+        let reading = crate::work::aside(move || Opening::read(parts, &others));
         let opening =
             reading.await.map_err(|_| StartError::Other("reading the disk panicked".to_owned()))??;
         self.serving.set(Arc::new(Porch(opening.admission().clone(), self.generations.clone())));
@@ -343,13 +350,12 @@ impl Server {
         }
     }
 
-    fn running_parts(
-        &self,
-        config: &config::Config,
-        identity: &NodeIdentity,
-        peer: PeerParts,
-    ) -> Result<RunningParts> {
-        let dir = config.node.data_dir.clone();
+    /// The way to the peers.
+    fn link(&self, peer: PeerParts) -> Result<Arc<dyn PeerLink>> {
+        #[cfg(feature = "simulated")]
+        if let Some(world) = crate::simulated::world() {
+            return Ok(world.link(self.node, &peer.serving));
+        }
         let name =
             ServerName::try_from("node.dewpond").map_err(|error| StartError::Other(error.to_string()))?;
         let known = self.peers.clone();
@@ -361,6 +367,17 @@ impl Server {
         let link = TlsLink::new(peer, dial, Arc::new(addresses), self.tasks.spawner());
         // It is set once: here.
         let _ = self.told.link.set(link.clone());
+        Ok(link)
+    }
+
+    fn running_parts(
+        &self,
+        config: &config::Config,
+        identity: &NodeIdentity,
+        peer: PeerParts,
+    ) -> Result<RunningParts> {
+        let dir = config.node.data_dir.clone();
+        let link = self.link(peer)?;
         Ok(RunningParts {
             node: self.node,
             cluster: (self.cluster, identity.generation),
@@ -436,12 +453,15 @@ impl Server {
                 self.tasks.spawn(format!("pull {}", copy.name), self.clone().pull_site(copy));
             }
             self.tasks.spawn("snapshots", self.clone().take_snapshots());
+            self.tasks.spawn("retention", self.clone().retain_home());
             self.tasks.spawn("ticks", self.clone().close_ticks());
             self.tasks.spawn("drills", self.clone().drill_when_due());
         }
         self.tasks.spawn("scrub", self.clone().scrub_tables());
+        self.tasks.spawn("verify", self.clone().compare_replicas());
         self.tasks.spawn("delayed", self.clone().keep_late());
         self.tasks.spawn("restores", restore::runner::run(self.clone()));
+        self.tasks.spawn("meta seat", self.clone().ask_for_meta(running.clone()));
         let (recorded, placing) =
             (self.clone(), Placing::new(running.clone(), self.published.clone(), changer));
         self.tasks.spawn("placing", async move {

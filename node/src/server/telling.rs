@@ -112,6 +112,7 @@ impl Server {
                 finding::ROOT_UNTAKEN.found(format!("the root file of the cluster is not taken here: {why}")),
             );
         }
+        findings.extend(self.verified.findings());
         findings.extend(self.scrubbed.told().into_iter().map(|text| finding::TABLE_DAMAGED.found(text)));
         for name in self.unopened.read().unwrap_or_else(PoisonError::into_inner).iter() {
             findings.push(finding::KEY_UNOPENED.found(format!("a key does not open here: {name}")));
@@ -177,6 +178,7 @@ impl Server {
             left_out_lines: logs::left_out(),
             sealed_bytes: (coverage.active_bytes, coverage.bytes),
             scrub: self.scrubbed.figures(),
+            compared: self.verified.figures(),
             tenant_keys: {
                 let of = coverage::of_cluster(&meta.key_rows(), newest);
                 (of.active_bytes, of.bytes)
@@ -239,7 +241,7 @@ impl Server {
         loop {
             let disk = self.disk.clone();
             // A disk that hangs keeps nobody else waiting.
-            if let Ok((before, now)) = tokio::task::spawn_blocking(move || disk.look()).await {
+            if let Ok((before, now)) = crate::work::aside(move || disk.look()).await {
                 if now < Level::Full {
                     handed_ms = None;
                 }

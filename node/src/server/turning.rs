@@ -37,7 +37,7 @@ impl Server {
             return Err(Refused::new(code::KMS_AWAY).saying("this node has not taken the last root file yet"));
         }
         let held = self.held.clone();
-        let made = tokio::task::spawn_blocking(move || held.turned()).await;
+        let made = crate::work::aside(move || held.turned()).await;
         let made = made.map_err(|_| Refused::new(code::INTERNAL))?;
         let root = made.map_err(|error| Refused::new(code::KMS_AWAY).saying(with_sources(&error)))?;
         let expected = before.map(|row| row.version);

@@ -20,6 +20,7 @@ use engine::tablet::view::View;
 use proto::errors::code;
 use raft::command::{Counts, Session};
 use raft::group::outcome::NotApplied;
+use raft::planted::{self, Planted};
 use raft::proposal::Reply;
 use raft::read::door::Asked;
 use raft::seal::Unsealed;
@@ -115,6 +116,7 @@ impl Door {
             body: command.encode().into(),
         };
         let reply = submit(&seated, unsealed, wait_ms).await?;
+        self.confirm(tenant, &seated).await?;
         match KvReply::decode(&ran(reply)?).map_err(|_| Refused::new(code::INTERNAL))? {
             KvReply::Applied(stamp) => Ok(stamp),
             KvReply::Failed { condition, now } => Err(Refused::condition(u32::from(condition), now)),
@@ -211,6 +213,7 @@ impl Door {
         match row.state {
             TenantState::Active => {}
             TenantState::Frozen => return Err(Refused::new(code::TENANT_FROZEN)),
+            TenantState::Dropped { .. } if planted::is(Planted::ServeTheDropped) => {}
             TenantState::Dropped { .. } => return Err(Refused::new(code::TENANT_DROPPED)),
             TenantState::Purged => return Err(Refused::new(code::TENANT_SHREDDED)),
         }

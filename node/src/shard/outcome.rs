@@ -96,8 +96,7 @@ impl Door {
         let view = self.view(tenant, Consistency::Linearizable, wait_ms).await?;
         let at = view.at();
         let request = Request { session: id.session, number: id.number, valid_until: Stamp::ZERO };
-        let kept =
-            tokio::task::spawn_blocking(move || view.history(tenant, once::COLLECTION, &request.key(), 1));
+        let kept = crate::work::aside(move || view.history(tenant, once::COLLECTION, &request.key(), 1));
         let kept = kept.await.map_err(|_| Refused::new(code::INTERNAL).saying("a read has panicked"))??;
         let Some((row, _)) = kept.events.into_iter().next().and_then(|event| event.value) else {
             return Ok((None, at));

@@ -310,6 +310,6 @@ impl Watch {
 
 /// Runs what may read from the disk where it keeps nobody else waiting.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = crate::work::aside(work).await;
     done.map_err(|_| Refused::new(code::INTERNAL).saying("a watch has panicked"))
 }

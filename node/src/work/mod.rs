@@ -1,6 +1,10 @@
-//! The one caller of the runtime's spawn. A task has an owner, which ends it, and a name, under which its panic is heard.
+//! The one caller of the runtime's spawn. A task has an owner, which ends it, and a name, under which its panic is heard. What may wait for
+//! a disk is done [`aside()`].
 
+mod aside;
 pub mod crowd;
+
+pub use aside::{Aside, Panicked, aside};
 
 use futures_util::FutureExt;
 use std::any::Any;
@@ -11,7 +15,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 /// The name of a task.
 pub type Name = Cow<'static, str>;
@@ -73,6 +77,15 @@ impl Drop for Listed {
 }
 
 impl Group {
+    /// In a simulation it is of the node whose task starts it, and stands still with that.
+    fn spawn(&self, runs: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        #[cfg(feature = "simulated")]
+        if crate::simulated::world().is_some() {
+            return raft::type_config::spawn(runs);
+        }
+        self.runtime.spawn(runs)
+    }
+
     fn running(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -143,7 +156,7 @@ impl Spawner {
         running.next += 1;
         running.tasks.insert(number, None);
         let listed = Listed { group: self.0.clone(), number };
-        let handle = group.runtime.spawn(async move {
+        let runs = async move {
             let listed = listed;
             if let Err(panic) = AssertUnwindSafe(future).catch_unwind().await {
                 let panic = said(panic.as_ref());
@@ -151,7 +164,8 @@ impl Spawner {
                 hears(Fate { task, panic });
             }
             drop(listed);
-        });
+        };
+        let handle = group.spawn(runs);
         // The list is held, so that a task that has ended already has not left it yet.
         let handle = handle.abort_handle();
         running.tasks.insert(number, Some(handle.clone()));

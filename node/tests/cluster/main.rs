@@ -11,9 +11,13 @@ mod drill;
 mod purge;
 mod rebirth;
 mod restore;
+mod retention;
 mod rig;
 mod scrub;
 mod takeover;
+// It plants a bug in the engine: that is built in where `chaos-tests` is, which asks for this feature as well.
+#[cfg(feature = "clock-offset")]
+mod verify;
 mod watch;
 mod watch_wire;
 

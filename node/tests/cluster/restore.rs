@@ -309,6 +309,10 @@ async fn a_tenant_goes_back_in_place_and_forward_again() {
     assert_eq!(now, row.other);
     assert_ne!(now, acme, "the name is another tenant's");
     assert_eq!(rows_of(&cluster, now).await, oracle.at(good));
+    let group = server.meta().shard_of(acme).unwrap().group;
+    let seated = server.running().unwrap().replica(group).unwrap();
+    let needed = seated.receiver.group().machine().meta_needed();
+    assert!(needed > 0, "whoever leads its shard later waits for the row that closes it");
     // Whoever still asks for the old one is told to look again, and a watch begins anew.
     let old = cluster.write(acme, &put("k00", "lost"), WriteId::default()).await.unwrap_err();
     assert_eq!(old.code, code::TENANT_SWITCHING);

@@ -268,7 +268,19 @@ impl Batcher {
     /// # Errors
     /// See [`NotApplied`].
     pub async fn close_time(&self, upto: Stamp) -> Result<Committed, NotApplied> {
-        let times = Times { stamp: upto, closed: upto, ..Times::default() };
+        self.empty(Times { stamp: upto, closed: upto, ..Times::default() }).await
+    }
+
+    /// Proposes an entry without commands that no replica applies, nor anything behind it, before its meta group has applied the entry
+    /// `meta_index`; if this replica leads.
+    ///
+    /// # Errors
+    /// See [`NotApplied`].
+    pub async fn await_meta(&self, meta_index: u64) -> Result<Committed, NotApplied> {
+        self.empty(Times { stamp: Stamp::new(self.clock.now_ms(), 0), closed: Stamp::ZERO, meta_index }).await
+    }
+
+    async fn empty(&self, times: Times) -> Result<Committed, NotApplied> {
         let under = self.leadership().map_err(|why| why.error)?;
         let command = self.sealed(times, &[]);
         let command = command.map_err(|error| NotApplied::Refused { rule: with_sources(&error) })?;

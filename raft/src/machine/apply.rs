@@ -16,6 +16,7 @@ use engine::Kind;
 use engine::ids::TenantId;
 use engine::tablet::batch::Batch;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Between two looks for a key that is not here, in milliseconds.
@@ -112,7 +113,14 @@ impl Machine {
             waited_ms += META_LOOK_MS;
             self.allows()?;
         }
+        self.meta_needed.fetch_max(index, Ordering::AcqRel);
         Ok(())
+    }
+
+    /// The index of the last entry of the meta group that an entry applied here, since it was opened, has needed; 0: none has.
+    #[must_use]
+    pub fn meta_needed(&self) -> u64 {
+        self.meta_needed.load(Ordering::Acquire)
     }
 
     /// Opens the bodies. A key that is not here may be on its way.

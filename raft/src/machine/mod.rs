@@ -46,6 +46,7 @@ use snapshot::Parcel;
 use spool::Spool;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// What a machine is given by its owner.
@@ -105,6 +106,8 @@ pub struct Machine {
     life: Arc<Life>,
     /// What the log was last told to be durable here.
     told: Mutex<Option<LogId>>,
+    /// What entries applied here have needed of the meta group.
+    meta_needed: AtomicU64,
     /// Whether its tablet came by a snapshot: for a planted bug alone.
     #[cfg(feature = "planted")]
     came: std::sync::atomic::AtomicBool,
@@ -161,6 +164,7 @@ impl Machine {
             panicked: Mutex::default(),
             life,
             told: Mutex::default(),
+            meta_needed: AtomicU64::default(),
             #[cfg(feature = "planted")]
             came: std::sync::atomic::AtomicBool::default(),
         }))

@@ -188,8 +188,9 @@ fn an_entry_waits_for_the_meta_group_and_stops_its_group_if_that_does_not_come()
         let (applied, ()) = tokio::join!(machine.apply_command(id(1, 4), &waiting), come);
         applied.unwrap();
     });
-    assert_eq!(waits(), 1);
+    assert_eq!((waits(), machine.meta_needed()), (1, 4));
     let behind = run(machine.apply_command(id(1, 5), &needing(9)));
+    assert_eq!(machine.meta_needed(), 4, "what was not applied has needed nothing");
     assert!(matches!(behind, Err(Error::MetaBehind { group: GROUP, needs: 9, reached: 4 })), "{behind:?}");
     // The meta group itself waits for nobody.
     run(meta.apply_command(id(1, 5), &needing(9))).unwrap();

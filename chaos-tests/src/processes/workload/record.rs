@@ -79,6 +79,26 @@ impl Record {
         inner.history.complete(id, outcome, now_ms);
     }
 
+    /// As [`Record::tell_written`], of a client that has judged a refusal by itself.
+    pub fn tell_stamped(&self, id: OpId, (key, value): (Key, Option<u64>), told: &Result<Stamp, Outcome>) {
+        let now_ms = self.since.ms();
+        let mut inner = self.inner();
+        let action = inner.history.operation(id).map(|operation| operation.action.clone());
+        let is_cas = matches!(action, Some(Action::Cas { .. }));
+        let outcome = match told {
+            Ok(stamp) => {
+                inner.newest = inner.newest.max(*stamp);
+                inner.facts.push(Fact::Acknowledged { key, stamp: *stamp, value });
+                Outcome::Ok(if is_cas { Answer::Took(true) } else { Answer::Stored })
+            }
+            Err(outcome) => outcome.clone(),
+        };
+        if outcome == Outcome::Unknown {
+            inner.facts.push(Fact::Unknown { key, value });
+        }
+        inner.history.complete(id, outcome, now_ms);
+    }
+
     /// A client was told something beside.
     pub fn fact(&self, fact: Fact) {
         self.inner().facts.push(fact);
@@ -120,6 +140,12 @@ impl Record {
             }
         }
         upto.into_values().min().unwrap_or_default()
+    }
+
+    /// What was shown of others, or nothing.
+    pub fn foreign(&self) -> Vec<Fact> {
+        let is_foreign = |fact: &&Fact| matches!(fact, Fact::Foreign { .. });
+        self.inner().facts.iter().filter(is_foreign).take(1).cloned().collect()
     }
 
     /// All of it.

@@ -115,7 +115,7 @@ impl Objects {
     ) -> Result<(), SiteError> {
         let Some(folder) = &self.folder else { return Ok(()) };
         let (folder, name) = (folder.clone(), name.to_owned());
-        let acted = tokio::task::spawn_blocking(move || act(&folder, &name)).await;
+        let acted = crate::work::aside(move || act(&folder, &name)).await;
         let panicked = |_| SiteError::Away { what, cause: "asking the disk panicked".to_owned() };
         acted.map_err(panicked)?.map_err(|error| away(what, &error))
     }

@@ -3,6 +3,7 @@
 use super::objects::Objects;
 use super::{Site, SiteError, SiteParts, Store};
 use crate::archive::sites::{Place, SiteSetting};
+use crate::surroundings;
 use raft::time::BootClock;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 /// `Away`: it cannot be opened.
 pub fn store(place: &Place) -> Result<Arc<dyn Store>, SiteError> {
     match place {
-        Place::Folder(path) => Ok(Arc::new(Objects::folder(path)?)),
+        Place::Folder(path) => surroundings::site(path, || Ok(Arc::new(Objects::folder(path)?))),
         Place::Bucket { bucket, endpoint, credentials } => {
             bucket_store(bucket, endpoint.as_deref(), credentials)
         }

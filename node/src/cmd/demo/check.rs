@@ -19,7 +19,7 @@ pub const FIRST: &str = "birch";
 /// The tenant that gets the second.
 pub const SECOND: &str = "cedar";
 /// Within which a cluster is whole again, in milliseconds.
-const SETTLED_MS: u64 = 60_000;
+pub const SETTLED_MS: u64 = 60_000;
 /// How long a batch is under way when its leader is killed.
 const UNDER_WAY: Duration = Duration::from_millis(2);
 /// Counts the snapshots that a node has put in the place of what it had.
@@ -39,7 +39,11 @@ pub struct Tour<'a> {
     begun_ms: u64,
 }
 
-fn ensure(is_so: bool, otherwise: impl FnOnce() -> String) -> Result<(), Failure> {
+/// Nothing, if it is so.
+///
+/// # Errors
+/// It is not.
+pub fn ensure(is_so: bool, otherwise: impl FnOnce() -> String) -> Result<(), Failure> {
     if is_so { Ok(()) } else { Err(otherwise().into()) }
 }
 
@@ -48,28 +52,41 @@ fn ensure(is_so: bool, otherwise: impl FnOnce() -> String) -> Result<(), Failure
 /// # Errors
 /// A node, or what it answers.
 pub async fn found_cluster(world: &mut World) -> Result<(), Failure> {
-    let first = world.add()?;
-    let admin_dir = super::clients::folder(world, "admin").display().to_string();
-    world.run(first, &["init", "--cluster", "demo", "--admin-dir", &admin_dir])?;
-    world.start(first)?;
-    let admin = client(world, "admin", &[first])?;
-    let serves = async || admin.admin().status().await.ok().filter(|status| status.groups.len() > 1);
-    world.until("the first node serves", SETTLED_MS, serves).await?;
-    for _ in 0..2 {
-        join(world, &admin).await?;
-    }
-    let settled = async || admin.admin().groups().await.ok().filter(|groups| is_settled(groups));
-    world.until("three nodes hold every group", SETTLED_MS, settled).await?;
+    let admin = grow_cluster(world, &[]).await?;
     for tenant in [FIRST, SECOND] {
         make_tenant(world, &admin, tenant).await?;
     }
     Ok(())
 }
 
-async fn join(world: &mut World, admin: &Client) -> Result<usize, Failure> {
+/// Starts three nodes; `how` is said to the one that makes the cluster.
+///
+/// # Errors
+/// A node, or what it answers.
+pub async fn grow_cluster(world: &mut World, how: &[&str]) -> Result<Client, Failure> {
+    let first = world.add()?;
+    let admin_dir = super::clients::folder(world, "admin").display().to_string();
+    world.run(first, &[&["init", "--cluster", "demo", "--admin-dir", &admin_dir], how].concat())?;
+    world.start(first)?;
+    let admin = client(world, "admin", &[first])?;
+    let serves = async || admin.admin().status().await.ok().filter(|status| status.groups.len() > 1);
+    world.until("the first node serves", SETTLED_MS, serves).await?;
+    for _ in 0..2 {
+        join(world, &admin, &[]).await?;
+    }
+    let settled = async || admin.admin().groups().await.ok().filter(|groups| is_settled(groups));
+    world.until("three nodes hold every group", SETTLED_MS, settled).await?;
+    Ok(admin)
+}
+
+/// Lets one more node join; `how` is said to it.
+///
+/// # Errors
+/// The node, or what it is answered.
+pub async fn join(world: &mut World, admin: &Client, how: &[&str]) -> Result<usize, Failure> {
     let place = world.add()?;
     let token = admin.admin().add_node(0).await?.token;
-    world.run(place, &["join", "--token", &token])?;
+    world.run(place, &[&["join", "--token", &token], how].concat())?;
     world.start(place)?;
     Ok(place)
 }
@@ -256,7 +273,7 @@ impl<'a> Tour<'a> {
 
     async fn fourth_node(&mut self) -> Result<(), Failure> {
         let admin = client(self.world, "admin", &self.everywhere())?;
-        let place = join(self.world, &admin).await?;
+        let place = join(self.world, &admin, &[]).await?;
         let id = node_of(self.world, &admin, place).await?.id;
         let here = client(self.world, "admin", &[place])?;
         let taken_over = async || {
@@ -338,13 +355,8 @@ impl<'a> Tour<'a> {
     }
 
     async fn search(&mut self) -> Result<(), Failure> {
-        let mut needles = vec![self.canary.clone().into_bytes()];
-        for (_, value) in self.store.of("customers").take(8) {
-            let customer: serde_json::Value = serde_json::from_slice(value)?;
-            for field in ["Email", "Address"] {
-                needles.extend(customer[field].as_str().map(|text| text.as_bytes().to_vec()));
-            }
-        }
+        let mut needles = self.store.secrets()?;
+        needles.push(self.canary.clone().into_bytes());
         let canaries = Canaries::new(needles);
         // What cannot find a readable byte proves nothing: it has to find one first.
         let control = self.world.folder.join("control");

@@ -46,6 +46,14 @@ pub async fn make_tenant(world: &World, admin: &Client, name: &str) -> Result<()
         .admin()
         .create(CreateTenantRequest { name: name.to_owned(), ..CreateTenantRequest::default() })
         .await?;
+    make_identity(world, admin, name).await
+}
+
+/// Makes the identity of a tenant's service.
+///
+/// # Errors
+/// The administrator is refused; the files cannot be written.
+pub async fn make_identity(world: &World, admin: &Client, name: &str) -> Result<(), Failure> {
     let request = authority::request()?;
     let whose = Some(Whose::Tenant(name.to_owned()));
     let issued = admin.admin().issue(IssueRequest { whose, request: request.pem, valid_ms: 0 }).await?;

@@ -4,15 +4,18 @@ pub mod canaries;
 mod check;
 pub mod clients;
 mod findings;
+mod recovery;
 mod store;
 pub mod world;
 
 use super::Failure;
-use super::options::Demo;
+use super::options::{Check, Demo};
 use crate::entropy::{self, SystemEntropy};
+pub use check::SECOND;
+use check::Tour;
 pub use check::{FIRST, found_cluster};
-use check::{SECOND, Tour};
 use clients::{client, write_contexts};
+use recovery::Ways;
 use std::path::{Path, PathBuf};
 use store::Store;
 use tokio::signal::unix::{SignalKind, signal};
@@ -60,27 +63,53 @@ pub fn run(options: &Demo) -> Result<(), Failure> {
     runtime.block_on(async {
         let mut ends = signal(SignalKind::terminate())?;
         let mut interrupts = signal(SignalKind::interrupt())?;
-        let mut world = World::new(&ground.folder, std::env::current_exe()?, SMALL)?;
-        let shown = async {
-            if options.check { check(&mut world).await } else { play(&mut world, ground.is_kept).await }
+        let mut shown: Shown = match options.check {
+            Some(Check::Recovery) => Shown::Ways(Box::new(Ways::new(&ground.folder)?)),
+            _ => Shown::Tour(Box::new(World::new(&ground.folder, std::env::current_exe()?, SMALL)?)),
         };
         tokio::select! {
-            ended = shown => return ended,
+            ended = shown.run(options.check.is_some(), ground.is_kept) => return ended,
             _ = ends.recv() => {}
             _ = interrupts.recv() => {}
         }
         eprintln!("the nodes stop");
-        world.stop().await?;
-        if options.check { Err("the check was stopped on its way".into()) } else { Ok(()) }
+        match &mut shown {
+            Shown::Ways(ways) => ways.stop().await?,
+            Shown::Tour(world) => world.stop().await?,
+        }
+        if options.check.is_some() { Err("the check was stopped on its way".into()) } else { Ok(()) }
     })
 }
 
-async fn check(world: &mut World) -> Result<(), Failure> {
-    let mut tour = Tour::new(world)?;
-    tour.run().await;
-    let found = tour.found;
-    println!("{}", serde_json::to_string(&found)?);
-    found.failed.map_or(Ok(()), |why| Err(why.into()))
+/// What is shown.
+enum Shown {
+    /// A cluster to play with, or its tour.
+    Tour(Box<World>),
+    /// The ways back.
+    Ways(Box<Ways>),
+}
+
+impl Shown {
+    async fn run(&mut self, is_check: bool, is_kept: bool) -> Result<(), Failure> {
+        match self {
+            Self::Ways(ways) => {
+                ways.run().await;
+                told(&ways.found, ways.found.failed.clone())
+            }
+            Self::Tour(world) if is_check => {
+                let mut tour = Tour::new(world)?;
+                tour.run().await;
+                told(&tour.found, tour.found.failed.clone())
+            }
+            Self::Tour(world) => play(world, is_kept).await,
+        }
+    }
+}
+
+/// Prints what was found, as one line.
+fn told(found: &impl serde::Serialize, failed: Option<String>) -> Result<(), Failure> {
+    println!("{}", serde_json::to_string(found)?);
+    failed.map_or(Ok(()), |why| Err(why.into()))
 }
 
 /// Sets the cluster up, says what to type, and does nothing more.

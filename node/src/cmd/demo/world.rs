@@ -54,7 +54,7 @@ pub struct World {
     /// What new nodes are made with.
     pub program: PathBuf,
     /// The end of every node's configuration.
-    settings: &'static str,
+    settings: String,
     clock: SystemClock,
 }
 
@@ -171,11 +171,12 @@ impl World {
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub fn new(folder: &Path, program: PathBuf, settings: &'static str) -> Result<Self, Failure> {
+    pub fn new(folder: &Path, program: PathBuf, settings: &str) -> Result<Self, Failure> {
         files::make_folder(folder)?;
         let secret = BASE64_STANDARD_NO_PAD.encode(entropy::random::<24>(&SystemEntropy));
         files::replace(&folder.join("passphrase"), secret.as_bytes())?;
         let (folder, nodes, clock) = (folder.to_owned(), Vec::new(), SystemClock::default());
+        let settings = settings.to_owned();
         Ok(Self { folder, nodes, program, settings, clock })
     }
 

@@ -93,7 +93,7 @@ impl Pins {
 async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> engine::Result<T> + Send + 'static,
 ) -> Result<T, Refused> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = crate::work::aside(work).await;
     Ok(done.map_err(|_| Refused::new(code::INTERNAL).saying("a read for a restore has panicked"))??)
 }
 
@@ -106,6 +106,11 @@ impl Door {
             return Err(Refused::new(code::TENANT_SWITCHING).after(limits::RESTORE_LOOK_MS));
         }
         Ok(())
+    }
+
+    /// The same for what is read of an archive.
+    pub(crate) fn check_born(&self, tenant: TenantId, at: Stamp) -> Result<(), Refused> {
+        self.check_whole(tenant, Consistency::AsOf(at), at)
     }
 
     /// A tenant that a restore has made was not whole before a stamp: nothing is read as of then, for it would be less than there was.
@@ -143,7 +148,7 @@ impl Door {
                     let stamp = self.write_restored((tenant, is_serving), &command, id, wait_ms).await?;
                     Ok(Answer::Stamp(stamp))
                 }
-                Ask::Settle { tenant, index } => self.settle(tenant, index).await.map(Answer::Stamp),
+                Ask::Settle { tenant, index } => self.settle(tenant, index).await,
                 Ask::Count { tenant, after } => self.count(tenant, after, wait_ms).await.map(Answer::Count),
             }
         };
@@ -238,6 +243,9 @@ impl Door {
             body: Bytes::copy_from_slice(command),
         };
         let reply = submit(&seated, unsealed, wait_ms).await?;
+        if is_serving {
+            self.confirm(tenant, &seated).await?;
+        }
         match KvReply::decode(&ran(reply)?).map_err(|_| Refused::new(code::INTERNAL))? {
             KvReply::Applied(stamp) => Ok(stamp),
             KvReply::Failed { condition, now } => Err(Refused::condition(u32::from(condition), now)),
@@ -246,17 +254,36 @@ impl Door {
     }
 
     /// Waits until this node knows entry `index` of the meta group, and no write of the tenant is under way that was let in before. Returns a
-    /// stamp that nothing told here of the tenant lies behind.
-    async fn settle(&self, tenant: TenantId, index: u64) -> Result<Stamp, Refused> {
+    /// stamp that nothing told here of the tenant lies behind. Who leads the shard binds those that lead it later: an entry of its log waits at
+    /// every replica for that entry of the meta group, and so does whatever is written behind it.
+    async fn settle(&self, tenant: TenantId, index: u64) -> Result<Answer, Refused> {
         self.meta.reaches(index).await;
         while self.flights.are_under_way(tenant) {
             tokio::time::sleep(Duration::from_millis(SETTLE_LOOK_MS)).await;
         }
         // Who has no replica has told nothing.
-        let Ok(seated) = self.any_seat(tenant) else { return Ok(Stamp::ZERO) };
-        let machine = seated.receiver.group().machine();
+        let Ok(seated) = self.any_seat(tenant) else {
+            return Ok(Answer::Settled { stamp: Stamp::ZERO, is_bound: false });
+        };
+        let group = seated.receiver.group();
+        let is_bound = group.leads() && seated.batcher.await_meta(index).await.is_ok();
+        let machine = group.machine();
         let view = machine.tablet().view(0)?;
-        Ok(machine.applied().last.max(view.at()))
+        Ok(Answer::Settled { stamp: machine.applied().last.max(view.at()), is_bound })
+    }
+
+    /// Before a write is acknowledged: whether the tenant still stands where it was written. A node that was away when a restore put another
+    /// one there hears of it here, before it can have applied the write.
+    pub(super) async fn confirm(&self, tenant: TenantId, seated: &Seated) -> Result<(), Refused> {
+        let needed = seated.receiver.group().machine().meta_needed();
+        if needed == 0 {
+            return Ok(());
+        }
+        self.meta.reaches(needed).await;
+        match self.meta().aside.contains_key(&tenant) {
+            true => Err(Refused::new(code::TENANT_SWITCHING).after(limits::RESTORE_LOOK_MS)),
+            false => Ok(()),
+        }
     }
 
     async fn count(&self, tenant: TenantId, after: Stamp, wait_ms: u64) -> Result<u64, Refused> {
