@@ -86,7 +86,14 @@ async fn what_nobody_needs_goes_at_every_site_and_what_is_pinned_stays() {
     })
     .await;
     for (site, keeps) in [(&home, 8), (&far, 4)] {
-        let walked = verify(site, server.cluster(), Some(key), true).await.unwrap();
+        // What is announced and deleted between two looks of one walk is not known to it yet: it is walked again.
+        let mut walked = verify(site, server.cluster(), Some(key), true).await.unwrap();
+        for _ in 0..20 {
+            if walked.archive.faults().is_empty() {
+                break;
+            }
+            walked = verify(site, server.cluster(), Some(key), true).await.unwrap();
+        }
         assert_eq!(walked.archive.faults(), []);
         let found = window(&walked.archive, &Scope::default());
         assert_eq!(found.holes, []);

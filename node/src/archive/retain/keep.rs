@@ -50,3 +50,26 @@ pub fn keeps<'a>(
     };
     last.into_iter().filter_map(lives).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_one_pin_the_last_renewal_counts_wherever_it_stands() {
+        let pin = |until_ms| Pin { until_ms, reason: LEGAL, after: 5, upto: 9, ..Pin::default() };
+        let at = |renewal, until_ms| BTreeMap::from([([1; 8], (renewal, pin(until_ms)))]);
+        let (held, released) = (at(1, u64::MAX), at(2, 100));
+        let keeps = |one: &BTreeMap<_, _>, other: &BTreeMap<_, _>, now_ms| {
+            keeps(one.iter().chain(other), now_ms).len()
+        };
+        for (one, other) in [(&held, &released), (&released, &held)] {
+            assert_eq!(keeps(one, other, 99), 1);
+            assert_eq!(keeps(one, other, 100), 0, "it was released");
+        }
+        let renewed = at(3, 500);
+        assert_eq!((keeps(&released, &renewed, 499), keeps(&renewed, &released, 499)), (1, 1));
+        let none = BTreeMap::new();
+        assert_eq!(super::keeps(held.iter().chain(&none), 1)[&[1; 8]].1.span, Some((Stamp(5), Stamp(9))));
+    }
+}
