@@ -112,9 +112,14 @@ impl TenantClient {
         (to, self.doors.line(self.number, to, At::Clients, Some(caller)))
     }
 
+    /// Whom it asks next is anybody.
+    pub fn goes_anywhere(&mut self) {
+        self.hint = usize::try_from(self.dice.below(self.nodes.borrow().len() as u64)).unwrap_or(0);
+    }
+
     /// A line to a node of its choice, and which that is.
     pub fn any_line(&mut self) -> (NodeId, Line) {
-        self.hint = usize::try_from(self.dice.below(self.nodes.borrow().len() as u64)).unwrap_or(0);
+        self.goes_anywhere();
         self.line()
     }
 

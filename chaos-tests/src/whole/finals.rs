@@ -2,7 +2,6 @@
 //! holds one cut, a tenant that is gone is gone, and nothing of a tenant can be read on any disk.
 
 use super::client::{Why, within};
-use super::node::WholeNode;
 use super::operator::{DOOMED, DOOMED_WORD};
 use super::stage::Stage;
 use super::workload::One;
@@ -107,19 +106,20 @@ pub fn is_late(stage: &Stage) -> Result<bool, Violation> {
     for node in stage.nodes.borrow().iter().filter(|node| node.late_ms > 0) {
         let Some(running) = node.server().and_then(|server| server.running().ok().cloned()) else { continue };
         let Some(keeper) = running.late() else { continue };
-        let (gate, now_ms) = (keeper.state().gate, EPOCH_MS + stage.ground.time.ms());
+        let (state, now_ms) = (keeper.state(), EPOCH_MS + stage.ground.time.ms());
+        let gate = state.gate;
         let off_ms = node.machine.clock.worst_ms();
         let due = Stamp::end_of_ms(now_ms.saturating_sub(node.late_ms) + off_ms);
         let broken = |what: String| Err(Violation::broken("delayed", format!("{}: {what}", node.name)));
-        // It is born with a gate at the moment at which it joins: what was there by then is not delayed.
-        let first = *stage.gates.borrow_mut().entry(node.id).or_insert(gate);
-        if gate > due.max(first) {
+        if gate > due {
             return broken(format!("its gate is at {gate}, and only {due} is due"));
         }
         for seated in running.replicas() {
             let group = seated.receiver.group();
             let last = group.machine().applied().last;
-            if group.id() != GroupId::META && last > gate {
+            // A replica that had nothing takes what there is: the node says that it is no cut until the gate has passed that.
+            let is_void = gate < state.void_until;
+            if group.id() != GroupId::META && last > gate && !is_void {
                 return broken(format!("{} has applied {last}, and the gate is at {gate}", group.id()));
             }
         }

@@ -4,7 +4,6 @@ use super::calls::At;
 use super::client::Known;
 use super::cluster::{ADMIN, known};
 use super::node::{Ground, WholeNode};
-use engine::Stamp;
 use engine::ids::NodeId;
 use node::access::action::Caller;
 use node::dial::Line;
@@ -27,8 +26,6 @@ pub struct Stage {
     pub nodes: RefCell<Vec<WholeNode>>,
     /// As clients know them.
     pub known: Known,
-    /// The gates that delayed nodes were first seen with.
-    pub gates: RefCell<BTreeMap<NodeId, Stamp>>,
     /// Rare branches, and how often each was entered.
     pub sometimes: RefCell<BTreeMap<&'static str, u64>>,
 }
@@ -40,13 +37,7 @@ impl Stage {
         let answering = nodes.iter().filter(|node| node.late_ms == 0);
         let known = answering.map(|node| (node.name.clone(), node.id)).collect();
         let known = Rc::new(RefCell::new(known));
-        Rc::new(Self {
-            ground,
-            nodes: RefCell::new(nodes),
-            known,
-            gates: RefCell::default(),
-            sometimes: RefCell::default(),
-        })
+        Rc::new(Self { ground, nodes: RefCell::new(nodes), known, sometimes: RefCell::default() })
     }
 
     /// A rare branch was entered.

@@ -28,6 +28,8 @@ const REGISTERS_COUNT: u64 = 6;
 const ACCOUNTS: u64 = 5;
 /// What each has at first.
 const FIRST_MONEY: i64 = 100;
+/// Keys in collections of their own begin here.
+const FRESH: u64 = 1_000_000_000;
 /// Of a thousand answered writes so many are sent again.
 const AGAIN_PERMILLE: u32 = 80;
 /// Some patience, in milliseconds.
@@ -140,6 +142,7 @@ impl One {
                 }
                 15 => self.look_back().await,
                 16 => self.ask_for_others(&other).await,
+                17 if self.client.dice.is_lucky(400) => self.make_collection().await,
                 17 => drop(self.read_all().await),
                 _ => self.transfer().await,
             }
@@ -275,6 +278,37 @@ impl One {
         }
         self.customer.record.fact(Fact::Look { at: at.unwrap_or(read_at), keys, found });
         Ok(())
+    }
+
+    /// Writes to a collection that was not there before, and reads it at once, at a node that may not have heard of it.
+    async fn make_collection(&mut self) {
+        let (number, record) = (self.customer.record.number(), self.customer.record.clone());
+        let (key, place) = (Key(FRESH + number), self.client.place(&format!("fresh-{number}")));
+        let bytes = Bytes::from(self.customer.form.value(&number.into(), 0));
+        let (name, id) = (self.customer.bytes(key), self.client.write_id(self.now_ms()));
+        let asked = record.ask(self.id, Action::Write { key, value: Some(number) });
+        let written = self.client.ask((self.patience_ms, true), |mut kv, left| {
+            let (place, key, value) = (place.clone(), name.clone(), bytes.clone());
+            let put = v1::PutRequest { place, key, value, ttl_ms: 0, condition: None, id: id.clone() };
+            async move { kv.put(within(put, left)).await }
+        });
+        let outcome = written.await.map_or_else(|why| why.outcome(), |_| Outcome::Ok(Answer::Stored));
+        record.tell(asked, outcome);
+        self.client.goes_anywhere();
+        let asked = record.ask(self.id, Action::Read { key });
+        let found = self.client.ask((self.patience_ms, false), |mut kv, left| {
+            let asked = v1::GetRequest { place: place.clone(), key: name.clone(), consistency: None };
+            async move { kv.get(within(asked, left)).await }
+        });
+        let outcome = match found.await {
+            Ok(found) => {
+                let value = told(found.into_inner().version)
+                    .and_then(|(_, value)| self.customer.open(&value)?.as_u64());
+                Outcome::Ok(Answer::Value(value))
+            }
+            Err(_) => Outcome::Failed,
+        };
+        record.tell(asked, outcome);
     }
 
     /// Asks for what is another tenant's. It must be refused.

@@ -128,7 +128,7 @@ mod tests {
     fn says(map_version: u64, leader: &str, replicas: &[&str]) -> RouteResponse {
         let replicas = replicas.iter().map(|address| (*address).to_owned()).collect();
         let shard = Shard { leader: leader.to_owned(), replicas, ..Shard::default() };
-        RouteResponse { tenant: 7, map_version, shards: vec![shard] }
+        RouteResponse { tenant: 7, map_version, shards: vec![shard], ..RouteResponse::default() }
     }
 
     #[test]

@@ -275,7 +275,9 @@ mod tests {
     }
 
     fn view() -> MetaView {
-        MetaView { shards: [(G, crate::meta::shard_row::ShardRow::default())].into(), ..MetaView::default() }
+        let mut view = MetaView::default();
+        view.shards.insert(G, crate::meta::shard_row::ShardRow::default());
+        view
     }
 
     #[test]

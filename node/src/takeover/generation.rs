@@ -195,10 +195,10 @@ mod tests {
         assert_eq!(own.fenced(), None);
         assert_eq!(own.answer(NodeId(4), &told(2).encode()), Some(told(2).encode()));
         assert_eq!(own.fenced(), Some(told(2)));
-        own.answer(NodeId(4), &told(1).encode());
+        let _ = own.answer(NodeId(4), &told(1).encode());
         assert_eq!(own.fenced(), Some(told(2)), "it never goes back");
         let new = Generations::new(2, told(2), Arc::new(|_| true));
-        new.answer(NodeId(1), &told(1).encode());
+        let _ = new.answer(NodeId(1), &told(1).encode());
         assert_eq!(new.fenced(), None);
     }
 

@@ -2,23 +2,19 @@
 
 use super::delayed::{HOUR_MS, deletes, late, with_late};
 use super::put;
-use super::rebirth::{archived, copied, settings};
+use super::rebirth::copied;
 use super::rig::{Cluster, DATA, eventually, passphrase};
 use engine::Stamp;
 use engine::ids::TenantId;
-use node::archive::window::{Scope, window};
-use node::delayed::order::{Answer, Order};
 use node::meta::node_row::NodeState;
-use node::restore::archive::sources;
 use node::server::Server;
 use node::shard::door::{Consistency, WriteId};
 use node::takeover::decision::{Decision, Way};
 use node::takeover::generation::Told;
 use node::takeover::offline::Folder;
-use node::takeover::order::{self, Ask, Target};
+use node::takeover::order::Target;
 use node::takeover::tail;
 use proto::errors::code;
-use proto::v1::RunDrillRequest;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -180,63 +176,4 @@ async fn the_last_of_three_goes_on_with_all_it_has_and_the_others_are_fenced() {
     assert_eq!(own.possible(Target::Newest).unwrap().plan.generation, 3);
     own.close();
     cluster.stop_one(2).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_archive_goes_on_from_the_cut_in_the_new_generation() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut cluster = Cluster::found_with(|_| settings(dir.path())).await;
-    let tenant = cluster.tenant("acme").await;
-    super::watch::with_collection(&cluster, tenant).await;
-    for n in 0..30 {
-        cluster.write(tenant, &put(&format!("k{n:05}"), "good"), WriteId::default()).await.unwrap();
-    }
-    cluster.join_late("d1", "us", HOUR_MS).await;
-    let bad = cluster
-        .write(tenant, &deletes((0..20).map(|n| format!("k{n:05}"))), WriteId::default())
-        .await
-        .unwrap();
-    archived(&cluster, bad).await;
-    eventually("all has come in", || late(&cluster).is_some_and(|late| late.received > Some(bad))).await;
-    let gate = late(&cluster).unwrap().gate;
-    let cut = Stamp(bad.0 - 1).max(gate);
-    assert!(cut < bad, "it has applied it already");
-    cluster.stop_one(0).await;
-    let ask = Ask::Promote { target: Target::Upto(cut), reason: "INC-4711".into(), is_plan: false };
-    let decided = cluster.server(1).order_here("dana", Order::TakeOver(ask)).await.unwrap();
-    assert!(matches!(decided, Answer::TakeOver(order::Answer::Plan(plan)) if plan.is_decided));
-    cluster.server(1).begins_again().await;
-    cluster.stop_one(1).await;
-    cluster.start(1).await;
-    let server = cluster.server(1).clone();
-    holds(&server, tenant, 30).await;
-    let next =
-        server.door().unwrap().write(tenant, &put("next", "new"), WriteId::default(), WAIT_MS).await.unwrap();
-    let mut frontier = None;
-    for _ in 0..600 {
-        if let Ok(Some(found)) = sources(&server).await {
-            let window = window(&found.archive, &Scope::default());
-            frontier = window.frontier;
-            if window.holds(next) {
-                assert_eq!(found.archive.generations().keys().map(|one| one.0).collect::<Vec<_>>(), [1, 2]);
-                assert!(window.holds(cut) && window.holes.is_empty(), "{:?}", window.holes);
-                break;
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    assert!(frontier > Some(next), "{next} is not archived, but {frontier:?}");
-    // What the archive holds of the new generation is what the cluster holds: nothing of what was cut off.
-    let drill = RunDrillRequest { kind: "restore".into(), ..RunDrillRequest::default() };
-    let id = server.run_drill(&drill).unwrap();
-    let mut ended = None;
-    while ended.is_none() {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let all = server.drills_shown().await.unwrap();
-        ended = all.into_iter().find(|one| one.id == id && one.state != "running");
-    }
-    let ended = ended.unwrap();
-    assert_eq!((&*ended.state, ended.tenants, &ended.found[..]), ("passed", 1, &[][..]));
-    drop(server);
-    cluster.stop_one(1).await;
 }
