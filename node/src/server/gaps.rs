@@ -44,7 +44,8 @@ impl Server {
         }
         seen.next_ms = now + GAP_LOOK_MS;
         let Ok(open) = self.open_gaps(seen).await else { return };
-        self.archiving.note(|known| known.open_gaps = open);
+        // What the site says stands for what was let go here.
+        self.archiving.note(|known| (known.open_gaps, known.gaps) = (open, 0));
         let last = seen.ends.values().max().copied().unwrap_or(Stamp::ZERO);
         if is_due(meta, last) {
             match Box::pin(self.begin_snapshot(true, CHANGE_MS)).await {
