@@ -44,6 +44,7 @@ pub const BRANCHES: [Branch; 31] = [
     ("digests compared", "replicas at one entry hold the same"),
     ("replicas held against what was acknowledged", "the oracle is asked in the end"),
     ("ranges compared", "replicas say the same of every range"),
+    ("replicas compared as a server does it", "a comparison goes over all rows and finds no difference"),
 ];
 
 /// What this batch should have seen and has not, each with what was not tried.

@@ -7,12 +7,17 @@ use crate::workload::{Stage, group_of};
 use crate::world::keys::TENANTS;
 use crate::world::node::{Node, World};
 use crate::world::operations::{ACCOUNTS, LISTS, REGISTERS, number};
+use bytes::Bytes;
 use engine::Stamp;
 use engine::tablet::view::{Entry, Scan, View};
+use raft::compare::question::{Asked, Question, Told};
+use raft::compare::tell::tell;
+use raft::compare::walk::{Ask, Walk};
 use raft::machine::Machine;
 use raft::machine::once;
 use raft::machine::range_digest::{RangeDigest, RowRange, RowSum, SeenRow};
-use raft::types::GroupId;
+use raft::net::message::Message;
+use raft::types::{GroupId, ReplicaId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -23,7 +28,7 @@ const RANGES: usize = 8;
 
 /// Holds the state of every replica that runs against what was acknowledged, and against each other. Whoever calls knows that all have
 /// applied the same.
-pub fn look(stage: &Stage, world: &World) {
+pub async fn look(stage: &Stage, world: &World) {
     for group in (1..=u64::from(stage.swarm.groups)).map(GroupId) {
         let machines: Vec<_> = {
             let nodes = stage.nodes.borrow();
@@ -45,6 +50,10 @@ pub fn look(stage: &Stage, world: &World) {
             }
         }
         let machines: Vec<_> = machines.into_iter().map(|(_, machine)| machine).collect();
+        if let Err(violation) = walk(group, &machines).await {
+            world.overseer.accuse(violation);
+        }
+        world.overseer.saw("replicas compared as a server does it");
         if let Err(violation) = compare(&machines) {
             world.overseer.accuse(violation);
         }
@@ -100,6 +109,42 @@ fn compare(machines: &[Arc<Machine>]) -> Result<(), Violation> {
         ranges::check(&told)?;
     }
     Ok(())
+}
+
+/// Replicas that are asked as over the wire; the first is replica 1.
+struct Near<'a>(GroupId, &'a [Arc<Machine>]);
+
+fn wired(message: &Message) -> Option<Message> {
+    let mut body = Vec::new();
+    message.append_body(&mut body);
+    Message::decode(message.kind(), &Bytes::from(body)).ok()
+}
+
+impl Ask for Near<'_> {
+    async fn ask(&self, replica: ReplicaId, what: Question) -> Option<Told> {
+        let asked = wired(&Message::AskState(Asked { group: self.0, replica, what }))?;
+        let Message::AskState(asked) = asked else { return None };
+        let machine = self.1.get(usize::try_from(replica.0).ok()?.checked_sub(1)?)?.clone();
+        match wired(&Message::State(tell(machine, asked.what).await))? {
+            Message::State(told) => Some(told),
+            _ => None,
+        }
+    }
+}
+
+/// The comparison that a server makes of its replicas finds all of their rows, and no difference. Whoever is least far begins: the others
+/// know what it says.
+async fn walk(group: GroupId, machines: &[Arc<Machine>]) -> Result<(), Violation> {
+    let mut machines = machines.to_vec();
+    machines.sort_by_key(|machine| machine.applied().last);
+    let Some(first) = machines.first() else { return Ok(()) };
+    let mut rows = 0;
+    for collection in [REGISTERS, LISTS, ACCOUNTS, once::COLLECTION] {
+        rows += found(first, &RowRange::all(TENANTS[0], collection), first.applied().last)?.sum.rows;
+    }
+    let mut walk = Walk::new((1..).map(ReplicaId).take(machines.len()));
+    while walk.step(&Near(group, &machines), &|tenant| tenant != TENANTS[0]).await {}
+    ranges::check_report(walk.report(), machines.len(), rows)
 }
 
 /// What a reader finds in a range, added up without the help of whoever is judged.

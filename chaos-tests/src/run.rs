@@ -210,11 +210,11 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
         }
     }
     if world.overseer.violation().is_none() {
-        finals::look(&stage, &world);
+        finals::look(&stage, &world).await;
     }
     if world.overseer.violation().is_none() && disaster::is_due(&world) {
         disaster::strike(seed, &world, &stage, nemesis.lost).await;
-        finals::look(&stage, &world);
+        finals::look(&stage, &world).await;
         report.sometimes("one node survived");
     }
     let clocks_ms = stage.nodes.borrow().iter().map(|node| node.clock.worst_ms()).max();

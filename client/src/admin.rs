@@ -24,13 +24,15 @@ use proto::v1::status_client::StatusClient;
 use proto::v1::tenants_client::TenantsClient;
 use proto::v1::{
     ActRequest, AddNodeRequest, AddNodeResponse, ApplyRequest, BackupNowRequest, BackupWindowRequest,
-    BackupWindowResponse, CreateTenantRequest, DelayedNode, DonateRequest, ForwardRequest, Group,
-    HoldRequest, IssueRequest, IssueResponse, Job, ListBackupsRequest, ListDelayedRequest, ListGroupsRequest,
-    ListJobsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest, ListRestoresRequest,
-    ListTenantsRequest, Node, NodeRequest, PlanRequest, PlanResponse, RestoreState, RotateRequest,
-    RotateResponse, ScheduleBackupRequest, ScrubRequest, SetTenantRequest, Snapshot, StatusRequest,
-    StatusResponse, Suspect, SuspectsRequest, Tenant, TenantRequest, TransferRequest, VerifyBackupRequest,
-    VerifyBackupResponse, Window, WindowRequest,
+    BackupWindowResponse, CreateTenantRequest, DelayedNode, DonateRequest, DrillShown, ForwardRequest, Group,
+    HoldRequest, IssueRequest, IssueResponse, Job, ListBackupsRequest, ListDelayedRequest, ListDrillsRequest,
+    ListGroupsRequest, ListJobsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest,
+    ListRestoresRequest, ListTenantsRequest, LostWrites, Node, NodeRequest, PlanRequest, PlanResponse,
+    PromoteRequest, PromoteResponse, RestoreState, RotateRequest, RotateResponse, RunDrillRequest,
+    ScheduleBackupRequest, ScheduleDrillsRequest, ScrubRequest, SetTenantRequest, Snapshot, StatusRequest,
+    StatusResponse, Suspect, SuspectsRequest, TailRequest, Tenant, TenantRequest, TransferRequest,
+    VerifyBackupRequest, VerifyBackupResponse, VerifyGroupRequest, VerifyGroupResponse, Window,
+    WindowRequest,
 };
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -53,6 +55,9 @@ macro_rules! call {
         })
     };
 }
+
+/// For so long a comparison may say nothing: as long as a replica that is down is asked again and again.
+const VERIFY_SILENCE: Duration = Duration::from_secs(120);
 
 /// May it be sent again when its answer was lost?
 const AGAIN: bool = true;
@@ -164,6 +169,25 @@ impl Admin {
     /// Unavailable, if that one is not ready to lead.
     pub async fn transfer(&self, group: u64, node: u64) -> Result<()> {
         call!(self, AGAIN, GroupsClient.transfer, TransferRequest { group, node }).await.map(|_| ())
+    }
+
+    /// Has the replicas of a group say what they hold, and holds it against each other, row by row: it takes as long as it takes, and ends
+    /// when it is dropped. Returns what came of it once all is compared.
+    ///
+    /// # Errors
+    /// Invalid, if there is no such group; unavailable, if the node that compares is lost on the way: begin anew.
+    pub async fn verify_group(&self, group: u64) -> Result<VerifyGroupResponse> {
+        let mut told = call!(self, AGAIN, GroupsClient.verify, VerifyGroupRequest { group }).await?;
+        let within = self.time.max(VERIFY_SILENCE);
+        loop {
+            let late = |_| Error::new(code::DEADLINE, "nothing more was heard of the comparison");
+            let next = tokio::time::timeout(within, told.message()).await.map_err(late)?;
+            match next.map_err(Error::from_status)? {
+                Some(last) if last.is_done => return Ok(last),
+                Some(_) => {}
+                None => return Err(Error::lost()),
+            }
+        }
     }
 
     /// What takes long and goes on by itself: drains, rotations, tenants in quarantine.
@@ -316,6 +340,48 @@ impl Admin {
     /// Conflict, if the node does not have everything up to that moment yet.
     pub async fn donate(&self, request: DonateRequest) -> Result<u64> {
         Ok(call!(self, ONCE, DelayedClient.donate, request).await?.job)
+    }
+
+    /// Lets a delayed node become the cluster, or plans it.
+    ///
+    /// # Errors
+    /// Gone, if it has applied more; conflict, if it does not have everything up to there, or another node takes over; invalid, if it is
+    /// not said as of when, or not confirmed.
+    pub async fn promote(&self, request: PromoteRequest) -> Result<PromoteResponse> {
+        call!(self, ONCE, DelayedClient.promote, request).await
+    }
+
+    /// What was cut off when a generation began with a node.
+    ///
+    /// # Errors
+    /// Invalid, if there is no such node; damaged, if what it kept cannot be read.
+    pub async fn tail(&self, node: u64, generation: u64) -> Result<Vec<LostWrites>> {
+        Ok(call!(self, AGAIN, DelayedClient.tail, TailRequest { node, generation }).await?.tenants)
+    }
+
+    /// Begins a drill at the node that answers. Returns its id.
+    ///
+    /// # Errors
+    /// Invalid, if there is no such kind, tenant or node; unavailable, if one goes on there.
+    pub async fn run_drill(&self, request: RunDrillRequest) -> Result<u64> {
+        Ok(call!(self, ONCE, BackupClient.run_drill, request).await?.id)
+    }
+
+    /// Drills, and what they have proved.
+    ///
+    /// # Errors
+    /// Unavailable, if the archive does not answer.
+    pub async fn drills(&self) -> Result<Vec<DrillShown>> {
+        Ok(call!(self, AGAIN, BackupClient.list_drills, ListDrillsRequest {}).await?.drills)
+    }
+
+    /// How often a drill takes place, in milliseconds, changed before that if it is said.
+    ///
+    /// # Errors
+    /// Denied, for anybody but an administrator.
+    pub async fn schedule_drills(&self, every_ms: Option<u64>) -> Result<u64> {
+        let request = ScheduleDrillsRequest { every_ms };
+        Ok(call!(self, AGAIN, BackupClient.schedule_drills, request).await?.every_ms)
     }
 
     /// What can be restored of a tenant, or of all.

@@ -169,7 +169,12 @@ impl Link {
         let request = RouteRequest { tenant: tenant.to_owned(), ..RouteRequest::default() };
         let request = named(request, attempts.trace);
         match HelloClient::new(node.channel).route(request).await {
-            Ok(response) => self.routes().learn(tenant, response.get_ref()),
+            Ok(response) => {
+                if !self.routes().learn(tenant, response.get_ref()) {
+                    let text = format!("{asked} is of an earlier generation of the cluster");
+                    return Err(Error::new(code::FENCED, text));
+                }
+            }
             Err(status) => {
                 let error = Error::from_status(status);
                 if error.is_lost() {

@@ -34,13 +34,13 @@ pub struct Collection<S> {
 #[derive(Clone)]
 pub struct View {
     tenant: Tenant,
-    at: Stamp,
+    at: Moment,
 }
 
 /// A collection as it was: it cannot be written.
 pub struct PastCollection<S> {
     now: Collection<S>,
-    at: Stamp,
+    at: Moment,
 }
 
 /// Which collection, of whom, and how long a call may take.
@@ -59,8 +59,24 @@ impl Spot {
     }
 }
 
-pub(crate) fn as_of(at: Stamp) -> Option<Consistency> {
-    Some(Consistency { how: Some(How::AsOf(at.0)) })
+/// As of when, and whether the archive is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub at: Stamp,
+    pub is_archived: bool,
+}
+
+impl From<Stamp> for Moment {
+    fn from(at: Stamp) -> Self {
+        Self { at, is_archived: false }
+    }
+}
+
+impl Moment {
+    pub(crate) fn asked(self) -> Option<Consistency> {
+        let how = if self.is_archived { How::Archived(self.at.0) } else { How::AsOf(self.at.0) };
+        Some(Consistency { how: Some(how) })
+    }
 }
 
 impl Tenant {
@@ -127,7 +143,7 @@ impl Tenant {
     /// The tenant as it was at a stamp or a moment, within its history window.
     #[must_use]
     pub fn as_of(&self, at: impl Into<Stamp>) -> View {
-        View { tenant: self.clone(), at: at.into() }
+        View { tenant: self.clone(), at: at.into().into() }
     }
 
     pub(crate) fn spot(&self, collection: &str) -> Spot {
@@ -145,6 +161,14 @@ impl Tenant {
 }
 
 impl View {
+    /// The same, read in the archive, where the history window does not reach. A first read takes seconds; several keys at once, and scans
+    /// backward, are refused.
+    #[must_use]
+    pub fn archived(mut self) -> Self {
+        self.at.is_archived = true;
+        self
+    }
+
     /// The collection of these documents.
     #[must_use]
     pub fn collection<D: Doc>(&self) -> PastCollection<Docs<D>> {

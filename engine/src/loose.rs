@@ -22,7 +22,8 @@ use crate::sealed::{BlockFile, Sealer};
 use crate::stamp::Stamp;
 use crate::table::{Reach, Table, TableFiles, owner_of};
 use crate::tablet::ground::CachedBlocks;
-use crate::tablet::view::{Entry, Found};
+use crate::tablet::history::{self, History};
+use crate::tablet::view::{Entry, Found, Page, Scan, ScanCursor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -183,7 +184,17 @@ impl Loose {
         if let Some(end) = &asked.end {
             range.end = Some(row(end)?);
         }
-        let owner = owner_of(asked.tenant);
+        let (cursors, tombstones) = self.sources(asked.tenant)?;
+        let is_over = range.is_empty();
+        let moment = Moment { at, now_ms: at.ms() };
+        let walk = MergeCursor::new(cursors);
+        let scanner = Scanner::new(walk, tombstones, range, moment, false, usize::MAX);
+        Ok(LooseWalk { scanner, is_over })
+    }
+
+    /// Everything that may hold rows of a tenant, and its range tombstones.
+    fn sources(&self, tenant: TenantId) -> Result<(Vec<BoxedCursor>, Vec<Arc<Tombstones>>)> {
+        let owner = owner_of(tenant);
         let (mut cursors, mut tombstones): (Vec<BoxedCursor>, Vec<Arc<Tombstones>>) =
             (Vec::new(), Vec::new());
         for (table, (after, upto)) in self.tables.iter().zip(self.bounds.iter().copied()) {
@@ -191,7 +202,7 @@ impl Loose {
                 continue;
             }
             let is_whole = (after, upto) == (Stamp::ZERO, Stamp::MAX);
-            if let Some(all) = table.tombstones(asked.tenant)? {
+            if let Some(all) = table.tombstones(tenant)? {
                 let between = all.all().iter().filter(|one| one.stamp > after && one.stamp <= upto).cloned();
                 tombstones.push(if is_whole { all } else { Arc::new(Tombstones::new(between)) });
             }
@@ -201,11 +212,54 @@ impl Loose {
                 false => Box::new(Between::new(cursor, after, upto)),
             });
         }
-        let is_over = range.is_empty();
-        let moment = Moment { at, now_ms: at.ms() };
-        let walk = MergeCursor::new(cursors);
-        let scanner = Scanner::new(walk, tombstones, range, moment, false, usize::MAX);
-        Ok(LooseWalk { scanner, is_over })
+        Ok((cursors, tombstones))
+    }
+
+    /// What a reader at `at` sees of a scan forward, as a tablet would show it.
+    ///
+    /// # Errors
+    /// As [`Loose::walk`] and [`LooseWalk::page`]. `Invalid`: backward.
+    pub fn scan(&self, scan: &Scan, resume: Option<&ScanCursor>, at: Stamp) -> Result<Page> {
+        if scan.is_reverse {
+            return Err(Error::Invalid("files that belong to no tablet are read forward only"));
+        }
+        let Scan { tenant, collection, .. } = *scan;
+        let (mut start, end) = (scan.start.clone(), scan.end.clone());
+        if let Some(resume) = resume {
+            // The first key behind it is it and a zero byte; one of the greatest length is met once more and left out.
+            start = Some([&resume.after[..], &[0]].concat());
+        }
+        let is_past = start.as_ref().is_some_and(|start| start.len() > limits::KEY_BYTES_MAX);
+        if is_past {
+            start.as_mut().map(Vec::pop);
+        }
+        let mut walk = self.walk(&LooseRange { tenant, collection, start, end }, at)?;
+        let bytes_max = scan.bytes_max.min(limits::SCAN_BYTES_MAX);
+        let limit = scan.limit.clamp(1, limits::SCAN_ENTRIES_MAX);
+        let mut page = walk.page(limit + usize::from(is_past), bytes_max)?;
+        if is_past && page.entries.first().map(|one| &one.key) == resume.map(|one| &one.after) {
+            page.entries.remove(0);
+        }
+        let next = page.entries.last().filter(|_| !page.is_last);
+        let next = next.map(|last| ScanCursor { at, now_ms: at.ms(), after: last.key.clone() });
+        Ok(Page { entries: page.entries, next })
+    }
+
+    /// The events of a key at or before `at`, newest first, as [`View::history`](crate::tablet::view::View::history) has them.
+    ///
+    /// # Errors
+    /// As [`Loose::walk`].
+    pub fn history(
+        &self,
+        (tenant, collection): (TenantId, CollectionId),
+        user_key: &[u8],
+        (at, limit): (Stamp, usize),
+    ) -> Result<History> {
+        let row = crate::tablet::checked_row(tenant, collection, user_key)?;
+        let (cursors, tombstones) = self.sources(tenant)?;
+        let deleted = tombstones.iter().flat_map(|all| all.all_covering(&row)).collect();
+        let limit = limit.clamp(1, limits::HISTORY_ENTRIES_MAX);
+        history::events(MergeCursor::new(cursors), deleted, (&row, at), (Stamp::ZERO, limit))
     }
 
     /// The value of a key, as a reader at `at` sees it.

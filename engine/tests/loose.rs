@@ -13,6 +13,8 @@ use engine::range_tombstone::RangeTombstone;
 use engine::read::OwnedSlot;
 use engine::sealed::{Keyring, Sealer};
 use engine::table::TableWriter;
+use engine::tablet::history::Event;
+use engine::tablet::view::Scan;
 use engine::{Kind, Stamp};
 use proptest::prelude::*;
 use rig::{C, CLUSTER, T1, T2, add_key, key_of};
@@ -54,6 +56,54 @@ fn told(log: &Log, tenant: TenantId, collection: CollectionId, at: Stamp) -> Row
     }
     let lives = |(_, _, expires_ms): &(Stamp, Vec<u8>, u64)| *expires_ms == 0 || *expires_ms > at.ms();
     rows.into_iter().filter(|(_, row)| lives(row)).map(|(key, row)| (key, (row.0, row.1))).collect()
+}
+
+type Events = Vec<(Stamp, Option<Vec<u8>>)>;
+
+/// The life of a key up to `at`, newest first, told write by write.
+fn life(log: &Log, tenant: TenantId, collection: CollectionId, key: &[u8], at: Stamp) -> Events {
+    let event = |(stamp, write): &(Stamp, Write)| match write {
+        Write::Put { tenant: t, collection: c, key: k, value, .. } => {
+            ((*t, *c, &k[..]) == (tenant, collection, key)).then(|| (*stamp, Some(value.clone())))
+        }
+        Write::Delete { tenant: t, collection: c, key: k } => {
+            ((*t, *c, &k[..]) == (tenant, collection, key)).then_some((*stamp, None))
+        }
+        Write::DeleteRange { tenant: t, collection: c, start, end } => {
+            let is_in = (*t, *c) == (tenant, collection) && &start[..] <= key && key < &end[..];
+            is_in.then_some((*stamp, None))
+        }
+    };
+    let mut events: Events = log.iter().filter(|(stamp, _)| *stamp <= at).filter_map(event).collect();
+    events.reverse();
+    events
+}
+
+fn history_of(loose: &Loose, place: (TenantId, CollectionId), key: &[u8], at: Stamp, limit: usize) -> Events {
+    let (mut events, mut at) = (Events::new(), Some(at));
+    while let Some(upto) = at {
+        let page = loose.history(place, key, (upto, limit)).unwrap();
+        let told = |event: Event| (event.stamp, event.value.map(|(value, _)| value.to_vec()));
+        events.extend(page.events.into_iter().map(told));
+        at = page.next;
+    }
+    events
+}
+
+/// A scan, page by page, as a tablet is scanned.
+fn scanned(loose: &Loose, scan: &Scan, at: Stamp) -> Rows {
+    let (mut rows, mut cursor) = (Rows::new(), None);
+    loop {
+        let page = loose.scan(scan, cursor.as_ref(), at).unwrap();
+        for entry in page.entries {
+            let before = rows.insert(entry.key, (entry.found.stamp, entry.found.value.to_vec()));
+            assert!(before.is_none(), "a row came twice");
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            return rows;
+        }
+    }
 }
 
 struct Bench {
@@ -204,8 +254,14 @@ proptest! {
                 None => (None, None),
             };
             want.retain(|key, _| start.as_ref().is_none_or(|start| key >= start) && end.as_ref().is_none_or(|end| key < end));
+            let scan = Scan { start: start.clone(), end: end.clone(), limit: page, ..Scan::all(tenant, collection) };
+            prop_assert_eq!(scanned(&loose, &scan, at), want.clone());
             let asked = LooseRange { tenant, collection, start, end };
             prop_assert_eq!(all_of(&loose, &asked, at, (page, page * 16)), want.clone());
+            for key in [&b""[..], &[0], &[1], &[7, 0]] {
+                let events = history_of(&loose, (tenant, collection), key, at, page);
+                prop_assert_eq!(events, life(&log, tenant, collection, key, at));
+            }
             for key in [&b""[..], &[0], &[1], &[7, 0]] {
                 let found = loose.get((tenant, collection), key, at).unwrap().map(|found| (found.stamp, found.value.to_vec()));
                 prop_assert_eq!(found, told(&log, tenant, collection, at).get(key).cloned());
@@ -299,6 +355,23 @@ fn what_cannot_be_opened_is_an_error_and_never_a_shorter_answer() {
         file.write_all_at(&byte, at).unwrap();
     }
     assert!(flipped > 10, "{flipped}");
+}
+
+#[test]
+fn a_scan_goes_on_behind_the_longest_key_there_can_be() {
+    let longest = |last: u8| [vec![b'k'; engine::limits::KEY_BYTES_MAX - 1], vec![last]].concat();
+    let write = |key: Vec<u8>| Write::Put { tenant: T1, collection: C, key, value: vec![1], expires_ms: 0 };
+    let keys = [b"a".to_vec(), longest(1), longest(2), b"z".to_vec()];
+    let log: Log =
+        keys.iter().enumerate().map(|(n, key)| (Stamp::new(n as u64 + 1, 0), write(key.clone()))).collect();
+    let bench = Bench::new();
+    let loose = bench.open(&[whole(&bench.file(0, &log, |_| true))]).unwrap();
+    for limit in 1..5 {
+        let rows = scanned(&loose, &Scan { limit, ..Scan::all(T1, C) }, Stamp::MAX);
+        assert_eq!(rows.into_keys().collect::<Vec<_>>(), keys, "{limit}");
+    }
+    let backward = Scan { is_reverse: true, ..Scan::all(T1, C) };
+    assert_eq!(loose.scan(&backward, None, Stamp::MAX).unwrap_err().kind(), Kind::Invalid);
 }
 
 #[test]

@@ -203,7 +203,7 @@ impl Double {
         let server = started?;
         one.server = Some(server.clone());
         tokio::select! {
-            serves = until(|| server.meta().cluster.is_some()) => serves,
+            serves = until(|| server.meta().cluster.is_some() || server.fenced().is_some()) => serves,
             why = server.failed() => Err(why.into()),
         }
     }
@@ -360,6 +360,18 @@ impl Double {
         };
         let doors = tokio::time::timeout(Duration::from_millis(WAIT_MS), opens).await?;
         self.run(node, doors).await
+    }
+
+    /// Starts a node again that wants to be, because it takes over or is fenced.
+    ///
+    /// # Errors
+    /// It does not run, or what keeps it from starting.
+    pub async fn begin_again(&mut self, node: usize) -> Result<(), Failure> {
+        let server = self.server(node).ok_or("it does not run")?.clone();
+        server.begins_again().await;
+        drop(server);
+        self.lose(node).await?;
+        self.come_back(node).await
     }
 
     /// Ends it in order.

@@ -65,6 +65,8 @@ kinds! {
     NODE_UNSTARTED "node_unstarted" fail "dew status";
     /// The keys of the node do not open.
     NODE_SEALED "node_sealed" fail "dewpond config explain kms.passphrase_file";
+    /// The cluster has gone on without the node.
+    NODE_FENCED "node_fenced" fail "dew status";
     /// The loss of one node more stops writes.
     NODES_FEW "nodes_few" warn "dew node add";
     /// Nobody leads a group.
@@ -79,6 +81,8 @@ kinds! {
     CLOCK_APART "clock_apart" warn "dew status";
     /// Bytes of a table here are not what was written.
     TABLE_DAMAGED "table_damaged" fail "dew job list";
+    /// Replicas of a group do not hold the same rows.
+    REPLICAS_DIFFER "replicas_differ" fail "dew group verify";
     /// The disk becomes full.
     DISK_TIGHT "disk_tight" warn "dew status";
     /// The disk is so full that no writes are taken.
@@ -127,6 +131,8 @@ kinds! {
     ARCHIVE_STALLED "archive_stalled" fail "dew window";
     /// A part of what is committed is not in it and never will be.
     ARCHIVE_GAP "archive_gap" fail "dew window";
+    /// It is long since a drill has passed.
+    DRILL_OLD "drill_old" fail "dew drill list";
     /// A site does not follow the home site.
     SITE_BEHIND "site_behind" warn "dew window";
     /// The wrapped keys are not kept elsewhere as they are now.

@@ -15,6 +15,7 @@ pub mod delayed;
 pub mod dial;
 #[cfg(feature = "memory")]
 pub mod double;
+pub mod drill;
 pub mod entropy;
 pub mod finding;
 pub mod keys;
@@ -29,6 +30,7 @@ pub mod shard;
 #[cfg(feature = "simulated")]
 pub mod simulated;
 mod surroundings;
+pub mod takeover;
 pub mod telemetry;
 pub mod tenants;
 pub mod tls;

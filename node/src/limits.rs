@@ -159,6 +159,14 @@ pub const DISK_MS: u64 = 1_000;
 pub const DISK_HAND_OVER_MS: u64 = 60_000;
 /// Between two looks at what a scrub has found, in milliseconds.
 pub const SCRUB_LOOK_MS: u64 = 1_000;
+/// Between two looks whether replicas are to be compared, in milliseconds.
+pub const VERIFY_LOOK_MS: u64 = 1_000;
+/// When a group in which replicas differ is compared again, in milliseconds: soon enough that nobody waits for it after mending.
+pub const VERIFY_AGAIN_MS: u64 = 10 * 60 * 1_000;
+/// So many times longer than it works a comparison in the background rests: it takes a quarter of one thread.
+pub const VERIFY_REST: u64 = 3;
+/// How often whoever asks for a comparison hears how far it is, in milliseconds.
+pub const VERIFY_TELL_MS: u64 = 500;
 /// Between two tries to mend a damaged table, in milliseconds: whoever has a copy of it may be away.
 pub const MEND_MS: u64 = 10_000;
 /// Bytes of one piece of a table that a peer reads to mend its own.
@@ -218,6 +226,18 @@ pub const COUNTED_MS: u64 = 600_000;
 pub const HOLDER_BYTES_MAX: usize = 256;
 /// Bytes of the reason.
 pub const REASON_BYTES_MAX: usize = 1_024;
+/// Rows of what a takeover cut off of one group, at most: one a tenant.
+pub const TAIL_ROWS_MAX: usize = 100_000;
+/// Rows of it that one answer tells, at most.
+pub const TAIL_TOLD_MAX: usize = 10_000;
+/// Whoever comes to a fenced node may come again after so long, in milliseconds; the node that took over is named.
+pub const FENCED_AGAIN_MS: u64 = 1_000;
+/// Between two looks whether a drill is due, in milliseconds.
+pub const DRILL_LOOK_MS: u64 = 5_000;
+/// Bytes that a drill fetches for one tenant, at most: the scratch folder lies on the disk of a node that serves.
+pub const SCRATCH_BYTES_MAX: u64 = 64 << 30;
+/// Generations that one promotion tries to take in an archive, at most: those before are of tries that were not decided.
+pub const GENERATIONS_TRIED: u64 = 8;
 /// A delayed node that has heard nothing for so long protects nobody, in milliseconds.
 pub const STARVED_MS: u64 = 120_000;
 /// So far behind its delay a gate is a finding, in milliseconds.
@@ -326,6 +346,12 @@ const _: () = {
     assert!(META_VOTERS_MAX % 2 == 1 && META_VOTERS_MAX <= raft::limits::MEMBERS_MAX);
 };
 
+/// Bytes of the archive that one read of it may fetch: a gibibyte; who needs more restores.
+pub const LOOK_BYTES_MAX: u64 = 1 << 30;
+/// Reads of the archive whose files are kept for the next one.
+pub const LOOKS_MAX: usize = 2;
+/// How long they are kept after they were last used, in milliseconds: ten minutes, while somebody looks around.
+pub const LOOK_KEPT_MS: u64 = 10 * 60_000;
 /// From how far behind on the archive is told of, in milliseconds: a minute, a dozen ticks.
 pub const ARCHIVE_BEHIND_MS: u64 = 60_000;
 /// From how far behind on it counts as standing still, in milliseconds: five minutes, as a page to a person.

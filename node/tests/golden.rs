@@ -23,8 +23,8 @@ use node::meta::node_row::NodeRow;
 use node::meta::rows::MetaRow;
 use node::shard::command::KvCommand;
 use rig::samples::{
-    delayed_row, kv_commands, later_commands, later_rows, meta_commands, meta_rows, restore_commands,
-    restore_rows, whole,
+    delayed_row, generation_rows, kv_commands, later_commands, later_rows, meta_commands, meta_rows,
+    restore_commands, restore_rows, takeover_commands, whole,
 };
 use rig::{items, listed, stored};
 
@@ -130,6 +130,22 @@ fn what_restores_keep_and_change() {
     let found =
         same("meta_command.restore", restore_commands().iter().map(|one| one.encode().unwrap()).collect());
     for (bytes, command) in found.iter().zip(restore_commands()) {
+        assert_eq!(MetaCommand::decode(bytes).unwrap(), command);
+    }
+}
+
+#[test]
+fn what_a_takeover_keeps_and_changes() {
+    let found = same("meta_rows.takeover", generation_rows().iter().map(whole).collect());
+    for (bytes, row) in found.iter().zip(generation_rows()) {
+        assert_eq!(MetaRow::read(&mut Reader::new(bytes)).unwrap(), row);
+        for cut in 0..bytes.len() {
+            assert!(MetaRow::read(&mut Reader::new(&bytes[..cut])).is_err());
+        }
+    }
+    let found =
+        same("meta_command.takeover", takeover_commands().iter().map(|one| one.encode().unwrap()).collect());
+    for (bytes, command) in found.iter().zip(takeover_commands()) {
         assert_eq!(MetaCommand::decode(bytes).unwrap(), command);
     }
 }

@@ -18,6 +18,8 @@ use node::meta::shard_row::ShardRow;
 use node::meta::tenant_row::{CollectionRow, TenantNameRow, TenantRow};
 use node::restore::change::RestoreChange;
 use node::restore::rows::{AsideRow, HeldRow, Mode, OriginRow, Reached, RestoreRow, State, Step, Tally};
+use node::takeover::change::{Seated, TakeOver};
+use node::takeover::row::GenerationRow;
 use node::tenants::rules::{Act, Quota, TenantState};
 use proptest::prelude::*;
 use raft::types::{GroupId, ReplicaId, Role, Seat};
@@ -231,10 +233,19 @@ fn some_archive() -> impl Strategy<Value = MetaRow> {
 }
 
 fn some_standing() -> impl Strategy<Value = MetaRow> {
-    (1..u64::MAX / 2, any::<u64>(), any::<u64>(), 0..3u8).prop_map(|(id, one, two, which)| {
+    (1..u64::MAX / 2, any::<u64>(), any::<u64>(), 0..4u8).prop_map(|(id, one, two, which)| {
         let (tenant, now) = (TenantId(id), TenantId(id + 1));
         let (at, whole, forked) = (Stamp(one), Stamp(two), Stamp(id));
         match which {
+            3 => MetaRow::Generation(GenerationRow {
+                generation: id + 1,
+                parent: id,
+                upto: at,
+                node: NodeId(id),
+                decided_ms: two,
+                by: one.to_string(),
+                reason: two.to_string(),
+            }),
             0 => MetaRow::Held(HeldRow { tenant, restore: one }),
             1 => MetaRow::Origin(OriginRow { tenant, of: now, at, restore: two, whole, forked }),
             _ => MetaRow::Aside(AsideRow { tenant, now, restore: one, since_ms: two, until_ms: one }),
@@ -306,6 +317,13 @@ fn change(row: MetaRow, expected: Option<u32>) -> Change {
             Change::Restoring(RestoreChange::PutCollection(row.tenant, "orders".to_owned(), id))
         }
         MetaRow::Origin(row) => Change::Restoring(RestoreChange::Whole(row.tenant, row.whole)),
+        MetaRow::Generation(row) => {
+            let (node, other) = (row.node, NodeId(row.node.0 + 1));
+            let group = GroupId(row.generation);
+            let groups = vec![Seated { was: group, is: group, replica: ReplicaId(row.generation) }];
+            let reports = vec![(node, row.decided_ms), (other, 1)];
+            Change::TakeOver(Box::new(TakeOver { row, gone: vec![other], groups, reports }))
+        }
         MetaRow::Aside(row) if row.restore % 2 == 0 => {
             Change::Restoring(RestoreChange::Close(row.tenant, row.now, row.restore))
         }

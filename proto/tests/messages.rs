@@ -164,7 +164,11 @@ fn answers() -> Vec<Sample> {
         sample("told_range_removed", "-", told(watch_response::What::RangeRemoved(removed))),
         sample("told_failure", "-", told(watch_response::What::Failure(failure.clone()))),
         sample("failure", "-", failure),
-        sample("route_response", "-", RouteResponse { tenant: 7, map_version: 3, shards: vec![shard] }),
+        sample(
+            "route_response",
+            "-",
+            RouteResponse { tenant: 7, map_version: 3, shards: vec![shard], generation: 0 },
+        ),
     ]
 }
 

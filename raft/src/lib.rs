@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod command;
+pub mod compare;
 pub mod delay;
 pub mod error;
 pub mod group;

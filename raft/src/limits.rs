@@ -86,6 +86,20 @@ pub const RANGE_DIGESTS_MAX: usize = 1_024;
 pub const DIGEST_PAGE_ENTRIES: usize = 1_000;
 /// Their bytes; one row always is.
 pub const DIGEST_PAGE_BYTES: usize = 1 << 20;
+/// Rows that one answer of a replica about its state goes over: some milliseconds of one thread.
+pub const STATE_ROWS_MAX: usize = 4_000;
+/// Pages of `DIGEST_PAGE_ENTRIES` and `DIGEST_PAGE_BYTES` that it reads, be there rows in them or not.
+pub const STATE_PAGES_MAX: usize = 8;
+/// How long it waits for the stamp that is asked for, in milliseconds: less than the deadline of any request.
+pub const STATE_WAIT_MS: u64 = 200;
+/// How often a replica is asked that is behind, or does not answer, before it is left out.
+pub const STATE_TRIES_MAX: usize = 10;
+/// Between two such tries, in milliseconds.
+pub const STATE_AGAIN_MS: u64 = 250;
+/// Ranges in which replicas differ that are looked into and told; of more it is told that there are.
+pub const DIFFERENCES_MAX: usize = 16;
+/// Questions by which one such range is made narrower.
+pub const NARROWING_MAX: usize = 64;
 /// Bytes of one command: a client's batch at its largest.
 pub const COMMAND_BYTES_MAX: usize = 8 << 20;
 /// Bytes of commands from which an entry takes no more.

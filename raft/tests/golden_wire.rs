@@ -11,10 +11,12 @@ mod rig;
 use bytes::Bytes;
 use engine::Stamp;
 use engine::error::Nature;
-use engine::ids::{NodeId, TableId};
+use engine::ids::{CollectionId, NodeId, TableId, TenantId};
+use raft::compare::question::{Asked, Question, Sum, SumOf, Told, WhyNot};
 use raft::group::rejoin::{Answer, Claim, GroupClaim, GroupWord, LogMark};
 use raft::group::word::Word;
 use raft::log::Entry;
+use raft::machine::range_digest::{RowRange, RowSum};
 use raft::net::envelope::{Frame, cluster_tag};
 use raft::net::hearsay_message::Hearsay;
 use raft::net::message::Message;
@@ -307,6 +309,41 @@ fn peer_hearsay_version_1() {
     let damaged = Bytes::from(damaged);
     let found = Message::decode(damaged[0], &damaged.slice(1..)).unwrap_err();
     assert_eq!((found.nature, found.detail), (Nature::Malformed, "rows that do not rise"));
+}
+
+#[test]
+fn peer_state_version_1() {
+    let asked = |what| Message::AskState(Asked { group: GroupId(2), replica: ReplicaId(3), what });
+    let of = (TenantId(7), CollectionId(5));
+    let whole = RowRange::all(of.0, of.1);
+    let part = RowRange { start: Some(b"from".to_vec()), end: Some(b"to".to_vec()), ..whole.clone() };
+    let at = Stamp(0x0102_0304_0506_0708);
+    let rows = RowSum { rows: 9, sum: 0x1112_1314_1516_1718_191a_1b1c_1d1e_1f20 };
+    let mut messages = vec![
+        asked(Question::Next(None)),
+        asked(Question::Next(Some(of))),
+        asked(Question::Sum(SumOf { at: None, range: whole, rows_max: 4_000 })),
+        asked(Question::Sum(SumOf { at: Some(at), range: part, rows_max: 1 })),
+        Message::State(Told::Next(None)),
+        Message::State(Told::Next(Some(of))),
+        Message::State(Told::Sum(Sum { at, rows, upto: None })),
+        Message::State(Told::Sum(Sum { at, rows, upto: Some(b"to".to_vec()) })),
+    ];
+    messages.extend(WhyNot::ALL.map(|why| Message::State(Told::Not(why))));
+    let all: Vec<Vec<u8>> = messages.iter().map(with_kind).collect();
+    let list = stored("peer_state.bin", || listed(&all));
+    assert_eq!(listed(&all), list);
+    let decoded = items(&list).into_iter().map(|item| Message::decode(item[0], &item.slice(1..)).unwrap());
+    assert!(decoded.eq(messages));
+    // Whether a stamp is asked for: no, and there stands one.
+    let damaged = stored("peer_state.damaged.bin", || {
+        let mut bytes = all[3].clone();
+        bytes[1 + 17] = 0;
+        bytes
+    });
+    let damaged = Bytes::from(damaged);
+    let found = Message::decode(damaged[0], &damaged.slice(1..)).unwrap_err();
+    assert_eq!((found.nature, found.detail), (Nature::Malformed, "a stamp that is none, and says something"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Pure: do replicas that have applied the same say the same of every range of rows, and is it what a reader finds there?
 
 use super::Violation;
+use raft::compare::walk::Report;
 use raft::machine::range_digest::{RangeDigest, RowSum, differing};
 
 const JUDGE: &str = "ranges";
@@ -39,6 +40,27 @@ pub fn check(told: &[Told]) -> Result<(), Violation> {
     Ok(())
 }
 
+/// Holds what a comparison of `replicas` reports against that: they differ nowhere, and it has been over all of the `rows` that a reader
+/// finds. With one replica there is nothing to compare.
+///
+/// # Errors
+/// Broken: it has found a difference, left out a replica, or rows.
+pub fn check_report(report: &Report, replicas: usize, rows: u64) -> Result<(), Violation> {
+    let fault = match replicas {
+        0 | 1 => None,
+        _ if report.differs() => {
+            let (ranges, odd) = (report.differences.len() as u64 + report.more, report.odd());
+            Some(format!("a comparison finds that replicas differ in {ranges} ranges, {odd:?} are odd"))
+        }
+        _ if report.replicas.len() != replicas => Some(format!("a comparison left out {:?}", report.out)),
+        _ if report.rows != rows => {
+            Some(format!("a comparison went over {} rows, and {rows} are there", report.rows))
+        }
+        _ => None,
+    };
+    fault.map_or(Ok(()), |fault| Err(Violation::broken(JUDGE, fault)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +89,21 @@ mod tests {
     fn another_sum_in_one_range_is_told() {
         let text = check(&[told([1, 2]), told([1, 2]), told([1, 3])]).unwrap_err().to_string();
         assert!(text.starts_with("ranges: replicas 0 and 2 differ in 1 ranges"), "{text}");
+    }
+
+    #[test]
+    fn a_comparison_that_differs_or_leaves_something_out_is_told() {
+        use raft::compare::walk::Out;
+        use raft::types::ReplicaId;
+        let good = Report { replicas: [1, 2].map(ReplicaId).into(), rows: 7, ..Report::default() };
+        assert_eq!((check_report(&good, 2, 7), check_report(&Report::default(), 1, 7)), (Ok(()), Ok(())));
+        let differs = Report { more: 1, ..good.clone() };
+        let out = [(ReplicaId(2), Out::Silent)].into();
+        let less = Report { replicas: [ReplicaId(1)].into(), out, ..good.clone() };
+        for (bad, rows) in [(&differs, 7), (&less, 7), (&good, 8)] {
+            let text = check_report(bad, 2, rows).unwrap_err().to_string();
+            assert!(text.starts_with("ranges: a comparison "), "{text}");
+        }
     }
 
     #[test]

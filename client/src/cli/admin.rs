@@ -1,7 +1,7 @@
 //! What administrators do.
 
 use super::Session;
-use super::args::{Dangerous, GroupVerb, IdentityVerb, JobVerb, KeyVerb, NodeVerb, Quota, TenantVerb};
+use super::args::{Dangerous, IdentityVerb, JobVerb, KeyVerb, NodeVerb, Quota, TenantVerb};
 use super::confirm::confirmed;
 use super::context::write_private;
 use super::ids;
@@ -20,7 +20,7 @@ const TENANT: [&str; 8] =
     ["id", "name", "state", "quota_bytes", "quota_operations", "history_ms", "group", "purge_ms"];
 const NODE: [&str; 7] = ["id", "name", "region", "state", "heard", "replicas", "client_address"];
 
-fn text(number: u64) -> Value {
+pub(super) fn text(number: u64) -> Value {
     number.to_string().into()
 }
 
@@ -55,7 +55,7 @@ fn node_row(node: &Node) -> Fields {
     ])
 }
 
-fn group_row(group: &Group) -> Fields {
+pub(super) fn group_row(group: &Group) -> Fields {
     let replicas: Vec<_> =
         group.replicas.iter().map(|replica| format!("n-{:x}:{}", replica.node, replica.role)).collect();
     fields([
@@ -222,24 +222,6 @@ pub async fn scrub(session: &Session) -> Result<()> {
     let asked_ms = session.client.admin().scrub().await?;
     let row = fields([("asked_ms", text(asked_ms))]);
     Document::one("dew.scrub.ask/1", &["asked_ms"], row).print(session.format)
-}
-
-/// Runs a command about groups.
-pub async fn group(session: &Session, verb: GroupVerb) -> Result<()> {
-    let admin = session.client.admin();
-    match verb {
-        GroupVerb::List => {
-            let rows = admin.groups().await?.iter().map(group_row).collect();
-            let columns = ["id", "leader", "replicas", "term", "applied_index", "failure"];
-            Document::list("dew.group.list/1", &columns, rows).print(session.format)
-        }
-        GroupVerb::Transfer { group, to } => {
-            let (group, to) = (ids::read_group(&group)?, node_id(&admin, &to).await?);
-            admin.transfer(group, to).await?;
-            let row = fields([("group", ids::group(group)), ("leader", ids::node(to))]);
-            Document::one("dew.group.transfer/1", &["group", "leader"], row).print(session.format)
-        }
-    }
 }
 
 /// Runs a command about jobs.

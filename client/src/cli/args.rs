@@ -1,6 +1,8 @@
 //! What may stand on the line.
 
 use super::delayed::DelayedVerb;
+use super::drill::DrillVerb;
+use super::group::GroupVerb;
 use super::output::Format;
 use super::restore::RestoreVerb;
 use clap::{Args as Part, Parser, Subcommand};
@@ -45,6 +47,9 @@ pub enum Command {
         /// As it was: a stamp, an RFC 3339 time, or `-90m`.
         #[arg(long, allow_hyphen_values = true)]
         as_of: Option<String>,
+        /// Reads the archive, where the history of the cluster does not reach.
+        #[arg(long, requires = "as_of")]
+        archive: bool,
     },
     /// Writes a key.
     Put {
@@ -92,6 +97,9 @@ pub enum Command {
         /// As it was: a stamp, an RFC 3339 time, or `-90m`.
         #[arg(long, allow_hyphen_values = true)]
         as_of: Option<String>,
+        /// Reads the archive, where the history of the cluster does not reach.
+        #[arg(long, requires = "as_of", conflicts_with = "reverse")]
+        archive: bool,
     },
     /// Shows the versions of a key, newest first.
     History {
@@ -100,6 +108,12 @@ pub enum Command {
         /// At most so many; 0 all.
         #[arg(long, default_value_t = 100)]
         limit: u64,
+        /// Goes on in the archive, where the history of the cluster ends.
+        #[arg(long)]
+        archive: bool,
+        /// Of the archive only what is newer: a stamp, an RFC 3339 time, or `-90m`.
+        #[arg(long, requires = "archive", allow_hyphen_values = true)]
+        since: Option<String>,
     },
     /// Shows changes as they happen.
     Watch {
@@ -152,6 +166,9 @@ pub enum Command {
     /// Snapshots in the archive.
     #[command(subcommand)]
     Backup(BackupVerb),
+    /// Drills: whether what is archived comes back.
+    #[command(subcommand)]
+    Drill(DrillVerb),
     /// Shows what can be restored from the archive, and from which site.
     Window,
     /// Explains the code of an error. Needs no network.
@@ -377,21 +394,6 @@ pub enum NodeVerb {
     },
     /// Lets a drained node go for good.
     Remove(Dangerous),
-}
-
-/// What to do with groups.
-#[derive(Debug, Subcommand)]
-pub enum GroupVerb {
-    /// Shows all.
-    List,
-    /// Hands the lead to the replica on a node.
-    Transfer {
-        /// The group: `g-1`.
-        group: String,
-        /// The node, by its name or id.
-        #[arg(long)]
-        to: String,
-    },
 }
 
 /// What to do with jobs.

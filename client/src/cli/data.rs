@@ -5,7 +5,7 @@ use super::args::{CollectionVerb, Command, Key, Range};
 use super::output::{Document, Fields, Format, fields, put_bytes};
 use super::words::{moment, time};
 use crate::clock::now_ms;
-use crate::{Change, Commit, Error, KeyRange, Outcome, Past, Result, Stamp, Start, code};
+use crate::{Change, Commit, Error, KeyRange, Outcome, Past, Result, Stamp, Start, View, code};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use serde_json::Value;
@@ -15,7 +15,7 @@ const VERSION: [&str; 4] = ["key", "stamp", "expires_ms", "value"];
 /// Runs one of the commands.
 pub async fn run(session: &Session, command: Command) -> Result<()> {
     match command {
-        Command::Get { key, as_of } => get(session, key, as_of).await,
+        Command::Get { key, as_of, archive } => get(session, key, (as_of, archive)).await,
         Command::Put { key, value, if_absent, if_stamp, ttl } => {
             let mut put = session.tenant()?.raw(&key.collection).put(&key.key, read_value(value)?);
             if if_absent {
@@ -37,10 +37,13 @@ pub async fn run(session: &Session, command: Command) -> Result<()> {
             written(session, "dew.data.delete/1", &key.key, delete.await?).await
         }
         Command::Cas { key, expected, value } => cas(session, key, &expected, value).await,
-        Command::Scan { range, limit, reverse, as_of } => {
-            scan(session, &range, (limit, reverse, as_of)).await
+        Command::Scan { range, limit, reverse, as_of, archive } => {
+            scan(session, &range, (limit, reverse), (as_of, archive)).await
         }
-        Command::History { key, limit } => history(session, key, limit).await,
+        Command::History { key, limit, archive, since } => {
+            let since = since.map(|text| moment(&text, now_ms())).transpose()?;
+            history(session, key, limit, archive.then(|| since.unwrap_or_default())).await
+        }
         Command::Watch { range, after, count } => watch(session, &range, after, count).await,
         Command::Outcome { id } => {
             let (outcome, stamp) = match session.tenant()?.outcome(id).await? {
@@ -101,11 +104,17 @@ fn row(key: &[u8], stamp: Stamp, expires_ms: Option<u64>, value: &[u8]) -> Field
     row
 }
 
-async fn get(session: &Session, key: Key, as_of: Option<String>) -> Result<()> {
+/// The tenant as it was, in the cluster or in its archive.
+fn then(session: &Session, text: &str, is_archived: bool) -> Result<View> {
+    let view = session.tenant()?.as_of(moment(text, now_ms())?);
+    Ok(if is_archived { view.archived() } else { view })
+}
+
+async fn get(session: &Session, key: Key, (as_of, is_archived): (Option<String>, bool)) -> Result<()> {
     let tenant = session.tenant()?;
     let found = match as_of {
         None => tenant.raw(&key.collection).get(&key.key).await?,
-        Some(text) => tenant.as_of(moment(&text, now_ms())?).raw(&key.collection).get(&key.key).await?,
+        Some(text) => then(session, &text, is_archived)?.raw(&key.collection).get(&key.key).await?,
     };
     let Some(found) = found else {
         return Err(Error::new(code::CONDITION_FAILED, format!("`{}` has no value", key.key)));
@@ -127,12 +136,13 @@ async fn cas(session: &Session, key: Key, expected: &str, value: String) -> Resu
 async fn scan(
     session: &Session,
     what: &Range,
-    (limit, is_reverse, as_of): (u64, bool, Option<String>),
+    (limit, is_reverse): (u64, bool),
+    (as_of, is_archived): (Option<String>, bool),
 ) -> Result<()> {
     let tenant = session.tenant()?;
     let mut scan = match as_of {
         None => tenant.raw(&what.collection).scan(range(what)),
-        Some(text) => tenant.as_of(moment(&text, now_ms())?).raw(&what.collection).scan(range(what)),
+        Some(text) => then(session, &text, is_archived)?.raw(&what.collection).scan(range(what)),
     };
     scan = scan.limit(limit);
     if is_reverse {
@@ -154,10 +164,13 @@ async fn scan(
     Document::list("dew.data.scan/1", &VERSION, rows).print(session.format)
 }
 
-async fn history(session: &Session, key: Key, limit: u64) -> Result<()> {
+async fn history(session: &Session, key: Key, limit: u64, archived: Option<Stamp>) -> Result<()> {
     let tenant = session.tenant()?;
     let group = tenant.commit(Stamp::default()).await?.group;
     let mut versions = tenant.raw(&key.collection).history(&key.key).limit(limit);
+    if let Some(since) = archived {
+        versions = versions.archived(since);
+    }
     let mut rows = vec![];
     while let Some(past) = versions.try_next().await? {
         let (mut row, stamp, is_removed) = match past {

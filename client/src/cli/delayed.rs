@@ -5,6 +5,7 @@ use super::admin::node_id;
 use super::confirm::confirmed;
 use super::ids;
 use super::output::{Document, Fields, fields};
+use super::promote::{self, Promote};
 use super::words::{at_moment, before_moment};
 use crate::clock::now_ms;
 use crate::wire::{DelayedNode, DonateRequest, OnConflict, Suspect};
@@ -52,6 +53,16 @@ pub enum DelayedVerb {
     },
     /// Brings rows of a tenant as they were back into the cluster, as new versions. A job does it.
     Donate(Donate),
+    /// Lets a delayed node become the cluster, as of a moment that is always named. The nodes of before are fenced, and what was written
+    /// behind that moment is cut off and kept.
+    Promote(Promote),
+    /// Shows what was cut off when a generation began with a node, by tenant.
+    Tail {
+        /// The node.
+        name: String,
+        /// The generation: `g2`.
+        generation: String,
+    },
 }
 
 /// A node, and why.
@@ -107,11 +118,11 @@ const NODE: [&str; 9] = [
     "reason",
 ];
 
-fn text(number: u64) -> Value {
+pub(super) fn text(number: u64) -> Value {
     number.to_string().into()
 }
 
-fn stamp(number: u64) -> Value {
+pub(super) fn stamp(number: u64) -> Value {
     if number == 0 { Value::Null } else { Stamp(number).to_string().into() }
 }
 
@@ -238,6 +249,8 @@ pub async fn run(session: &Session, verb: DelayedVerb) -> Result<()> {
             return Document::list("dew.delayed.suspects/1", &columns, rows).print(session.format);
         }
         DelayedVerb::Donate(what) => return donate(session, what).await,
+        DelayedVerb::Promote(what) => return promote::run(session, what).await,
+        DelayedVerb::Tail { name, generation } => return promote::tail(session, &name, &generation).await,
     };
     Document::one("dew.delayed.show/1", &SHOWN, row(&node)).print(session.format)
 }

@@ -9,10 +9,13 @@ mod confirm;
 mod context;
 mod data;
 mod delayed;
+mod drill;
 mod export;
+mod group;
 mod ids;
 mod import;
 mod output;
+mod promote;
 mod restore;
 mod words;
 mod yaml;
@@ -144,12 +147,13 @@ async fn run(args: Args) -> Result<u8> {
         Command::Tenant(verb) => admin::tenant(&session, verb).await?,
         Command::Node(verb) => admin::node(&session, verb).await?,
         Command::Scrub => admin::scrub(&session).await?,
-        Command::Group(verb) => admin::group(&session, verb).await?,
+        Command::Group(verb) => return group::group(&session, verb).await,
         Command::Job(verb) => admin::job(&session, verb).await?,
         Command::Delayed(verb) => delayed::run(&session, verb).await?,
         Command::Key(verb) => admin::key(&session, verb).await?,
         Command::Identity(verb) => admin::identity(&session, verb).await?,
         Command::Backup(verb) => return backup::backup(&session, verb).await,
+        Command::Drill(verb) => return drill::run(&session, verb).await,
         Command::Window => return backup::window(&session).await,
         Command::Restore(verb) => return restore::run(&session, verb).await,
         Command::Import(what) => import::run(&session, what).await?,

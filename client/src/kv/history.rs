@@ -31,6 +31,8 @@ pub struct History<S: Shape> {
     spot: Spot,
     key: Bytes,
     limit: u64,
+    /// The archive is read as well, of it what is newer than a stamp.
+    since: Option<Stamp>,
     versions: Option<BoxStream<'static, Result<Past<S::Value>>>>,
 }
 
@@ -47,12 +49,19 @@ struct Walk {
 
 impl<S: Shape> History<S> {
     pub(crate) fn new(spot: Spot, key: Bytes) -> Self {
-        Self { spot, key, limit: 0, versions: None }
+        Self { spot, key, limit: 0, since: None, versions: None }
     }
 
     /// At most so many versions.
     pub fn limit(mut self, versions: u64) -> Self {
         self.limit = versions;
+        self
+    }
+
+    /// What the archive has comes behind what the cluster has: of it what is newer than a stamp, or all of it with [`Stamp::default`]. Takes
+    /// seconds.
+    pub fn archived(mut self, since: Stamp) -> Self {
+        self.since = Some(since);
         self
     }
 }
@@ -61,9 +70,9 @@ impl<S: Shape> Stream for History<S> {
     type Item = Result<Past<S::Value>>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { spot, key, limit, versions } = &mut *self;
+        let Self { spot, key, limit, since, versions } = &mut *self;
         let versions = versions.get_or_insert_with(|| {
-            let walk = Walk::new(spot.clone(), key.clone(), *limit);
+            let walk = Walk::new(spot.clone(), key.clone(), (*limit, *since));
             let versions = try_unfold(walk, |mut walk| async move {
                 let Some(past) = walk.next().await? else { return Ok(None) };
                 let version = past.version.unwrap_or_default();
@@ -81,8 +90,15 @@ impl<S: Shape> Stream for History<S> {
 }
 
 impl Walk {
-    fn new(spot: Spot, key: Bytes, limit: u64) -> Self {
-        let request = HistoryRequest { place: spot.place(), key, limit, ..HistoryRequest::default() };
+    fn new(spot: Spot, key: Bytes, (limit, since): (u64, Option<Stamp>)) -> Self {
+        let request = HistoryRequest {
+            place: spot.place(),
+            key,
+            limit,
+            is_archived: since.is_some(),
+            since: since.unwrap_or_default().0,
+            ..HistoryRequest::default()
+        };
         let attempts = spot.link.attempts(spot.time);
         let (pages, versions) = (None, VecDeque::new());
         Self {

@@ -5,7 +5,7 @@ use crate::call::{Aim, odd};
 use crate::clock::ms;
 use crate::error::Result;
 use crate::stamp::Stamp;
-use crate::tenant::{Spot, as_of};
+use crate::tenant::{Moment, Spot};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use proto::v1::consistency::How;
@@ -45,8 +45,8 @@ macro_rules! freshness {
                 self
             }
 
-            pub(crate) fn at(mut self, at: Stamp) -> Self {
-                self.how = as_of(at);
+            pub(crate) fn at(mut self, at: Moment) -> Self {
+                self.how = at.asked();
                 self
             }
         }

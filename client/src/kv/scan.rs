@@ -6,8 +6,7 @@ use super::shape::{Shape, Versioned, opened};
 use crate::call::{Aim, Attempts, kv, named};
 use crate::clock::ms;
 use crate::error::{Error, Result, code};
-use crate::stamp::Stamp;
-use crate::tenant::{Spot, as_of};
+use crate::tenant::{Moment, Spot};
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::StreamExt;
@@ -81,8 +80,8 @@ impl<S: Shape> Scan<S> {
         self
     }
 
-    pub(crate) fn at(mut self, at: Stamp) -> Self {
-        self.request.consistency = as_of(at);
+    pub(crate) fn at(mut self, at: Moment) -> Self {
+        self.request.consistency = at.asked();
         self
     }
 }

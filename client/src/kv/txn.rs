@@ -12,7 +12,7 @@ use crate::error::{Error, Result, code};
 use crate::limits::TXN_SCAN_ROWS_MAX;
 use crate::retry::backoff;
 use crate::stamp::Stamp;
-use crate::tenant::{Tenant, as_of};
+use crate::tenant::{Moment, Tenant};
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use proto::v1::Version;
@@ -176,7 +176,7 @@ impl Txn {
             }
         };
         spot.time = self.deadline.left();
-        let scan = Scan::<Raw>::new(spot, range.clone()).limit(TXN_SCAN_ROWS_MAX + 1).at(at);
+        let scan = Scan::<Raw>::new(spot, range.clone()).limit(TXN_SCAN_ROWS_MAX + 1).at(at.into());
         let found: Vec<Row<Bytes, Bytes>> = scan.try_collect().await?;
         if found.len() as u64 > TXN_SCAN_ROWS_MAX {
             let text =
@@ -230,7 +230,7 @@ impl Txn {
         let at = *at.await?;
         let version = match first {
             Some(version) => version,
-            None => get(&spot, name.1.clone(), as_of(at), Aim::Leader).await?.0,
+            None => get(&spot, name.1.clone(), Moment::from(at).asked(), Aim::Leader).await?.0,
         };
         self.kept().reads.insert(name, version.clone());
         Ok(version)

@@ -22,6 +22,8 @@ pub(crate) struct RouteCache {
     nodes: Vec<String>,
     next: usize,
     routes: BTreeMap<String, Route>,
+    /// The newest generation of the cluster that was heard of.
+    generation: u64,
 }
 
 impl RouteCache {
@@ -66,8 +68,22 @@ impl RouteCache {
         replicas.get(usize::try_from(random % count).ok()?).cloned()
     }
 
-    /// Takes in what a node says of a tenant, unless a newer map was seen.
-    pub(crate) fn learn(&mut self, tenant: &str, response: &RouteResponse) {
+    /// Takes in what a node says of a tenant, unless a newer map was seen. False: the node is of an earlier generation of the cluster than
+    /// another that has answered, and is not believed.
+    pub(crate) fn learn(&mut self, tenant: &str, response: &RouteResponse) -> bool {
+        if response.generation != 0 && response.generation < self.generation {
+            return false;
+        }
+        if response.generation > self.generation {
+            // What was known is of a cluster that has ended.
+            self.routes.clear();
+            self.generation = response.generation;
+        }
+        self.take(tenant, response);
+        true
+    }
+
+    fn take(&mut self, tenant: &str, response: &RouteResponse) {
         let Some(shard) = response.shards.first() else { return };
         for address in shard.replicas.iter().chain([&shard.leader]) {
             self.meet(address);
@@ -127,6 +143,18 @@ mod tests {
         assert_eq!(cache.leader("acme"), None, "a node that knows no leader is believed");
         assert_eq!(cache.replica("acme", 3).as_deref(), Some("b:1"));
         assert_eq!(cache.replica("birch", 3), None);
+    }
+
+    #[test]
+    fn a_later_generation_ends_what_was_known_and_an_earlier_one_is_not_believed() {
+        let mut cache = RouteCache::new(["a:1".to_owned()]);
+        let of = |generation, map| RouteResponse { generation, ..map };
+        assert!(cache.learn("acme", &of(1, says(9, "a:1", &["a:1"]))));
+        assert!(cache.learn("birch", &of(2, says(1, "d:1", &["d:1"]))), "its map begins anew");
+        assert_eq!((cache.leader("acme"), cache.leader("birch").as_deref()), (None, Some("d:1")));
+        assert!(!cache.learn("birch", &of(1, says(10, "a:1", &["a:1"]))));
+        assert_eq!(cache.leader("birch").as_deref(), Some("d:1"));
+        assert!(cache.learn("birch", &says(2, "e:1", &["e:1"])), "a build that does not say it");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod delayed;
 mod failover;
 mod restore;
 mod rig;
+mod takeover;
 
 use bytes::Bytes;
 use dewpond::{Change, Doc, Kind, Past, RequestId, Stamp, Start, Versioned, code, wire};

@@ -60,6 +60,32 @@ impl Rig {
         client(&self.double, &certificate, key.as_bytes()).tenant(tenant)
     }
 
+    /// The tenant, by a client that was told of these nodes alone.
+    pub fn only(&self, tenant: &str, endpoints: &[&str]) -> Tenant {
+        let (certificate, key) = self.identities.lock().unwrap()[tenant].clone();
+        let builder = Client::builder()
+            .endpoints(endpoints.to_vec())
+            .authority(self.double.authority())
+            .identity(Identity::from_pem(certificate, key.as_bytes()).unwrap())
+            .deadline(Duration::from_secs(20));
+        builder.build().unwrap().tenant(tenant)
+    }
+
+    /// An administrator who knows all nodes that there are now.
+    pub fn admin_of_all(&self) -> dewpond::Admin {
+        client(&self.double, self.double.admin_certificate(), self.double.admin_key()).admin()
+    }
+
+    /// An administrator who knows one node.
+    pub fn admin_at(&self, node: usize) -> dewpond::Admin {
+        let key = self.double.admin_key();
+        let builder = Client::builder()
+            .admin_endpoints([self.double.admin_endpoints()[node]])
+            .authority(self.double.authority())
+            .identity(Identity::from_pem(self.double.admin_certificate(), key).unwrap());
+        builder.build().unwrap().admin()
+    }
+
     /// The client of a tenant's service.
     pub fn client_of(&self, tenant: &str) -> Client {
         self.clients.lock().unwrap()[tenant].clone()

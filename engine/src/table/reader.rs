@@ -207,7 +207,7 @@ impl Table {
         self.content.as_ref().map_err(Error::again)
     }
 
-    pub(super) fn owners(&self) -> Result<impl Iterator<Item = Owner>> {
+    pub(crate) fn owners(&self) -> Result<impl Iterator<Item = Owner>> {
         Ok(self.content()?.file.rows().iter().map(|row| row.owner))
     }
 

@@ -52,34 +52,47 @@ impl View {
         let limit = limit.clamp(1, limits::HISTORY_ENTRIES_MAX);
         let range = KeyRange { start: row.clone(), end: Some(key::after_row(&row)) };
         let (cursors, tombstones) = self.sources(tenant, &range)?;
-        let mut deleted: Vec<Stamp> = tombstones.iter().flat_map(|all| all.all_covering(&row)).collect();
-        deleted.retain(|stamp| *stamp <= self.at());
-        deleted.sort_unstable();
-        deleted.dedup();
-        let mut cursor = MergeCursor::new(cursors);
-        cursor.seek(&key::version(&row, self.at()))?;
-        let (mut history, mut bytes) = (History::default(), 0);
-        loop {
-            let version =
-                cursor.key().map(key::split).filter(|(found, _)| *found == &row[..]).map(|(_, stamp)| stamp);
-            // A point write at the same stamp as a range tombstone comes after it.
-            let deleted = deleted.pop_if(|stamp| version.is_none_or(|version| *stamp > version));
-            let Some(stamp) = deleted.or(version) else { return Ok(history) };
-            let value = match cursor.slot() {
-                Slot::Put { value, expires_ms } if deleted.is_none() => Some((value, expires_ms)),
-                _ => None,
-            };
-            bytes += value.map_or(0, |(value, _)| value.len());
-            let is_full = history.events.len() >= limit || bytes > limits::HISTORY_BYTES_MAX;
-            // What happened at one stamp stays on one page.
-            if let Some(last) = history.events.last().filter(|last| is_full && last.stamp > stamp) {
-                // Below the floor only what stands at it is told of for certain.
-                history.next = (last.stamp > floor).then_some(Stamp(last.stamp.0 - 1));
-                return Ok(history);
-            }
-            let value = value.map(|(value, expires_ms)| (Bytes::copy_from_slice(value), expires_ms));
-            history.events.push(Event { stamp, value });
-            if deleted.is_none() {
+        let deleted: Vec<Stamp> = tombstones.iter().flat_map(|all| all.all_covering(&row)).collect();
+        events(MergeCursor::new(cursors), deleted, (&row, self.at()), (floor, limit))
+    }
+}
+
+/// The events of the row at or before `at`, newest first, as [`View::history`] has them: versions by `cursor`, deletions of ranges that cover the
+/// row in `deleted`. Nothing below `floor` is gone on to.
+pub(crate) fn events(
+    mut cursor: MergeCursor,
+    mut deleted: Vec<Stamp>,
+    (row, at): (&[u8], Stamp),
+    (floor, limit): (Stamp, usize),
+) -> Result<History> {
+    deleted.retain(|stamp| *stamp <= at);
+    deleted.sort_unstable();
+    deleted.dedup();
+    cursor.seek(&key::version(row, at))?;
+    let (mut history, mut bytes) = (History::default(), 0);
+    loop {
+        let version = cursor.key().map(key::split).filter(|(found, _)| *found == row).map(|(_, stamp)| stamp);
+        // A point write at the same stamp as a range tombstone comes after it.
+        let deleted = deleted.pop_if(|stamp| version.is_none_or(|version| *stamp > version));
+        let Some(stamp) = deleted.or(version) else { return Ok(history) };
+        let value = match cursor.slot() {
+            Slot::Put { value, expires_ms } if deleted.is_none() => Some((value, expires_ms)),
+            _ => None,
+        };
+        bytes += value.map_or(0, |(value, _)| value.len());
+        let is_full = history.events.len() >= limit || bytes > limits::HISTORY_BYTES_MAX;
+        // What happened at one stamp stays on one page.
+        if let Some(last) = history.events.last().filter(|last| is_full && last.stamp > stamp) {
+            // Below the floor only what stands at it is told of for certain.
+            history.next = (last.stamp > floor).then_some(Stamp(last.stamp.0 - 1));
+            return Ok(history);
+        }
+        let value = value.map(|(value, expires_ms)| (Bytes::copy_from_slice(value), expires_ms));
+        history.events.push(Event { stamp, value });
+        if deleted.is_none() {
+            cursor.next()?;
+            // Files that belong to no tablet may hold the same version twice.
+            while cursor.key().map(key::split) == Some((row, stamp)) {
                 cursor.next()?;
             }
         }

@@ -6,6 +6,7 @@
 
 pub mod batch;
 pub mod changes;
+mod compared;
 pub(crate) mod files;
 pub(crate) mod ground;
 pub mod health;

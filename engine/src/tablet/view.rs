@@ -25,6 +25,8 @@ pub struct View {
     moment: Moment,
     /// A view of the past must not look below what history was kept.
     is_past: bool,
+    /// Whether blocks that scans read stay in the cache.
+    is_cached: bool,
 }
 
 /// A value that a reader sees.
@@ -111,7 +113,13 @@ impl Tablet {
     pub fn view(self: &Arc<Self>, now_ms: u64) -> Result<View> {
         let (snapshot, at) = self.snapshot_and_stamp();
         self.allows_reads()?;
-        Ok(View { tablet: self.clone(), snapshot, moment: Moment { at, now_ms }, is_past: false })
+        Ok(View {
+            tablet: self.clone(),
+            snapshot,
+            moment: Moment { at, now_ms },
+            is_past: false,
+            is_cached: true,
+        })
     }
 
     /// A view of the past: everything at or before `at`, values expired by its time.
@@ -136,7 +144,13 @@ impl Tablet {
         if at > applied {
             return Err(Error::NotYet { asked: at, applied });
         }
-        Ok(View { tablet: self.clone(), snapshot, moment: Moment { at, now_ms }, is_past: true })
+        Ok(View {
+            tablet: self.clone(),
+            snapshot,
+            moment: Moment { at, now_ms },
+            is_past: true,
+            is_cached: true,
+        })
     }
 }
 
@@ -162,6 +176,21 @@ impl View {
 
     pub(super) fn tables(&self) -> &[Vec<Arc<Table>>] {
         &self.snapshot.tables
+    }
+
+    /// The same, whose scans leave nothing in the cache of blocks: for whoever goes over everything.
+    #[must_use]
+    pub fn past_cache(self) -> Self {
+        Self { is_cached: false, ..self }
+    }
+
+    /// Whether what stood at `at` is known in full for `tenant`: below the floor of its history rows may have expired, and be gone.
+    ///
+    /// # Errors
+    /// `Invalid`: history is gone.
+    pub fn reaches_back(&self, tenant: TenantId, at: Stamp) -> Result<()> {
+        let oldest = self.floor(tenant);
+        if at < oldest { Err(Error::HistoryGone { oldest }) } else { Ok(()) }
     }
 
     /// Below this stamp history of `tenant` may be gone.
@@ -393,7 +422,7 @@ impl View {
             cursors.push(Box::new(counted.memtable.cursor()));
             tombstones.push(counted.memtable.tombstones());
         }
-        let reach = Reach::Only(owner_of(tenant));
+        let (reach, is_cached) = (Reach::Only(owner_of(tenant)), self.is_cached);
         for (depth, level) in self.snapshot.tables.iter().enumerate() {
             let is_asked = |table: &&Arc<Table>| {
                 let meta = table.meta();
@@ -407,10 +436,10 @@ impl View {
                 0 => cursors.extend(
                     inside
                         .iter()
-                        .map(|table| Box::new(table.cursor(true).within(reach.clone())) as BoxedCursor),
+                        .map(|table| Box::new(table.cursor(is_cached).within(reach.clone())) as BoxedCursor),
                 ),
                 _ if inside.is_empty() => {}
-                _ => cursors.push(Box::new(LevelCursor::new(&inside, true, reach.clone()))),
+                _ => cursors.push(Box::new(LevelCursor::new(&inside, is_cached, reach.clone()))),
             }
         }
         Ok((cursors, tombstones))

@@ -97,18 +97,23 @@ impl Action {
             ("dewpond.v1.Nodes", "List" | "Add" | "Drain" | "Undrain" | "Remove" | "Scrub") => {
                 &[Self::AdminNodes]
             }
-            ("dewpond.v1.Groups", "List" | "Transfer") => &[Self::AdminGroups],
+            ("dewpond.v1.Groups", "List" | "Transfer" | "Verify") => &[Self::AdminGroups],
             (
                 "dewpond.v1.Tenants",
                 "Create" | "List" | "Show" | "Freeze" | "Unfreeze" | "Drop" | "Undrop" | "Set",
             ) => &[Self::AdminTenants],
             ("dewpond.v1.Keys", "List" | "Rotate") => &[Self::AdminKeys],
             ("dewpond.v1.Identities", "Issue") => &[Self::AdminIdentities],
-            ("dewpond.v1.Backup", "Now" | "List" | "Window" | "Verify" | "Schedule") => &[Self::AdminBackup],
+            (
+                "dewpond.v1.Backup",
+                "Now" | "List" | "Window" | "Verify" | "Schedule" | "RunDrill" | "ListDrills"
+                | "ScheduleDrills",
+            ) => &[Self::AdminBackup],
             ("dewpond.v1.Jobs", "List" | "Show") => &[Self::AdminJobs],
             (
                 "dewpond.v1.Delayed",
-                "List" | "Hold" | "Release" | "Forward" | "Accept" | "Suspects" | "Donate",
+                "List" | "Hold" | "Release" | "Forward" | "Accept" | "Suspects" | "Donate" | "Promote"
+                | "Tail",
             ) => &[Self::AdminDelayed],
             ("dewpond.peer.v1.Delayed", "Order" | "Rows" | "Write") => &[Self::Peer],
             ("dewpond.v1.Restore", "Window" | "Plan" | "Apply" | "List" | "Act") => &[Self::AdminRestores],

@@ -114,6 +114,16 @@ pub fn consistency(asked: Option<v1::Consistency>) -> Result<Consistency> {
         Some(How::BoundedMs(ms)) => Ok(Consistency::Bounded(ms)),
         Some(How::AsOf(0)) => Err(malformed("a read as of stamp 0 sees nothing")),
         Some(How::AsOf(stamp)) => Ok(Consistency::AsOf(Stamp(stamp))),
+        Some(How::Archived(_)) => Err(malformed("only single keys and scans are read in an archive")),
+    }
+}
+
+/// The stamp as of which the archive is to be read, if it is.
+#[must_use]
+pub fn archived(asked: Option<&v1::Consistency>) -> Option<Stamp> {
+    match asked?.how {
+        Some(v1::consistency::How::Archived(stamp)) => Some(Stamp(stamp)),
+        _ => None,
     }
 }
 

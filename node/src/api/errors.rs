@@ -55,7 +55,8 @@ impl Api {
 
     /// Where clients find a node; empty if that is not known.
     fn address(&self, node: NodeId) -> String {
-        self.backend.meta().nodes.get(&node).map(|row| row.client_address.clone()).unwrap_or_default()
+        let row = self.backend.meta().nodes.get(&node).map(|row| row.client_address.clone());
+        row.or_else(|| self.backend.known_address(node)).unwrap_or_default()
     }
 }
 

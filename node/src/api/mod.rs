@@ -35,6 +35,7 @@ use crate::meta::view::MetaView;
 use crate::refused::Refused;
 use crate::restore::asked::{self, Ask};
 use crate::restore::fetch::Sources;
+use crate::restore::look::{Look, Seen};
 use crate::server::joining::Newcomer;
 use crate::shard::command::KvCommand;
 use crate::shard::door::{Consistency, WriteId};
@@ -93,6 +94,10 @@ pub trait Backend: Send + Sync + 'static {
     fn sealed(&self) -> Option<Refused> {
         None
     }
+    /// Where clients find a node that no row tells of, if that was known before.
+    fn known_address(&self, _: NodeId) -> Option<String> {
+        None
+    }
     /// Whether it answers at all: it does not end.
     fn is_up(&self) -> bool;
     /// Whether clients are well served here: it has started, and neither drains nor ends.
@@ -109,6 +114,8 @@ pub trait Backend: Send + Sync + 'static {
     ) -> BoxFuture<Result<Stamp, Refused>>;
     /// What a read may look at. The life of the tenant, its quota and the routing are looked at in there.
     fn view(&self, tenant: TenantId, how: Consistency, wait_ms: u64) -> BoxFuture<Result<View, Refused>>;
+    /// What the archive has of a tenant. The life of the tenant is looked at in there.
+    fn look(&self, tenant: TenantId, look: Look, wait_ms: u64) -> BoxFuture<Result<Arc<Seen>, Refused>>;
     /// What became of a write, which is closed with it.
     fn outcome(&self, tenant: TenantId, id: WriteId, wait_ms: u64) -> BoxFuture<Result<Outcome, Refused>>;
     /// Watches what is written behind a stamp. The life of the tenant and the routing are looked at in there.

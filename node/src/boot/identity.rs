@@ -51,7 +51,7 @@ impl NodeIdentity {
             region: self.region.clone(),
         };
         let body = toml::to_string(&written).expect("plain fields are always TOML");
-        format!("# Who this node is. Written once; do not change it.\n{body}")
+        format!("# Who this node is. Do not change it.\n{body}")
     }
 
     /// From its text.
@@ -145,6 +145,14 @@ impl NodeFolder {
         files::replace(&self.root_path(), &keys.root)?;
         files::replace(&self.authority_path(), keys.authority.as_bytes())?;
         self.write_certificate(&keys.certificate, &keys.key)?;
+        self.write_identity(identity)
+    }
+
+    /// Writes who the node is: with another generation, after a takeover.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn write_identity(&self, identity: &NodeIdentity) -> Result<()> {
         files::replace(&self.identity_path(), identity.text().as_bytes())
     }
 

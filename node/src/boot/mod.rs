@@ -80,7 +80,7 @@ impl BootError {
         Self::Io { verb, path: path.to_owned(), source }
     }
 
-    fn malformed(what: impl Into<String>, cause: impl ToString) -> Self {
+    pub(crate) fn malformed(what: impl Into<String>, cause: impl ToString) -> Self {
         Self::Malformed { what: what.into(), cause: cause.to_string() }
     }
 }

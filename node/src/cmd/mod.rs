@@ -6,6 +6,7 @@ pub mod init;
 pub mod join;
 pub mod options;
 pub mod serve;
+pub mod takeover;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,7 @@ pub fn run(options: options::Options) -> ExitCode {
         options::Command::Join(join) => join::run(&join),
         options::Command::Config(what) => config::run(&what),
         options::Command::Demo(demo) => demo::run(&demo),
+        options::Command::Takeover(takeover) => takeover::run(&takeover),
     };
     match done {
         Ok(()) => ExitCode::from(DONE),

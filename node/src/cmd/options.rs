@@ -26,6 +26,8 @@ pub enum Command {
     Config(Config),
     /// Runs a cluster of three nodes on this machine, with data to play with.
     Demo(Demo),
+    /// Lets the cluster go on from the node in this folder, which does not run, when the others are gone for good.
+    Takeover(TakeOver),
 }
 
 /// Runs a node.
@@ -117,6 +119,29 @@ pub struct Join {
     /// Makes it a delayed node, which applies what it stores so much later: `1h`. The setting `delayed.delay` says the same.
     #[arg(long, value_name = "TIME")]
     pub delay: Option<String>,
+}
+
+/// Takes over. Without `--confirm` it is only told what would be.
+#[derive(Debug, Args)]
+pub struct TakeOver {
+    /// Where the configuration of the node comes from.
+    #[command(flatten)]
+    pub from: From,
+    /// With all that the node has.
+    #[arg(long, conflicts_with_all = ["at", "before"], required_unless_present_any = ["at", "before"])]
+    pub newest: bool,
+    /// As of this instant, itself included: a time with its zone, a stamp or a commit. Delayed nodes alone.
+    #[arg(long, value_name = "INSTANT", conflicts_with = "before")]
+    pub at: Option<String>,
+    /// As of just before this instant. Delayed nodes alone.
+    #[arg(long, value_name = "INSTANT")]
+    pub before: Option<String>,
+    /// Why: it stands in the log and in the rows of the cluster.
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// The name of the node, typed again: the cluster of before ends with it.
+    #[arg(long, value_name = "NAME")]
+    pub confirm: Option<String>,
 }
 
 /// Looks at a configuration.

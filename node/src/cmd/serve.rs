@@ -8,9 +8,10 @@ use crate::server::Server;
 use crate::server::disk::SystemSpace;
 use crate::server::live::needs_restart;
 use crate::server::porch::Doors;
+use std::pin::Pin;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 /// Runs it.
@@ -22,50 +23,93 @@ pub fn run(options: &Serve) -> Result<(), Failure> {
     crate::telemetry::logs::begin(&config.live.log_level, config.node.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let listen = &config.node.listen;
-        // All doors are taken before anything is opened: who finds one taken touches nothing.
-        let peer = bind("listen.peer", listen.peer).await?;
-        let client = bind("listen.client", listen.client).await?;
-        let admin = bind("listen.admin", listen.admin).await?;
-        let input = options.end_with_stdin.then(end_of_input);
-        let mut ends = signal(SignalKind::terminate())?;
-        let mut interrupts = signal(SignalKind::interrupt())?;
-        // What comes while the node is sealed is done when it has started.
-        let mut reads_again = signal(SignalKind::hangup())?;
-        let make = Box::new(api::forward::make);
-        let space = Arc::new(SystemSpace(config.node.data_dir.clone()));
-        let start = Server::start_sealed(config.clone(), Doors { client, admin, peer }, make, space);
-        let mut input = Box::pin(ended(input));
-        let server = tokio::select! {
-            started = start => started?,
-            _ = ends.recv() => return Ok(()),
-            _ = interrupts.recv() => return Ok(()),
-            () = &mut input => return Ok(()),
+        let mut wishes = Wishes {
+            input: Box::pin(ended(options.end_with_stdin.then(end_of_input))),
+            ends: signal(SignalKind::terminate())?,
+            interrupts: signal(SignalKind::interrupt())?,
+            reads_again: signal(SignalKind::hangup())?,
         };
-        tracing::info!(node = %server.node(), version = env!("CARGO_PKG_VERSION"), "the node serves");
-        let end = async {
-            tokio::select! {
-                _ = ends.recv() => None,
-                _ = interrupts.recv() => None,
-                () = &mut input => None,
-                why = server.failed() => Some(why),
-            }
-        };
-        tokio::pin!(end);
-        let why = loop {
-            tokio::select! {
-                why = &mut end => break why,
-                _ = reads_again.recv() => read_again(&server, &config, &options.from),
-            }
-        };
-        if let Some(why) = why {
-            server.stop(0).await;
-            return Err(why.into());
-        }
-        tracing::info!("the node stops");
-        server.stop(server.live().stop_grace.ms()).await;
+        // A node that takes over, or is fenced, begins again in the same process.
+        while serve(&config, &options.from, &mut wishes).await? == Ended::BeginsAgain {}
         Ok(())
     })
+}
+
+/// What ends a node, or changes it, from outside.
+struct Wishes {
+    input: Pin<Box<dyn Future<Output = ()>>>,
+    ends: Signal,
+    interrupts: Signal,
+    /// What comes while the node is sealed is done when it has started.
+    reads_again: Signal,
+}
+
+impl Wishes {
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.ends.recv() => {}
+            _ = self.interrupts.recv() => {}
+            () = &mut self.input => {}
+        }
+    }
+}
+
+/// How a node has ended.
+#[derive(PartialEq, Eq)]
+enum Ended {
+    Wished,
+    BeginsAgain,
+}
+
+/// What a running node is told, or says.
+enum Heard {
+    End,
+    Failed(String),
+    Again(String),
+    ReadAgain,
+}
+
+async fn serve(config: &Arc<Config>, from: &From, wishes: &mut Wishes) -> Result<Ended, Failure> {
+    let listen = &config.node.listen;
+    // All doors are taken before anything is opened: who finds one taken touches nothing.
+    let peer = bind("listen.peer", listen.peer).await?;
+    let client = bind("listen.client", listen.client).await?;
+    let admin = bind("listen.admin", listen.admin).await?;
+    let make = Box::new(api::forward::make);
+    let space = Arc::new(SystemSpace(config.node.data_dir.clone()));
+    let start = Server::start_sealed(config.clone(), Doors { client, admin, peer }, make, space);
+    let server = tokio::select! {
+        started = start => started?,
+        () = wishes.end() => return Ok(Ended::Wished),
+    };
+    tracing::info!(node = %server.node(), version = env!("CARGO_PKG_VERSION"), "the node serves");
+    loop {
+        let heard = tokio::select! {
+            _ = wishes.ends.recv() => Heard::End,
+            _ = wishes.interrupts.recv() => Heard::End,
+            () = &mut wishes.input => Heard::End,
+            why = server.failed() => Heard::Failed(why),
+            why = server.begins_again() => Heard::Again(why),
+            _ = wishes.reads_again.recv() => Heard::ReadAgain,
+        };
+        match heard {
+            Heard::ReadAgain => read_again(&server, config, from),
+            Heard::Failed(why) => {
+                server.stop(0).await;
+                return Err(why.into());
+            }
+            Heard::Again(why) => {
+                tracing::warn!(why, "the node begins again");
+                server.stop(0).await;
+                return Ok(Ended::BeginsAgain);
+            }
+            Heard::End => {
+                tracing::info!("the node stops");
+                server.stop(server.live().stop_grace.ms()).await;
+                return Ok(Ended::Wished);
+            }
+        }
+    }
 }
 
 async fn bind(what: &str, at: std::net::SocketAddr) -> Result<TcpListener, Failure> {

@@ -10,6 +10,7 @@ pub mod layers;
 pub mod page;
 pub mod settings;
 mod settings_archive;
+mod settings_checks;
 pub mod shape;
 pub mod value;
 
@@ -122,6 +123,8 @@ pub struct Live {
     pub disk_stop_percent: u64,
     /// How often tables are walked for damage; 0: only when somebody asks.
     pub scrub_interval: Duration,
+    /// How often replicas are compared; 0: only when somebody asks.
+    pub verify_interval: Duration,
     /// Bytes of a new tenant; 0: no limit.
     pub tenant_bytes: Bytes,
     /// Operations a second of a new tenant; 0: no limit.
@@ -244,6 +247,7 @@ impl Values<'_> {
             disk_warn_percent: self.count("disk.warn_percent"),
             disk_stop_percent: self.count("disk.stop_percent"),
             scrub_interval: self.duration("scrub.interval"),
+            verify_interval: self.duration("verify.interval"),
             tenant_bytes: self.bytes("quota.tenant_bytes"),
             tenant_operations: self.count("quota.tenant_operations"),
             connections: self.count("quota.connections"),

@@ -2,6 +2,7 @@
 
 use super::delayed::{DELAYED, joined};
 use super::settings_archive::ARCHIVE;
+use super::settings_checks::CHECKS;
 use super::shape::Shape;
 use crate::keys::kms::file::Cost;
 use crate::limits;
@@ -36,9 +37,9 @@ pub struct Setting {
     pub high: &'static str,
 }
 
-const MIB: u64 = 1 << 20;
+pub(super) const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
-const TIB: u64 = 1 << 40;
+pub(super) const TIB: u64 = 1 << 40;
 
 #[rustfmt::skip]
 pub(super) const fn setting(
@@ -53,7 +54,9 @@ const CLUSTER: Scope = Scope::Cluster;
 
 /// All settings, in the order in which they are shown.
 pub const SETTINGS: &[Setting] =
-    &joined::<{ USUAL.len() + DELAYED.len() + ARCHIVE.len() }>(&[USUAL, &DELAYED, &ARCHIVE]);
+    &joined::<{ USUAL.len() + CHECKS.len() + DELAYED.len() + ARCHIVE.len() }>(&[
+        USUAL, &CHECKS, &DELAYED, &ARCHIVE,
+    ]);
 
 const USUAL: &[Setting] = &[
     setting(
@@ -277,28 +280,6 @@ const USUAL: &[Setting] = &[
             "From how full a disk on the node takes no more writes; reads go on. Merging needs the rest.",
             "Writes stop while there is room.",
             "The disk fills up, and nothing can be merged or dropped any more.",
-        ],
-    ),
-    setting(
-        "scrub.interval",
-        LIVE,
-        Shape::Duration(0, limits::HISTORY_MS_MAX),
-        "7d",
-        [
-            "How often a node walks all its tables for damage, and mends from its peers what it finds; 0: only when `dew scrub` asks.",
-            "Disks are read for nothing most of the time.",
-            "Damage lies unseen until the copies that would mend it are damaged too.",
-        ],
-    ),
-    setting(
-        "scrub.bytes_per_second",
-        NODE,
-        Shape::Bytes(MIB, TIB),
-        "16 MiB",
-        [
-            "How fast a scrub reads at most.",
-            "A walk takes longer than the time to the next.",
-            "Whoever reads and writes meanwhile waits for the disk.",
         ],
     ),
     setting(

@@ -34,10 +34,10 @@ const WRITE_MS: u64 = 60_000;
 
 /// Some keys of a collection: from the first to before the second.
 #[derive(Clone)]
-struct Stretch {
-    collection: CollectionId,
-    start: Bytes,
-    end: Option<Bytes>,
+pub(super) struct Stretch {
+    pub(super) collection: CollectionId,
+    pub(super) start: Bytes,
+    pub(super) end: Option<Bytes>,
 }
 
 /// The first key behind one.
@@ -143,7 +143,7 @@ impl Server {
     }
 
     /// Whether this node holds the cut that the wish is for. True: it is not applied yet, and looked ahead at.
-    fn check_cut(&self, wish: &Wish) -> Result<bool, Refused> {
+    pub(super) fn check_cut(&self, wish: &Wish) -> Result<bool, Refused> {
         let cut = cut_of(wish);
         let running = self.running()?;
         let gate = running.late().ok_or_else(|| Refused::new(code::NOT_DELAYED))?.state().gate;
@@ -157,7 +157,7 @@ impl Server {
     }
 
     /// Where rows of the cut are read.
-    async fn source(&self, wish: &Wish, is_ahead: bool) -> Result<Source, Refused> {
+    pub(super) async fn source(&self, wish: &Wish, is_ahead: bool) -> Result<Source, Refused> {
         let running = self.running()?;
         let seated =
             running.replica(self.group_of(wish.tenant)?).ok_or_else(|| Refused::new(code::STARTING))?;
@@ -369,7 +369,7 @@ fn cut_of(wish: &Wish) -> Stamp {
 }
 
 /// Where rows of a cut are read.
-enum Source {
+pub(super) enum Source {
     /// The node has applied it.
     Applied(Arc<Seated>),
     /// What it has applied, and over it what it will.
@@ -377,7 +377,7 @@ enum Source {
 }
 
 impl Source {
-    async fn rows(&self, wish: &Wish, stretch: &Stretch) -> Result<RowsPage, Refused> {
+    pub(super) async fn rows(&self, wish: &Wish, stretch: &Stretch) -> Result<RowsPage, Refused> {
         let (tenant, stretch, cut) = (wish.tenant, stretch.clone(), cut_of(wish));
         let reading = match self {
             Self::Applied(seated) => {

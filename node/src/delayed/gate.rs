@@ -37,7 +37,7 @@ pub struct Delayed {
     known: Mutex<Known>,
     donations: Mutex<Vec<Progress>>,
     /// Orders come one after the other.
-    pub(super) alone: tokio::sync::Mutex<()>,
+    pub(crate) alone: tokio::sync::Mutex<()>,
 }
 
 /// What it knows.
@@ -102,7 +102,7 @@ impl Delayed {
 }
 
 /// How far the data groups of a delayed node have come. Of one that is wanted here and does not run nothing is known: the gate waits for it.
-pub(super) fn progress(server: &Server, running: &Running) -> BTreeMap<GroupId, GroupProgress> {
+pub(crate) fn progress(server: &Server, running: &Running) -> BTreeMap<GroupId, GroupProgress> {
     let (meta, own) = (server.meta(), server.node());
     let is_here = |seat: &raft::types::Seat| seat.node == own && seat.role == Role::Delayed;
     let wanted = meta.shards.values().filter(|row| row.seats.values().any(is_here)).map(|row| row.group);

@@ -10,6 +10,7 @@
 //! What must hold: nothing is applied before its time but by an explicit forward; the gate passes nothing whose head was not read; a hold is
 //! never released by the node; nothing goes back into the cluster but by the write path of everybody, as new versions.
 
+mod digesting;
 pub mod donate;
 pub mod donating;
 pub mod gate;

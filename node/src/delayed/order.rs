@@ -3,6 +3,7 @@
 use super::donate::Wish;
 use super::state::Late;
 use super::suspects::Burst;
+use crate::takeover::order as takeover;
 use bytes::Bytes;
 use engine::Stamp;
 use engine::ids::{CollectionId, TenantId};
@@ -36,6 +37,8 @@ pub enum Order {
     Suspects,
     /// Rows of its cut go back into the cluster.
     Donate(Wish),
+    /// It takes over, or tells what was cut off when it did.
+    TakeOver(takeover::Ask),
 }
 
 /// What it answers.
@@ -47,6 +50,8 @@ pub enum Answer {
     Suspects(Vec<Burst>),
     /// The job that goes on.
     Job(u64),
+    /// What is said of a takeover.
+    TakeOver(takeover::Answer),
 }
 
 /// Rows of a tenant that one node asks another for, as they stand now.

@@ -8,6 +8,7 @@ use crate::meta::node_row::NodeState;
 use crate::refused::Refused;
 use crate::running::replicas::Running;
 use crate::server::Server;
+use crate::takeover::order::Ask;
 use engine::Stamp;
 use engine::clock::Clock;
 use engine::error::with_sources;
@@ -46,7 +47,9 @@ impl Server {
         let meta = self.meta();
         let row = meta.nodes.get(&node).filter(|row| row.state != NodeState::Removed);
         let row = row.ok_or_else(|| Refused::new(code::NODE_UNKNOWN))?;
-        if !row.is_delayed() {
+        // A node that has taken over is delayed no more, and has still what it cut off.
+        let is_of_past = matches!(order, Order::TakeOver(Ask::Tail(_)));
+        if !row.is_delayed() && !is_of_past {
             return Err(Refused::new(code::NOT_DELAYED));
         }
         if node == self.node {
@@ -60,6 +63,10 @@ impl Server {
     /// # Errors
     /// `NOT_DELAYED`, `STARTING`; what the order itself may be refused for.
     pub async fn order_here(self: &Arc<Self>, by: &str, order: Order) -> Result<Answer, Refused> {
+        if let Order::TakeOver(ask) = order {
+            let _alone = self.delayed.alone.lock().await;
+            return self.taking_over(by, ask).await.map(Answer::TakeOver);
+        }
         let running = self.running()?.clone();
         let keeper = running.late().cloned().ok_or_else(|| Refused::new(code::NOT_DELAYED))?;
         let _alone = self.delayed.alone.lock().await;
@@ -87,6 +94,7 @@ impl Server {
                 return Ok(Answer::Suspects(known.suspects.bursts(limits::BURSTS_MAX)));
             }
             Order::Donate(wish) => return self.donate(by, wish).map(Answer::Job),
+            Order::TakeOver(ask) => return self.taking_over(by, ask).await.map(Answer::TakeOver),
         }
         let late = self.late().ok_or_else(|| Refused::new(code::NOT_DELAYED))?;
         Ok(Answer::State(Box::new(late)))

@@ -7,6 +7,8 @@ use super::order::{Answer, Order, Row, RowsAsked, RowsPage};
 use super::state::{Late, State};
 use super::suspects::{Act, Burst, Commit, Slot};
 use crate::limits;
+use crate::takeover::order::{self as takeover, Ask};
+use crate::takeover::wire as of_takeover;
 use engine::Stamp;
 use engine::ids::{CollectionId, TenantId};
 use proto::peer_v1::order_request::What as Asks;
@@ -214,6 +216,13 @@ pub fn order_sent(by: String, order: Order) -> peer_v1::OrderRequest {
         }
         Order::Suspects => Asks::Suspects(v1::SuspectsRequest { node: 0 }),
         Order::Donate(wish) => Asks::Donate(wish_asked(wish)),
+        Order::TakeOver(Ask::Promote { target, reason, is_plan }) => {
+            Asks::Promote(of_takeover::promote_sent(target, reason, is_plan))
+        }
+        Order::TakeOver(Ask::Tail(generation)) => Asks::Tail(v1::TailRequest { node: 0, generation }),
+        Order::TakeOver(Ask::Digest(tenant, upto)) => {
+            Asks::Digest(peer_v1::DigestAtRequest { tenant: tenant.0, upto: upto.0 })
+        }
     };
     peer_v1::OrderRequest { by, what: Some(what) }
 }
@@ -228,6 +237,9 @@ pub fn order_heard(sent: peer_v1::OrderRequest) -> Option<(String, Order)> {
         Asks::Forward(said) => Order::Forward { before: Stamp(said.before), reason: said.reason },
         Asks::Suspects(_) => Order::Suspects,
         Asks::Donate(asked) => Order::Donate(wish(asked)?),
+        Asks::Promote(asked) => Order::TakeOver(of_takeover::promote_heard(asked)?),
+        Asks::Tail(asked) => Order::TakeOver(Ask::Tail(asked.generation)),
+        Asks::Digest(asked) => Order::TakeOver(Ask::Digest(TenantId(asked.tenant), Stamp(asked.upto))),
     };
     Some((sent.by, order))
 }
@@ -242,6 +254,11 @@ pub fn answer_sent(answer: &Answer) -> peer_v1::OrderResponse {
             Says::Suspects(v1::SuspectsResponse { suspects })
         }
         Answer::Job(job) => Says::Donate(v1::DonateResponse { job: *job }),
+        Answer::TakeOver(takeover::Answer::Plan(plan)) => Says::Promote(of_takeover::plan_sent(plan)),
+        Answer::TakeOver(takeover::Answer::Tail(all)) => Says::Tail(of_takeover::tail_sent(all)),
+        Answer::TakeOver(takeover::Answer::Digest(rows, sha256)) => {
+            Says::Digest(peer_v1::DigestAtResponse { rows: *rows, sha256: sha256.to_vec().into() })
+        }
     };
     peer_v1::OrderResponse { what: Some(what) }
 }
@@ -253,6 +270,11 @@ pub fn answer_heard(sent: peer_v1::OrderResponse) -> Option<Answer> {
         Says::Node(said) => Answer::State(Box::new(late(said))),
         Says::Suspects(said) => Answer::Suspects(said.suspects.iter().map(burst).collect()),
         Says::Donate(said) => Answer::Job(said.job),
+        Says::Promote(said) => Answer::TakeOver(takeover::Answer::Plan(of_takeover::plan_heard(said))),
+        Says::Tail(said) => Answer::TakeOver(of_takeover::tail_heard(&said)),
+        Says::Digest(said) => {
+            Answer::TakeOver(takeover::Answer::Digest(said.rows, said.sha256[..].try_into().ok()?))
+        }
     })
 }
 
@@ -352,6 +374,8 @@ mod tests {
             Order::Accept { reason: reason() },
             Order::Forward { before: Stamp(9), reason: reason() },
             Order::Suspects,
+            Order::TakeOver(Ask::Tail(2)),
+            Order::TakeOver(Ask::Digest(TenantId(7), Stamp(8))),
             of(Keys::All, OnConflict::List),
             of(Keys::Range(c, "a".into(), Some("b".into())), OnConflict::Skip),
             of(Keys::Range(c, bytes::Bytes::new(), None), OnConflict::Overwrite),
@@ -361,7 +385,13 @@ mod tests {
             assert_eq!(order_heard(sent), Some(("dana".to_owned(), order)));
         }
         assert_eq!(order_heard(peer_v1::OrderRequest::default()), None);
-        for answer in [Answer::State(Box::default()), Answer::Suspects(vec![a_burst()]), Answer::Job(5)] {
+        for answer in [
+            Answer::State(Box::default()),
+            Answer::Suspects(vec![a_burst()]),
+            Answer::Job(5),
+            Answer::TakeOver(takeover::Answer::Digest(9, [7; 32])),
+            Answer::TakeOver(takeover::Answer::Plan(takeover::Plan::default())),
+        ] {
             assert_eq!(answer_heard(answer_sent(&answer)), Some(answer));
         }
     }

@@ -14,6 +14,7 @@ use super::rows::MetaRow;
 use super::shard_row::ShardRow;
 use crate::limits;
 use crate::restore::change::RestoreChange;
+use crate::takeover::change::TakeOver;
 use crate::tenants::rules::{Act, Quota};
 use engine::Stamp;
 use engine::error::Damage;
@@ -75,8 +76,10 @@ pub enum Change {
     DropTenant(TenantId, u64),
     /// Changes what is archived. Numbers 40 to 43.
     Archive(ArchiveChange),
-    /// What restores change. Numbers 60 to 79.
+    /// What restores change. Numbers 60 to 69.
     Restoring(RestoreChange),
+    /// A generation begins. Number 70.
+    TakeOver(Box<TakeOver>),
 }
 
 /// Changes that are made all or not at all.
@@ -172,6 +175,7 @@ impl Change {
                 MetaRow::Setting(row).append(out);
             }
             Self::Restoring(change) => change.append(out),
+            Self::TakeOver(takeover) => takeover.append(out),
             of_tenant => of_tenant.append_of_tenant(out),
         }
     }
@@ -251,7 +255,8 @@ impl Change {
             17 => Ok(Self::TakeRoot(NodeId(reader.u64()?), reader.u64()?)),
             18 => Ok(Self::DropTenant(read_tenant(reader)?, read_window(reader)?)),
             40..=43 => ArchiveChange::read(number, reader).map(Self::Archive),
-            60..=79 => RestoreChange::read(number, reader).map(Self::Restoring),
+            60..=69 => RestoreChange::read(number, reader).map(Self::Restoring),
+            70 => TakeOver::read(number, reader).map(|takeover| Self::TakeOver(Box::new(takeover))),
             _ => Err(malformed("an unknown change")),
         }
     }

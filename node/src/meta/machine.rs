@@ -15,6 +15,7 @@ macro_rules! reader_of {
 
 mod archive;
 mod restoring;
+mod takeover;
 
 use super::CLUSTER_TENANT;
 use super::cluster_row::{ClusterRow, SettingRow, TokenRow};
@@ -183,6 +184,7 @@ impl Draft<'_, '_> {
                 Ok(())
             }
             Change::Restoring(change) => self.make_restoring(change),
+            Change::TakeOver(takeover) => self.take_over(*takeover),
         }
     }
 

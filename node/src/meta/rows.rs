@@ -10,6 +10,7 @@ use super::root_row::{RootRow, TakenRow};
 use super::shard_row::ShardRow;
 use super::tenant_row::{CollectionRow, TenantNameRow, TenantRow};
 use crate::restore::rows::{AsideRow, HeldRow, OriginRow, RestoreRow};
+use crate::takeover::row::GenerationRow;
 use engine::error::Damage;
 use engine::ids::CollectionId;
 use engine::wire::{Reader, append_bytes32};
@@ -61,9 +62,11 @@ pub const HELD: CollectionId = CollectionId(31);
 pub const ORIGINS: CollectionId = CollectionId(32);
 /// Where it stands which tenant is aside for another.
 pub const ASIDE: CollectionId = CollectionId(33);
+/// Where generations stand that began with a takeover.
+pub const GENERATIONS: CollectionId = CollectionId(34);
 
 /// Every collection of the meta group.
-pub const ALL: [CollectionId; 20] = [
+pub const ALL: [CollectionId; 21] = [
     CLUSTER,
     NODES,
     SHARDS,
@@ -84,6 +87,7 @@ pub const ALL: [CollectionId; 20] = [
     HELD,
     ORIGINS,
     ASIDE,
+    GENERATIONS,
 ];
 
 /// A row of any kind.
@@ -129,6 +133,8 @@ pub enum MetaRow {
     Origin(OriginRow),
     /// A tenant that is aside for another.
     Aside(AsideRow),
+    /// A generation that began with a takeover.
+    Generation(GenerationRow),
 }
 
 impl MetaRow {
@@ -156,6 +162,7 @@ impl MetaRow {
             Self::Held(_) => HELD,
             Self::Origin(_) => ORIGINS,
             Self::Aside(_) => ASIDE,
+            Self::Generation(_) => GENERATIONS,
         }
     }
 
@@ -183,6 +190,7 @@ impl MetaRow {
             Self::Held(row) => HeldRow::key(row.tenant),
             Self::Origin(row) => OriginRow::key(row.tenant),
             Self::Aside(row) => AsideRow::key(row.tenant),
+            Self::Generation(row) => GenerationRow::key(row.generation),
         }
     }
 
@@ -210,6 +218,7 @@ impl MetaRow {
             Self::Held(row) => row.value(),
             Self::Origin(row) => row.value(),
             Self::Aside(row) => row.value(),
+            Self::Generation(row) => row.value(),
         }
     }
 
@@ -249,6 +258,7 @@ impl MetaRow {
             HELD => HeldRow::decode(key, value).map(Self::Held),
             ORIGINS => OriginRow::decode(key, value).map(Self::Origin),
             ASIDE => AsideRow::decode(key, value).map(Self::Aside),
+            GENERATIONS => GenerationRow::decode(key, value).map(Self::Generation),
             _ => Err(malformed("a row of an unknown kind")),
         }
     }

@@ -12,6 +12,7 @@ use super::tenant_row::TenantRow;
 use crate::keys::{self, KeyName, KeyRow, WrappedKey};
 use crate::restore::rows::{AsideRow, OriginRow, RestoreRow};
 use crate::shard::map::ShardMap;
+use crate::takeover::row::GenerationRow;
 use engine::ids::{CollectionId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
 use engine::tablet::view::{Scan, View};
 use raft::types::GroupId;
@@ -58,6 +59,8 @@ pub struct MetaView {
     pub origins: BTreeMap<TenantId, OriginRow>,
     /// Tenants that are aside for others.
     pub aside: BTreeMap<TenantId, AsideRow>,
+    /// Generations that began with a takeover.
+    pub generations: BTreeMap<u64, GenerationRow>,
     names: BTreeMap<String, TenantId>,
     collections: BTreeMap<TenantId, BTreeMap<String, CollectionId>>,
     map: ShardMap,
@@ -128,6 +131,7 @@ impl MetaView {
             MetaRow::Held(row) => drop(self.held.insert(row.tenant, row.restore)),
             MetaRow::Origin(row) => drop(self.origins.insert(row.tenant, row)),
             MetaRow::Aside(row) => drop(self.aside.insert(row.tenant, row)),
+            MetaRow::Generation(row) => drop(self.generations.insert(row.generation, row)),
         }
     }
 

@@ -105,6 +105,7 @@ impl From<FetchError> for Refused {
     fn from(error: FetchError) -> Self {
         let code = match &error {
             FetchError::NotRestorable(_) => code::TARGET_UNREACHABLE,
+            FetchError::TooLarge { .. } => code::READ_TOO_LARGE,
             FetchError::Lost { .. } => code::DAMAGED,
             FetchError::Away(_) => code::STARTING,
             FetchError::Engine(_) => code::INTERNAL,

@@ -115,7 +115,7 @@ struct Batches {
     at: Reached,
     ttl: (Ttl, Stamp),
     hands: Hands,
-    digest: Digest,
+    digest: Digester,
 }
 
 impl Batches {
@@ -124,7 +124,7 @@ impl Batches {
         let mut tally = Tally::default();
         while let Some(collection) = self.collections.front().copied() {
             if self.at.collection != collection {
-                self.digest.collection(collection);
+                self.digest.begin(collection);
                 self.at = Reached { collection, after: Vec::new(), batches: self.at.batches };
             }
             let after = Some(Bytes::from(self.at.after.clone())).filter(|after| !after.is_empty());
@@ -155,7 +155,7 @@ impl Batches {
         let now_ms = self.hands.now_ms();
         let mut operations = Vec::with_capacity(rows.len());
         for row in rows {
-            self.digest.row(&row);
+            self.digest.row(&row.key, &row.value, row.expires_ms);
             let Some(expiry) = expiry(row.expires_ms, self.ttl.0, self.ttl.1, now_ms) else {
                 tally.expired += 1;
                 continue;
@@ -209,7 +209,7 @@ impl Pour {
         collections.retain(|collection| *collection >= begun.collection);
         let hands = hands.clone();
         let collections = collections.into();
-        let digest = Digest::default();
+        let digest = Digester::default();
         let batches = Batches { past, collections, at: begun, ttl, hands: hands.clone(), digest };
         let to = (tenant, entropy::random(&SystemEntropy));
         Self { hands, batches, to, flight: FuturesOrdered::new(), is_read: false }
@@ -251,48 +251,57 @@ pub(super) async fn write(drive: &mut Drive) -> Result<(), Stop> {
     drive.note(|row| row.step = Step::Compare).await
 }
 
-/// Puts rows into one number, collection by collection: those that never expire, for the others come and go.
-#[derive(Default)]
-struct Digest {
-    hash: Sha256,
-    count: u64,
-}
-
-impl Digest {
-    fn collection(&mut self, collection: CollectionId) {
-        self.hash.update(&collection.0.to_be_bytes());
-    }
-
-    fn row(&mut self, row: &PageRow) {
-        if row.expires_ms != 0 {
-            return;
-        }
-        self.count += 1;
-        for piece in [&row.key, &row.value] {
-            self.hash.update(&(piece.len() as u64).to_be_bytes());
-            self.hash.update(piece);
-        }
-    }
-
-    fn finish(self) -> (u64, [u8; 32]) {
-        (self.count, self.hash.finish())
-    }
-}
-
 /// What there is, in one number: of the rows that never expire, for the others come and go.
 ///
 /// # Errors
 /// What reading says.
 pub async fn digest(past: &Past, collections: &[CollectionId]) -> Result<(u64, [u8; 32]), Refused> {
-    let mut digest = Digest::default();
+    let mut digester = Digester::default();
     for collection in collections {
-        digest.collection(*collection);
+        digester.begin(*collection);
         let mut rows = past.rows(KeyRange::all(*collection), None);
         while let Some(row) = rows.next().await? {
-            digest.row(&row);
+            digester.row(&row.key, &row.value, row.expires_ms);
         }
     }
-    Ok(digest.finish())
+    Ok(digester.finish())
+}
+
+/// Makes that number, row by row in the order of their keys.
+pub struct Digester {
+    hash: Sha256,
+    count: u64,
+}
+
+impl Default for Digester {
+    fn default() -> Self {
+        Self { hash: Sha256::new(), count: 0 }
+    }
+}
+
+impl Digester {
+    /// The rows of a collection follow.
+    pub fn begin(&mut self, collection: CollectionId) {
+        self.hash.update(&collection.0.to_be_bytes());
+    }
+
+    /// A row, with when it expires; 0: never.
+    pub fn row(&mut self, key: &[u8], value: &[u8], expires_ms: u64) {
+        if expires_ms != 0 {
+            return;
+        }
+        self.count += 1;
+        for piece in [key, value] {
+            self.hash.update(&(piece.len() as u64).to_be_bytes());
+            self.hash.update(piece);
+        }
+    }
+
+    /// How many rows there were, and the number.
+    #[must_use]
+    pub fn finish(self) -> (u64, [u8; 32]) {
+        (self.count, self.hash.finish())
+    }
 }
 
 /// Compares what was written with where it came from: nothing is missing, nothing is more, nothing is other.

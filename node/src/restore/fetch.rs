@@ -41,6 +41,14 @@ pub enum FetchError {
     /// The archive does not reach the instant.
     #[error(transparent)]
     NotRestorable(#[from] NotRestorable),
+    /// It takes more than may be fetched for it.
+    #[error("it takes {bytes} bytes of the archive, and at most {max} are fetched for a read")]
+    TooLarge {
+        /// Bytes of what it takes.
+        bytes: u64,
+        /// Most that may be.
+        max: u64,
+    },
     /// Objects that no site has as they should be.
     #[error("no site has what the archive names: {}", lost.join("; "))]
     Lost {
@@ -168,9 +176,16 @@ impl Sources {
     async fn wanted(
         &self,
         tenants: &BTreeSet<TenantId>,
-        at: Stamp,
+        (from, at): (Option<Stamp>, Stamp),
     ) -> Result<(Option<SnapshotId>, Vec<Wanted>), FetchError> {
-        let needed = self.needed(tenants, at)?;
+        let needed = match from {
+            None => self.needed(tenants, at)?,
+            Some(from) => {
+                let scope = Scope { groups: None, tenants: Some(tenants.clone()) };
+                let base = base_for(&self.archive, &scope, from)?;
+                objects_for(&self.archive, &scope, base, at)?
+            }
+        };
         let cut = needed.base.map_or(Stamp::ZERO, |id| id.cut.upto());
         // A snapshot may hold what came behind its cut, but nothing of that is ours where the cluster has left that life line.
         let snapshots = self.archive.snapshots();
@@ -199,6 +214,15 @@ impl Sources {
         Ok((needed.base, wanted.into_values().collect()))
     }
 
+    /// Bytes of all objects that it takes to see `tenants` as of `at`.
+    ///
+    /// # Errors
+    /// As [`Sources::gather`].
+    pub async fn bytes_needed(&self, tenants: &BTreeSet<TenantId>, at: Stamp) -> Result<u64, FetchError> {
+        let (_, wanted) = self.wanted(tenants, at).await?;
+        Ok(wanted.iter().map(|one| one.bytes).sum())
+    }
+
     /// Brings here what it takes to see `tenants` as of `at`, and opens it.
     ///
     /// # Errors
@@ -209,8 +233,26 @@ impl Sources {
         tenants: &BTreeSet<TenantId>,
         at: Stamp,
     ) -> Result<Gathered, FetchError> {
+        self.gather_within(shop, tenants, (None, at), u64::MAX).await
+    }
+
+    /// The same with every version behind a stamp, if one is given, and only if it takes no more bytes than that.
+    ///
+    /// # Errors
+    /// See [`FetchError`]. What was fetched stays in the folder.
+    pub async fn gather_within(
+        &self,
+        shop: &Workshop,
+        tenants: &BTreeSet<TenantId>,
+        (from, at): (Option<Stamp>, Stamp),
+        bytes_max: u64,
+    ) -> Result<Gathered, FetchError> {
         create_dir_durably(&*shop.disk, &shop.folder)?;
-        let (base, wanted) = self.wanted(tenants, at).await?;
+        let (base, wanted) = self.wanted(tenants, (from, at)).await?;
+        let all: u64 = wanted.iter().map(|one| one.bytes).sum();
+        if all > bytes_max {
+            return Err(FetchError::TooLarge { bytes: all, max: bytes_max });
+        }
         let (mut files, mut lost, mut bytes) = (Vec::new(), Vec::new(), 0);
         let fetch = |one: Wanted| async move {
             let name = one.name.to_string().replace('/', "_");
@@ -291,6 +333,12 @@ pub fn clear(disk: &dyn Disk, folder: &Path) -> engine::Result<()> {
 }
 
 impl Gathered {
+    /// What was fetched, as one view of the past.
+    #[must_use]
+    pub fn loose(&self) -> &Loose {
+        &self.loose
+    }
+
     /// The rows of the meta group of one kind, as they were.
     ///
     /// # Errors

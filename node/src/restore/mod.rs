@@ -16,6 +16,7 @@ pub mod change;
 pub mod copy;
 pub mod fetch;
 pub mod hands;
+pub mod look;
 pub mod past;
 pub mod plan;
 pub mod rebirth;

@@ -37,15 +37,19 @@ pub struct Admitted {
 }
 
 /// What was read, and nothing is written yet.
-struct Ground {
-    disk: Arc<dyn Disk>,
+pub(crate) struct Ground {
+    pub(crate) disk: Arc<dyn Disk>,
     stats: Arc<Stats>,
-    log: RecoveredLog,
-    pool: Arc<Pool>,
+    pub(crate) log: RecoveredLog,
+    pub(crate) pool: Arc<Pool>,
 }
 
 impl Ground {
-    fn read(parts: &RunningParts) -> Result<Self> {
+    /// Reads log and tablets.
+    ///
+    /// # Errors
+    /// As [`Opening::read`].
+    pub(crate) fn read(parts: &RunningParts) -> Result<Self> {
         let disk = surroundings::disk(&parts.dir);
         let stats: Arc<Stats> = Arc::default();
         let log_parts = LogParts {

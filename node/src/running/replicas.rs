@@ -5,8 +5,9 @@ use super::{Error, Result, RunningParts};
 use crate::surroundings;
 use crate::work::Task;
 use engine::Stamp;
-use engine::ids::TenantId;
+use engine::ids::{NodeId, TenantId};
 use engine::tablet::pool::Pool;
+use raft::compare::question::{Asked, Told};
 use raft::delay::receive::Delayed;
 use raft::delay::{CatalogGate, GateStore, Keeper};
 use raft::group::batcher::Batcher;
@@ -20,7 +21,9 @@ use raft::net::door::Door;
 use raft::net::heard::Voice;
 use raft::net::heartbeats::Heartbeats;
 use raft::net::inbound::Receiver;
-use raft::net::request::Requests;
+use raft::net::link::Lane;
+use raft::net::message::Message;
+use raft::net::request::{Address, Requests};
 use raft::net::words::Words;
 use raft::types::{GroupId, ReplicaId};
 use std::collections::BTreeMap;
@@ -247,6 +250,22 @@ impl Running {
     #[must_use]
     pub fn parts(&self) -> &RunningParts {
         &self.parts
+    }
+
+    /// What a replica on `node` says of its rows; nothing if it does not answer in time.
+    pub async fn told(&self, node: NodeId, asked: Asked) -> Option<Told> {
+        if node == self.parts.node {
+            return Some(self.registry.tell(asked).await);
+        }
+        let said = (self.registry.durable(), Message::AskState(asked));
+        match self.requests.call(node, Lane::Bulk, Address::default(), said).await {
+            Ok(Message::State(told)) => Some(told),
+            Ok(_) => None,
+            Err(cause) => {
+                tracing::debug!(%node, %cause, "a replica says nothing of its rows");
+                None
+            }
+        }
     }
 
     /// What replicas elsewhere said of themselves.

@@ -15,6 +15,7 @@ use crate::restore;
 use crate::restore::asked::{self, Ask};
 use crate::restore::fetch::Sources;
 use crate::restore::hands::Hands;
+use crate::restore::look::{Look, Seen};
 use crate::running::replicas::Seated;
 use crate::server::joining::Newcomer;
 use crate::shard::command::KvCommand;
@@ -97,6 +98,14 @@ impl Backend for Called {
         &self.0.told
     }
 
+    fn sealed(&self) -> Option<Refused> {
+        self.0.fenced()
+    }
+
+    fn known_address(&self, node: NodeId) -> Option<String> {
+        self.0.known().get(&node).map(|at| at.client.clone())
+    }
+
     fn is_up(&self) -> bool {
         self.0.is_up()
     }
@@ -124,6 +133,11 @@ impl Backend for Called {
     fn view(&self, tenant: TenantId, how: Consistency, wait_ms: u64) -> BoxFuture<Result<View, Refused>> {
         let door = self.0.door().cloned();
         Box::pin(async move { door?.view(tenant, how, wait_ms).await })
+    }
+
+    fn look(&self, tenant: TenantId, look: Look, wait_ms: u64) -> BoxFuture<Result<Arc<Seen>, Refused>> {
+        let server = self.0.clone();
+        Box::pin(async move { server.look(tenant, look, wait_ms).await })
     }
 
     fn outcome(&self, tenant: TenantId, id: WriteId, wait_ms: u64) -> BoxFuture<Result<Outcome, Refused>> {
@@ -261,7 +275,7 @@ impl Backend for Called {
     }
 
     fn generation(&self) -> u64 {
-        self.0.door().map_or(0, |door| door.generation())
+        self.0.generations.own()
     }
 
     fn archives(&self) -> Result<Arc<Server>, Refused> {

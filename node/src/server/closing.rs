@@ -14,6 +14,8 @@ use crate::meta::archive_change::ArchiveChange;
 use crate::meta::archive_row::CloserRow;
 use crate::meta::command::{Change, MetaCommand, MetaReply};
 use crate::meta::view::MetaView;
+use crate::takeover;
+use crate::takeover::row::GenerationRow;
 use bytes::Bytes;
 use engine::clock::Clock;
 use engine::error::{Damage, Nature, with_sources};
@@ -66,7 +68,8 @@ impl Server {
         let (meta, home) = (self.meta(), self.archiving.home(self)?);
         let generation = self.running().map_or(1, |running| running.parts().cluster.1);
         if !closer.has_begun {
-            begin(&home, self.keys.sealer(), &self.archiving, Generation(generation)).await?;
+            let row = meta.generations.get(&generation);
+            begin(&home, self.keys.sealer(), &self.archiving, (Generation(generation), row)).await?;
             closer.has_begun = true;
         }
         if let Some(row) =
@@ -137,7 +140,12 @@ fn kept(meta: &MetaView) -> Vec<KeyKept> {
 }
 
 /// Puts what an archive begins with, or finds it.
-async fn begin(home: &Site, sealer: &Sealer, archiving: &Archiving, generation: Generation) -> Result<()> {
+async fn begin(
+    home: &Site,
+    sealer: &Sealer,
+    archiving: &Archiving,
+    (generation, row): (Generation, Option<&GenerationRow>),
+) -> Result<()> {
     let key = sealer.public_key()?;
     // Whoever begins it says the same.
     let genesis = Genesis { format: 1, tick_s: archiving.tick_s(), public_key: key.0.to_vec(), made_ms: 0 };
@@ -157,6 +165,12 @@ async fn begin(home: &Site, sealer: &Sealer, archiving: &Archiving, generation: 
         let register = GenerationRegister { generation: 1, reason: 1, ..GenerationRegister::default() };
         let name = Name::Generation(generation);
         home.put(&name.to_string(), manifest::seal(sealer, &name, &register)?.into()).await?;
+    }
+    if let Some(row) = row {
+        // A takeover without an archive that answered is told now; of two takers the second finds other bytes, and goes no further.
+        let name = Name::Generation(generation);
+        let bytes = manifest::seal(sealer, &name, &takeover::service::register(row))?;
+        home.put(&name.to_string(), bytes.into()).await?;
     }
     Ok(())
 }

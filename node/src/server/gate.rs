@@ -17,6 +17,7 @@ use crate::meta::view::MetaView;
 use crate::refused::Refused;
 use crate::restore::asked::{self, Ask};
 use crate::restore::fetch::Sources;
+use crate::restore::look::{Look, Seen};
 use crate::server::joining::Newcomer;
 use crate::shard::command::KvCommand;
 use crate::shard::door::{Consistency, WriteId};
@@ -131,7 +132,11 @@ impl Backend for Gate {
     }
 
     fn sealed(&self) -> Option<Refused> {
-        self.inner().err()
+        self.inner().map_or_else(Some, Backend::sealed)
+    }
+
+    fn known_address(&self, node: NodeId) -> Option<String> {
+        self.inner().ok()?.known_address(node)
     }
 
     fn is_up(&self) -> bool {
@@ -158,6 +163,10 @@ impl Backend for Gate {
 
     fn view(&self, tenant: TenantId, how: Consistency, wait_ms: u64) -> BoxFuture<Result<View, Refused>> {
         self.ask(|called| called.view(tenant, how, wait_ms))
+    }
+
+    fn look(&self, tenant: TenantId, look: Look, wait_ms: u64) -> BoxFuture<Result<Arc<Seen>, Refused>> {
+        self.ask(|called| called.look(tenant, look, wait_ms))
     }
 
     fn outcome(&self, tenant: TenantId, id: WriteId, wait_ms: u64) -> BoxFuture<Result<Outcome, Refused>> {

@@ -16,7 +16,7 @@ pub mod gate;
 pub mod joining;
 mod learning;
 pub mod live;
-mod opened;
+pub(crate) mod opened;
 pub mod porch;
 #[cfg(feature = "simulated")]
 pub mod pretended;
@@ -30,11 +30,13 @@ mod straying;
 mod survey;
 pub mod telling;
 mod turning;
+pub mod verifying;
 
 use crate::boot::peers::Known;
 use crate::clock::SystemClock;
 use crate::config::Live;
 use crate::delayed::gate::Delayed;
+use crate::drill::schedule::Drills;
 use crate::keys::held::Held;
 use crate::keys::source::Keys;
 use crate::meta::command::{MetaCommand, MetaReply};
@@ -46,6 +48,7 @@ use crate::refused::Refused;
 use crate::running::replicas::Running;
 use crate::shard::door::Door;
 use crate::shard::placing::Changer;
+use crate::takeover::generation::Generations;
 use crate::telemetry::Told;
 use crate::tenants::purged::Purged;
 use crate::tls::Tls;
@@ -103,6 +106,8 @@ pub struct Server {
     pub(crate) untaken: RwLock<Option<String>>,
     /// What scrubs have found.
     pub(crate) scrubbed: scrubbing::Scrubbed,
+    /// What comparisons of replicas have found.
+    pub(crate) verified: verifying::Verified,
     /// What a delayed node remembers.
     pub(crate) delayed: Delayed,
     /// How late it is to be, if its configuration says so, in milliseconds.
@@ -114,6 +119,16 @@ pub struct Server {
     pub(crate) live: ArcSwap<Live>,
     /// How history is shipped.
     pub(crate) archiving: Arc<archiving::Archiving>,
+    /// Reads of the archive.
+    pub(crate) looks: crate::restore::look::Looks,
+    /// What it knows of drills.
+    pub(crate) drills: Drills,
+    /// The newest generation it knows of.
+    pub(crate) generations: Generations,
+    /// Why it must be stopped and started again, if it must.
+    pub(crate) again: watch::Sender<Option<String>>,
+    /// Whether what the rows of the meta group say holds: false while a takeover is not in them.
+    pub(crate) recorded: watch::Sender<bool>,
 }
 
 /// What is there once the node is admitted.
@@ -140,8 +155,11 @@ impl Server {
     /// Where reads and writes come in.
     ///
     /// # Errors
-    /// `STARTING`: it is not admitted yet.
+    /// `STARTING`: it is not admitted yet. `FENCED`: the cluster has gone on without it.
     pub fn door(&self) -> Result<&Arc<Door>, Refused> {
+        if let Some(refused) = self.fenced() {
+            return Err(refused);
+        }
         self.inner.get().map(|inner| &inner.door).ok_or_else(|| Refused::new(code::STARTING))
     }
 
@@ -149,6 +167,12 @@ impl Server {
     #[must_use]
     pub fn cluster(&self) -> ClusterId {
         self.cluster
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> &std::path::Path {
+        &self.folder
     }
 
     /// Which node it is.

@@ -25,9 +25,9 @@ pub(super) struct Opened {
 }
 
 /// The keys of a folder, and whose it is.
-pub(super) struct OpenedKeys {
-    pub(super) identity: NodeIdentity,
-    pub(super) keys: Arc<Keys>,
+pub(crate) struct OpenedKeys {
+    pub(crate) identity: NodeIdentity,
+    pub(crate) keys: Arc<Keys>,
     pub(super) held: Arc<Held>,
 }
 
@@ -45,7 +45,7 @@ impl Outside {
 }
 
 /// Opens the keys in a folder.
-pub(super) fn open_keys(folder: &Path, passphrase: &Passphrase) -> Result<OpenedKeys> {
+pub(crate) fn open_keys(folder: &Path, passphrase: &Passphrase) -> Result<OpenedKeys> {
     let at = NodeFolder::at(folder);
     let identity = at.identity()?;
     let root = RootFile::decode(&at.root()?)?;

@@ -102,7 +102,7 @@ impl Server {
     }
 
     /// Takes who is gone for good: what of theirs is still in a log is applied as nothing from now on. Before the keys go.
-    pub(super) fn learn_purged(&self, view: &MetaView) -> Vec<TenantId> {
+    pub(crate) fn learn_purged(&self, view: &MetaView) -> Vec<TenantId> {
         let gone = view.tenants.values().filter(|row| row.state == TenantState::Purged);
         self.purged.learn(gone.map(|row| row.id))
     }

@@ -2,6 +2,7 @@
 
 use crate::peer::Serve;
 use crate::running::replicas::Running;
+use crate::takeover::generation::Generations;
 use bytes::Bytes;
 use raft::group::admission::Admission;
 use raft::net::heard::Voice;
@@ -9,7 +10,7 @@ use raft::net::link::BoxFuture;
 use std::sync::Arc;
 
 /// Takes frames for a node that waits.
-pub(super) struct Porch(pub(super) Arc<Admission>);
+pub(super) struct Porch(pub(super) Arc<Admission>, pub(super) Generations);
 
 impl Serve for Porch {
     fn voice(&self) -> Voice {
@@ -17,13 +18,14 @@ impl Serve for Porch {
     }
 
     fn serve(&self, by: Voice, frame: Bytes) -> BoxFuture<Bytes> {
-        let answer = self.0.serve(&by, &frame);
+        let told = self.1.answer(by.node, &frame);
+        let answer = told.unwrap_or_else(|| self.0.serve(&by, &frame));
         Box::pin(std::future::ready(answer))
     }
 }
 
 /// Takes frames for a node that runs.
-pub(super) struct Inside(pub(super) Arc<Running>);
+pub(super) struct Inside(pub(super) Arc<Running>, pub(super) Generations);
 
 impl Serve for Inside {
     fn voice(&self) -> Voice {
@@ -32,6 +34,9 @@ impl Serve for Inside {
 
     fn serve(&self, by: Voice, frame: Bytes) -> BoxFuture<Bytes> {
         if let Some(answer) = crate::peer::clock::answer(&frame, self.0.parts().clock.wall_ms()) {
+            return Box::pin(std::future::ready(answer));
+        }
+        if let Some(answer) = self.1.answer(by.node, &frame) {
             return Box::pin(std::future::ready(answer));
         }
         let registry = self.0.registry().clone();

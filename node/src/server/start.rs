@@ -6,6 +6,7 @@ use super::live;
 use super::opened::{Opened, OpenedKeys, Outside, open_keys, opened};
 use super::scrubbing::Scrubbed;
 use super::serving::{Inside, Porch};
+use super::verifying::Verified;
 use super::{Inner, Server, Through, founding, porch};
 use crate::boot::founding::Founding;
 use crate::boot::identity::NodeIdentity;
@@ -14,6 +15,7 @@ use crate::boot::subject::Role;
 use crate::clock::SystemClock;
 use crate::config;
 use crate::delayed::gate::Delayed;
+use crate::drill::{self, schedule::Drills};
 use crate::entropy::SystemEntropy;
 use crate::keys::kms::Passphrase;
 use crate::limits::DISK_MS;
@@ -24,6 +26,7 @@ use crate::meta::shard_row::ShardRow;
 use crate::meta::view::MetaView;
 use crate::peer::{Identify, PeerParts, PeerServer, Serving, TlsLink};
 use crate::restore;
+use crate::restore::look::Looks;
 use crate::running::mover::{Mover, WantedGroup};
 use crate::running::opening::{Admitted, Opening};
 use crate::running::replicas::Running;
@@ -32,6 +35,8 @@ use crate::shard::door::Door;
 use crate::shard::map::ShardRange;
 use crate::shard::operations::NodeOperations;
 use crate::shard::placing::Placing;
+use crate::takeover::decision::Decision;
+use crate::takeover::recording::found;
 use crate::telemetry::logs;
 use crate::tls::{self, Tls};
 use arc_swap::ArcSwap;
@@ -100,7 +105,29 @@ fn identify(tls: Tls) -> Identify {
     })
 }
 
-fn pace(config: &config::Pace) -> Pace {
+/// Sizes of the log.
+pub(crate) fn log_config(config: &config::Config, generation: u64) -> LogConfig {
+    LogConfig {
+        segment_bytes: config.node.log_segment.get(),
+        generation,
+        ..LogConfig::new(config.node.data_dir.join("log"))
+    }
+}
+
+/// Sizes of the tablets' pool.
+pub(crate) fn pool_config(config: &config::Config) -> PoolConfig {
+    let size = |bytes: config::value::Bytes| usize::try_from(bytes.get()).unwrap_or(usize::MAX);
+    PoolConfig {
+        is_archived: !config.node.archive.sites.is_empty(),
+        memtable_bytes: size(config.node.memtable),
+        cache_bytes: size(config.node.cache),
+        scrub_bytes_per_s: config.node.scrub_bytes.get(),
+        ..PoolConfig::new(config.node.data_dir.join("pool"))
+    }
+}
+
+/// Times of consensus.
+pub(crate) fn pace(config: &config::Pace) -> Pace {
     Pace {
         heartbeat_ms: config.heartbeat.ms(),
         heartbeat_min_ms: config.heartbeat.ms() * 3 / 4,
@@ -164,6 +191,8 @@ impl Server {
         let serving = Serving::default();
         let forward = make_forward(&tls, known.clone());
         let archiving = Archiving::new(config.node.archive.clone(), clock.now_ms());
+        let published = Published::default();
+        let (generations, is_recorded) = found(&config, &identity, &published, &known)?;
         let server = Arc::new(Self {
             node: identity.node,
             cluster: identity.cluster,
@@ -173,7 +202,7 @@ impl Server {
             held,
             tls,
             changes: Changes::default(),
-            published: Published::default(),
+            published,
             peers: known,
             forward,
             serving: serving.clone(),
@@ -190,11 +219,17 @@ impl Server {
             untaken: RwLock::default(),
             unstarted: RwLock::default(),
             scrubbed: Scrubbed::default(),
+            verified: Verified::default(),
             delayed: Delayed::default(),
             wanted_delay_ms: config.node.delay,
             unread: RwLock::default(),
             live: ArcSwap::from_pointee(config.live.clone()),
             archiving: Arc::new(archiving),
+            looks: Looks::default(),
+            drills: Drills::default(),
+            generations,
+            again: watch::Sender::new(None),
+            recorded: watch::Sender::new(is_recorded),
         });
         let parts = PeerParts {
             node: server.node,
@@ -208,6 +243,10 @@ impl Server {
             peers.listen(listener);
         }
         server.tell(&config, peers);
+        if server.fenced().is_some() {
+            return Ok(server);
+        }
+        server.clone().hear_of_generations(config.node.pace.election_max.ms());
         let goes_on = server.clone();
         server.tasks.spawn("start", async move { goes_on.go_on_if_room(&config, &identity, &parts).await });
         Ok(server)
@@ -258,7 +297,13 @@ impl Server {
         identity: &NodeIdentity,
         peer: PeerParts,
     ) -> Result<()> {
+        let identity = &NodeIdentity { generation: self.generations.own(), ..identity.clone() };
         let parts = self.running_parts(config, identity, peer)?;
+        drill::scratch::cleared(&self.folder)?;
+        let decision = Decision::read(&self.folder)?;
+        if let Some(decision) = &decision {
+            self.carry_out(decision, identity, parts.clone()).await?;
+        }
         let founding = Founding::read(&self.folder)?;
         let admitted = match self.admitted_as_founder(parts.clone(), founding.is_some()).await? {
             Some(admitted) => admitted,
@@ -266,7 +311,9 @@ impl Server {
         };
         let births = founding.as_ref().map(|one| founding::births(one.shards, self.node)).unwrap_or_default();
         let running = self.run(admitted, &births).await?;
-        if let Some(founding) = founding {
+        if let Some(decision) = decision {
+            self.record(&running, &decision).await;
+        } else if let Some(founding) = founding {
             let own = self.tls.current().own.serial.clone();
             let at = (config.node.advertise.peer.as_str(), config.node.advertise.client.as_str());
             let row = founding::node_row(self.node, (&identity.name, &identity.region), at, &own);
@@ -293,7 +340,7 @@ impl Server {
         let reading = crate::work::aside(move || Opening::read(parts, &others));
         let opening =
             reading.await.map_err(|_| StartError::Other("reading the disk panicked".to_owned()))??;
-        self.serving.set(Arc::new(Porch(opening.admission().clone())));
+        self.serving.set(Arc::new(Porch(opening.admission().clone(), self.generations.clone())));
         match opening.ask().await {
             Verdict::Runs { .. } => Ok(opening.begin()?),
             other => {
@@ -331,19 +378,6 @@ impl Server {
     ) -> Result<RunningParts> {
         let dir = config.node.data_dir.clone();
         let link = self.link(peer)?;
-        let size = |bytes: config::value::Bytes| usize::try_from(bytes.get()).unwrap_or(usize::MAX);
-        let log = LogConfig {
-            segment_bytes: config.node.log_segment.get(),
-            generation: identity.generation,
-            ..LogConfig::new(dir.join("log"))
-        };
-        let pool = PoolConfig {
-            is_archived: !config.node.archive.sites.is_empty(),
-            memtable_bytes: size(config.node.memtable),
-            cache_bytes: size(config.node.cache),
-            scrub_bytes_per_s: config.node.scrub_bytes.get(),
-            ..PoolConfig::new(dir.join("pool"))
-        };
         Ok(RunningParts {
             node: self.node,
             cluster: (self.cluster, identity.generation),
@@ -357,8 +391,8 @@ impl Server {
             shredded: self.purged.clone(),
             pace: pace(&config.node.pace),
             spawner: self.tasks.spawner(),
-            log,
-            pool,
+            log: log_config(config, identity.generation),
+            pool: pool_config(config),
             close_ms: config.node.archive.tick.ms().min(raft::limits::TICK_MS),
         })
     }
@@ -376,7 +410,7 @@ impl Server {
         if self.inner.set(inner).is_err() {
             return Err(StartError::Other("the node was started twice".to_owned()));
         }
-        self.serving.set(Arc::new(Inside(running.clone())));
+        self.serving.set(Arc::new(Inside(running.clone(), self.generations.clone())));
         self.tasks.spawn("chores", running.clone().work());
         let (published, own) = (self.published.clone(), self.node);
         let peers = move || {
@@ -420,12 +454,19 @@ impl Server {
             }
             self.tasks.spawn("snapshots", self.clone().take_snapshots());
             self.tasks.spawn("ticks", self.clone().close_ticks());
+            self.tasks.spawn("drills", self.clone().drill_when_due());
         }
         self.tasks.spawn("scrub", self.clone().scrub_tables());
+        self.tasks.spawn("verify", self.clone().compare_replicas());
         self.tasks.spawn("delayed", self.clone().keep_late());
         self.tasks.spawn("restores", restore::runner::run(self.clone()));
         self.tasks.spawn("meta seat", self.clone().ask_for_meta(running.clone()));
-        self.tasks.spawn("placing", Placing::new(running.clone(), self.published.clone(), changer).run());
+        let (recorded, placing) =
+            (self.clone(), Placing::new(running.clone(), self.published.clone(), changer));
+        self.tasks.spawn("placing", async move {
+            recorded.is_recorded().await;
+            placing.run().await;
+        });
         Ok(running)
     }
 

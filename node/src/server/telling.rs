@@ -45,7 +45,10 @@ impl Server {
         let meta = self.meta();
         let answers = |row: &NodeRow| row.state == NodeState::Active && !row.is_delayed();
         let is_active = meta.nodes.get(&self.node).is_some_and(answers);
-        self.is_up() && is_active && self.running().is_ok_and(|running| running.check().is_ok())
+        self.is_up()
+            && is_active
+            && self.fenced().is_none()
+            && self.running().is_ok_and(|running| running.check().is_ok())
     }
 
     /// Whether it answers at all.
@@ -91,6 +94,7 @@ impl Server {
         findings.extend(self.disk.finding());
         findings.extend(self.certificate_finding());
         findings.extend(self.archive_findings());
+        findings.extend(self.drill_finding());
         let meta = self.meta();
         for (node, why) in self.told.link.get().map(|link| link.troubles()).unwrap_or_default() {
             // Whoever was removed need not be reached.
@@ -108,6 +112,7 @@ impl Server {
                 finding::ROOT_UNTAKEN.found(format!("the root file of the cluster is not taken here: {why}")),
             );
         }
+        findings.extend(self.verified.findings());
         findings.extend(self.scrubbed.told().into_iter().map(|text| finding::TABLE_DAMAGED.found(text)));
         for name in self.unopened.read().unwrap_or_else(PoisonError::into_inner).iter() {
             findings.push(finding::KEY_UNOPENED.found(format!("a key does not open here: {name}")));
@@ -117,7 +122,11 @@ impl Server {
         }
         let name = meta.nodes.get(&self.node).map_or("", |row| &row.name);
         findings.extend(self.late().iter().flat_map(|late| late.findings(name)));
+        if let Some(refused) = self.fenced() {
+            findings.push(finding::NODE_FENCED.found(refused.text));
+        }
         match self.running() {
+            Err(_) if self.fenced().is_some() => {}
             Err(_) => findings.push(match &*self.unstarted.read().unwrap_or_else(PoisonError::into_inner) {
                 Some(why) => {
                     let text = format!("the node does not start while its disk is full: {why}");
@@ -169,6 +178,7 @@ impl Server {
             left_out_lines: logs::left_out(),
             sealed_bytes: (coverage.active_bytes, coverage.bytes),
             scrub: self.scrubbed.figures(),
+            compared: self.verified.figures(),
             tenant_keys: {
                 let of = coverage::of_cluster(&meta.key_rows(), newest);
                 (of.active_bytes, of.bytes)
@@ -180,6 +190,8 @@ impl Server {
             disk_bytes: disk.room.map(|room| (room.free_bytes, room.whole_bytes)),
             is_disk_full: disk.level >= Level::Full,
             archive: self.archive_figures(),
+            is_fenced: self.fenced().is_some(),
+            proven_age_ms: self.drills.proven_age_ms(self.clock.now_ms()),
             tenants: meta.tenants.len() as u64,
             nodes: (there.len() as u64, there.iter().filter(|node| !self.hears(**node)).count() as u64),
         }

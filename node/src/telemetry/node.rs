@@ -34,6 +34,8 @@ pub struct NodeFacts {
     pub sealed_bytes: (u64, u64),
     /// Of scrubs: files the newest has walked, tables that are damaged now, tables mended and replicas given up since the start.
     pub scrub: [u64; 4],
+    /// Of comparisons of replicas: groups and rows compared since the start, groups in which something differs.
+    pub compared: [u64; 3],
     /// Keys of tenants that the newest cluster key wraps, and all of them.
     pub tenant_keys: (u64, u64),
     /// Versions of the cluster key that are here.
@@ -54,6 +56,10 @@ pub struct NodeFacts {
     pub nodes: (u64, u64),
     /// Of the archive: milliseconds that it lies behind; bytes, ticks and markers put since the start; groups that cannot be read here.
     pub archive: [u64; 5],
+    /// Whether the cluster has gone on without it.
+    pub is_fenced: bool,
+    /// How old the newest proof of a drill is, in milliseconds; nothing where that is not looked after.
+    pub proven_age_ms: Option<u64>,
 }
 
 fn gauge(name: &'static str, value: impl Into<i128>) -> Sample {
@@ -82,8 +88,10 @@ impl NodeFacts {
         let (free, whole) = self.disk_bytes.unzip();
         out.extend(free.map(|bytes| gauge("dewpond_disk_free_bytes", bytes)));
         out.extend(whole.map(|bytes| gauge("dewpond_disk_whole_bytes", bytes)));
+        out.extend(self.proven_age_ms.map(|age| gauge("dewpond_archive_proven_age_ms", age)));
         out.extend([
             gauge("dewpond_node_serving_flag", u8::from(self.is_serving)),
+            gauge("dewpond_node_fenced_flag", u8::from(self.is_fenced)),
             gauge("dewpond_node_sealed_flag", u8::from(self.is_sealed)),
             gauge("dewpond_node_running_tasks", self.tasks.0),
             Sample::new("dewpond_node_panicked_tasks", Kind::Counter, self.tasks.1),
@@ -94,6 +102,9 @@ impl NodeFacts {
             gauge("dewpond_scrub_damaged_tables", self.scrub[1]),
             Sample::new("dewpond_scrub_mended_tables", Kind::Counter, self.scrub[2]),
             Sample::new("dewpond_scrub_replaced_replicas", Kind::Counter, self.scrub[3]),
+            Sample::new("dewpond_verify_compared_groups", Kind::Counter, self.compared[0]),
+            Sample::new("dewpond_verify_compared_rows", Kind::Counter, self.compared[1]),
+            gauge("dewpond_verify_differing_groups", self.compared[2]),
             gauge("dewpond_key_rewrapped_keys", self.tenant_keys.0),
             gauge("dewpond_key_tenant_keys", self.tenant_keys.1),
             gauge("dewpond_key_cluster_keys", self.cluster_keys),
@@ -133,6 +144,7 @@ mod tests {
             left_out_lines: 25,
             sealed_bytes: (8, 9),
             scrub: [21, 22, 23, 24],
+            compared: [31, 32, 33],
             tenant_keys: (18, 19),
             cluster_keys: 20,
             unopened_keys: 10,
@@ -143,10 +155,12 @@ mod tests {
             tenants: 15,
             nodes: (16, 17),
             archive: [26, 27, 28, 29, 30],
+            is_fenced: true,
+            proven_age_ms: Some(34),
         };
         let samples = facts.samples();
         let values: BTreeSet<i128> = samples.iter().map(|sample| sample.value).collect();
-        assert_eq!(values, [-11].into_iter().chain(1..=10).chain(12..=30).collect());
+        assert_eq!(values, [-11].into_iter().chain(1..=10).chain(12..=34).collect());
         let unknown = NodeFacts { disk_bytes: None, ..facts }.samples();
         assert_eq!(unknown.len(), samples.len() - 2, "what nobody knows is not told as 0");
     }

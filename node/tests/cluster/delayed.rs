@@ -18,15 +18,15 @@ use node::shard::door::{Consistency, WriteId};
 use proto::errors::code;
 use raft::types::{GroupId, Role};
 
-const HOUR_MS: u64 = 3_600_000;
+pub const HOUR_MS: u64 = 3_600_000;
 
-fn deletes(keys: impl Iterator<Item = String>) -> KvCommand<Bytes> {
+pub fn deletes(keys: impl Iterator<Item = String>) -> KvCommand<Bytes> {
     let delete = |key: String| Operation::Delete { collection: DATA, key: key.into() };
     KvCommand { conditions: Vec::new(), operations: keys.map(delete).collect() }
 }
 
 /// A cluster with a tenant that has `customers`, and a node that is so late.
-async fn with_late(customers: usize, delay_ms: u64) -> (Cluster, TenantId) {
+pub async fn with_late(customers: usize, delay_ms: u64) -> (Cluster, TenantId) {
     let mut cluster = Cluster::found().await;
     let tenant = cluster.tenant("acme").await;
     let made = MetaCommand::new(vec![Change::AddCollection(tenant, "customers".to_owned())]);
@@ -58,7 +58,7 @@ fn here(cluster: &Cluster, group: GroupId) -> Option<u64> {
     Some(running.replica(group)?.receiver.group().machine().applied().applied?.index)
 }
 
-fn late(cluster: &Cluster) -> Option<Late> {
+pub fn late(cluster: &Cluster) -> Option<Late> {
     cluster.server(1).late()
 }
 

@@ -7,11 +7,16 @@ mod archive;
 mod calls;
 mod cluster_key;
 mod delayed;
+mod drill;
 mod purge;
 mod rebirth;
 mod restore;
 mod rig;
 mod scrub;
+mod takeover;
+// It plants a bug in the engine: that is built in where `chaos-tests` is, which asks for this feature as well.
+#[cfg(feature = "clock-offset")]
+mod verify;
 mod watch;
 mod watch_wire;
 

@@ -216,6 +216,27 @@ impl Cluster {
         self.nodes.iter().position(|one| one.server.as_ref().is_some_and(|server| server.node() == node))
     }
 
+    /// Starts a node in a folder that is a copy of another's, at the address of that one, which does not run.
+    pub async fn start_copy(&self, at: usize, folder: &Path) -> Arc<Server> {
+        let address = &self.nodes[at].address;
+        let mut listener = TcpListener::bind(address).await;
+        while listener.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            listener = TcpListener::bind(address).await;
+        }
+        let near = Near(self.all.clone());
+        let make = Box::new(move |_: &node::tls::Tls, _| Arc::new(near) as Arc<dyn Forward>);
+        let config = config(folder, address, &self.said);
+        let server = Server::start(config, passphrase(), listener.unwrap(), make).await.unwrap();
+        self.all.lock().unwrap().insert(server.node(), Arc::downgrade(&server));
+        server
+    }
+
+    /// What a node in a folder is told.
+    pub fn config_of(&self, at: usize, folder: &Path) -> Arc<config::Config> {
+        config(folder, &self.nodes[at].address, &self.said)
+    }
+
     /// The folder of a node.
     pub fn folder(&self, at: usize) -> PathBuf {
         self.nodes[at].folder.clone()

@@ -17,6 +17,7 @@ mod rig;
 mod root_file;
 #[path = "../rig/archive.rs"]
 mod samples;
+mod takeover_tail;
 
 use rig::{Dice, items, listed, seeds, stored};
 use std::path::PathBuf;
@@ -98,6 +99,11 @@ fn meta_rows() {
 #[test]
 fn meta_command() {
     meta_command::run();
+}
+
+#[test]
+fn takeover_tail() {
+    takeover_tail::run();
 }
 
 #[test]

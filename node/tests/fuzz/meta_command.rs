@@ -1,6 +1,7 @@
 //! Format: meta_command.
 
 use super::rig::Rig;
+use super::rig::samples::takeover_commands;
 use super::{feed, fixtures};
 use engine::ids::TenantId;
 use node::meta::command::{MetaCommand, MetaReply};
@@ -10,7 +11,9 @@ use std::cell::RefCell;
 
 pub fn run() {
     let rig = RefCell::new(Rig::new(ShardRange::META.rows()));
-    feed(&fixtures("meta_command"), |bytes| {
+    let mut clean = fixtures("meta_command");
+    clean.extend(takeover_commands().iter().filter_map(MetaCommand::encode));
+    feed(&clean, |bytes| {
         let reply = rig.borrow_mut().apply(2_000_000, &[(TenantId(0), bytes.to_vec())]).remove(0);
         let reply = MetaReply::decode(&reply).unwrap();
         assert_eq!(MetaReply::decode(&reply.encode()).unwrap(), reply);

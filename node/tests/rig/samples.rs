@@ -15,6 +15,8 @@ use node::meta::tenant_row::{CollectionRow, TenantNameRow, TenantRow};
 use node::restore::change::RestoreChange;
 use node::restore::rows::{AsideRow, HeldRow, Mode, OriginRow, Reached, RestoreRow, State, Step, Tally};
 use node::shard::command::{Condition, Expected, Expiry, KvCommand, Operation};
+use node::takeover::change::{Seated, TakeOver};
+use node::takeover::row::GenerationRow;
 use node::tenants::rules::{Act, Quota, TenantState};
 use raft::types::{GroupId, ReplicaId, Role, Seat};
 
@@ -279,4 +281,37 @@ pub fn whole(row: &MetaRow) -> Vec<u8> {
     let mut out = Vec::new();
     row.append(&mut out);
     out
+}
+
+/// Generations that began with a takeover.
+pub fn generation_rows() -> Vec<MetaRow> {
+    let promoted = GenerationRow {
+        generation: 2,
+        parent: 1,
+        upto: Stamp::new(1_700_000_000_000, 7),
+        node: NodeId(4),
+        decided_ms: 1_700_000_100_000,
+        by: "dana".to_owned(),
+        reason: "INC-4711".to_owned(),
+    };
+    let survivor = GenerationRow { generation: 7, parent: 2, upto: Stamp::ZERO, ..promoted.clone() };
+    vec![MetaRow::Generation(promoted), MetaRow::Generation(survivor)]
+}
+
+/// What a takeover asks of the meta group.
+pub fn takeover_commands() -> Vec<MetaCommand> {
+    let seated =
+        |was, is, replica| Seated { was: GroupId(was), is: GroupId(is), replica: ReplicaId(replica) };
+    let of = |row, groups| TakeOver {
+        row,
+        gone: vec![NodeId(1), NodeId(2)],
+        groups,
+        reports: vec![(NodeId(2), 9)],
+    };
+    let groups = [vec![seated(1, 1, 5), seated(2, 4, 1)], Vec::new()];
+    let rows = generation_rows().into_iter().zip(groups).filter_map(|(row, groups)| match row {
+        MetaRow::Generation(row) => Some(MetaCommand::new(vec![Change::TakeOver(Box::new(of(row, groups)))])),
+        _ => None,
+    });
+    rows.collect()
 }

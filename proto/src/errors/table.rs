@@ -287,6 +287,26 @@ table! {
         "a restore just puts the tenant in its place",
         "what was there goes aside, and for a moment neither is served",
         "wait as told: a client looks up the tenant again by itself";
+    6120 FENCED Unavailable Same "0.1"
+        "the cluster has gone on without this node",
+        "another node has taken over, and this one is of an earlier generation",
+        "ask the node that is named; of the fenced one wipe the folder and let it join anew";
+    6121 GENERATION_TAKEN Conflict Never "0.1"
+        "another node takes over",
+        "the archive knows of another takeover of this cluster, and two would be two clusters",
+        "look which node it is, and join that one; the text names it";
+    6122 PLAN_FIRST Invalid Never "0.1"
+        "the name of the node was not typed again",
+        "a takeover cuts off what was written behind its target, and ends the cluster that was",
+        "look at --plan, then give the name once more: --confirm NAME";
+    6123 DRILL_BUSY Unavailable Same "0.1"
+        "a drill goes on at this node",
+        "one at a time has the scratch folder",
+        "wait until `dew drill list` says that it has ended, or ask another node";
+    6150 READ_TOO_LARGE Invalid Never "0.1"
+        "a read of the archive would fetch too much",
+        "one reads at most a gibibyte of it, with everything of other tenants that lies in the same files",
+        "restore the key or range instead: `dew restore plan`; or name a later moment to begin with";
     8001 CONFIG_INVALID Invalid Never "0.1"
         "the configuration is not valid",
         "a key is unknown, or a value is out of its range",

@@ -1,5 +1,7 @@
 //! The replicas of a node: whose frame is this?
 
+use crate::compare::question::{Asked, Told, WhyNot};
+use crate::compare::tell;
 use crate::group::rejoin::{Answer, GroupWord};
 use crate::group::word::Word;
 use crate::limits::HEARTBEAT_ANSWER_MS;
@@ -28,6 +30,8 @@ pub struct Registry {
     /// Until somebody says so, it does not.
     is_clock_agreed: AtomicBool,
     receivers: RwLock<BTreeMap<GroupId, Arc<Receiver>>>,
+    /// One question about rows is answered at a time: comparing takes one thread and no more.
+    telling: tokio::sync::Mutex<()>,
 }
 
 impl Registry {
@@ -35,7 +39,8 @@ impl Registry {
     #[must_use]
     pub fn new(door: Door, log: Arc<Log>) -> Self {
         door.heard().guards(&log);
-        Self { door, log, is_clock_agreed: AtomicBool::default(), receivers: RwLock::default() }
+        let (is_clock_agreed, receivers) = (AtomicBool::default(), RwLock::default());
+        Self { door, log, is_clock_agreed, receivers, telling: tokio::sync::Mutex::default() }
     }
 
     /// What is remembered of peers.
@@ -88,6 +93,7 @@ impl Registry {
                 (asked, Message::HearsayTaken)
             }
             Ok((asked, Message::AskWords(groups))) => (asked, Message::Words(self.words(&groups))),
+            Ok((asked, Message::AskState(of))) => (asked, Message::State(self.tell(of).await)),
             Ok((asked, message)) => {
                 let Address { group, from, to } = asked.address;
                 (asked, self.deliver(group, from, to, message).await)
@@ -101,6 +107,16 @@ impl Registry {
     fn words(&self, groups: &BTreeSet<GroupId>) -> BTreeMap<GroupId, Word> {
         let word = |group: &GroupId| Some((*group, self.get(*group)?.word(self.is_clock_agreed())));
         groups.iter().filter_map(word).collect()
+    }
+
+    /// What a replica here says of its rows, for whoever compares.
+    pub async fn tell(&self, asked: Asked) -> Told {
+        let receiver = self.get(asked.group).filter(|receiver| receiver.group().replica() == asked.replica);
+        let Some(receiver) = receiver else { return Told::Not(WhyNot::NotHere) };
+        let machine = receiver.group().machine().clone();
+        tell::await_stamp(&machine, &asked.what).await;
+        let _alone = self.telling.lock().await;
+        tell::tell(machine, asked.what).await
     }
 
     /// Whether the clock of this node agrees with its peers: what its replicas say of themselves.

@@ -35,7 +35,7 @@ impl Machine {
         check(ranges_max)?;
         let (at, view) = self.view_at(at)?;
         let skips = self.skips();
-        Ok(StateDigest { at, ranges: cut(&view, range, ranges_max, skips)? })
+        Ok(StateDigest { at, ranges: cut((&view, at), range, ranges_max, skips)? })
     }
 
     /// What stands in each of `ranges`, uncut: those that another replica has cut.
@@ -47,18 +47,18 @@ impl Machine {
         let (at, view) = self.view_at(at)?;
         let (skips, mut digests) = (self.skips(), Vec::with_capacity(ranges.len()));
         for range in ranges {
-            digests.extend(cut(&view, range, 1, skips)?);
+            digests.extend(cut((&view, at), range, 1, skips)?);
         }
         Ok(StateDigest { at, ranges: digests })
     }
 
     /// Whether the rows of some keys are left out: a bug that can be planted in some replicas, told by the names of their tablets.
-    fn skips(&self) -> bool {
+    pub(crate) fn skips(&self) -> bool {
         planted::is(Planted::SkipInRange) && self.tablet().id().0 % 2 == 1
     }
 
     /// A view of the state at `at`, in which values expire by its milliseconds.
-    fn view_at(&self, at: Option<Stamp>) -> Result<(Stamp, View)> {
+    pub(crate) fn view_at(&self, at: Option<Stamp>) -> Result<(Stamp, View)> {
         // What the note says is in the tablet already.
         let applied = self.applied().last;
         let at = at.unwrap_or(applied);
@@ -81,7 +81,19 @@ fn check(ranges: usize) -> Result<()> {
     if got > max { Err(Error::TooLarge { what: "ranges of a digest", got, max }) } else { Ok(()) }
 }
 
-fn cut(view: &View, range: &RowRange, ranges_max: usize, skips: bool) -> Result<Vec<RangeDigest>> {
+/// Whether a replica in which that bug is planted leaves out this row.
+pub(crate) fn is_left_out(user_key: &[u8]) -> bool {
+    user_key.last().is_some_and(|byte| byte % 8 == 0)
+}
+
+/// `view` is of the state at `at`; rows may have expired since, and be gone.
+fn cut(
+    (view, at): (&View, Stamp),
+    range: &RowRange,
+    ranges_max: usize,
+    skips: bool,
+) -> Result<Vec<RangeDigest>> {
+    view.reaches_back(range.tenant, at)?;
     let RowRange { tenant, collection, start, end } = range.clone();
     let (limit, bytes_max) = (limits::DIGEST_PAGE_ENTRIES, limits::DIGEST_PAGE_BYTES);
     let scan = Scan { start, end, limit, bytes_max, ..Scan::all(tenant, collection) };
@@ -89,8 +101,7 @@ fn cut(view: &View, range: &RowRange, ranges_max: usize, skips: bool) -> Result<
     let mut resume = None;
     loop {
         let page = view.scan(&scan, resume.as_ref())?;
-        let is_left_out = |key: &[u8]| skips && key.last().is_some_and(|byte| byte % 8 == 0);
-        for entry in page.entries.iter().filter(|entry| !is_left_out(&entry.key)) {
+        for entry in page.entries.iter().filter(|entry| !(skips && is_left_out(&entry.key))) {
             let found = &entry.found;
             let (value, stamp, expires_ms) = (&found.value[..], found.stamp, found.expires_ms);
             cutter.push(&SeenRow { user_key: &entry.key, value, stamp, expires_ms });

@@ -15,6 +15,7 @@ pub mod once;
 pub mod operations;
 pub mod overlay;
 pub mod range_digest;
+pub mod replay;
 pub mod snapshot;
 pub mod spool;
 pub mod stamping;

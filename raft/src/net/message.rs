@@ -13,6 +13,7 @@ use super::snapshot_message::{
     PieceReply, SnapshotDone, SnapshotFinish, SnapshotOffer, SnapshotPiece, SnapshotWants,
 };
 use super::word_message::{append_groups, append_words, read_groups, read_words};
+use crate::compare::question::{Asked, Told};
 use crate::group::rejoin::{Answer, Claim};
 use crate::group::word::Word;
 use crate::limits;
@@ -73,6 +74,10 @@ pub enum Message {
     HearsayTaken,
     /// Close the time up to here, if you lead and it is over: a read waits for it. Kind 24.
     CloseTime(Stamp),
+    /// What stands in a range of your rows? Kind 25.
+    AskState(Asked),
+    /// That. Kind 26.
+    State(Told),
     /// Whether it is closed. Kind 27.
     TimeClosed(bool),
 }
@@ -106,6 +111,8 @@ impl Message {
             Self::Hearsay(_) => 22,
             Self::HearsayTaken => 23,
             Self::CloseTime(_) => 24,
+            Self::AskState(_) => 25,
+            Self::State(_) => 26,
             Self::TimeClosed(_) => 27,
         }
     }
@@ -151,6 +158,8 @@ impl Message {
             Self::Words(words) => append_words(out, words),
             Self::Hearsay(hearsay) => hearsay.append(out),
             Self::CloseTime(upto) => append_u64(out, upto.0),
+            Self::AskState(asked) => asked.append(out),
+            Self::State(told) => told.append(out),
             Self::TimeClosed(is_closed) => out.push(u8::from(*is_closed)),
         }
     }
@@ -192,6 +201,8 @@ impl Message {
             22 => Self::Hearsay(Hearsay::read(body)?),
             23 => Self::HearsayTaken,
             24 => Self::CloseTime(Stamp(body.u64()?)),
+            25 => Self::AskState(Asked::read(body)?),
+            26 => Self::State(Told::read(body)?),
             27 => Self::TimeClosed(body.is()?),
             _ => return Err(malformed("a message of an unknown kind")),
         })
@@ -213,6 +224,7 @@ pub(crate) mod tests {
     use crate::log::record::INDEX_MAX;
     use crate::net::claim_message::tests::of_a_start;
     use crate::net::hearsay_message::tests::of_others;
+    use crate::net::state_message::tests::of_rows;
     use crate::net::word_message::tests::of_themselves;
     use crate::payload::tests::some_membership;
     use crate::types::{GroupId, LogId, ReplicaId, Vote};
@@ -359,6 +371,7 @@ pub(crate) mod tests {
             of_a_start(),
             of_themselves(),
             of_others(),
+            of_rows(),
         ]
     }
 
@@ -403,9 +416,7 @@ pub(crate) mod tests {
 
     #[test]
     fn kinds_that_nobody_knows_are_refused() {
-        for kind in [0, 28, 255] {
-            assert_eq!(refused(kind, vec![]), "a message of an unknown kind");
-        }
+        [0, 28, 255].map(|kind| assert_eq!(refused(kind, vec![]), "a message of an unknown kind"));
     }
 
     #[test]
@@ -435,8 +446,7 @@ pub(crate) mod tests {
         for kind in [15, 16] {
             assert_eq!(refused(kind, over(limits::HEARTBEATS_MAX).to_vec()), "a count over its limit");
         }
-        let transfer = [0; 8];
-        let wants = [&transfer[..], &over(limits::SNAPSHOT_FILES_MAX)].concat();
+        let wants = [&[0; 8][..], &over(limits::SNAPSHOT_FILES_MAX)].concat();
         assert_eq!(refused(10, wants), "a count over its limit");
         let piece = [&[0; 8 + 16 + 8 + 4][..], &over(limits::SNAPSHOT_PIECE_BYTES)].concat();
         assert_eq!(refused(11, piece), "a length over its limit");

@@ -21,5 +21,6 @@ pub mod refusal;
 pub mod replica_message;
 pub mod request;
 pub mod snapshot_message;
+pub mod state_message;
 pub mod word_message;
 pub mod words;

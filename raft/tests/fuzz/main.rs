@@ -15,6 +15,7 @@ mod peer_claim;
 mod peer_frame;
 mod peer_hearsay;
 mod peer_message;
+mod peer_state;
 mod peer_word;
 #[path = "../rig/mod.rs"]
 mod rig;
@@ -122,6 +123,11 @@ fn peer_frame() {
 #[test]
 fn peer_hearsay() {
     peer_hearsay::run();
+}
+
+#[test]
+fn peer_state() {
+    peer_state::run();
 }
 
 #[test]

@@ -18,7 +18,7 @@ const BEGIN_MS: u64 = START_MS - 100_000;
 /// Rows of one entry.
 const EACH: u64 = 250;
 
-fn at(ms: u64) -> Stamp {
+pub fn at(ms: u64) -> Stamp {
     Stamp::new(BEGIN_MS + ms, 0)
 }
 
@@ -26,12 +26,12 @@ fn all() -> RowRange {
     RowRange::all(A, C)
 }
 
-fn key(n: u64) -> Vec<u8> {
+pub fn key(n: u64) -> Vec<u8> {
     format!("key {n:05}").into_bytes()
 }
 
 /// Entries that set, delete and expire rows, each a millisecond after the one before.
-fn some_entries(seed: u64, count: u64) -> Vec<Bytes> {
+pub fn some_entries(seed: u64, count: u64) -> Vec<Bytes> {
     let dice = Dice::new(seed);
     let op = |n: u64| match dice.below(8) {
         0 => Op::Delete(key(dice.below(60))),
@@ -44,7 +44,7 @@ fn some_entries(seed: u64, count: u64) -> Vec<Bytes> {
 }
 
 /// A replica that has applied these, and made them durable and compacted as the dice fall.
-fn replica(seed: u64, entries: &[Bytes], window_ms: Option<u64>) -> (Node, Arc<Machine>) {
+pub fn replica(seed: u64, entries: &[Bytes], window_ms: Option<u64>) -> (Node, Arc<Machine>) {
     let (dice, (node, machine)) = (Dice::new(seed), World::new(seed).founded());
     if let Some(default_window_ms) = window_ms {
         node.parts.pool.set_policy(Policy { default_window_ms, ..Policy::default() });

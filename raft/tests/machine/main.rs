@@ -15,4 +15,7 @@ mod rig;
 mod rows;
 mod spool;
 mod stops;
+// It plants a bug in the engine: that is built in where `chaos-tests` is, which asks for this feature as well.
+#[cfg(feature = "planted")]
+mod walk;
 mod world;

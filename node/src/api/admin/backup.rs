@@ -66,4 +66,36 @@ impl Backup for Api {
         .await;
         self.answered(scheduled)
     }
+
+    async fn run_drill(&self, request: Request<v1::RunDrillRequest>) -> Answer<v1::RunDrillResponse> {
+        let begun: Result<_> = async {
+            allowed(&request, Action::AdminBackup)?;
+            Ok(v1::RunDrillResponse { id: self.backend.archives()?.run_drill(request.get_ref())? })
+        }
+        .await;
+        self.answered(begun)
+    }
+
+    async fn list_drills(&self, request: Request<v1::ListDrillsRequest>) -> Answer<v1::ListDrillsResponse> {
+        let listed: Result<_> = async {
+            allowed(&request, Action::AdminBackup)?;
+            Ok(v1::ListDrillsResponse { drills: Box::pin(self.backend.archives()?.drills_shown()).await? })
+        }
+        .await;
+        self.answered(listed)
+    }
+
+    async fn schedule_drills(
+        &self,
+        request: Request<v1::ScheduleDrillsRequest>,
+    ) -> Answer<v1::ScheduleDrillsResponse> {
+        let scheduled: Result<_> = async {
+            let call = allowed(&request, Action::AdminBackup)?;
+            let server = self.backend.archives()?;
+            let every_ms = Box::pin(server.schedule_drills(request.get_ref().every_ms, call.wait_ms)).await?;
+            Ok(v1::ScheduleDrillsResponse { every_ms })
+        }
+        .await;
+        self.answered(scheduled)
+    }
 }

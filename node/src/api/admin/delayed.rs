@@ -14,6 +14,8 @@ use crate::meta::node_row::{NodeRow, NodeState};
 use crate::meta::survey::Surveys;
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
+use crate::takeover::order as takeover;
+use crate::takeover::wire as of_takeover;
 use engine::Stamp;
 use engine::ids::NodeId;
 use proto::errors::code;
@@ -162,8 +164,55 @@ impl Api {
     }
 }
 
+impl Api {
+    async fn promoted(&self, request: Request<v1::PromoteRequest>) -> Result<v1::PromoteResponse> {
+        let call = allowed(&request, Action::AdminDelayed)?;
+        let asked = request.into_inner();
+        let node = asked.node;
+        if !asked.plan {
+            reason(asked.reason.clone())?;
+            let meta = self.backend.meta();
+            let name = meta.nodes.get(&NodeId(node)).map(|row| row.name.as_str());
+            if name != Some(asked.confirm.as_str()) {
+                return Err(Refused::new(code::PLAN_FIRST));
+            }
+        }
+        let no_target = "say as of when it takes over: a moment, or all that it has; never both";
+        let ask = of_takeover::promote_heard(asked).ok_or_else(|| malformed(no_target))?;
+        match self.order(&call, node, Order::TakeOver(ask)).await? {
+            Answer::TakeOver(takeover::Answer::Plan(plan)) => Ok(of_takeover::plan_sent(&plan)),
+            _ => Err(Refused::new(code::INTERNAL)),
+        }
+    }
+
+    async fn cut_off(&self, request: Request<v1::TailRequest>) -> Result<v1::TailResponse> {
+        let call = allowed(&request, Action::AdminDelayed)?;
+        let v1::TailRequest { node, generation } = request.into_inner();
+        let order = Order::TakeOver(takeover::Ask::Tail(generation));
+        let Answer::TakeOver(takeover::Answer::Tail(all)) = self.order(&call, node, order).await? else {
+            return Err(Refused::new(code::INTERNAL));
+        };
+        let meta = self.backend.meta();
+        let name = |tenant| meta.tenants.get(&tenant).map_or("", |row| &*row.name);
+        let tenants = all.iter().take(limits::TAIL_TOLD_MAX);
+        Ok(v1::TailResponse {
+            tenants: tenants.map(|one| of_takeover::lost_sent(one, name(one.tenant))).collect(),
+        })
+    }
+}
+
 #[tonic::async_trait]
 impl Delayed for Api {
+    async fn promote(&self, request: Request<v1::PromoteRequest>) -> Answered<v1::PromoteResponse> {
+        let done = self.promoted(request).await;
+        self.answered(done)
+    }
+
+    async fn tail(&self, request: Request<v1::TailRequest>) -> Answered<v1::TailResponse> {
+        let done = self.cut_off(request).await;
+        self.answered(done)
+    }
+
     async fn list(&self, request: Request<v1::ListDelayedRequest>) -> Answered<v1::ListDelayedResponse> {
         let listed = match allowed(&request, Action::AdminDelayed) {
             Ok(_) => {

@@ -3,11 +3,16 @@
 use super::{Api, allowed};
 use crate::access::action::Action;
 use crate::api::GroupStanding;
+use crate::limits::VERIFY_TELL_MS;
 use crate::meta::shard_row::ShardRow;
 use crate::meta::survey::{Led, Surveys, moving, role_name};
+use crate::server::verifying::Comparing;
 use engine::ids::NodeId;
+use futures_util::stream::{BoxStream, unfold};
+use futures_util::{Stream, StreamExt};
 use proto::v1;
 use proto::v1::groups_server::Groups;
+use raft::compare::verdict::Difference;
 use raft::types::GroupId;
 use tonic::{Request, Response, Status};
 
@@ -69,5 +74,76 @@ impl Groups for Api {
             Err(refused) => Err(refused),
         };
         self.answered(moved.map(|()| v1::TransferResponse {}))
+    }
+
+    type VerifyStream = BoxStream<'static, Result<v1::VerifyGroupResponse, Status>>;
+
+    async fn verify(&self, request: Request<v1::VerifyGroupRequest>) -> Answer<Self::VerifyStream> {
+        let begun = allowed(&request, Action::AdminGroups)
+            .and_then(|_| self.backend.archives()?.comparison(GroupId(request.get_ref().group)));
+        self.answered(begun.map(|comparing| progress(comparing, self.clone()).boxed()))
+    }
+}
+
+/// How far a comparison is, again and again; the last one says that it is done. It goes on as long as somebody listens.
+fn progress(
+    comparing: Comparing,
+    api: Api,
+) -> impl Stream<Item = Result<v1::VerifyGroupResponse, Status>> + Send {
+    unfold(Some(comparing), move |comparing| {
+        let backend = api.backend.clone();
+        async move {
+            let mut comparing = comparing?;
+            let since_ms = backend.monotonic_ms();
+            let mut goes_on = true;
+            while goes_on && backend.monotonic_ms().saturating_sub(since_ms) < VERIFY_TELL_MS {
+                goes_on = comparing.step().await;
+            }
+            let told = verified(&comparing, !goes_on);
+            Some((Ok(told), goes_on.then_some(comparing)))
+        }
+    })
+}
+
+/// A digest of a key: two answers can be laid side by side, and no row is in them.
+fn end_of(key: Option<&Vec<u8>>) -> String {
+    key.map_or_else(String::new, |key| format!("{:08x}", crc32fast::hash(key)))
+}
+
+fn verified(comparing: &Comparing, is_done: bool) -> v1::VerifyGroupResponse {
+    let report = comparing.report();
+    let node = |replica| comparing.node_of(replica).map_or(0, |node| node.0);
+    let difference = |one: &Difference| {
+        let odd = one.odd();
+        let held = one.said.iter().map(|(replica, sum)| v1::RowsHeld {
+            replica: replica.0,
+            node: node(*replica),
+            rows: sum.rows,
+            digest: format!("{:032x}", sum.sum),
+            is_odd: odd.contains(replica),
+        });
+        v1::RowDifference {
+            tenant: one.range.tenant.0,
+            collection: one.range.collection.0,
+            start: end_of(one.range.start.as_ref()),
+            end: end_of(one.range.end.as_ref()),
+            stamp: one.at.0,
+            held: held.collect(),
+        }
+    };
+    let uncompared = report.out.iter().map(|(replica, why)| v1::UncomparedReplica {
+        id: replica.0,
+        node: node(*replica),
+        why: why.words().to_owned(),
+    });
+    v1::VerifyGroupResponse {
+        is_done,
+        rows: report.rows,
+        ranges: report.ranges,
+        compared: report.replicas.iter().map(|replica| replica.0).collect(),
+        uncompared: uncompared.collect(),
+        differences: report.differences.iter().map(difference).collect(),
+        more_differences: report.more,
+        left_out: report.left_out.iter().map(|tenant| tenant.0).collect(),
     }
 }

@@ -21,12 +21,14 @@ impl Api {
             decide(&call.caller, Action::RouteAll, None)?;
             let data = meta.shards.values().filter(|row| row.group != GroupId::META);
             let shards = data.map(|row| self.shard(&meta, row)).collect();
-            return Ok(v1::RouteResponse { tenant: 0, map_version: meta.version, shards });
+            let generation = self.backend.generation();
+            return Ok(v1::RouteResponse { tenant: 0, map_version: meta.version, shards, generation });
         }
         decide(&call.caller, Action::Route, Some(&asked.tenant))?;
         let row = meta.tenant_named(&asked.tenant).ok_or_else(unheard_of)?;
         let shards = meta.shard_of(row.id).map(|shard| self.shard(&meta, shard)).into_iter().collect();
-        Ok(v1::RouteResponse { tenant: row.id.0, map_version: meta.version, shards })
+        let generation = self.backend.generation();
+        Ok(v1::RouteResponse { tenant: row.id.0, map_version: meta.version, shards, generation })
     }
 
     fn shard(&self, meta: &MetaView, row: &ShardRow) -> v1::Shard {

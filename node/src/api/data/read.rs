@@ -8,6 +8,7 @@ use crate::api::convert::{self, Result};
 use crate::api::guard::Call;
 use crate::limits;
 use crate::refused::Refused;
+use crate::restore::look::Look;
 use proto::errors::code;
 use proto::v1;
 
@@ -27,6 +28,14 @@ impl Api {
     pub(super) async fn get(&self, call: &Call, asked: v1::GetRequest) -> Result<v1::GetResponse> {
         let at = self.enter(call, asked.place, Action::KvRead)?;
         convert::key(&asked.key)?;
+        if let Some(stamp) = convert::archived(asked.consistency.as_ref()) {
+            let seen = self.backend.look(at.tenant, Look::AsOf(stamp), call.wait_ms).await?;
+            let Some(collection) = self.collection(&at, call.wait_ms).await? else {
+                return Ok(v1::GetResponse { version: None, at: stamp.0 });
+            };
+            let found = aside(move || seen.get((at.tenant, collection), &asked.key)).await?;
+            return Ok(v1::GetResponse { version: found.map(convert::version), at: stamp.0 });
+        }
         let how = convert::consistency(asked.consistency)?;
         let view = self.backend.view(at.tenant, how, call.wait_ms).await?;
         // One key is read from memory, or from one block of a disk: handing it to somebody else costs more.

@@ -78,6 +78,8 @@ pub struct Recovered {
     pub in_place: usize,
     /// Seconds from the plan to the tenant as it was.
     pub in_place_s: f64,
+    /// Deleted records that were read in the archive as they were.
+    pub looked_back: usize,
     /// Records compared of the tenant made from the archive.
     pub from_archive: usize,
     /// Seconds from the plan to the new tenant.

@@ -9,7 +9,8 @@ use super::findings::{RECOVERY_SCHEMA, Recovered};
 use super::store::{self, Store};
 use super::world::World;
 use dewpond::wire::{DonateRequest, PlanRequest, RestoreState};
-use dewpond::{Client, Stamp};
+use dewpond::{Client, Past, Stamp};
+use futures_util::TryStreamExt as _;
 use std::path::{Path, PathBuf};
 
 /// The tenant that is made from the archive.
@@ -219,6 +220,7 @@ impl Ways {
     async fn from_archive(&mut self, admin: &Client) -> Result<(), Failure> {
         let commit = self.mistake().await?;
         self.archived(admin, "home", commit).await?;
+        self.look_back(commit).await?;
         let begun_ms = self.world.now_ms();
         let asked = PlanRequest {
             tenant: FIRST.to_owned(),
@@ -233,6 +235,26 @@ impl Ways {
         self.found.from_archive = self.whole(&self.world, THEN, &[0, 1, 2]).await?;
         self.found.commit = commit.0;
         Ok(())
+    }
+
+    /// What was deleted can be read in the archive as it was, and the life of a key goes back behind its deletion.
+    async fn look_back(&mut self, commit: Stamp) -> Result<(), Failure> {
+        let tenant = client(&self.world, FIRST, &[0, 1, 2])?.tenant(FIRST);
+        let then = tenant.as_of(Stamp(commit.0 - 1)).archived().raw(LOST);
+        let rows: Vec<_> = then.scan(..).try_collect().await?;
+        for ((_, key), value) in self.store.of(LOST) {
+            let found = then.get(key.clone()).await?;
+            let is_so = found.is_some_and(|found| found.value == *value)
+                && rows.iter().any(|row| row.key == key.as_bytes() && row.version.value == *value);
+            ensure(is_so, || format!("{LOST}/{key} before {commit} is not what the archive shows"))?;
+            self.found.looked_back += 1;
+        }
+        ensure(rows.len() == self.found.looked_back, || format!("the archive shows {} rows", rows.len()))?;
+        let key = self.store.of(LOST).next().map(|((_, key), _)| key.clone()).unwrap_or_default();
+        let life: Vec<Past<_>> =
+            tenant.raw(LOST).history(key).archived(Stamp::default()).try_collect().await?;
+        let is_so = matches!(&life[..], [Past::Removed(removed), Past::Value(_), ..] if *removed == commit);
+        ensure(is_so, || format!("the life of a key has {} versions", life.len()))
     }
 
     async fn from_late_node(&mut self, admin: &Client, node: u64) -> Result<(), Failure> {

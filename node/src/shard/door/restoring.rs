@@ -108,6 +108,11 @@ impl Door {
         Ok(())
     }
 
+    /// The same for what is read of an archive.
+    pub(crate) fn check_born(&self, tenant: TenantId, at: Stamp) -> Result<(), Refused> {
+        self.check_whole(tenant, Consistency::AsOf(at), at)
+    }
+
     /// A tenant that a restore has made was not whole before a stamp: nothing is read as of then, for it would be less than there was.
     pub(super) fn check_whole(&self, tenant: TenantId, how: Consistency, at: Stamp) -> Result<(), Refused> {
         let meta = self.meta();

@@ -1,0 +1,215 @@
+//! How nodes hear that a generation has begun, and what becomes of those of an earlier one: they are fenced, and say so.
+//!
+//! Frames of another generation are refused as they are (`raft::net::door`), but that does not tell which of two is the later one. So nodes
+//! tell each other their generation beside the frames of consensus, as they do with their clocks. The bytes: `docs/protocols/takeover.md`.
+
+use crate::boot::{BootError, Result, files};
+use bytes::Bytes;
+use engine::ids::NodeId;
+use raft::net::link::{Lane, PeerLink};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// What question and answer begin with, and their version.
+const MAGIC: [u8; 6] = *b"DPGN\0\x01";
+/// So long one answer is waited for, in milliseconds.
+const ANSWER_MS: u64 = 1_000;
+/// Bytes of a fence at most.
+const BYTES_MAX: u64 = 64 << 10;
+
+/// A generation, and the node with which it began or that speaks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Told {
+    /// Its number.
+    pub generation: u64,
+    /// The node with which it began.
+    #[serde(with = "as_text")]
+    pub node: NodeId,
+    /// When this node heard of it, in milliseconds since 1970; 0: it is its own.
+    pub heard_ms: u64,
+}
+
+mod as_text {
+    use engine::ids::NodeId;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(node: &NodeId, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&node.0.to_string())
+    }
+
+    pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<NodeId, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map(NodeId).map_err(serde::de::Error::custom)
+    }
+}
+
+fn path(folder: &Path) -> PathBuf {
+    folder.join("fenced.toml")
+}
+
+impl Told {
+    /// Writes down that this node is fenced by it: it stays so until its folder is wiped.
+    ///
+    /// # Errors
+    /// As [`files::replace`].
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        let text = toml::to_string(self).expect("plain fields are always TOML");
+        let head =
+            "# The cluster has gone on without this node. Wipe this folder and let the node join anew.\n";
+        files::replace(&path(folder), format!("{head}{text}").as_bytes())
+    }
+
+    /// What this node is fenced by, if it is.
+    ///
+    /// # Errors
+    /// The file cannot be read; `Malformed`.
+    pub fn read(folder: &Path) -> Result<Option<Self>> {
+        let path = path(folder);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let malformed = |cause: String| BootError::malformed("fenced.toml", cause);
+        let bytes = files::read(&path, BYTES_MAX)?;
+        let text = std::str::from_utf8(&bytes).map_err(|error| malformed(error.to_string()))?;
+        toml::from_str(text).map(Some).map_err(|error| malformed(error.to_string()))
+    }
+
+    fn encode(self) -> Bytes {
+        [&MAGIC[..], &self.generation.to_be_bytes(), &self.node.0.to_be_bytes()].concat().into()
+    }
+
+    fn decode(body: &[u8]) -> Option<Self> {
+        let (generation, node) = body.strip_prefix(&MAGIC)?.split_first_chunk::<8>()?;
+        let node = u64::from_be_bytes(node.try_into().ok()?);
+        let generation = u64::from_be_bytes(*generation);
+        (generation > 0).then_some(Self { generation, node: NodeId(node), heard_ms: 0 })
+    }
+}
+
+/// The newest generation that a node knows of. Clones are the same.
+#[derive(Clone)]
+pub struct Generations {
+    own: u64,
+    newest: watch::Sender<Told>,
+    /// Whose word counts.
+    trusts: Arc<dyn Fn(NodeId) -> bool + Send + Sync>,
+}
+
+impl Generations {
+    /// Those of a node in generation `own`, that was told of `newest`, and believes whom `trusts` names.
+    #[must_use]
+    pub fn new(own: u64, newest: Told, trusts: Arc<dyn Fn(NodeId) -> bool + Send + Sync>) -> Self {
+        Self { own, newest: watch::Sender::new(newest), trusts }
+    }
+
+    /// The one that the node is in.
+    #[must_use]
+    pub fn own(&self) -> u64 {
+        self.own
+    }
+
+    /// The newest that it knows of.
+    #[must_use]
+    pub fn newest(&self) -> Told {
+        *self.newest.borrow()
+    }
+
+    /// By which the node is fenced, if it is.
+    #[must_use]
+    pub fn fenced(&self) -> Option<Told> {
+        Some(self.newest()).filter(|newest| newest.generation > self.own)
+    }
+
+    /// Waits until the node is fenced.
+    pub async fn is_fenced(&self) -> Told {
+        let mut heard = self.newest.subscribe();
+        let own = self.own;
+        // The sender is here: it cannot go away meanwhile.
+        heard.wait_for(|told| told.generation > own).await.map_or_else(|_| self.newest(), |told| *told)
+    }
+
+    /// Tells others of this one from now on, though the node is not in it yet: it is decided.
+    pub fn announce(&self, told: Told) {
+        self.newest.send_if_modified(|newest| {
+            let is_newer = told.generation > newest.generation;
+            if is_newer {
+                *newest = told;
+            }
+            is_newer
+        });
+    }
+
+    /// The answer to a body of `by`, if that tells of its generation.
+    #[must_use]
+    pub fn answer(&self, by: NodeId, body: &[u8]) -> Option<Bytes> {
+        let told = Told::decode(body)?;
+        self.hear(by, told);
+        Some(self.newest().encode())
+    }
+
+    fn hear(&self, by: NodeId, told: Told) {
+        if told.generation > self.newest().generation && (self.trusts)(by) {
+            self.announce(told);
+        }
+    }
+
+    /// Tells a node, and hears what it says. Whether it has heard it.
+    pub async fn tell(&self, link: &dyn PeerLink, node: NodeId) -> bool {
+        let said = link.call(node, Lane::Control, self.newest().encode());
+        let Ok(Ok(said)) = tokio::time::timeout(Duration::from_millis(ANSWER_MS), said).await else {
+            return false;
+        };
+        let Some(told) = Told::decode(&said.frame).filter(|_| said.by.node == node) else { return false };
+        self.hear(node, told);
+        told.generation >= self.newest().generation
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(generation: u64) -> Told {
+        Told { generation, node: NodeId(u64::MAX), heard_ms: 0 }
+    }
+
+    #[test]
+    fn what_is_told_is_read_and_nothing_else_is() {
+        assert_eq!(Told::decode(&told(7).encode()), Some(told(7)));
+        let bytes = told(7).encode();
+        for body in [&b""[..], &bytes[..21], &[&bytes[..], &[0]].concat(), &told(0).encode(), b"DPCK\0\x01"] {
+            assert_eq!(Told::decode(body), None);
+        }
+    }
+
+    #[test]
+    fn a_later_generation_fences_and_only_whoever_is_known_is_believed() {
+        let own = Generations::new(1, told(1), Arc::new(|node| node == NodeId(4)));
+        assert_eq!(own.answer(NodeId(4), b"anything else"), None);
+        assert_eq!(own.answer(NodeId(4), &told(1).encode()), Some(told(1).encode()));
+        assert_eq!(own.answer(NodeId(5), &told(9).encode()), Some(told(1).encode()), "a stranger");
+        assert_eq!(own.fenced(), None);
+        assert_eq!(own.answer(NodeId(4), &told(2).encode()), Some(told(2).encode()));
+        assert_eq!(own.fenced(), Some(told(2)));
+        own.answer(NodeId(4), &told(1).encode());
+        assert_eq!(own.fenced(), Some(told(2)), "it never goes back");
+        let new = Generations::new(2, told(2), Arc::new(|_| true));
+        new.answer(NodeId(1), &told(1).encode());
+        assert_eq!(new.fenced(), None);
+    }
+
+    #[test]
+    fn a_fence_is_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Told::read(folder.path()).unwrap(), None);
+        let fence = Told { heard_ms: 5, ..told(3) };
+        fence.write(folder.path()).unwrap();
+        assert_eq!(Told::read(folder.path()).unwrap(), Some(fence));
+        std::fs::write(path(folder.path()), "generation = 3").unwrap();
+        assert!(Told::read(folder.path()).is_err());
+    }
+}
