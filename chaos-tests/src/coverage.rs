@@ -12,7 +12,7 @@ pub const FAULT_MS_MIN: u64 = 60_000;
 type Branch = (&'static str, &'static str);
 
 /// Beside every kind of fault. Each is entered five times at least in most batches of [`RUNS_MIN`], so that none is missed by bad luck.
-pub const BRANCHES: [Branch; 31] = [
+pub const BRANCHES: [Branch; 32] = [
     ("elections", "a group finds a leader"),
     ("changes of the leader", "another one leads, while clients write"),
     ("snapshots installed", "who lags too far is filled by a snapshot"),

@@ -10,7 +10,7 @@ use crate::world::operations::{ACCOUNTS, LISTS, REGISTERS, number};
 use bytes::Bytes;
 use engine::Stamp;
 use engine::tablet::view::{Entry, Scan, View};
-use raft::compare::question::{Asked, Question, Told};
+use raft::compare::question::{self, Asked, Question};
 use raft::compare::tell::tell;
 use raft::compare::walk::{Ask, Walk};
 use raft::machine::Machine;
@@ -121,7 +121,7 @@ fn wired(message: &Message) -> Option<Message> {
 }
 
 impl Ask for Near<'_> {
-    async fn ask(&self, replica: ReplicaId, what: Question) -> Option<Told> {
+    async fn ask(&self, replica: ReplicaId, what: Question) -> Option<question::Told> {
         let asked = wired(&Message::AskState(Asked { group: self.0, replica, what }))?;
         let Message::AskState(asked) = asked else { return None };
         let machine = self.1.get(usize::try_from(replica.0).ok()?.checked_sub(1)?)?.clone();

@@ -23,16 +23,17 @@ use proto::v1::restore_client::RestoreClient;
 use proto::v1::status_client::StatusClient;
 use proto::v1::tenants_client::TenantsClient;
 use proto::v1::{
-    ActRequest, AddNodeRequest, AddNodeResponse, ApplyRequest, BackupNowRequest, BackupWindowRequest,
-    BackupWindowResponse, CreateTenantRequest, DelayedNode, DonateRequest, DrillShown, ForwardRequest, Group,
-    HoldRequest, IssueRequest, IssueResponse, Job, ListBackupsRequest, ListDelayedRequest, ListDrillsRequest,
-    ListGroupsRequest, ListJobsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest,
-    ListRestoresRequest, ListTenantsRequest, LostWrites, Node, NodeRequest, PlanRequest, PlanResponse,
-    PromoteRequest, PromoteResponse, RestoreState, RotateRequest, RotateResponse, RunDrillRequest,
-    ScheduleBackupRequest, ScheduleDrillsRequest, ScrubRequest, SetTenantRequest, Snapshot, StatusRequest,
-    StatusResponse, Suspect, SuspectsRequest, TailRequest, Tenant, TenantRequest, TransferRequest,
-    VerifyBackupRequest, VerifyBackupResponse, VerifyGroupRequest, VerifyGroupResponse, Window,
-    WindowRequest,
+    AcceptGapRequest, ActRequest, AddNodeRequest, AddNodeResponse, ApplyRequest, ArchiveGap, ArchivePin,
+    BackupNowRequest, BackupWindowRequest, BackupWindowResponse, CreateTenantRequest, DelayedNode,
+    DonateRequest, DrillShown, ForwardRequest, Group, HoldRequest, IssueRequest, IssueResponse, Job,
+    ListBackupsRequest, ListDelayedRequest, ListDrillsRequest, ListGapsRequest, ListGroupsRequest,
+    ListJobsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest, ListPinsRequest,
+    ListRestoresRequest, ListTenantsRequest, LostWrites, Node, NodeRequest, PinRequest, PlanRequest,
+    PlanResponse, PromoteRequest, PromoteResponse, RestoreState, RetentionRequest, RotateRequest,
+    RotateResponse, RunDrillRequest, ScheduleBackupRequest, ScheduleDrillsRequest, ScrubRequest,
+    SetTenantRequest, SiteRetention, Snapshot, StatusRequest, StatusResponse, Suspect, SuspectsRequest,
+    TailRequest, Tenant, TenantRequest, TransferRequest, UnpinRequest, VerifyBackupRequest,
+    VerifyBackupResponse, VerifyGroupRequest, VerifyGroupResponse, Window, WindowRequest,
 };
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -236,6 +237,56 @@ impl Admin {
     /// Conflict, if nothing is archived.
     pub async fn schedule_backup(&self, every_ms: Option<u64>) -> Result<u64> {
         Ok(call!(self, AGAIN, BackupClient.schedule, ScheduleBackupRequest { every_ms }).await?.every_ms)
+    }
+
+    /// Keeps something of the archive from being collected.
+    ///
+    /// # Errors
+    /// Invalid, if there is no such pin to be renewed; conflict, if it has ended, or would keep less.
+    pub async fn pin_backup(&self, request: PinRequest) -> Result<ArchivePin> {
+        whole(call!(self, ONCE, BackupClient.pin, request).await?.pin)
+    }
+
+    /// Ends a pin, or a legal hold.
+    ///
+    /// # Errors
+    /// Invalid, if there is no such one; conflict, if it has ended.
+    pub async fn unpin_backup(&self, id: &str, is_hold: bool, reason: &str) -> Result<ArchivePin> {
+        let request = UnpinRequest { id: id.to_owned(), is_hold, reason: reason.to_owned() };
+        whole(call!(self, ONCE, BackupClient.unpin, request).await?.pin)
+    }
+
+    /// All pins and legal holds of the archive.
+    ///
+    /// # Errors
+    /// Denied, for anybody but an administrator.
+    pub async fn backup_pins(&self) -> Result<Vec<ArchivePin>> {
+        Ok(call!(self, AGAIN, BackupClient.pins, ListPinsRequest {}).await?.pins)
+    }
+
+    /// What each site of the archive keeps, and what may go.
+    ///
+    /// # Errors
+    /// Conflict, if nothing is archived.
+    pub async fn backup_retention(&self, is_named: bool) -> Result<Vec<SiteRetention>> {
+        Ok(call!(self, AGAIN, BackupClient.retention, RetentionRequest { is_named }).await?.sites)
+    }
+
+    /// Gaps in the log of the home site of the archive.
+    ///
+    /// # Errors
+    /// Unavailable, if the site cannot be asked.
+    pub async fn backup_gaps(&self) -> Result<Vec<ArchiveGap>> {
+        Ok(call!(self, AGAIN, BackupClient.gaps, ListGapsRequest {}).await?.gaps)
+    }
+
+    /// Says that whoever asks knows of a gap.
+    ///
+    /// # Errors
+    /// Invalid, if there is no such gap.
+    pub async fn accept_gap(&self, id: &str) -> Result<ArchiveGap> {
+        let request = AcceptGapRequest { id: id.to_owned() };
+        whole(call!(self, AGAIN, BackupClient.accept_gap, request).await?.gap)
     }
 
     /// All tenants.

@@ -135,6 +135,8 @@ kinds! {
     DRILL_OLD "drill_old" fail "dew drill list";
     /// A site does not follow the home site.
     SITE_BEHIND "site_behind" warn "dew window";
+    /// What retention lets go is not collected at a site.
+    RETENTION_REFUSED "retention_refused" warn "dew backup retention";
     /// The wrapped keys are not kept elsewhere as they are now.
     KEYRING_UNKEPT "keyring_unkept" warn "dewpond config explain archive.keyring";
     /// A snapshot does not go on.

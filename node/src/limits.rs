@@ -358,6 +358,14 @@ pub const ARCHIVE_BEHIND_MS: u64 = 60_000;
 pub const ARCHIVE_STALLED_MS: u64 = 5 * 60_000;
 /// Between two looks at what a snapshot still needs, in milliseconds: nobody waits for it.
 pub const SNAPSHOT_LOOK_MS: u64 = 500;
+/// Between two looks at which gaps the home site has, in milliseconds: a gap is rare, and a person is told within seconds.
+pub const GAP_LOOK_MS: u64 = 5_000;
+/// Between two looks at what a site may let go, in milliseconds: a 24th of the time it is announced before, but not more often than this,
+pub const SWEEP_LOOK_MS_MIN: u64 = 1_000;
+/// nor less often than this: a look reads what the archive says of itself.
+pub const SWEEP_LOOK_MS_MAX: u64 = 3_600_000;
+/// For how long nobody begins a snapshot while objects are deleted, in milliseconds: longer than one batch of deletions can take.
+pub const SWEEP_LEASE_MS: u64 = 60_000;
 /// How long a snapshot may take, in milliseconds: a day, then somebody should know why.
 pub const SNAPSHOT_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 /// Between two looks at what is to be archived, in milliseconds: a tick is a second at least.

@@ -14,7 +14,9 @@ use node::meta::command::MetaCommand;
 use node::meta::rows::MetaRow;
 use rig::samples::whole;
 use rig::{items, listed, stored};
-use samples::{archive_commands, archive_rows, manifests, names, opens, same};
+use samples::{
+    archive_commands, archive_rows, manifests, names, opens, retain_commands, retain_rows, same, tombs,
+};
 
 #[test]
 fn archive_names_version_1() {
@@ -58,6 +60,27 @@ fn rows_and_commands_of_archiving() {
     }
     let commands: Vec<_> = archive_commands().iter().map(|one| one.encode().unwrap()).collect();
     for (bytes, command) in same("meta_command.archive", &commands).iter().zip(archive_commands()) {
+        assert_eq!(MetaCommand::decode(bytes).unwrap(), command);
+    }
+}
+
+#[test]
+fn tombs_that_say_what_of_the_log_is_collected() {
+    let found =
+        same("archive_manifest.tombs", &tombs().into_iter().map(|(_, bytes)| bytes).collect::<Vec<_>>());
+    for (bytes, (name, _)) in found.iter().zip(tombs()) {
+        assert!(opens(&name, bytes), "{name}");
+    }
+}
+
+#[test]
+fn rows_and_commands_of_retention() {
+    let found = same("meta_rows.retain", &retain_rows().iter().map(whole).collect::<Vec<_>>());
+    for (bytes, row) in found.iter().zip(retain_rows()) {
+        assert_eq!(MetaRow::read(&mut Reader::new(bytes)).unwrap(), row);
+    }
+    let commands: Vec<_> = retain_commands().iter().map(|one| one.encode().unwrap()).collect();
+    for (bytes, command) in same("meta_command.retain", &commands).iter().zip(retain_commands()) {
         assert_eq!(MetaCommand::decode(bytes).unwrap(), command);
     }
 }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+#[path = "meta/archive.rs"]
+mod archive;
 mod rig;
 
 use engine::ids::{CollectionId, KeyEpoch, NodeId, Owner, Purpose, TenantId};

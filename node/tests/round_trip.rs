@@ -5,13 +5,15 @@
 use engine::Stamp;
 use engine::ids::{ClusterId, CollectionId, KeyEpoch, LogIndex, NodeId, Owner, Purpose, TenantId};
 use node::archive::manifest::log::GroupRow;
+use node::archive::naming::{SnapshotId, TickEnd};
 use node::keys::root_file::{ClusterKey, RootFile};
-use node::meta::archive_change::ArchiveChange;
+use node::meta::archive_change::{ArchiveChange, PinEnd};
 use node::meta::archive_row::{ArchivedRow, CloserRow, ReportRow, SnapshotRow, SnapshotState};
 use node::meta::cluster_row::{ClusterRow, SettingRow, TokenRow};
 use node::meta::command::{Change, MetaCommand};
 use node::meta::key_row::{DataKeyRow, KeyState, TenantKeyRow};
 use node::meta::node_row::{NodeRow, NodeState};
+use node::meta::pin_row::{CarriedRow, PinRow, SweepRow};
 use node::meta::root_row::{RootRow, TakenRow};
 use node::meta::rows::MetaRow;
 use node::meta::shard_row::ShardRow;
@@ -194,8 +196,22 @@ fn some_restore() -> impl Strategy<Value = MetaRow> {
 fn some_archive() -> impl Strategy<Value = MetaRow> {
     let pairs = proptest::collection::btree_map(any::<u64>(), any::<u64>(), 0..9);
     let numbers = (1..u64::MAX, any::<u64>(), any::<u64>(), 1..u64::MAX);
-    (numbers, any::<[u8; 32]>(), any::<[u8; 4]>(), pairs, 0..4u8).prop_map(
+    (numbers, any::<[u8; 32]>(), any::<[u8; 4]>(), pairs, 0..7u8).prop_map(
         |((number, upto, ms, node), hash, random, pairs, which)| match which {
+            6 => MetaRow::Carried(CarriedRow { upto: Stamp(upto) }),
+            4 => MetaRow::Sweep(SweepRow { node: NodeId(node), until_ms: ms }),
+            5 => MetaRow::Pin(PinRow {
+                id: number.to_be_bytes(),
+                renewal: u32::from_be_bytes(random).max(1),
+                is_hold: upto % 2 == 0,
+                made_ms: ms,
+                until_ms: upto,
+                after: Stamp(number - 1),
+                upto: Stamp(number),
+                snapshots: pairs.into_keys().map(|cut| SnapshotId { cut: TickEnd(cut), random }).collect(),
+                by: format!("n{node}"),
+                why: String::new(),
+            }),
             0 => {
                 let (holder, index) = (NodeId(node), LogIndex(ms));
                 let (group, upto, has_begun) = (GroupId(number), Stamp(upto), upto > 0);
@@ -286,6 +302,12 @@ fn change(row: MetaRow, expected: Option<u32>) -> Change {
         MetaRow::Report(row) => Change::Archive(ArchiveChange::Report(row, number.unwrap_or(0))),
         MetaRow::Closer(row) => Change::Archive(ArchiveChange::PlanMarker(row)),
         MetaRow::Snapshot(row) => Change::Archive(ArchiveChange::PutSnapshot(row)),
+        MetaRow::Pin(PinRow { id, is_hold, by, why, .. }) if id[0] % 2 == 0 => {
+            Change::Archive(ArchiveChange::EndPin(PinEnd { id, is_hold, by, why }))
+        }
+        MetaRow::Pin(row) => Change::Archive(ArchiveChange::PutPin(row)),
+        MetaRow::Sweep(row) => Change::Archive(ArchiveChange::TakeSweep(row)),
+        MetaRow::Carried(row) => Change::Archive(ArchiveChange::Carry(row)),
         MetaRow::Tenant(TenantRow { id, name, quota, history_ms, .. }) => match id.0 % 5 {
             3 => Change::DropTenant(id, history_ms.max(node::limits::QUARANTINE_MS_MIN)),
             0 => Change::CreateTenant { id, name, quota, history_ms },

@@ -1,5 +1,6 @@
 //! What may stand on the line.
 
+use super::backup::BackupVerb;
 use super::delayed::DelayedVerb;
 use super::drill::DrillVerb;
 use super::group::GroupVerb;
@@ -401,39 +402,6 @@ pub enum NodeVerb {
 pub enum JobVerb {
     /// Shows all.
     List,
-}
-
-/// What to do with snapshots.
-#[derive(Debug, Subcommand)]
-pub enum BackupVerb {
-    /// Begins one of the whole cluster. It goes on by itself: `list` says how far it is.
-    Now {
-        /// Counts and digests all keys too.
-        #[arg(long)]
-        digest: bool,
-    },
-    /// Shows all.
-    List,
-    /// Shows one.
-    Show {
-        /// Its id.
-        id: String,
-    },
-    /// Walks the home site and names the first object that is damaged.
-    Verify {
-        /// Reads every object.
-        #[arg(long)]
-        deep: bool,
-    },
-    /// Says how often one is taken by itself, and changes it.
-    Schedule {
-        /// From now on so often: `1h`.
-        #[arg(long, conflicts_with = "off")]
-        every: Option<String>,
-        /// From now on only when somebody asks.
-        #[arg(long)]
-        off: bool,
-    },
 }
 
 /// What to do with keys.

@@ -1,14 +1,121 @@
 //! Archives: snapshots of them, what can be restored, and whether they are whole.
 
 use super::Session;
-use super::args::BackupVerb;
 use super::ids;
 use super::output::{Document, Fields, fields};
-use super::words::time;
-use crate::clock::ms;
-use crate::wire::{SiteWindow, Snapshot};
-use crate::{Error, Result, code};
+use super::words::{moment as stamp_of, time};
+use crate::clock::{ms, now_ms};
+use crate::wire::{ArchiveGap, ArchivePin, PinRequest, SiteRetention, SiteWindow, Snapshot};
+use crate::{Error, Result, Stamp, code};
+use clap::{Args as Part, Subcommand};
 use serde_json::Value;
+
+/// What to do with snapshots.
+#[derive(Debug, Subcommand)]
+pub enum BackupVerb {
+    /// Begins one of the whole cluster. It goes on by itself: `list` says how far it is.
+    Now {
+        /// Counts and digests all keys too.
+        #[arg(long)]
+        digest: bool,
+    },
+    /// Shows all.
+    List,
+    /// Shows one.
+    Show {
+        /// Its id.
+        id: String,
+    },
+    /// Walks the home site and names the first object that is damaged.
+    Verify {
+        /// Reads every object.
+        #[arg(long)]
+        deep: bool,
+    },
+    /// Says how often one is taken by itself, and changes it.
+    Schedule {
+        /// From now on so often: `1h`.
+        #[arg(long, conflicts_with = "off")]
+        every: Option<String>,
+        /// From now on only when somebody asks.
+        #[arg(long)]
+        off: bool,
+    },
+    /// Keeps a snapshot, or every instant of a span, from being collected for a while.
+    Pin {
+        #[command(flatten)]
+        kept: Kept,
+        /// For how long: `24h`.
+        #[arg(long = "for", default_value = "24h")]
+        time: String,
+        /// The pin to renew, by its id: to a later end, or to more.
+        #[arg(long)]
+        renew: Option<String>,
+        /// Why: it stands beside it.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Ends a pin.
+    Unpin(Ended),
+    /// Keeps a snapshot, or every instant of a span, until `release`, because the law wants it.
+    Hold {
+        #[command(flatten)]
+        kept: Kept,
+        /// Why: it stands beside it.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Ends a legal hold.
+    Release(Ended),
+    /// Shows pins and legal holds.
+    Pins,
+    /// Shows what each site keeps, and what is announced to go.
+    Retention,
+    /// Shows what may go. It goes by itself: announced first, looked at again, and only then deleted.
+    Gc {
+        /// Changes nothing: there is no other way.
+        #[arg(long, required = true)]
+        dry_run: bool,
+    },
+    /// Gaps in the log.
+    #[command(subcommand)]
+    Gap(GapVerb),
+}
+
+/// What is kept.
+#[derive(Debug, Part)]
+pub struct Kept {
+    /// The snapshot.
+    pub id: Option<String>,
+    /// Every instant from here on: a stamp, a time with an offset, or `-90m`,
+    #[arg(long, allow_hyphen_values = true)]
+    pub from: Option<String>,
+    /// up to here; left out: for ever after.
+    #[arg(long, requires = "from", allow_hyphen_values = true)]
+    pub to: Option<String>,
+}
+
+/// What ends.
+#[derive(Debug, Part)]
+pub struct Ended {
+    /// Its id.
+    pub id: String,
+    /// Why: it stands beside it.
+    #[arg(long)]
+    pub reason: String,
+}
+
+/// What to do with gaps.
+#[derive(Debug, Subcommand)]
+pub enum GapVerb {
+    /// Shows all.
+    List,
+    /// Says that you know of one.
+    Accept {
+        /// Its id, or the last piece of it.
+        id: String,
+    },
+}
 
 const SNAPSHOT: [&str; 6] = ["id", "cut", "state", "bytes", "shipped_bytes", "keys"];
 
@@ -123,6 +230,145 @@ pub async fn backup(session: &Session, verb: BackupVerb) -> Result<u8> {
             let row = fields([("every_ms", admin.schedule_backup(every_ms).await?.to_string().into())]);
             Document::one("dew.backup.schedule/1", &["every_ms"], row).print(session.format)?;
         }
+        other => return keep(session, other).await,
     }
     Ok(0)
+}
+
+const PIN: [&str; 6] = ["id", "kind", "until", "keeps", "by", "reason"];
+const GAP: [&str; 5] = ["id", "after", "upto", "accepted_by", "cause"];
+
+/// A stamp as people read it.
+fn at(stamp: u64) -> String {
+    match moment(Stamp(stamp).ms()) {
+        Value::String(text) => text,
+        _ => "the beginning".to_owned(),
+    }
+}
+
+fn pin_row(one: &ArchivePin) -> Fields {
+    let mut keeps = one.snapshots.clone();
+    if one.upto > 0 {
+        let end = if one.upto == u64::MAX { "for ever".to_owned() } else { at(one.upto) };
+        keeps.push(format!("[{}, {end}]", at(one.after)));
+    }
+    let until = if one.until_ms == u64::MAX { "released".into() } else { moment(one.until_ms) };
+    fields([
+        ("id", one.id.as_str().into()),
+        ("kind", if one.is_hold { "hold" } else { "pin" }.into()),
+        ("until", until),
+        ("keeps", keeps.join(" ").into()),
+        ("by", one.by.as_str().into()),
+        ("reason", one.reason.as_str().into()),
+        ("renewal", one.renewal.into()),
+        ("until_ms", one.until_ms.to_string().into()),
+    ])
+}
+
+fn gap_row(one: &ArchiveGap) -> Fields {
+    let accepted = if one.accepted_by.is_empty() { Value::Null } else { one.accepted_by.as_str().into() };
+    fields([
+        ("id", one.id.as_str().into()),
+        ("after", moment(one.after_ms)),
+        ("upto", moment(one.upto_ms)),
+        ("accepted_by", accepted),
+        ("cause", one.cause.as_str().into()),
+        ("group", ids::group(one.group)),
+        ("made_ms", one.made_ms.to_string().into()),
+    ])
+}
+
+fn said(text: &str) -> Value {
+    if text.is_empty() { Value::Null } else { text.into() }
+}
+
+fn retention_row(one: &SiteRetention) -> Fields {
+    let kept: Vec<Value> =
+        one.snapshots.iter().map(|kept| format!("{} {}", kept.id, kept.why).into()).collect();
+    fields([
+        ("site", one.name.as_str().into()),
+        ("keep", one.keep.as_str().into()),
+        ("every_instant_from", moment(one.edge_ms)),
+        ("snapshots", one.snapshots.len().into()),
+        ("may_go", one.may_go.to_string().into()),
+        ("announced", one.announced.to_string().into()),
+        ("due", moment(one.due_ms)),
+        ("refused", said(if one.failure.is_empty() { &one.refused } else { &one.failure })),
+        ("log_from", moment(one.log_from_ms)),
+        ("kept", kept.into()),
+        ("names", one.names.clone().into()),
+        ("grace_ms", one.grace_ms.to_string().into()),
+    ])
+}
+
+/// What is asked to be kept.
+fn asked(kept: Kept, is_hold: bool, reason: String) -> Result<PinRequest> {
+    let now = now_ms();
+    let after = kept.from.as_deref().map(|from| stamp_of(from, now)).transpose()?;
+    let upto = match (&after, kept.to) {
+        (None, _) => Stamp(0),
+        (Some(_), None) => Stamp(u64::MAX),
+        (Some(_), Some(to)) => stamp_of(&to, now)?,
+    };
+    // A time stands for its last stamp: the first one that is kept lies before its millisecond.
+    let after = after.map_or(0, |after| (after.ms() << 16).saturating_sub(1));
+    Ok(PinRequest {
+        snapshots: kept.id.into_iter().collect(),
+        after,
+        upto: upto.0,
+        is_hold,
+        reason,
+        ..PinRequest::default()
+    })
+}
+
+/// Runs a command about what is kept.
+async fn keep(session: &Session, verb: BackupVerb) -> Result<u8> {
+    let (admin, format) = (session.client.admin(), session.format);
+    let pinned = match verb {
+        BackupVerb::Pin { kept, time: span, renew, reason } => {
+            let until_ms = now_ms().saturating_add(ms(time(&span)?));
+            let id = renew.unwrap_or_default();
+            admin.pin_backup(PinRequest { id, until_ms, ..asked(kept, false, reason)? }).await?
+        }
+        BackupVerb::Hold { kept, reason } => admin.pin_backup(asked(kept, true, reason)?).await?,
+        BackupVerb::Unpin(ended) => admin.unpin_backup(&ended.id, false, &ended.reason).await?,
+        BackupVerb::Release(ended) => admin.unpin_backup(&ended.id, true, &ended.reason).await?,
+        BackupVerb::Pins => {
+            let rows = admin.backup_pins().await?.iter().map(pin_row).collect();
+            Document::list("dew.backup.pin.list/1", &PIN, rows).print(format)?;
+            return Ok(0);
+        }
+        BackupVerb::Gap(GapVerb::List) => {
+            let gaps = admin.backup_gaps().await?;
+            let rows = gaps.iter().map(gap_row).collect();
+            Document::list("dew.backup.gap.list/1", &GAP, rows).print(format)?;
+            return Ok(if gaps.iter().all(|gap| !gap.accepted_by.is_empty()) { 0 } else { 2 });
+        }
+        BackupVerb::Gap(GapVerb::Accept { id }) => {
+            let row = gap_row(&admin.accept_gap(&id).await?);
+            Document::one("dew.backup.gap.accept/1", &GAP, row).print(format)?;
+            return Ok(0);
+        }
+        BackupVerb::Gc { .. } => return retention(session, true).await,
+        _ => return retention(session, false).await,
+    };
+    Document::one("dew.backup.pin.show/1", &PIN, pin_row(&pinned)).print(format)?;
+    Ok(0)
+}
+
+/// Shows what sites keep: 2 if nothing is collected somewhere.
+async fn retention(session: &Session, is_dry_run: bool) -> Result<u8> {
+    let sites = session.client.admin().backup_retention(is_dry_run).await?;
+    let is_well = sites.iter().all(|site| site.failure.is_empty() && site.refused.is_empty());
+    let rows = sites.iter().map(retention_row).collect();
+    if is_dry_run {
+        let columns = ["site", "may_go", "announced", "due", "refused", "names"];
+        Document::list("dew.backup.gc.list/1", &columns, rows).print(session.format)?;
+    } else {
+        let columns =
+            ["site", "keep", "every_instant_from", "snapshots", "may_go", "announced", "due", "refused"];
+        Document::list("dew.backup.retention.list/1", &columns, rows).print(session.format)?;
+    }
+    Ok(if is_well { 0 } else { 2 })
 }

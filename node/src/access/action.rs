@@ -107,7 +107,7 @@ impl Action {
             (
                 "dewpond.v1.Backup",
                 "Now" | "List" | "Window" | "Verify" | "Schedule" | "RunDrill" | "ListDrills"
-                | "ScheduleDrills",
+                | "ScheduleDrills" | "Pin" | "Unpin" | "Pins" | "Retention" | "Gaps" | "AcceptGap",
             ) => &[Self::AdminBackup],
             ("dewpond.v1.Jobs", "List" | "Show") => &[Self::AdminJobs],
             (

@@ -3,7 +3,7 @@
 //! Whoever reads puts every manifest in with [`Archive::add`], in any order, and then asks. What does not verify is a fault, which names
 //! the object; it is never used, and hides nothing of the others. Which instants can be restored is told by [`super::window`].
 
-use super::manifest::keep::Pin;
+use super::manifest::keep::{CollectedSpan, Pin, Tomb, TombDone};
 use super::manifest::log::{CloseMarker, Gap, GapAck, GenerationRegister, Genesis};
 use super::manifest::snapshot::{Proof, SnapshotDone, SnapshotOpen, SnapshotPart};
 use super::manifest::{self, sha256};
@@ -68,6 +68,8 @@ pub struct Archive {
     dones: BTreeMap<SnapshotId, (SnapshotDone, [u8; 32])>,
     proofs: BTreeMap<SnapshotId, BTreeMap<Word, Proof>>,
     pins: BTreeMap<[u8; 8], (u32, Pin)>,
+    tombs: BTreeMap<(TickEnd, [u8; 8]), Tomb>,
+    tombs_done: BTreeMap<(TickEnd, [u8; 8]), TombDone>,
     lost: BTreeSet<Name>,
     faults: Vec<Damage>,
 }
@@ -97,12 +99,14 @@ impl Archive {
             dones: BTreeMap::new(),
             proofs: BTreeMap::new(),
             pins: BTreeMap::new(),
+            tombs: BTreeMap::new(),
+            tombs_done: BTreeMap::new(),
             lost: BTreeSet::new(),
             faults: Vec::new(),
         })
     }
 
-    /// Whether [`Archive::add`] wants the bytes of an object: parts of snapshots, tombs and receipts are read by those who need them.
+    /// Whether [`Archive::add`] wants the bytes of an object: parts of snapshots and receipts are read by those who need them.
     #[must_use]
     pub fn wants(name: &Name) -> bool {
         matches!(
@@ -115,6 +119,8 @@ impl Archive {
                 | Name::SnapshotDone(_)
                 | Name::Proof(..)
                 | Name::Pin(..)
+                | Name::Tomb(..)
+                | Name::TombDone(..)
         )
     }
 
@@ -199,6 +205,14 @@ impl Archive {
                     *kept = (*renewal, pin);
                 }
             }
+            Name::Tomb(day, id) => {
+                let tomb: Tomb = self.open(name, bytes)?;
+                self.tombs.insert((*day, *id), tomb);
+            }
+            Name::TombDone(day, id) => {
+                let done: TombDone = self.open(name, bytes)?;
+                self.tombs_done.insert((*day, *id), done);
+            }
             _ => {}
         }
         Ok(())
@@ -234,9 +248,49 @@ impl Archive {
         &self.markers
     }
 
-    /// Pins that hold at `now_ms`, in milliseconds since 1970.
-    pub fn pins(&self, now_ms: u64) -> impl Iterator<Item = &Pin> {
-        self.pins.values().map(|(_, pin)| pin).filter(move |pin| pin.until_ms > now_ms)
+    /// Pins, each by its last renewal and the number of that; those that have ended too.
+    #[must_use]
+    pub fn pins(&self) -> &BTreeMap<[u8; 8], (u32, Pin)> {
+        &self.pins
+    }
+
+    /// What is going to be collected and was not yet.
+    pub fn open_tombs(&self) -> impl Iterator<Item = (&(TickEnd, [u8; 8]), &Tomb)> {
+        self.tombs.iter().filter(|(at, _)| !self.tombs_done.contains_key(*at))
+    }
+
+    /// What was collected.
+    #[must_use]
+    pub fn done_tombs(&self) -> &BTreeMap<(TickEnd, [u8; 8]), TombDone> {
+        &self.tombs_done
+    }
+
+    /// Of the log, what was collected, or is being collected: ascending, and no two touch.
+    #[must_use]
+    pub fn collected(&self) -> Vec<CollectedSpan> {
+        let open = self.open_tombs().flat_map(|(_, tomb)| &tomb.collected);
+        join_spans(open.chain(self.tombs_done.values().flat_map(|done| &done.collected)).copied().collect())
+    }
+
+    /// Whether an object is being collected.
+    #[must_use]
+    pub fn is_tombed(&self, name: &Name) -> bool {
+        let text = name.to_string();
+        self.open_tombs().any(|(_, tomb)| tomb.names.binary_search(&text).is_ok())
+    }
+
+    /// The same archive without these objects, of which the log's are collected.
+    #[must_use]
+    pub fn without(&self, gone: &BTreeSet<Name>, collected: Vec<CollectedSpan>) -> Self {
+        let mut rest = self.clone();
+        rest.markers.retain(|(generation, end), _| !gone.contains(&Name::Marker(*end, *generation)));
+        rest.gaps.retain(|id, _| !gone.contains(&Name::Gap(*id)));
+        rest.dones.retain(|id, _| !gone.contains(&Name::SnapshotDone(*id)));
+        rest.opens.retain(|id, _| !gone.contains(&Name::SnapshotOpen(*id)));
+        rest.lost.extend(gone.iter().filter(|name| !matches!(name, Name::Marker(..))).cloned());
+        let names = gone.iter().map(ToString::to_string).collect::<BTreeSet<_>>().into_iter().collect();
+        rest.tombs.insert((TickEnd::default(), [0; 8]), Tomb { made_ms: 0, names, collected });
+        rest
     }
 
     /// Gaps that were declared.
@@ -309,10 +363,12 @@ impl Archive {
     #[must_use]
     pub fn faults(&self) -> Vec<Damage> {
         let mut all = self.faults.clone();
+        let collected = self.collected();
         for ((generation, _), marked) in &self.markers {
             let Ok(Some((end, digest))) = marked.marker.before() else { continue };
             let before = Name::Marker(end, *generation);
             match self.markers.get(&(*generation, end)) {
+                None if is_in(&collected, end.upto()) => {}
                 None => all.push(Damage::of(Nature::Missing, "the next marker names it").at(&before)),
                 Some(found) if found.sha256 != digest => {
                     all.push(Damage::of(Nature::Tampered, "the next marker names another").at(&before));
@@ -320,6 +376,7 @@ impl Archive {
                 Some(_) => {}
             }
         }
+        all.extend(self.ends_of_collected(&collected));
         let belongs = |id: &SnapshotId, done: &SnapshotDone| {
             self.opens.get(id).is_some_and(|(_, digest)| done.open == digest)
         };
@@ -332,7 +389,7 @@ impl Archive {
             let Ok(Some((id, digest))) = done.before() else { continue };
             let before = Name::SnapshotDone(id);
             match self.dones.get(&id) {
-                None if self.opens.contains_key(&id) => {
+                None if self.opens.contains_key(&id) && !self.is_tombed(&before) => {
                     all.push(Damage::of(Nature::Missing, "the next snapshot names it").at(&before));
                 }
                 Some((_, found)) if *found != digest => {
@@ -344,4 +401,40 @@ impl Archive {
         all.dedup();
         all
     }
+
+    /// Where something was collected, the marker before it stays: nobody else names that one any more.
+    fn ends_of_collected(&self, collected: &[CollectedSpan]) -> Vec<Damage> {
+        let there: BTreeSet<Stamp> = self.markers.keys().map(|(_, end)| end.upto()).collect();
+        let absent = collected.iter().filter(|span| span.after > 0 && !there.contains(&Stamp(span.after)));
+        let name = |span: &CollectedSpan| {
+            let end = TickEnd(Stamp(span.after).next().ms() / 1_000);
+            let generation = self.markers.keys().find(|(_, other)| *other > end);
+            Name::Marker(end, generation.map_or(Generation(1), |(generation, _)| *generation))
+        };
+        let missing = |span| {
+            Damage::of(Nature::Missing, "what is behind it is collected, and it is not").at(name(span))
+        };
+        absent.map(missing).collect()
+    }
+}
+
+/// Puts together what touches, ascending.
+#[must_use]
+pub fn join_spans(mut spans: Vec<CollectedSpan>) -> Vec<CollectedSpan> {
+    spans.sort_unstable_by_key(|span| (span.after, span.upto));
+    let mut whole: Vec<CollectedSpan> = Vec::new();
+    for span in spans {
+        match whole.last_mut() {
+            Some(last) if span.after <= last.upto => last.upto = last.upto.max(span.upto),
+            _ => whole.push(span),
+        }
+    }
+    whole
+}
+
+/// Whether a stamp lies in one of these spans.
+#[must_use]
+pub fn is_in(spans: &[CollectedSpan], at: Stamp) -> bool {
+    let behind = spans.partition_point(|span| span.upto < at.0);
+    spans.get(behind).is_some_and(|span| span.after < at.0)
 }

@@ -1,7 +1,8 @@
 //! Reads what an archive says of itself from a site.
 
-use super::chain::Archive;
-use super::manifest::MANIFEST_BYTES_MAX;
+use super::chain::{Archive, join_spans};
+use super::manifest::keep::{CollectedSpan, Tomb, TombDone};
+use super::manifest::{self, MANIFEST_BYTES_MAX};
 use super::naming::{Name, prefix};
 use super::site::{Site, SiteError};
 use super::{Error, Result};
@@ -31,6 +32,7 @@ pub async fn load(site: &Site, cluster: ClusterId, known: Option<PublicKey>) -> 
         prefix::PROOFS,
         prefix::GAPS,
         prefix::PINS,
+        prefix::TOMBS,
     ] {
         there.extend(site.list(below).await?.into_iter().filter_map(|one| Name::parse(&one.name)));
     }
@@ -39,15 +41,13 @@ pub async fn load(site: &Site, cluster: ClusterId, known: Option<PublicKey>) -> 
         let found = site.get(&name.to_string(), MANIFEST_BYTES_MAX as u64).await;
         (name, found)
     };
+    let mut vanished = Vec::new();
     let mut fetched = futures_util::stream::iter(wanted.into_iter().map(fetch)).buffer_unordered(FETCHES);
     while let Some((name, found)) = fetched.next().await {
         match found {
             Ok(bytes) => archive.add(&name, &bytes),
-            // Collected between the listing and now.
-            Err(SiteError::NotFound { .. }) => {
-                there.remove(&name);
-                archive.fault(Damage::of(Nature::Missing, "it was listed and is not there").at(&name));
-            }
+            // Collected between the listing and now, if a tomb says so.
+            Err(SiteError::NotFound { .. }) => vanished.push(name),
             Err(error @ SiteError::TooLarge { .. }) => {
                 tracing::warn!(cause = error.to_string(), "a manifest is too large to be one");
                 archive.fault(Damage::of(Nature::Malformed, "a manifest over its limit").at(&name));
@@ -55,6 +55,39 @@ pub async fn load(site: &Site, cluster: ClusterId, known: Option<PublicKey>) -> 
             Err(error) => return Err(Error::Site(error)),
         }
     }
+    for name in vanished {
+        there.remove(&name);
+        if !archive.is_tombed(&name) {
+            archive.fault(Damage::of(Nature::Missing, "it was listed and is not there").at(&name));
+        }
+    }
     archive.listed(&there);
     Ok(archive)
+}
+
+/// What of the log of the archive of `cluster` at `site` was collected, as its tombs say.
+///
+/// # Errors
+/// `Site`: it is away. `Engine`: a tomb does not verify.
+pub async fn collected(site: &Site, cluster: ClusterId, key: PublicKey) -> Result<Vec<CollectedSpan>> {
+    let mut spans = Vec::new();
+    let there: BTreeSet<Name> =
+        site.list(prefix::TOMBS).await?.iter().filter_map(|one| Name::parse(&one.name)).collect();
+    // What was collected in the end may be less than what was written down at first.
+    let is_over =
+        |name: &Name| matches!(name, Name::Tomb(day, id) if there.contains(&Name::TombDone(*day, *id)));
+    for name in there.iter().filter(|name| !is_over(name)) {
+        let bytes = match site.get(&name.to_string(), MANIFEST_BYTES_MAX as u64).await {
+            Err(SiteError::NotFound { .. }) => continue,
+            found => found?,
+        };
+        match name {
+            Name::Tomb(..) => spans.extend(manifest::open::<Tomb>(&key, cluster, name, &bytes)?.collected),
+            Name::TombDone(..) => {
+                spans.extend(manifest::open::<TombDone>(&key, cluster, name, &bytes)?.collected)
+            }
+            _ => {}
+        }
+    }
+    Ok(join_spans(spans))
 }

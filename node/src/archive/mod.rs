@@ -15,6 +15,7 @@ pub mod load;
 pub mod manifest;
 pub mod naming;
 pub mod pull;
+pub mod retain;
 pub mod ship;
 pub mod site;
 pub mod sites;

@@ -2,15 +2,18 @@
 //! of the chain. So what stands there is always an archive of its own, only an older one. Needs no tenant's key.
 
 use super::Result;
-use super::chain::Archive;
-use super::load::load;
+use super::chain::{Archive, is_in};
+use super::load::{collected, load};
+use super::manifest::keep::{CollectedSpan, TombDone};
 use super::manifest::log::{CloseMarker, Receipt};
 use super::manifest::{self, MANIFEST_BYTES_MAX, sha256};
 use super::naming::{Generation, Name, SnapshotId, TickEnd, prefix};
+use super::retain::policy::Policy;
 use super::site::{Site, SiteError};
 use super::tick::check_content;
 use super::verify::part;
 use bytes::Bytes;
+use engine::Stamp;
 use engine::error::{Damage, Nature};
 use engine::sealed::Sealer;
 use raft::types::GroupId;
@@ -26,8 +29,12 @@ const HOUR_S: u64 = 3_600;
 pub struct Puller {
     /// Every marker up to this tick is there, in the newest life line.
     done: Option<(Generation, TickEnd)>,
-    /// Snapshots that are there whole.
+    /// Snapshots that are there whole, or that the site does not keep.
     snapshots: BTreeSet<SnapshotId>,
+    /// What the site keeps: it fetches nothing that it would let go at once.
+    policy: Policy,
+    /// Of the log, what the site has let go.
+    collected: Vec<CollectedSpan>,
     /// Bytes fetched.
     pub bytes: u64,
     /// Markers fetched.
@@ -47,16 +54,46 @@ async fn is_there(site: &Site, name: &Name) -> Result<Option<u64>> {
 }
 
 impl Puller {
+    /// One for a site that keeps what `policy` says.
+    #[must_use]
+    pub fn of(policy: Policy) -> Self {
+        Self { policy, ..Self::default() }
+    }
+
+    /// Up to where the site has every marker.
+    #[must_use]
+    pub fn upto(&self) -> Option<Stamp> {
+        self.done.map(|(_, end)| end.upto())
+    }
+
+    /// A site that begins later than the home site does not lack what that has let go before.
+    async fn begin(&mut self, from: &Site, to: &Site, sealer: &Sealer) -> Result<()> {
+        let (key, cluster) = (sealer.public_key()?, sealer.cluster());
+        let genesis = manifest_at(from, &Name::Genesis).await?;
+        Archive::begin(cluster, Some(key), &genesis)?;
+        to.put(&Name::Genesis.to_string(), genesis).await?;
+        if to.list(prefix::MARKERS).await?.is_empty() {
+            let collected = collected(from, cluster, key).await?;
+            let name = Name::TombDone(TickEnd::default(), [0; 8]);
+            let done = TombDone { collected, ..TombDone::default() };
+            if !done.collected.is_empty() {
+                match to.put(&name.to_string(), manifest::seal(sealer, &name, &done)?.into()).await {
+                    Ok(()) | Err(SiteError::Taken { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        self.collected = collected(to, cluster, key).await?;
+        Ok(())
+    }
+
     /// Fetches what `to` lacks of what `from` has. After an error it goes on where it was when it is called again.
     ///
     /// # Errors
     /// `Site`: one of them is away. `Engine`: an object of `from` is not what its manifest says; it is named, and not taken.
     pub async fn pull(&mut self, from: &Site, to: &Site, sealer: &Sealer) -> Result<()> {
-        let (key, cluster) = (sealer.public_key()?, sealer.cluster());
         if self.done.is_none() {
-            let genesis = manifest_at(from, &Name::Genesis).await?;
-            Archive::begin(cluster, Some(key), &genesis)?;
-            to.put(&Name::Genesis.to_string(), genesis).await?;
+            self.begin(from, to, sealer).await?;
         }
         for below in [prefix::GENERATIONS, prefix::GAPS] {
             let there: BTreeSet<String> = to.list(below).await?.into_iter().map(|one| one.name).collect();
@@ -90,7 +127,9 @@ impl Puller {
             let there: BTreeSet<String> = to.list(&below).await?.into_iter().map(|one| one.name).collect();
             let lacks = from.list(&below).await?.into_iter().filter(|one| !there.contains(&one.name));
             missing.extend(lacks.filter_map(|one| match Name::parse(&one.name) {
-                Some(Name::Marker(end, generation)) => Some((generation, end)),
+                Some(Name::Marker(end, generation)) if !is_in(&self.collected, end.upto()) => {
+                    Some((generation, end))
+                }
                 _ => None,
             }));
         }
@@ -136,6 +175,25 @@ impl Puller {
         Ok(())
     }
 
+    /// Notes the snapshots that the site would let go at once.
+    fn pass_over(&mut self, archive: &Archive) {
+        let newest = archive.markers().keys().map(|(_, end)| end.0).max().unwrap_or(0);
+        let edge = TickEnd(newest.saturating_sub(self.policy.log_s.max(self.policy.young_s())));
+        let whole: BTreeSet<SnapshotId> = archive.snapshots().into_keys().collect();
+        let points = self.policy.points_of(whole.union(&self.snapshots).copied());
+        let base = whole.iter().rev().find(|id| id.cut <= edge);
+        let pinned = |id: &SnapshotId| {
+            let text = id.to_string();
+            archive.pins().values().any(|(_, pin)| pin.snapshots.contains(&text))
+        };
+        let stays = |id: &SnapshotId| {
+            let is_recent = self.policy.keeps_all || id.cut > edge || Some(id) == base;
+            is_recent || points.contains_key(id) || pinned(id)
+        };
+        let passed: Vec<SnapshotId> = whole.iter().filter(|id| !stays(id)).copied().collect();
+        self.snapshots.extend(passed);
+    }
+
     async fn pull_snapshots(&mut self, from: &Site, to: &Site, sealer: &Sealer) -> Result<()> {
         let done = |one: super::site::Listed| match Name::parse(&one.name) {
             Some(Name::SnapshotDone(id)) => Some(id),
@@ -148,16 +206,21 @@ impl Puller {
         }
         self.snapshots.extend(to.list(prefix::SNAPSHOTS).await?.into_iter().filter_map(done));
         let archive = load(from, sealer.cluster(), Some(sealer.public_key()?)).await?;
+        self.pass_over(&archive);
         for (id, one) in archive.snapshots() {
             if self.snapshots.contains(&id) {
                 continue;
             }
-            for row in &one.done.parts {
+            // Twice: what was there at first is looked at once more before anything counts on it.
+            for row in [&one.done.parts[..], &one.done.parts[..]].concat() {
                 let group = GroupId(row.group);
                 for file in part(from, &archive, id, group).await??.files {
                     let digest = file.digest()?;
                     self.pull_object(from, to, (&Name::Data(digest), file.bytes, digest)).await?;
                 }
+            }
+            for row in &one.done.parts {
+                let group = GroupId(row.group);
                 let name = Name::SnapshotPart(id, group);
                 to.put(&name.to_string(), manifest_at(from, &name).await?).await?;
             }

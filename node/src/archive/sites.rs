@@ -3,6 +3,7 @@
 //! Sites are separated by blanks, what is said of one by `;`: `eu-a=file:///srv/archive;role=home eu-b=s3://bucket;region=eu-b;...`.
 
 use super::naming::Word;
+use super::retain::policy::Policy;
 use std::path::PathBuf;
 
 /// Sites of an archive, at most.
@@ -48,6 +49,8 @@ pub struct SiteSetting {
     pub is_required: bool,
     /// Bytes a second that may go there; 0 is no limit.
     pub rate_bytes_s: u64,
+    /// What it keeps.
+    pub policy: Policy,
 }
 
 fn place(url: &str, said: &[(&str, &str)]) -> Result<Place, String> {
@@ -89,6 +92,7 @@ fn site(text: &str) -> Result<SiteSetting, String> {
         role: Role::Home,
         is_required: false,
         rate_bytes_s: 0,
+        policy: Policy::default(),
     };
     for (key, value) in said {
         match (key, value) {
@@ -101,6 +105,11 @@ fn site(text: &str) -> Result<SiteSetting, String> {
                 let rate = crate::config::value::Bytes::parse(rate);
                 site.rate_bytes_s = rate.ok_or_else(|| format!("{value} is no size, like 8MiB"))?.get();
             }
+            ("keep", text) => {
+                let Policy { grace_s, .. } = site.policy;
+                site.policy = Policy { grace_s, ..Policy::parse(text)? };
+            }
+            ("grace", text) => site.policy = site.policy.with_grace(text)?,
             ("credentials" | "endpoint", _) if matches!(site.place, Place::Bucket { .. }) => {}
             _ => return Err(format!("{key}={value} says nothing of a site")),
         }
@@ -145,6 +154,9 @@ mod tests {
         assert_eq!(sites[0].place, Place::Folder("/srv/a".into()));
         assert!(sites[0].is_required && !sites[1].is_required);
         assert_eq!((sites[1].region.as_str(), sites[1].rate_bytes_s), ("eu", 8 << 20));
+        assert_eq!(sites[0].policy, Policy::default());
+        let kept = parse("a=file:///a;grace=2h;keep=10d,daily:3").unwrap().remove(0).policy;
+        assert_eq!((kept.to_string().as_str(), kept.grace_s), ("10d,daily:3", 7_200));
         let (bucket, endpoint) = ("my-bucket".to_owned(), Some("http://h:9".to_owned()));
         assert_eq!(sites[1].place, Place::Bucket { bucket, endpoint, credentials: "/c".into() });
     }
@@ -164,6 +176,9 @@ mod tests {
             ("a=file:///a;colour=red", "says nothing of a site"),
             ("a=file:///a;endpoint=http://x", "says nothing of a site"),
             ("a=file:///a;rate=fast", "no size"),
+            ("a=file:///a;keep=daily:3", "begins with no span"),
+            ("a=file:///a;keep=3d,nightly:3", "no count of points"),
+            ("a=file:///a;grace=0s", "no span of a second"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(said), "{text}: {error}");

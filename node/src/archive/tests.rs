@@ -87,7 +87,7 @@ impl Making {
         Self { sealer, objects, last: None, generation: 1 }
     }
 
-    fn put<B: manifest::Body>(&mut self, name: Name, body: &B) -> [u8; 32] {
+    pub(super) fn put<B: manifest::Body>(&mut self, name: Name, body: &B) -> [u8; 32] {
         let bytes = manifest::seal(&self.sealer, &name, body).unwrap();
         let digest = sha256(&bytes);
         self.objects.insert(name, bytes);
@@ -134,7 +134,7 @@ impl Making {
         id
     }
 
-    fn archive(&self) -> Archive {
+    pub(super) fn archive(&self) -> Archive {
         let key = self.sealer.public_key().unwrap();
         let mut archive = Archive::begin(CLUSTER, Some(key), &self.objects[&Name::Genesis]).unwrap();
         for (name, bytes) in self.objects.iter().filter(|(name, _)| Archive::wants(name)) {

@@ -57,8 +57,11 @@ pub async fn verify(
     for named in all {
         walked.objects += 1;
         if let Err(damage) = look(site, &named, &sizes, is_deep).await? {
-            walked.archive.lose(named.name);
-            walked.archive.fault(damage);
+            // What is being collected goes while the walk goes on.
+            if damage.nature != Nature::Missing || !walked.archive.is_tombed(&named.name) {
+                walked.archive.lose(named.name);
+                walked.archive.fault(damage);
+            }
         } else if is_deep {
             walked.bytes += named.bytes;
         }
@@ -91,8 +94,11 @@ async fn data(site: &Site, walked: &mut Walked) -> Result<Vec<Named>> {
                     }
                 }
                 Err(damage) => {
-                    walked.archive.lose(Name::SnapshotPart(id, GroupId(row.group)));
-                    walked.archive.fault(damage);
+                    let name = Name::SnapshotPart(id, GroupId(row.group));
+                    if damage.nature != Nature::Missing || !walked.archive.is_tombed(&name) {
+                        walked.archive.fault(damage);
+                    }
+                    walked.archive.lose(name);
                 }
             }
         }

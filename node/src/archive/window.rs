@@ -4,6 +4,7 @@
 //! log is there without a hole up to T. A base is the one beginning that needs no log before it.
 
 use super::chain::{Archive, Gapped, Marked};
+use super::manifest::keep::CollectedSpan;
 use super::manifest::log::{FileRow, GroupRow};
 use super::naming::{GapId, Generation, Name, SnapshotId, TickEnd};
 use engine::Stamp;
@@ -188,11 +189,21 @@ impl Covers {
         groups.fold(first, |all, one| all.intersect(one))
     }
 
-    fn holes(&self) -> Vec<Hole> {
+    /// Holes, but for what was collected.
+    fn holes(&self, collected: &[CollectedSpan]) -> Vec<Hole> {
         let mut holes = Vec::new();
         for (group, cover) in &self.groups {
             for pair in cover.0.windows(2) {
-                holes.push(Hole { group: *group, after: pair[0].1, upto: pair[1].0 });
+                let (mut after, upto) = (pair[0].1, pair[1].0);
+                // What of a late group lies before the collected part stood in the markers that went.
+                for (from, behind) in collected.iter().map(CollectedSpan::span) {
+                    if from < upto && after < behind {
+                        after = behind;
+                    }
+                }
+                if after < upto {
+                    holes.push(Hole { group: *group, after, upto });
+                }
             }
         }
         holes.sort_unstable();
@@ -226,7 +237,7 @@ pub fn window(archive: &Archive, scope: &Scope) -> Window {
         frontier: covers.ends.values().min().copied(),
         spans: joined(spans),
         bases,
-        holes: covers.holes(),
+        holes: covers.holes(&archive.collected()),
         gaps: archive.gaps(),
         generations,
     }
@@ -318,6 +329,23 @@ pub fn base_for(archive: &Archive, scope: &Scope, at: Stamp) -> Result<Option<Sn
     match behind {
         None => Err(NotRestorable::NotYet { nearest: before }),
         Some(_) => Err(NotRestorable::InHole { before, behind }),
+    }
+}
+
+/// The log of all groups, to ask of it which snapshots lead where.
+pub struct Log(Cover);
+
+impl Log {
+    /// That of `archive`.
+    #[must_use]
+    pub fn of(archive: &Archive) -> Self {
+        Self(covers(archive, &Scope::default()).all())
+    }
+
+    /// The newest of these, which ascend, from which `at` can be restored; `None`: only from the beginning of everything, or from nowhere.
+    #[must_use]
+    pub fn newest_base(&self, bases: &[SnapshotId], at: Stamp) -> Option<SnapshotId> {
+        bases.iter().rev().find(|id| reaches(&self.0, id.cut.upto(), at)).copied()
     }
 }
 

@@ -12,8 +12,10 @@ pub(super) const ARCHIVE: [Setting; 4] = [
         "",
         [
             "Where history is shipped to, the same on all nodes: sites, separated by blanks, each `NAME=file:///FOLDER` or `NAME=s3://BUCKET` and \
-             what else is said of it behind `;`: `role=home` (one is) or `role=copy`, `region=`, `required`, `rate=` bytes a second, and of a \
-             bucket `credentials=` FILE and `endpoint=`. Empty: nothing is archived.",
+             what else is said of it behind `;`: `role=home` (one is) or `role=copy`, `region=`, `required`, `rate=` bytes a second, \
+             `keep=` what stays (`keep=35d,hourly:48,daily:35,weekly:12,monthly:24,yearly:7` if nothing is said: every instant of 35 days, then \
+             points; or `keep=all`), `grace=` how long what goes is announced before (`24h`), and of a bucket `credentials=` FILE and \
+             `endpoint=`. Empty: nothing is archived.",
             "Without an archive a cluster that is lost is lost for good.",
             "",
         ],

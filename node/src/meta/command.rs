@@ -74,7 +74,7 @@ pub enum Change {
     TakeRoot(NodeId, u64),
     /// Puts a tenant into quarantine, for so many milliseconds. Number 18.
     DropTenant(TenantId, u64),
-    /// Changes what is archived. Numbers 40 to 43.
+    /// Changes what is archived, and what stays so. Numbers 40 to 49.
     Archive(ArchiveChange),
     /// What restores change. Numbers 60 to 69.
     Restoring(RestoreChange),
@@ -254,7 +254,7 @@ impl Change {
             }
             17 => Ok(Self::TakeRoot(NodeId(reader.u64()?), reader.u64()?)),
             18 => Ok(Self::DropTenant(read_tenant(reader)?, read_window(reader)?)),
-            40..=43 => ArchiveChange::read(number, reader).map(Self::Archive),
+            40..=49 => ArchiveChange::read(number, reader).map(Self::Archive),
             60..=69 => RestoreChange::read(number, reader).map(Self::Restoring),
             70 => TakeOver::read(number, reader).map(|takeover| Self::TakeOver(Box::new(takeover))),
             _ => Err(malformed("an unknown change")),

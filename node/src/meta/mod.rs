@@ -13,6 +13,7 @@ pub mod forward;
 pub mod key_row;
 pub mod machine;
 pub mod node_row;
+pub mod pin_row;
 pub mod root_row;
 pub mod rows;
 pub mod shard_row;

@@ -6,6 +6,7 @@ use super::cluster_row::{ClusterRow, SettingRow, TokenRow};
 use super::fields::{append_u32, malformed};
 use super::key_row::{DataKeyRow, TenantKeyRow};
 use super::node_row::NodeRow;
+use super::pin_row::{CarriedRow, PinRow, SweepRow};
 use super::root_row::{RootRow, TakenRow};
 use super::shard_row::ShardRow;
 use super::tenant_row::{CollectionRow, TenantNameRow, TenantRow};
@@ -54,6 +55,12 @@ pub const REPORTS: CollectionId = CollectionId(21);
 pub const CLOSER: CollectionId = CollectionId(22);
 /// Where the snapshot stands.
 pub const SNAPSHOT: CollectionId = CollectionId(23);
+/// Where pins of archives stand.
+pub const PINS: CollectionId = CollectionId(24);
+/// Where it stands who deletes from archives.
+pub const SWEEP: CollectionId = CollectionId(25);
+/// Where it stands how far required sites have everything.
+pub const CARRIED: CollectionId = CollectionId(26);
 /// Where restores stand.
 pub const RESTORES: CollectionId = CollectionId(30);
 /// Where it stands which restore holds a tenant.
@@ -66,7 +73,7 @@ pub const ASIDE: CollectionId = CollectionId(33);
 pub const GENERATIONS: CollectionId = CollectionId(34);
 
 /// Every collection of the meta group.
-pub const ALL: [CollectionId; 21] = [
+pub const ALL: [CollectionId; 24] = [
     CLUSTER,
     NODES,
     SHARDS,
@@ -83,6 +90,9 @@ pub const ALL: [CollectionId; 21] = [
     REPORTS,
     CLOSER,
     SNAPSHOT,
+    PINS,
+    SWEEP,
+    CARRIED,
     RESTORES,
     HELD,
     ORIGINS,
@@ -125,6 +135,12 @@ pub enum MetaRow {
     Closer(CloserRow),
     /// The snapshot.
     Snapshot(SnapshotRow),
+    /// What stays in archives.
+    Pin(PinRow),
+    /// Who deletes from archives.
+    Sweep(SweepRow),
+    /// How far required sites have everything.
+    Carried(CarriedRow),
     /// A restore.
     Restore(RestoreRow),
     /// Which restore holds a tenant.
@@ -158,6 +174,9 @@ impl MetaRow {
             Self::Report(_) => REPORTS,
             Self::Closer(_) => CLOSER,
             Self::Snapshot(_) => SNAPSHOT,
+            Self::Pin(_) => PINS,
+            Self::Sweep(_) => SWEEP,
+            Self::Carried(_) => CARRIED,
             Self::Restore(_) => RESTORES,
             Self::Held(_) => HELD,
             Self::Origin(_) => ORIGINS,
@@ -186,6 +205,9 @@ impl MetaRow {
             Self::Report(row) => ReportRow::key(row.node, row.number),
             Self::Closer(_) => CloserRow::key(),
             Self::Snapshot(_) => SnapshotRow::key(),
+            Self::Pin(row) => PinRow::key(row.id),
+            Self::Sweep(_) => SweepRow::key(),
+            Self::Carried(_) => CarriedRow::key(),
             Self::Restore(row) => RestoreRow::key(row.id),
             Self::Held(row) => HeldRow::key(row.tenant),
             Self::Origin(row) => OriginRow::key(row.tenant),
@@ -214,6 +236,9 @@ impl MetaRow {
             Self::Report(row) => row.value(),
             Self::Closer(row) => row.value(),
             Self::Snapshot(row) => row.value(),
+            Self::Pin(row) => row.value(),
+            Self::Sweep(row) => row.value(),
+            Self::Carried(row) => row.value(),
             Self::Restore(row) => row.value(),
             Self::Held(row) => row.value(),
             Self::Origin(row) => row.value(),
@@ -228,6 +253,7 @@ impl MetaRow {
         match self {
             Self::Token(row) => row.forgotten_ms(),
             Self::Restore(row) => row.forgotten_ms(),
+            Self::Pin(row) => row.forgotten_ms(),
             _ => 0,
         }
     }
@@ -254,6 +280,9 @@ impl MetaRow {
             REPORTS => ReportRow::decode(key, value).map(Self::Report),
             CLOSER => CloserRow::decode(key, value).map(Self::Closer),
             SNAPSHOT => SnapshotRow::decode(key, value).map(Self::Snapshot),
+            PINS => PinRow::decode(key, value).map(Self::Pin),
+            SWEEP => SweepRow::decode(key, value).map(Self::Sweep),
+            CARRIED => CarriedRow::decode(key, value).map(Self::Carried),
             RESTORES => RestoreRow::decode(key, value).map(Self::Restore),
             HELD => HeldRow::decode(key, value).map(Self::Held),
             ORIGINS => OriginRow::decode(key, value).map(Self::Origin),

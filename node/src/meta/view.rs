@@ -5,6 +5,7 @@ use super::archive_row::{ArchivedRow, CloserRow, ReportRow, SnapshotRow};
 use super::cluster_row::{ClusterRow, TokenRow};
 use super::key_row::{DataKeyRow, KeyState, TenantKeyRow};
 use super::node_row::{NodeRow, NodeState};
+use super::pin_row::{PinRow, SweepRow};
 use super::root_row::RootRow;
 use super::rows::{self, MetaRow};
 use super::shard_row::ShardRow;
@@ -13,6 +14,7 @@ use crate::keys::{self, KeyName, KeyRow, WrappedKey};
 use crate::restore::rows::{AsideRow, OriginRow, RestoreRow};
 use crate::shard::map::ShardMap;
 use crate::takeover::row::GenerationRow;
+use engine::Stamp;
 use engine::ids::{CollectionId, KeyEpoch, NodeId, Owner, Purpose, TenantId};
 use engine::tablet::view::{Scan, View};
 use raft::types::GroupId;
@@ -51,6 +53,12 @@ pub struct MetaView {
     pub closer: Option<CloserRow>,
     /// The snapshot that is being taken, or the last one.
     pub snapshot: Option<SnapshotRow>,
+    /// What stays in archives, that which has ended too.
+    pub pins: BTreeMap<[u8; 8], PinRow>,
+    /// Who deletes from archives.
+    pub sweep: Option<SweepRow>,
+    /// Up to where every required site has everything.
+    pub carried: Stamp,
     /// Restores.
     pub restores: BTreeMap<u64, RestoreRow>,
     /// Which restore holds a tenant.
@@ -127,6 +135,9 @@ impl MetaView {
             MetaRow::Report(row) => drop(self.reports.insert((row.node, row.number), row)),
             MetaRow::Closer(row) => self.closer = Some(row),
             MetaRow::Snapshot(row) => self.snapshot = Some(row),
+            MetaRow::Pin(row) => drop(self.pins.insert(row.id, row)),
+            MetaRow::Sweep(row) => self.sweep = Some(row),
+            MetaRow::Carried(row) => self.carried = row.upto,
             MetaRow::Restore(row) => drop(self.restores.insert(row.id, row)),
             MetaRow::Held(row) => drop(self.held.insert(row.tenant, row.restore)),
             MetaRow::Origin(row) => drop(self.origins.insert(row.tenant, row)),

@@ -219,7 +219,7 @@ impl Sources {
     /// # Errors
     /// As [`Sources::gather`].
     pub async fn bytes_needed(&self, tenants: &BTreeSet<TenantId>, at: Stamp) -> Result<u64, FetchError> {
-        let (_, wanted) = self.wanted(tenants, at).await?;
+        let (_, wanted) = self.wanted(tenants, (None, at)).await?;
         Ok(wanted.iter().map(|one| one.bytes).sum())
     }
 

@@ -7,6 +7,7 @@ use crate::archive::collect::Come;
 use crate::archive::naming::{TickEnd, keyring_root, root};
 use crate::archive::ship::{Shipment, Shipper, ShipperParts};
 use crate::archive::site::{Site, open};
+use crate::archive::sites::{Role, SiteSetting};
 use crate::archive::{Error, ship};
 use crate::config::Archive;
 use crate::finding::{self, Finding};
@@ -44,6 +45,14 @@ pub struct ArchivingKnown {
     pub snapshot_failure: Option<String>,
     /// Sites that do not follow, and why.
     pub pull_failures: BTreeMap<String, String>,
+    /// Sites at which nothing is collected, and why.
+    pub uncollected: BTreeMap<String, String>,
+    /// Objects collected since the start.
+    pub collected: u64,
+    /// Gaps that nobody has accepted, as whoever leads the meta group has found them at the home site.
+    pub open_gaps: u64,
+    /// Up to where further sites have everything, as whoever leads the meta group has brought it there.
+    pub carried: BTreeMap<String, Stamp>,
     /// Groups that cannot be read here, and why.
     pub unread: BTreeMap<GroupId, String>,
     /// Gaps this node has left since the start.
@@ -177,7 +186,7 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(ARCHIVE_LOOK_MS)).await;
             let Ok(running) = self.running().cloned() else { continue };
             let meta = self.meta();
-            tell_tablets(&running, &meta);
+            tell_tablets(&running, &meta, self.carried_floor(&meta));
             if meta.cluster.is_some() && !self.clock.is_disputed() {
                 self.look_at_archive(&running, &meta, &mut run).await;
             }
@@ -350,10 +359,12 @@ impl Server {
     }
 
     /// Figures of archiving, as metrics tell them.
-    pub(super) fn archive_figures(&self) -> [u64; 5] {
+    pub(super) fn archive_figures(&self) -> [u64; 7] {
         let known = self.archiving.known();
         let lag_ms = self.archive_lag_ms().unwrap_or(0);
-        [lag_ms, known.shipped_bytes, known.shipments, known.markers, known.unread.len() as u64]
+        let unread = known.unread.len() as u64;
+        let (put, collected) = (known.markers, known.collected);
+        [lag_ms, known.shipped_bytes, known.shipments, put, unread, collected, known.open_gaps]
     }
 
     /// What a person should know of the archive.
@@ -370,13 +381,17 @@ impl Server {
         } else if lag_ms >= ARCHIVE_BEHIND_MS {
             findings.push(finding::ARCHIVE_BEHIND.found(text));
         }
-        if known.gaps > 0 {
+        let gaps = known.gaps.max(known.open_gaps);
+        if gaps > 0 {
             let text =
-                format!("{} spans were committed and never archived: a snapshot ends each", known.gaps);
+                format!("{gaps} spans were committed and never archived, and nobody has accepted that");
             findings.push(finding::ARCHIVE_GAP.found(text));
         }
         for (site, why) in known.pull_failures {
             findings.push(finding::SITE_BEHIND.found(format!("the site {site} does not follow: {why}")));
+        }
+        for (site, why) in known.uncollected {
+            findings.push(finding::RETENTION_REFUSED.found(format!("nothing is collected at {site}: {why}")));
         }
         if let Some(why) = known.keyring_failure {
             findings.push(finding::KEYRING_UNKEPT.found(format!("the wrapped keys are not kept: {why}")));
@@ -425,6 +440,14 @@ impl Server {
         run.shipment = Some(Shipment::of_nothing(come));
     }
 
+    /// Up to where every further site that is required has everything: what is behind stays here. `None`: none is, or availability goes first and
+    /// the disk is nearly full.
+    fn carried_floor(&self, meta: &MetaView) -> Option<Stamp> {
+        let is_required = |site: &SiteSetting| site.role == Role::Copy && site.is_required;
+        let lets_go = self.archiving.config.protects_availability && self.disk.known().level >= Level::Tight;
+        (!lets_go && self.archiving.config.sites.iter().any(is_required)).then_some(meta.carried)
+    }
+
     /// How far behind now the least archived group is, in milliseconds; `None`: nothing is archived.
     #[must_use]
     pub fn archive_lag_ms(&self) -> Option<u64> {
@@ -433,7 +456,7 @@ impl Server {
             return None;
         }
         let upto = |group: &GroupId| meta.archived.get(group).map_or(Stamp::ZERO, |row| row.upto);
-        let least = meta.shards.keys().map(upto).min()?;
+        let least = meta.shards.keys().map(upto).min()?.min(self.carried_floor(&meta).unwrap_or(Stamp::MAX));
         // What is not archived at all is as late as this node has seen.
         Some(self.clock.now_ms().saturating_sub(least.ms().max(self.archiving.since_ms)))
     }
@@ -448,10 +471,11 @@ fn next_number(meta: &MetaView, node: NodeId, last: u64, now_ms: u64) -> u64 {
 }
 
 /// Tells every tablet here how far it is archived: what is behind that stays.
-fn tell_tablets(running: &Running, meta: &MetaView) {
+fn tell_tablets(running: &Running, meta: &MetaView, carried: Option<Stamp>) {
     for seated in running.replicas() {
         let group = seated.receiver.group();
         let upto = meta.archived.get(&group.id()).map_or(Stamp::ZERO, |row| row.upto);
+        let upto = upto.min(carried.unwrap_or(Stamp::MAX));
         group.machine().tablet().set_archived(upto);
     }
 }

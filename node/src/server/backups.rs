@@ -21,14 +21,14 @@ use std::sync::Arc;
 /// The setting of the cluster that says how often a snapshot is taken, in milliseconds.
 pub const EVERY: &str = "archive.snapshot_every_ms";
 
-type Told<T> = Result<T, Refused>;
+pub(super) type Told<T> = Result<T, Refused>;
 
-fn away(error: Error) -> Refused {
+pub(super) fn away(error: Error) -> Refused {
     Refused::new(code::ARCHIVE_AWAY).saying(with_sources(&error))
 }
 
 /// The millisecond up to which a stamp reaches: the next one if it is the last of its own.
-fn upto_ms(stamp: Stamp) -> u64 {
+pub(super) fn upto_ms(stamp: Stamp) -> u64 {
     stamp.next().ms()
 }
 
@@ -70,13 +70,13 @@ fn unasked(setting: &SiteSetting) -> v1::SiteWindow {
 }
 
 impl Server {
-    async fn archive_of(&self, setting: &SiteSetting) -> Result<Archive, Error> {
+    pub(super) async fn archive_of(&self, setting: &SiteSetting) -> Result<Archive, Error> {
         let site = open::site(setting, root(self.cluster), self.clock.clone())?;
         let key = self.keys.sealer().public_key()?;
         load(&site, self.cluster, Some(key)).await
     }
 
-    fn home_setting(&self) -> Told<&SiteSetting> {
+    pub(super) fn home_setting(&self) -> Told<&SiteSetting> {
         let refused = || Refused::new(code::CHANGE_REFUSED).saying("no site is configured".to_owned());
         self.archiving.config.sites.first().ok_or_else(refused)
     }

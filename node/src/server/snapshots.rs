@@ -92,7 +92,9 @@ impl Server {
         let begun = id(&row);
         match self.put_snapshot(row, wait_ms).await? {
             MetaReply::Applied { .. } => Ok(begun),
-            _ => Err(refused("another snapshot was begun meanwhile")),
+            _ => Err(refused(
+                "another snapshot was begun meanwhile, or objects are being collected: try again",
+            )),
         }
     }
 
@@ -121,10 +123,12 @@ impl Server {
     /// Takes snapshots whenever one is wanted, until the tasks end.
     pub(super) async fn take_snapshots(self: Arc<Self>) {
         let mut put: (u64, BTreeSet<GroupId>) = (0, BTreeSet::new());
+        let mut gaps = super::gaps::GapsSeen::default();
         loop {
             tokio::time::sleep(Duration::from_millis(SNAPSHOT_LOOK_MS)).await;
             let meta = self.meta();
             self.begin_if_due(&meta).await;
+            self.look_at_gaps(&meta, &mut gaps).await;
             let Some(row) = meta.snapshot.as_ref().filter(|row| row.state == SnapshotState::Running) else {
                 self.archiving.note(|known| known.snapshot_failure = None);
                 continue;

@@ -448,6 +448,7 @@ impl Server {
                 self.tasks.spawn(format!("pull {}", copy.name), self.clone().pull_site(copy));
             }
             self.tasks.spawn("snapshots", self.clone().take_snapshots());
+            self.tasks.spawn("retention", self.clone().retain_home());
             self.tasks.spawn("ticks", self.clone().close_ticks());
             self.tasks.spawn("drills", self.clone().drill_when_due());
         }

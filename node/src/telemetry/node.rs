@@ -54,8 +54,9 @@ pub struct NodeFacts {
     pub tenants: u64,
     /// Nodes of the cluster, and those of them that are not heard.
     pub nodes: (u64, u64),
-    /// Of the archive: milliseconds that it lies behind; bytes, ticks and markers put since the start; groups that cannot be read here.
-    pub archive: [u64; 5],
+    /// Of the archive: milliseconds that it lies behind; bytes, ticks and markers put since the start; groups that cannot be read here; objects collected
+    /// since the start; gaps that nobody has accepted.
+    pub archive: [u64; 7],
     /// Whether the cluster has gone on without it.
     pub is_fenced: bool,
     /// How old the newest proof of a drill is, in milliseconds; nothing where that is not looked after.
@@ -121,6 +122,8 @@ impl NodeFacts {
             Sample::new("dewpond_archive_shipped_ticks", Kind::Counter, self.archive[2]),
             Sample::new("dewpond_archive_put_markers", Kind::Counter, self.archive[3]),
             gauge("dewpond_archive_unread_groups", self.archive[4]),
+            Sample::new("dewpond_archive_collected_objects", Kind::Counter, self.archive[5]),
+            gauge("dewpond_archive_open_gaps", self.archive[6]),
         ]);
         out
     }
@@ -154,13 +157,13 @@ mod tests {
             is_disk_full: true,
             tenants: 15,
             nodes: (16, 17),
-            archive: [26, 27, 28, 29, 30],
+            archive: [26, 27, 28, 29, 30, 35, 36],
             is_fenced: true,
             proven_age_ms: Some(34),
         };
         let samples = facts.samples();
         let values: BTreeSet<i128> = samples.iter().map(|sample| sample.value).collect();
-        assert_eq!(values, [-11].into_iter().chain(1..=10).chain(12..=34).collect());
+        assert_eq!(values, [-11].into_iter().chain(1..=10).chain(12..=36).collect());
         let unknown = NodeFacts { disk_bytes: None, ..facts }.samples();
         assert_eq!(unknown.len(), samples.len() - 2, "what nobody knows is not told as 0");
     }

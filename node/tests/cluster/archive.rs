@@ -35,13 +35,13 @@ fn said(dir: &Path) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn site(cluster: &Cluster, folder: &str, below: String) -> Site {
+pub(super) fn site(cluster: &Cluster, folder: &str, below: String) -> Site {
     let text = format!("it=file://{}", cluster.dir().join(folder).display());
     let setting = sites::parse(&text).unwrap().remove(0);
     open::site(&setting, below, Arc::new(SystemClock::default())).unwrap()
 }
 
-async fn archive(cluster: &Cluster) -> Archive {
+pub(super) async fn archive(cluster: &Cluster) -> Archive {
     let server = cluster.servers().next().unwrap();
     let key = server.keys().sealer().public_key().unwrap();
     let home = site(cluster, "archive", root(server.cluster()));
@@ -108,7 +108,7 @@ impl Oracle {
     }
 }
 
-async fn is_archived(cluster: &Cluster, upto: Stamp) -> Stamp {
+pub(super) async fn is_archived(cluster: &Cluster, upto: Stamp) -> Stamp {
     for _ in 0..600 {
         let frontier = window(&archive(cluster).await, &Scope::default()).frontier;
         if let Some(frontier) = frontier.filter(|frontier| *frontier >= upto) {
@@ -232,7 +232,7 @@ async fn walk(cluster: &Cluster) -> Vec<String> {
 }
 
 /// Takes a snapshot, and waits until it is whole.
-async fn snapshot(cluster: &Cluster) -> (SnapshotId, SnapshotDone) {
+pub(super) async fn snapshot(cluster: &Cluster) -> (SnapshotId, SnapshotDone) {
     let mut begun = cluster.server(0).begin_snapshot(true, 5_000).await;
     for _ in 0..100 {
         if begun.is_ok() {
@@ -285,7 +285,7 @@ async fn a_snapshot_holds_everything_and_the_next_one_ships_what_is_new() {
 }
 
 /// A collection of the tenant under the name that keys are counted by.
-async fn add_data(cluster: &Cluster, tenant: TenantId) {
+pub(super) async fn add_data(cluster: &Cluster, tenant: TenantId) {
     let command = MetaCommand::new(vec![Change::AddCollection(tenant, "data".to_owned())]);
     cluster.server(0).change(command, 5_000).await.unwrap();
     cluster.server(0).refresh(5_000).await.unwrap();

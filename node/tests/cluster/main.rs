@@ -11,6 +11,7 @@ mod drill;
 mod purge;
 mod rebirth;
 mod restore;
+mod retention;
 mod rig;
 mod scrub;
 mod takeover;

@@ -7,7 +7,7 @@ use engine::Stamp;
 use engine::entropy::Seeded;
 use engine::ids::{ClusterId, KeyEpoch, LogIndex, NodeId, Owner, Purpose};
 use engine::sealed::{Keyring, Sealer, SecretKey};
-use node::archive::manifest::keep::{Pin, Tomb, TombDone};
+use node::archive::manifest::keep::{CollectedSpan, Pin, Tomb, TombDone};
 use node::archive::manifest::log::{
     CloseMarker, FileRow, Gap, GapAck, GenerationRegister, Genesis, GroupRow, Receipt,
 };
@@ -18,9 +18,10 @@ use node::archive::manifest::{Body, open, seal};
 use node::archive::naming::{
     GapId, Generation, Name, ResidencyClass, SnapshotId, TickEnd, TickFileName, Word,
 };
-use node::meta::archive_change::ArchiveChange;
+use node::meta::archive_change::{ArchiveChange, PinEnd};
 use node::meta::archive_row::{ArchivedRow, CloserRow, ReportRow, SnapshotRow, SnapshotState};
 use node::meta::command::{Change, MetaCommand};
+use node::meta::pin_row::{CarriedRow, PinRow, SweepRow};
 use node::meta::rows::MetaRow;
 use raft::types::GroupId;
 use std::sync::{Arc, OnceLock};
@@ -173,7 +174,7 @@ pub fn manifests() -> Vec<(Name, Vec<u8>)> {
     };
     let gap = Gap { group: 17, after: 5, upto: 9, cause: 1, node: 3, made_ms: 9, generation: 7 };
     let pin = Pin { until_ms: 9, reason: 1, snapshots: vec![SNAPSHOT.to_string()], after: 5, upto: 9 };
-    let tomb = Tomb { made_ms: 9, names: vec![names[5].to_string()] };
+    let tomb = Tomb { made_ms: 9, names: vec![names[5].to_string()], ..Tomb::default() };
     vec![
         one(0, seal(signer, &names[0], &Genesis { format: 1, tick_s: 5, public_key, made_ms: 9 })),
         one(1, seal(signer, &names[1], &register)),
@@ -186,7 +187,10 @@ pub fn manifests() -> Vec<(Name, Vec<u8>)> {
         one(11, seal(signer, &names[11], &GapAck { made_ms: 9, by: "ada".to_owned() })),
         one(12, seal(signer, &names[12], &pin)),
         one(13, seal(signer, &names[13], &tomb)),
-        one(14, seal(signer, &names[14], &TombDone { made_ms: 9, deleted: 1, kept: 2 })),
+        one(
+            14,
+            seal(signer, &names[14], &TombDone { made_ms: 9, deleted: 1, kept: 2, ..TombDone::default() }),
+        ),
         one(15, seal(signer, &names[15], &Receipt { marker: vec![0x99; 32], made_ms: 9 })),
     ]
 }
@@ -282,6 +286,54 @@ pub fn archive_commands() -> Vec<MetaCommand> {
         ArchiveChange::Report(report_row(), END.ms() + 10_000),
         ArchiveChange::PlanMarker(closer_row()),
         ArchiveChange::PutSnapshot(snapshot_row()),
+    ];
+    vec![MetaCommand::new(changes.into_iter().map(Change::Archive).collect())]
+}
+
+/// Tombs that say what of the log is collected.
+pub fn tombs() -> Vec<(Name, Vec<u8>)> {
+    let (signer, names) = (signer(), names());
+    let collected = vec![CollectedSpan { after: 0, upto: 9 }, CollectedSpan { after: 20, upto: 21 }];
+    let tomb = Tomb { made_ms: 9, names: vec![names[3].to_string()], collected: collected.clone() };
+    let done = TombDone { made_ms: 10, deleted: 1, kept: 0, collected };
+    vec![
+        (names[13].clone(), seal(signer, &names[13], &tomb).unwrap()),
+        (names[14].clone(), seal(signer, &names[14], &done).unwrap()),
+    ]
+}
+
+fn pin_row() -> PinRow {
+    PinRow {
+        id: [0xab; 8],
+        renewal: 2,
+        is_hold: false,
+        made_ms: END.ms(),
+        until_ms: END.ms() + 86_400_000,
+        after: Stamp(5),
+        upto: Stamp(9),
+        snapshots: vec![SNAPSHOT],
+        by: "ada".to_owned(),
+        why: "CASE-7".to_owned(),
+    }
+}
+
+/// Rows of retention.
+pub fn retain_rows() -> Vec<MetaRow> {
+    let hold =
+        PinRow { id: [0xac; 8], is_hold: true, until_ms: u64::MAX, snapshots: Vec::new(), ..pin_row() };
+    let sweep = SweepRow { node: NodeId(3), until_ms: END.ms() + 60_000 };
+    let carried = CarriedRow { upto: END.upto() };
+    vec![MetaRow::Pin(pin_row()), MetaRow::Pin(hold), MetaRow::Sweep(sweep), MetaRow::Carried(carried)]
+}
+
+/// Changes of retention.
+pub fn retain_commands() -> Vec<MetaCommand> {
+    let end = PinEnd { id: [0xac; 8], is_hold: true, by: "ada".to_owned(), why: "CASE-7 is over".to_owned() };
+    let changes = [
+        ArchiveChange::PutPin(pin_row()),
+        ArchiveChange::EndPin(end),
+        ArchiveChange::TakeSweep(SweepRow { node: NodeId(3), until_ms: END.ms() + 60_000 }),
+        ArchiveChange::Carry(CarriedRow { upto: END.upto() }),
     ];
     vec![MetaCommand::new(changes.into_iter().map(Change::Archive).collect())]
 }

@@ -259,6 +259,22 @@ table! {
         "the delayed node gives back as much as it may at once",
         "donations are under way",
         "wait until `dew job list` says that one has ended";
+    6086 PIN_UNKNOWN Invalid Never "0.1"
+        "no such pin or legal hold is there",
+        "it was never made, or it is of the other kind: `unpin` ends pins, `release` ends legal holds",
+        "look at `dew backup pins`";
+    6087 PIN_ENDED Conflict Never "0.1"
+        "the pin or legal hold has ended",
+        "its time is over, or somebody has ended it",
+        "make a new one, while what it should keep is still there";
+    6088 PIN_LESS Conflict Never "0.1"
+        "a pin is only ever renewed to more",
+        "what was asked for ends sooner, or keeps less than it does now",
+        "end it instead: `dew backup unpin`, `dew backup release`";
+    6089 GAP_UNKNOWN Invalid Never "0.1"
+        "no such gap is in the log of the home site, or several are",
+        "the id is wrong, or its last piece fits several",
+        "look at `dew backup gap list`, and name it in full";
     6101 TARGET_UNREACHABLE Invalid Never "0.1"
         "the instant cannot be restored",
         "what is kept does not reach it, or it has not come yet; the text names the nearest ones that can",

@@ -1,5 +1,6 @@
 //! Archives: snapshots, what can be restored, and whether it is whole.
 
+use super::delayed::{reason, who};
 use super::{Api, allowed};
 use crate::access::action::Action;
 use crate::api::convert::Result;
@@ -97,5 +98,68 @@ impl Backup for Api {
         }
         .await;
         self.answered(scheduled)
+    }
+
+    async fn pin(&self, request: Request<v1::PinRequest>) -> Answer<v1::PinResponse> {
+        let pinned: Result<_> = async {
+            let call = allowed(&request, Action::AdminBackup)?;
+            let mut asked = request.into_inner();
+            asked.reason = reason(asked.reason)?;
+            let pin = Box::pin(self.backend.archives()?.pin(asked, who(&call), call.wait_ms)).await?;
+            Ok(v1::PinResponse { pin: Some(pin) })
+        }
+        .await;
+        self.answered(pinned)
+    }
+
+    async fn unpin(&self, request: Request<v1::UnpinRequest>) -> Answer<v1::PinResponse> {
+        let ended: Result<_> = async {
+            let call = allowed(&request, Action::AdminBackup)?;
+            let mut asked = request.into_inner();
+            asked.reason = reason(asked.reason)?;
+            let pin = Box::pin(self.backend.archives()?.unpin(asked, who(&call), call.wait_ms)).await?;
+            Ok(v1::PinResponse { pin: Some(pin) })
+        }
+        .await;
+        self.answered(ended)
+    }
+
+    async fn pins(&self, request: Request<v1::ListPinsRequest>) -> Answer<v1::ListPinsResponse> {
+        let listed: Result<_> = async {
+            let call = allowed(&request, Action::AdminBackup)?;
+            Ok(v1::ListPinsResponse { pins: Box::pin(self.backend.archives()?.pins(call.wait_ms)).await? })
+        }
+        .await;
+        self.answered(listed)
+    }
+
+    async fn retention(&self, request: Request<v1::RetentionRequest>) -> Answer<v1::RetentionResponse> {
+        let told: Result<_> = async {
+            allowed(&request, Action::AdminBackup)?;
+            let is_named = request.get_ref().is_named;
+            Ok(v1::RetentionResponse { sites: Box::pin(self.backend.archives()?.retention(is_named)).await? })
+        }
+        .await;
+        self.answered(told)
+    }
+
+    async fn gaps(&self, request: Request<v1::ListGapsRequest>) -> Answer<v1::ListGapsResponse> {
+        let listed: Result<_> = async {
+            allowed(&request, Action::AdminBackup)?;
+            Ok(v1::ListGapsResponse { gaps: Box::pin(self.backend.archives()?.gaps()).await? })
+        }
+        .await;
+        self.answered(listed)
+    }
+
+    async fn accept_gap(&self, request: Request<v1::AcceptGapRequest>) -> Answer<v1::AcceptGapResponse> {
+        let accepted: Result<_> = async {
+            let call = allowed(&request, Action::AdminBackup)?;
+            let (id, by) = (&request.get_ref().id, who(&call));
+            let gap = Box::pin(self.backend.archives()?.accept_gap(id, by)).await?;
+            Ok(v1::AcceptGapResponse { gap: Some(gap) })
+        }
+        .await;
+        self.answered(accepted)
     }
 }

@@ -26,7 +26,7 @@ use tonic::{Request, Response, Status};
 type Answered<T> = std::result::Result<Response<T>, Status>;
 
 /// Who asks, by name.
-fn who(call: &Call) -> String {
+pub(super) fn who(call: &Call) -> String {
     match &call.caller {
         Caller::Admin(name) | Caller::Service(name) => name.clone(),
         Caller::Node(node) => NodeId(*node).to_string(),
@@ -35,7 +35,7 @@ fn who(call: &Call) -> String {
 }
 
 /// A reason must be given, and have an end.
-fn reason(text: String) -> Result<String> {
+pub(super) fn reason(text: String) -> Result<String> {
     if text.trim().is_empty() {
         return Err(malformed("say why: a reason stands in the log and in the status"));
     }

@@ -43,6 +43,30 @@ impl Body for Pin {
     }
 }
 
+/// A part of the log that is collected: every marker whose tick ends behind the first stamp and not behind the second, but those that stay.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct CollectedSpan {
+    /// Behind this stamp,
+    #[prost(fixed64, tag = "1")]
+    pub after: u64,
+    /// up to this one.
+    #[prost(fixed64, tag = "2")]
+    pub upto: u64,
+}
+
+impl CollectedSpan {
+    /// Its ends.
+    #[must_use]
+    pub fn span(&self) -> (Stamp, Stamp) {
+        (Stamp(self.after), Stamp(self.upto))
+    }
+}
+
+fn are_spans(spans: &[CollectedSpan]) -> bool {
+    spans.iter().all(|span| span.after < span.upto)
+        && spans.windows(2).all(|pair| pair[0].upto < pair[1].after)
+}
+
 /// What is going to be collected: `tomb/...`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Tomb {
@@ -52,6 +76,9 @@ pub struct Tomb {
     /// The names of the objects, ascending.
     #[prost(string, repeated, tag = "2")]
     pub names: Vec<String>,
+    /// What of the log is collected with it, and was before, ascending.
+    #[prost(message, repeated, tag = "3")]
+    pub collected: Vec<CollectedSpan>,
 }
 
 impl Tomb {
@@ -67,7 +94,11 @@ impl Body for Tomb {
     fn check(&self) -> Result<(), Damage> {
         let are_names = self.names.iter().all(|name| Name::parse(name).is_some());
         let is_sorted = self.names.windows(2).all(|pair| pair[0] < pair[1]);
-        if are_names && is_sorted { Ok(()) } else { Err(malformed("a tomb of what has no name")) }
+        if are_names && is_sorted && are_spans(&self.collected) {
+            Ok(())
+        } else {
+            Err(malformed("a tomb of what has no name"))
+        }
     }
 }
 
@@ -83,12 +114,15 @@ pub struct TombDone {
     /// Objects that were kept after all: pinned meanwhile.
     #[prost(uint64, tag = "3")]
     pub kept: u64,
+    /// What of the log is collected by now, ascending.
+    #[prost(message, repeated, tag = "4")]
+    pub collected: Vec<CollectedSpan>,
 }
 
 impl Body for TombDone {
     const KIND: u16 = 13;
 
     fn check(&self) -> Result<(), Damage> {
-        Ok(())
+        if are_spans(&self.collected) { Ok(()) } else { Err(malformed("spans that are none")) }
     }
 }

@@ -27,6 +27,8 @@ struct Plan {
     faults: Vec<(u64, Fault)>,
     /// Nothing is answered.
     is_away: bool,
+    /// Nothing is answered from this request on, counted from 1.
+    away_from: Option<u64>,
     /// Names that are not listed and not found.
     hidden: BTreeSet<String>,
 }
@@ -63,7 +65,14 @@ impl Faulty {
 
     /// From now on nothing is answered, or everything again.
     pub fn set_away(&self, is_away: bool) {
-        self.plan().is_away = is_away;
+        let mut plan = self.plan();
+        (plan.is_away, plan.away_from) = (is_away, None);
+    }
+
+    /// After so many requests more nothing is answered, until [`Faulty::set_away`] says otherwise: as if whoever asks had died.
+    pub fn away_after(&self, requests: u64) {
+        let mut plan = self.plan();
+        plan.away_from = Some(plan.requests + requests + 1);
     }
 
     /// From now on this object is as if it were not there.
@@ -95,7 +104,7 @@ impl Faulty {
     fn request(&self, what: &'static str, name: &str) -> Result<(), SiteError> {
         let mut plan = self.plan();
         plan.requests += 1;
-        if plan.is_away {
+        if plan.is_away || plan.away_from.is_some_and(|from| plan.requests >= from) {
             return Err(SiteError::Away { what, cause: "it was told to be away".to_owned() });
         }
         if plan.hidden.contains(name) {

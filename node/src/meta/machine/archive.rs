@@ -3,9 +3,10 @@
 use super::{Draft, Tried, check, refused};
 use crate::archive::manifest::log::GroupRow;
 use crate::limits::ARCHIVE_LEASE_MS_MAX;
-use crate::meta::archive_change::ArchiveChange;
-use crate::meta::archive_row::{ArchivedRow, CloserRow, ReportRow, SnapshotRow};
+use crate::meta::archive_change::{ArchiveChange, PinEnd};
+use crate::meta::archive_row::{ArchivedRow, CloserRow, ReportRow, SnapshotRow, SnapshotState};
 use crate::meta::command::Reason;
+use crate::meta::pin_row::{CarriedRow, PinRow, SweepRow};
 use crate::meta::rows::{self, MetaRow};
 use engine::ids::NodeId;
 use raft::types::GroupId;
@@ -15,6 +16,9 @@ impl Draft<'_, '_> {
     reader_of!(report, Report, ReportRow, rows::REPORTS);
     reader_of!(closer, Closer, CloserRow, rows::CLOSER);
     reader_of!(snapshot, Snapshot, SnapshotRow, rows::SNAPSHOT);
+    reader_of!(pin, Pin, PinRow, rows::PINS);
+    reader_of!(sweep, Sweep, SweepRow, rows::SWEEP);
+    reader_of!(carried, Carried, CarriedRow, rows::CARRIED);
 
     pub(super) fn archive(&mut self, change: ArchiveChange) -> Tried {
         match change {
@@ -27,13 +31,71 @@ impl Draft<'_, '_> {
                 self.take_report(row, until_ms)
             }
             ArchiveChange::PlanMarker(row) => self.plan_marker(row),
-            ArchiveChange::PutSnapshot(row) => {
-                let before = self.snapshot(SnapshotRow::key())?.map_or(0, |row| row.version);
-                check(row.version == before + 1, Reason::Stale)?;
-                self.put(MetaRow::Snapshot(row));
+            ArchiveChange::PutSnapshot(row) => self.put_snapshot(row),
+            ArchiveChange::PutPin(row) => self.put_pin(row),
+            ArchiveChange::EndPin(end) => self.end_pin(end),
+            ArchiveChange::TakeSweep(row) => self.take_sweep(row),
+            ArchiveChange::Carry(row) => {
+                // What the nodes have let go does not come back.
+                let before = self.carried(CarriedRow::key())?.unwrap_or_default();
+                check(row.upto > before.upto, Reason::Stale)?;
+                self.put(MetaRow::Carried(row));
                 Ok(())
             }
         }
+    }
+
+    fn put_snapshot(&mut self, row: SnapshotRow) -> Tried {
+        let before = self.snapshot(SnapshotRow::key())?.unwrap_or_default();
+        check(row.version == before.version + 1, Reason::Stale)?;
+        if row.state == SnapshotState::Running && before.state != SnapshotState::Running {
+            // What it finds at the site and does not ship again must not go meanwhile.
+            let now_ms = self.now_ms();
+            check(self.sweep(SweepRow::key())?.is_none_or(|sweep| !sweep.lives(now_ms)), Reason::State)?;
+        }
+        self.put(MetaRow::Snapshot(row));
+        Ok(())
+    }
+
+    fn take_sweep(&mut self, row: SweepRow) -> Tried {
+        self.check_lease(row.until_ms)?;
+        let snapshot = self.snapshot(SnapshotRow::key())?.unwrap_or_default();
+        check(snapshot.state != SnapshotState::Running, Reason::State)?;
+        let now_ms = self.now_ms();
+        let before = self.sweep(SweepRow::key())?.filter(|before| before.lives(now_ms));
+        check(before.is_none_or(|before| before.node == row.node), Reason::Stale)?;
+        self.put(MetaRow::Sweep(row));
+        Ok(())
+    }
+
+    /// What stays only ever becomes more.
+    fn put_pin(&mut self, row: PinRow) -> Tried {
+        let now_ms = self.now_ms();
+        match self.pin(PinRow::key(row.id))? {
+            None => {
+                check(row.renewal == 1 && row.lives(now_ms), Reason::Impossible)?;
+                // A hold ends when somebody ends it.
+                check(!row.is_hold || row.until_ms == u64::MAX, Reason::Impossible)?;
+            }
+            Some(old) => {
+                check(row.renewal == old.renewal + 1, Reason::Stale)?;
+                check(old.lives(now_ms), Reason::State)?;
+                check(row.renews(&old, now_ms), Reason::Impossible)?;
+            }
+        }
+        self.put(MetaRow::Pin(row));
+        Ok(())
+    }
+
+    fn end_pin(&mut self, end: PinEnd) -> Tried {
+        let (now_ms, PinEnd { id, is_hold, by, why }) = (self.now_ms(), end);
+        let Some(old) = self.pin(PinRow::key(id))?.filter(|old| old.is_hold == is_hold) else {
+            return refused(Reason::NotFound);
+        };
+        check(old.lives(now_ms), Reason::State)?;
+        let renewal = old.renewal + 1;
+        self.put(MetaRow::Pin(PinRow { renewal, until_ms: now_ms, by, why, ..old }));
+        Ok(())
     }
 
     /// A lease that ends late would keep everybody else from archiving what its holder does not.
