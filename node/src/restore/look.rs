@@ -7,8 +7,8 @@ use crate::archive::window::{Scope, window};
 use crate::limits;
 use crate::refused::Refused;
 use crate::server::Server;
+use crate::surroundings;
 use engine::Stamp;
-use engine::disk::RealDisk;
 use engine::ids::{CollectionId, TenantId};
 use engine::tablet::history::History;
 use engine::tablet::view::{Found, Page, Scan, ScanCursor};
@@ -34,7 +34,7 @@ struct Folder(PathBuf);
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if let Err(error) = clear(&RealDisk, &self.0) {
+        if let Err(error) = clear(&*surroundings::disk(&self.0), &self.0) {
             tracing::warn!(%error, "what was fetched of an archive is not removed");
         }
     }
@@ -155,7 +155,7 @@ impl Server {
             }
         };
         let sealer = self.keys().sealer().clone();
-        let shop = Workshop { disk: Arc::new(RealDisk), folder: folder.0.clone(), sealer };
+        let shop = Workshop { disk: surroundings::disk(&folder.0), folder: folder.0.clone(), sealer };
         let tenants = BTreeSet::from([tenant]);
         let gathered = sources.gather_within(&shop, &tenants, (from, at), limits::LOOK_BYTES_MAX).await?;
         Ok(Seen { gathered, at, _folder: folder })
@@ -182,7 +182,7 @@ impl State {
         }
         let folder = below.join(format!("{:x}", self.folders));
         self.folders += 1;
-        clear(&RealDisk, &folder)?;
+        clear(&*surroundings::disk(&folder), &folder)?;
         let folder = Arc::new(Folder(folder));
         self.folder = Arc::downgrade(&folder);
         Ok(folder)

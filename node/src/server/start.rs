@@ -22,17 +22,14 @@ use crate::limits::DISK_MS;
 use crate::meta::follow::{self, Changes, Published};
 use crate::meta::forward::Forward;
 use crate::meta::node_row::NodeState;
-use crate::meta::shard_row::ShardRow;
 use crate::meta::view::MetaView;
 use crate::peer::{Identify, PeerParts, PeerServer, Serving, TlsLink};
 use crate::restore;
 use crate::restore::look::Looks;
-use crate::running::mover::{Mover, WantedGroup};
 use crate::running::opening::{Admitted, Opening};
 use crate::running::replicas::Running;
 use crate::running::{self, RunningParts};
 use crate::shard::door::Door;
-use crate::shard::map::ShardRange;
 use crate::shard::operations::NodeOperations;
 use crate::shard::placing::Placing;
 use crate::takeover::decision::Decision;
@@ -40,7 +37,6 @@ use crate::takeover::recording::found;
 use crate::telemetry::logs;
 use crate::tls::{self, Tls};
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use engine::clock::Clock;
 use engine::ids::NodeId;
 use engine::tablet::pool::PoolConfig;
@@ -48,7 +44,6 @@ use raft::group::rejoin::Verdict;
 use raft::group::settings::Pace;
 use raft::log::LogConfig;
 use raft::net::link::PeerLink;
-use raft::types::GroupId;
 use rustls::pki_types::ServerName;
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
@@ -473,36 +468,5 @@ impl Server {
 
     pub(crate) fn known(&self) -> Known {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// A node that has joined has no replica of the meta group yet: it asks others for the row that says which one it gets.
-    async fn await_meta(&self, running: &Arc<Running>) {
-        let mover = Mover::default();
-        while running.replica(GroupId::META).is_none() && !running.living().contains_key(&GroupId::META) {
-            for node in self.known().into_keys().filter(|node| *node != self.node) {
-                match self.forward.shard(node, GroupId::META).await {
-                    Ok(Some(value)) => self.bear(running, &mover, &value).await,
-                    Ok(None) => {}
-                    Err(why) => tracing::debug!(%node, %why, "no row of the meta group"),
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(SUPERVISE_MS)).await;
-        }
-    }
-
-    async fn bear(&self, running: &Arc<Running>, mover: &Mover, value: &Bytes) {
-        let Ok(row) = ShardRow::decode(&ShardRow::key(GroupId::META), value) else { return };
-        let wanted = WantedGroup {
-            group: row.group,
-            range: ShardRange { group: row.group, start: row.start, end: row.end }.rows(),
-            seats: row.seats,
-            gone: Vec::new(),
-        };
-        if let Err(error) = mover.settle(running, &[wanted]).await {
-            tracing::warn!(
-                cause = engine::error::with_sources(&error),
-                "the meta group does not come here yet"
-            );
-        }
     }
 }

@@ -9,13 +9,48 @@ use crate::meta::shard_row::ShardRow;
 use crate::running::mover::{Mover, WantedGroup};
 use crate::running::replicas::Running;
 use crate::shard::map::ShardRange;
+use bytes::Bytes;
 use engine::error::with_sources;
 use engine::ids::NodeId;
 use raft::types::GroupId;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Between two times that a node that has joined asks all others, in milliseconds.
+const AWAIT_MS: u64 = 200;
+
 impl Server {
+    /// A node that has joined has no replica of the meta group yet: it asks others for the row that says which one it gets.
+    pub(super) async fn await_meta(&self, running: &Arc<Running>) {
+        let mover = Mover::default();
+        while running.replica(GroupId::META).is_none() && !running.living().contains_key(&GroupId::META) {
+            for node in self.known().into_keys().filter(|node| *node != self.node) {
+                match self.forward.shard(node, GroupId::META).await {
+                    Ok(Some(value)) => self.bear(running, &mover, &value).await,
+                    Ok(None) => {}
+                    Err(why) => tracing::debug!(%node, %why, "no row of the meta group"),
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(AWAIT_MS)).await;
+        }
+    }
+
+    async fn bear(&self, running: &Arc<Running>, mover: &Mover, value: &Bytes) {
+        let Ok(row) = ShardRow::decode(&ShardRow::key(GroupId::META), value) else { return };
+        let wanted = WantedGroup {
+            group: row.group,
+            range: ShardRange { group: row.group, start: row.start, end: row.end }.rows(),
+            seats: row.seats,
+            gone: Vec::new(),
+        };
+        if let Err(error) = mover.settle(running, &[wanted]).await {
+            tracing::warn!(
+                cause = engine::error::with_sources(&error),
+                "the meta group does not come here yet"
+            );
+        }
+    }
+
     /// Asks until the tasks end.
     pub(super) async fn ask_for_meta(self: Arc<Self>, running: Arc<Running>) {
         let (mover, mut last) = (Mover::default(), self.node);

@@ -138,7 +138,7 @@ impl Decision {
     /// The file cannot be read; `Malformed`.
     pub fn read(folder: &Path) -> Result<Option<Self>> {
         let path = path(folder);
-        if !path.exists() {
+        if !files::exists(&path) {
             return Ok(None);
         }
         let bytes = files::read(&path, BYTES_MAX)?;

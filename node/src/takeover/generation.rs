@@ -69,7 +69,7 @@ impl Told {
     /// The file cannot be read; `Malformed`.
     pub fn read(folder: &Path) -> Result<Option<Self>> {
         let path = path(folder);
-        if !path.exists() {
+        if !files::exists(&path) {
             return Ok(None);
         }
         let malformed = |cause: String| BootError::malformed("fenced.toml", cause);
