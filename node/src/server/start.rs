@@ -6,6 +6,7 @@ use super::live;
 use super::opened::{Opened, OpenedKeys, Outside, open_keys, opened};
 use super::scrubbing::Scrubbed;
 use super::serving::{Inside, Porch};
+use super::sizes::{log_config, pace, pool_config};
 use super::verifying::Verified;
 use super::{Inner, Server, Through, founding, porch};
 use crate::boot::founding::Founding;
@@ -43,10 +44,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use engine::clock::Clock;
 use engine::ids::NodeId;
-use engine::tablet::pool::PoolConfig;
 use raft::group::rejoin::Verdict;
-use raft::group::settings::Pace;
-use raft::log::LogConfig;
 use raft::net::link::PeerLink;
 use raft::types::GroupId;
 use rustls::pki_types::ServerName;
@@ -103,39 +101,6 @@ fn identify(tls: Tls) -> Identify {
             _ => None,
         }
     })
-}
-
-/// Sizes of the log.
-pub(crate) fn log_config(config: &config::Config, generation: u64) -> LogConfig {
-    LogConfig {
-        segment_bytes: config.node.log_segment.get(),
-        generation,
-        ..LogConfig::new(config.node.data_dir.join("log"))
-    }
-}
-
-/// Sizes of the tablets' pool.
-pub(crate) fn pool_config(config: &config::Config) -> PoolConfig {
-    let size = |bytes: config::value::Bytes| usize::try_from(bytes.get()).unwrap_or(usize::MAX);
-    PoolConfig {
-        is_archived: !config.node.archive.sites.is_empty(),
-        memtable_bytes: size(config.node.memtable),
-        cache_bytes: size(config.node.cache),
-        scrub_bytes_per_s: config.node.scrub_bytes.get(),
-        ..PoolConfig::new(config.node.data_dir.join("pool"))
-    }
-}
-
-/// Times of consensus.
-pub(crate) fn pace(config: &config::Pace) -> Pace {
-    Pace {
-        heartbeat_ms: config.heartbeat.ms(),
-        heartbeat_min_ms: config.heartbeat.ms() * 3 / 4,
-        election_min_ms: config.election_min.ms(),
-        election_max_ms: config.election_max.ms(),
-        quorum_loss_ms: 2 * config.election_max.ms() + config.heartbeat.ms(),
-        ..Pace::PRODUCTION
-    }
 }
 
 impl Server {
