@@ -409,7 +409,6 @@ impl Server {
         // Beside the start: it waits for keys that the meta group brings, and that for its quorum.
         let rest = running.clone();
         self.tasks.spawn("seat", async move { rest.seat_rest().await });
-        let changer = Arc::new(Through(Arc::downgrade(self)));
         self.tasks.spawn("keys", self.clone().turn_keys());
         self.tasks.spawn("purge", self.clone().purge_tenants());
         if self.archiving.is_on() {
@@ -427,13 +426,18 @@ impl Server {
         self.tasks.spawn("delayed", self.clone().keep_late());
         self.tasks.spawn("restores", restore::runner::run(self.clone()));
         self.tasks.spawn("meta seat", self.clone().ask_for_meta(running.clone()));
-        let (recorded, placing) =
-            (self.clone(), Placing::new(running.clone(), self.published.clone(), changer));
+        self.place(running.clone());
+        Ok(running)
+    }
+
+    /// Puts replicas where they are wanted, once what the rows of the meta group say holds.
+    fn place(self: &Arc<Self>, running: Arc<Running>) {
+        let changer = Arc::new(Through(Arc::downgrade(self)));
+        let (recorded, placing) = (self.clone(), Placing::new(running, self.published.clone(), changer));
         self.tasks.spawn("placing", async move {
             recorded.is_recorded().await;
             placing.run().await;
         });
-        Ok(running)
     }
 
     pub(crate) fn known(&self) -> Known {
