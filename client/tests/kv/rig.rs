@@ -225,7 +225,7 @@ impl Hello for Server {
     async fn route(&self, _: Request<RouteRequest>) -> Result<Response<RouteResponse>, Status> {
         let leader = self.0.lock().unwrap().leader.clone();
         let shard = Shard { replicas: vec![leader.clone()], leader, ..Shard::default() };
-        Ok(Response::new(RouteResponse { tenant: 1, map_version: 1, shards: vec![shard] }))
+        Ok(Response::new(RouteResponse { tenant: 1, map_version: 1, shards: vec![shard], generation: 1 }))
     }
 }
 

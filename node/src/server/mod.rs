@@ -27,6 +27,7 @@ pub mod purging;
 mod retaining;
 pub mod scrubbing;
 pub mod serving;
+pub(crate) mod sizes;
 mod snapshots;
 pub mod start;
 mod straying;

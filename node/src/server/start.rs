@@ -6,6 +6,7 @@ use super::live;
 use super::opened::{Opened, OpenedKeys, Outside, open_keys, opened};
 use super::scrubbing::Scrubbed;
 use super::serving::{Inside, Porch};
+use super::sizes::{log_config, pace, pool_config};
 use super::verifying::Verified;
 use super::{Inner, Server, Through, founding, porch};
 use crate::boot::founding::Founding;
@@ -39,10 +40,7 @@ use crate::tls::{self, Tls};
 use arc_swap::ArcSwap;
 use engine::clock::Clock;
 use engine::ids::NodeId;
-use engine::tablet::pool::PoolConfig;
 use raft::group::rejoin::Verdict;
-use raft::group::settings::Pace;
-use raft::log::LogConfig;
 use raft::net::link::PeerLink;
 use rustls::pki_types::ServerName;
 use std::collections::BTreeSet;
@@ -98,39 +96,6 @@ fn identify(tls: Tls) -> Identify {
             _ => None,
         }
     })
-}
-
-/// Sizes of the log.
-pub(crate) fn log_config(config: &config::Config, generation: u64) -> LogConfig {
-    LogConfig {
-        segment_bytes: config.node.log_segment.get(),
-        generation,
-        ..LogConfig::new(config.node.data_dir.join("log"))
-    }
-}
-
-/// Sizes of the tablets' pool.
-pub(crate) fn pool_config(config: &config::Config) -> PoolConfig {
-    let size = |bytes: config::value::Bytes| usize::try_from(bytes.get()).unwrap_or(usize::MAX);
-    PoolConfig {
-        is_archived: !config.node.archive.sites.is_empty(),
-        memtable_bytes: size(config.node.memtable),
-        cache_bytes: size(config.node.cache),
-        scrub_bytes_per_s: config.node.scrub_bytes.get(),
-        ..PoolConfig::new(config.node.data_dir.join("pool"))
-    }
-}
-
-/// Times of consensus.
-pub(crate) fn pace(config: &config::Pace) -> Pace {
-    Pace {
-        heartbeat_ms: config.heartbeat.ms(),
-        heartbeat_min_ms: config.heartbeat.ms() * 3 / 4,
-        election_min_ms: config.election_min.ms(),
-        election_max_ms: config.election_max.ms(),
-        quorum_loss_ms: 2 * config.election_max.ms() + config.heartbeat.ms(),
-        ..Pace::PRODUCTION
-    }
 }
 
 impl Server {
@@ -439,7 +404,6 @@ impl Server {
         // Beside the start: it waits for keys that the meta group brings, and that for its quorum.
         let rest = running.clone();
         self.tasks.spawn("seat", async move { rest.seat_rest().await });
-        let changer = Arc::new(Through(Arc::downgrade(self)));
         self.tasks.spawn("keys", self.clone().turn_keys());
         self.tasks.spawn("purge", self.clone().purge_tenants());
         if self.archiving.is_on() {
@@ -457,13 +421,18 @@ impl Server {
         self.tasks.spawn("delayed", self.clone().keep_late());
         self.tasks.spawn("restores", restore::runner::run(self.clone()));
         self.tasks.spawn("meta seat", self.clone().ask_for_meta(running.clone()));
-        let (recorded, placing) =
-            (self.clone(), Placing::new(running.clone(), self.published.clone(), changer));
+        self.place(running.clone());
+        Ok(running)
+    }
+
+    /// Puts replicas where they are wanted, once what the rows of the meta group say holds.
+    fn place(self: &Arc<Self>, running: Arc<Running>) {
+        let changer = Arc::new(Through(Arc::downgrade(self)));
+        let (recorded, placing) = (self.clone(), Placing::new(running, self.published.clone(), changer));
         self.tasks.spawn("placing", async move {
             recorded.is_recorded().await;
             placing.run().await;
         });
-        Ok(running)
     }
 
     pub(crate) fn known(&self) -> Known {
