@@ -12,7 +12,6 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use proto::errors::{Kind, RetryClass};
 use proto::v1::act_request::Act;
-use proto::v1::backup_client::BackupClient;
 use proto::v1::delayed_client::DelayedClient;
 use proto::v1::groups_client::GroupsClient;
 use proto::v1::identities_client::IdentitiesClient;
@@ -23,17 +22,13 @@ use proto::v1::restore_client::RestoreClient;
 use proto::v1::status_client::StatusClient;
 use proto::v1::tenants_client::TenantsClient;
 use proto::v1::{
-    AcceptGapRequest, ActRequest, AddNodeRequest, AddNodeResponse, ApplyRequest, ArchiveGap, ArchivePin,
-    BackupNowRequest, BackupWindowRequest, BackupWindowResponse, CreateTenantRequest, DelayedNode,
-    DonateRequest, DrillShown, ForwardRequest, Group, HoldRequest, IssueRequest, IssueResponse, Job,
-    ListBackupsRequest, ListDelayedRequest, ListDrillsRequest, ListGapsRequest, ListGroupsRequest,
-    ListJobsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest, ListPinsRequest,
-    ListRestoresRequest, ListTenantsRequest, LostWrites, Node, NodeRequest, PinRequest, PlanRequest,
-    PlanResponse, PromoteRequest, PromoteResponse, RestoreState, RetentionRequest, RotateRequest,
-    RotateResponse, RunDrillRequest, ScheduleBackupRequest, ScheduleDrillsRequest, ScrubRequest,
-    SetTenantRequest, SiteRetention, Snapshot, StatusRequest, StatusResponse, Suspect, SuspectsRequest,
-    TailRequest, Tenant, TenantRequest, TransferRequest, UnpinRequest, VerifyBackupRequest,
-    VerifyBackupResponse, VerifyGroupRequest, VerifyGroupResponse, Window, WindowRequest,
+    ActRequest, AddNodeRequest, AddNodeResponse, ApplyRequest, CreateTenantRequest, DelayedNode,
+    DonateRequest, ForwardRequest, Group, HoldRequest, IssueRequest, IssueResponse, Job, ListDelayedRequest,
+    ListGroupsRequest, ListJobsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest,
+    ListRestoresRequest, ListTenantsRequest, LostWrites, Node, NodeRequest, PlanRequest, PlanResponse,
+    PromoteRequest, PromoteResponse, RestoreState, RotateRequest, RotateResponse, ScrubRequest,
+    SetTenantRequest, StatusRequest, StatusResponse, Suspect, SuspectsRequest, TailRequest, Tenant,
+    TenantRequest, TransferRequest, VerifyGroupRequest, VerifyGroupResponse, Window, WindowRequest,
 };
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -101,6 +96,9 @@ macro_rules! delayed_verbs {
         }
     )*};
 }
+
+// Behind the macros, which it uses.
+mod backup;
 
 impl Admin {
     pub(crate) fn new(link: Arc<Link>) -> Self {
@@ -197,96 +195,6 @@ impl Admin {
     /// Denied, for anybody but an administrator.
     pub async fn jobs(&self) -> Result<Vec<Job>> {
         Ok(call!(self, AGAIN, JobsClient.list, ListJobsRequest { running_only: false }).await?.jobs)
-    }
-
-    /// Begins a snapshot of the whole cluster; tells its id.
-    ///
-    /// # Errors
-    /// Conflict, while another one is being taken.
-    pub async fn backup_now(&self, is_digested: bool) -> Result<String> {
-        Ok(call!(self, ONCE, BackupClient.now, BackupNowRequest { is_digested }).await?.snapshot)
-    }
-
-    /// All snapshots of the home site, the oldest first.
-    ///
-    /// # Errors
-    /// Unavailable, if the site cannot be asked.
-    pub async fn backups(&self) -> Result<Vec<Snapshot>> {
-        Ok(call!(self, AGAIN, BackupClient.list, ListBackupsRequest {}).await?.snapshots)
-    }
-
-    /// What can be restored from each site of the archive.
-    ///
-    /// # Errors
-    /// Conflict, if nothing is archived.
-    pub async fn backup_window(&self) -> Result<BackupWindowResponse> {
-        call!(self, AGAIN, BackupClient.window, BackupWindowRequest {}).await
-    }
-
-    /// Walks the home site of the archive and tells what is damaged there.
-    ///
-    /// # Errors
-    /// Unavailable, if the site cannot be asked.
-    pub async fn verify_backup(&self, is_deep: bool) -> Result<VerifyBackupResponse> {
-        call!(self, AGAIN, BackupClient.verify, VerifyBackupRequest { is_deep }).await
-    }
-
-    /// Says how often a snapshot is taken by itself, in milliseconds, and changes it if told to; 0 is never.
-    ///
-    /// # Errors
-    /// Conflict, if nothing is archived.
-    pub async fn schedule_backup(&self, every_ms: Option<u64>) -> Result<u64> {
-        Ok(call!(self, AGAIN, BackupClient.schedule, ScheduleBackupRequest { every_ms }).await?.every_ms)
-    }
-
-    /// Keeps something of the archive from being collected.
-    ///
-    /// # Errors
-    /// Invalid, if there is no such pin to be renewed; conflict, if it has ended, or would keep less.
-    pub async fn pin_backup(&self, request: PinRequest) -> Result<ArchivePin> {
-        whole(call!(self, ONCE, BackupClient.pin, request).await?.pin)
-    }
-
-    /// Ends a pin, or a legal hold.
-    ///
-    /// # Errors
-    /// Invalid, if there is no such one; conflict, if it has ended.
-    pub async fn unpin_backup(&self, id: &str, is_hold: bool, reason: &str) -> Result<ArchivePin> {
-        let request = UnpinRequest { id: id.to_owned(), is_hold, reason: reason.to_owned() };
-        whole(call!(self, ONCE, BackupClient.unpin, request).await?.pin)
-    }
-
-    /// All pins and legal holds of the archive.
-    ///
-    /// # Errors
-    /// Denied, for anybody but an administrator.
-    pub async fn backup_pins(&self) -> Result<Vec<ArchivePin>> {
-        Ok(call!(self, AGAIN, BackupClient.pins, ListPinsRequest {}).await?.pins)
-    }
-
-    /// What each site of the archive keeps, and what may go.
-    ///
-    /// # Errors
-    /// Conflict, if nothing is archived.
-    pub async fn backup_retention(&self, is_named: bool) -> Result<Vec<SiteRetention>> {
-        Ok(call!(self, AGAIN, BackupClient.retention, RetentionRequest { is_named }).await?.sites)
-    }
-
-    /// Gaps in the log of the home site of the archive.
-    ///
-    /// # Errors
-    /// Unavailable, if the site cannot be asked.
-    pub async fn backup_gaps(&self) -> Result<Vec<ArchiveGap>> {
-        Ok(call!(self, AGAIN, BackupClient.gaps, ListGapsRequest {}).await?.gaps)
-    }
-
-    /// Says that whoever asks knows of a gap.
-    ///
-    /// # Errors
-    /// Invalid, if there is no such gap.
-    pub async fn accept_gap(&self, id: &str) -> Result<ArchiveGap> {
-        let request = AcceptGapRequest { id: id.to_owned() };
-        whole(call!(self, AGAIN, BackupClient.accept_gap, request).await?.gap)
     }
 
     /// All tenants.
@@ -408,31 +316,6 @@ impl Admin {
     /// Invalid, if there is no such node; damaged, if what it kept cannot be read.
     pub async fn tail(&self, node: u64, generation: u64) -> Result<Vec<LostWrites>> {
         Ok(call!(self, AGAIN, DelayedClient.tail, TailRequest { node, generation }).await?.tenants)
-    }
-
-    /// Begins a drill at the node that answers. Returns its id.
-    ///
-    /// # Errors
-    /// Invalid, if there is no such kind, tenant or node; unavailable, if one goes on there.
-    pub async fn run_drill(&self, request: RunDrillRequest) -> Result<u64> {
-        Ok(call!(self, ONCE, BackupClient.run_drill, request).await?.id)
-    }
-
-    /// Drills, and what they have proved.
-    ///
-    /// # Errors
-    /// Unavailable, if the archive does not answer.
-    pub async fn drills(&self) -> Result<Vec<DrillShown>> {
-        Ok(call!(self, AGAIN, BackupClient.list_drills, ListDrillsRequest {}).await?.drills)
-    }
-
-    /// How often a drill takes place, in milliseconds, changed before that if it is said.
-    ///
-    /// # Errors
-    /// Denied, for anybody but an administrator.
-    pub async fn schedule_drills(&self, every_ms: Option<u64>) -> Result<u64> {
-        let request = ScheduleDrillsRequest { every_ms };
-        Ok(call!(self, AGAIN, BackupClient.schedule_drills, request).await?.every_ms)
     }
 
     /// What can be restored of a tenant, or of all.

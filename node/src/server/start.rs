@@ -191,17 +191,7 @@ impl Server {
             again: watch::Sender::new(None),
             recorded: watch::Sender::new(is_recorded),
         });
-        let parts = PeerParts {
-            node: server.node,
-            cluster: server.cluster,
-            serving,
-            identify: identify(server.tls.clone()),
-        };
-        let demanded = server.tls.server(tls::Caller::Node, &[tls::PEER])?;
-        let peers = PeerServer::new(parts.clone(), demanded, server.tasks.spawner());
-        if let Some(listener) = listener {
-            peers.listen(listener);
-        }
+        let (parts, peers) = server.open_to_peers(serving, listener)?;
         server.tell(&config, peers);
         if server.fenced().is_some() {
             return Ok(server);
@@ -210,6 +200,26 @@ impl Server {
         let goes_on = server.clone();
         server.tasks.spawn("start", async move { goes_on.go_on_if_room(&config, &identity, &parts).await });
         Ok(server)
+    }
+
+    /// Listens for other nodes.
+    fn open_to_peers(
+        &self,
+        serving: Serving,
+        listener: Option<TcpListener>,
+    ) -> Result<(PeerParts, PeerServer)> {
+        let parts = PeerParts {
+            node: self.node,
+            cluster: self.cluster,
+            serving,
+            identify: identify(self.tls.clone()),
+        };
+        let demanded = self.tls.server(tls::Caller::Node, &[tls::PEER])?;
+        let peers = PeerServer::new(parts.clone(), demanded, self.tasks.spawner());
+        if let Some(listener) = listener {
+            peers.listen(listener);
+        }
+        Ok((parts, peers))
     }
 
     /// Begins to look after the disk, and to tell how the node is.
