@@ -93,7 +93,10 @@ fn every_method_of_the_schema_is_an_action_and_nothing_else_is() {
         for wrong in
             [&path[1..], &format!("{path}/"), &format!("{path}s"), &path.to_lowercase(), &format!("/{path}")]
         {
-            assert_eq!(Action::of_path(wrong), [], "{wrong}");
+            // `Pins` is another method than `Pin`.
+            if !paths.iter().any(|path| path == wrong) {
+                assert_eq!(Action::of_path(wrong), [], "{wrong}");
+            }
         }
     }
     assert_eq!(Action::of_path("/dewpond.v1.Kv/Batch"), [Action::KvWrite]);

@@ -129,7 +129,7 @@ impl Ours {
     /// They are not known to be written.
     pub async fn write(&self, rows: u64, generation: u64) -> Outcome<Stamp> {
         let (first, second) = (self.tenant(FIRST)?, self.tenant(SECOND)?);
-        let is_meant = move |number: u64| generation == 0 || workload::mix(number) % CHANGED == 0;
+        let is_meant = move |number: u64| generation == 0 || workload::mix(number).is_multiple_of(CHANGED);
         let loaders = (0..LOADERS).map(|loader| {
             let (first, second) = (first.clone(), second.clone());
             tokio::spawn(async move {

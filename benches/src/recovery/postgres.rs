@@ -155,7 +155,7 @@ impl Postgres {
         let mut input = child.stdin.take().ok_or("psql has no input")?;
         let mut text = String::new();
         for number in 0..rows {
-            if generation == 0 || mix(number) % CHANGED == 0 {
+            if generation == 0 || mix(number).is_multiple_of(CHANGED) {
                 text.push_str(std::str::from_utf8(&key(number))?);
                 text.push_str("\t\\\\x");
                 for byte in value(number, generation).iter() {

@@ -143,12 +143,10 @@ pub async fn catches_up(stage: &Stage, newest: Stamp) -> Result<u64, Violation> 
     let Some(longest_ms) = late.iter().map(|(_, ms)| *ms).max() else { return Ok(0) };
     let until = stage.ground.time.ms() + 3 * longest_ms + 30_000 + SLACK_MS;
     while stage.ground.time.ms() < until {
-        let nodes = stage.nodes.borrow();
-        let has_all = nodes.iter().filter(|node| node.late_ms > 0).all(|node| {
+        let has_all = stage.nodes.borrow().iter().filter(|node| node.late_ms > 0).all(|node| {
             let running = node.server().and_then(|server| server.running().ok().cloned());
             running.and_then(|running| Some(running.late()?.state().gate >= newest)).unwrap_or(false)
         });
-        drop(nodes);
         if has_all {
             return Ok(late.len() as u64);
         }

@@ -25,6 +25,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
+/// What a tenant was told: its name, its history, and what is known besides.
+type Told = (String, History, Vec<Fact>);
+
 /// The tenants.
 const TENANTS: [&str; 2] = ["birch", "cedar"];
 /// Clients of each.
@@ -342,7 +345,7 @@ impl Running {
     }
 
     /// What the judges say of every tenant.
-    fn judged(&self, report: &mut Report) -> (Vec<Violation>, Vec<(String, History, Vec<Fact>)>) {
+    fn judged(&self, report: &mut Report) -> (Vec<Violation>, Vec<Told>) {
         let (mut violations, mut told) = (Vec::new(), Vec::new());
         for customer in &self.customers {
             let (history, facts) = customer.record.taken();

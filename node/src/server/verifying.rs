@@ -309,7 +309,7 @@ mod tests {
         let odd = ["2 on node b".to_owned()];
         assert_eq!(
             told(G, &odd, true, &report(&[1, 2, 1])),
-            "group g-5: replica 2 on node b holds other rows than most in 1 ranges, the first in collection 3 of t-7"
+            "group g-5: replica 2 on node b holds other rows than most in 1 ranges, the first in collection 3 of t-0000000000000007"
         );
         let none = told(G, &odd, false, &report(&[1, 2]));
         assert!(none.ends_with("and none has a majority") && !none.contains("node b"), "{none}");

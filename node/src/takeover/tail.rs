@@ -108,7 +108,7 @@ impl<R: Read> Entries<R> {
     ///
     /// # Errors
     /// `Damage`: it is none, or not all of it is there.
-    pub fn next(&mut self) -> Result<Option<(GroupId, Entry)>, Damage> {
+    pub fn read(&mut self) -> Result<Option<(GroupId, Entry)>, Damage> {
         let mut bytes = vec![0; HEAD_BYTES];
         match self.from.read(&mut bytes[..1]) {
             Ok(0) => return Ok(None),
@@ -142,7 +142,7 @@ impl<R: Read> Entries<R> {
 pub fn read(from: impl Read) -> Result<Vec<Lost>, Damage> {
     let mut entries = Entries::new(from);
     let mut all: BTreeMap<(TenantId, GroupId), Lost> = BTreeMap::new();
-    while let Some((group, entry)) = entries.next()? {
+    while let Some((group, entry)) = entries.read()? {
         if entry.kind != raft::payload::COMMAND {
             continue;
         }

@@ -150,6 +150,6 @@ mod tests {
             first: Stamp(6),
             last: Stamp(7),
         };
-        assert_eq!(tail_heard(&tail_sent(&[lost.clone()])), Answer::Tail(vec![lost]));
+        assert_eq!(tail_heard(&tail_sent(std::slice::from_ref(&lost))), Answer::Tail(vec![lost]));
     }
 }

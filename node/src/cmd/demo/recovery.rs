@@ -109,9 +109,9 @@ impl Ways {
         self.tell("both tenants have every record, and a snapshot lies in the archive");
         self.in_place(&admin).await?;
         self.tell("deleted, and back in place");
-        self.from_archive(&admin).await?;
+        self.out_of_archive(&admin).await?;
         self.tell("deleted, and back from the archive, as a new tenant");
-        self.from_late_node(&admin, late).await?;
+        self.donated_by(&admin, late).await?;
         self.tell("and back from the delayed node, as new versions");
         let last = self.last_word(&admin).await?;
         self.search()?;
@@ -217,7 +217,7 @@ impl Ways {
         Ok(())
     }
 
-    async fn from_archive(&mut self, admin: &Client) -> Result<(), Failure> {
+    async fn out_of_archive(&mut self, admin: &Client) -> Result<(), Failure> {
         let commit = self.mistake().await?;
         self.archived(admin, "home", commit).await?;
         self.look_back(commit).await?;
@@ -257,7 +257,7 @@ impl Ways {
         ensure(is_so, || format!("the life of a key has {} versions", life.len()))
     }
 
-    async fn from_late_node(&mut self, admin: &Client, node: u64) -> Result<(), Failure> {
+    async fn donated_by(&mut self, admin: &Client, node: u64) -> Result<(), Failure> {
         let before = self.found.commit;
         let has_it = async || {
             let nodes = admin.admin().delayed().await.ok()?;
