@@ -2,8 +2,8 @@
 //! are compared with the cluster as of the same stamp. Nobody else notices: nothing is written but a certificate beside the snapshot.
 //!
 //! * [`rules`] says what a drill has proved, when one is due, and when the newest proof is too old;
-//! * [`run`] does one, [`scratch`] is the folder it is done in;
-//! * [`schedule`] begins them, and tells of them; [`service`] is what administrators ask.
+//! * `run` does one, [`scratch`] is the folder it is done in;
+//! * [`schedule`] begins them, and tells of them; `service` is what administrators ask.
 //!
 //! What must hold: a drill that could not compare everything it set out to has failed, and its certificate says why; nothing of a drill
 //! stays on the disk; no drill fences, holds or moves anything.

@@ -3,7 +3,7 @@
 //!
 //! * [`rules`] says what a delayed node can be promoted to, and refuses the rest with what can be;
 //! * [`decision`] is what was decided, in the folder of the node: from the moment it is there, every start carries it out until it is done;
-//! * [`carry`] does it before anything runs, and [`recording`] tells the meta group once it runs;
+//! * [`carry`] does it before anything runs, and `recording` tells the meta group once it runs;
 //! * [`tail`] keeps what was cut off, and lists it;
 //! * [`generation`] is how nodes hear of it, and how those of before are fenced;
 //! * [`order`] is what is asked and answered, [`service`] does it.

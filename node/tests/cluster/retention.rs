@@ -98,7 +98,7 @@ async fn what_nobody_needs_goes_at_every_site_and_what_is_pinned_stays() {
         let found = window(&walked.archive, &Scope::default());
         assert_eq!(found.holes, []);
         let frontier = found.frontier.unwrap();
-        let edge = Stamp(frontier.0 - (keeps * 1_000 << 16));
+        let edge = Stamp(frontier.0 - ((keeps * 1_000) << 16));
         let whole = found.spans.iter().find(|span| span.holds(edge));
         assert_eq!(whole.map(|span| span.upto), Some(frontier), "every instant of its time");
         assert!(!walked.archive.collected().is_empty());

@@ -40,7 +40,7 @@ pub fn run() {
         all.iter().map(|one| (one.tenant.0, one.puts, one.deletes, one.range_deletes)).collect();
     assert_eq!(told, [(7, 2, 9, 2), (8, 1, 0, 1)]);
     assert_eq!((all[0].first, all[0].last), (Stamp(100), Stamp(205)));
-    feed(&[clean.clone()], |bytes| {
+    feed(std::slice::from_ref(&clean), |bytes| {
         let read = tail::read(bytes);
         // What is cut between two records is a shorter tail; anything else that was changed is found.
         assert!(bytes == clean || read.is_err() || clean.starts_with(bytes));

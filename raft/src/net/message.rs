@@ -416,7 +416,9 @@ pub(crate) mod tests {
 
     #[test]
     fn kinds_that_nobody_knows_are_refused() {
-        [0, 28, 255].map(|kind| assert_eq!(refused(kind, vec![]), "a message of an unknown kind"));
+        for kind in [0, 28, 255] {
+            assert_eq!(refused(kind, vec![]), "a message of an unknown kind");
+        }
     }
 
     #[test]
