@@ -416,9 +416,7 @@ pub(crate) mod tests {
 
     #[test]
     fn kinds_that_nobody_knows_are_refused() {
-        for kind in [0, 28, 255] {
-            assert_eq!(refused(kind, vec![]), "a message of an unknown kind");
-        }
+        assert_eq!([0, 28, 255].map(|kind| refused(kind, vec![])), ["a message of an unknown kind"; 3]);
     }
 
     #[test]
