@@ -236,7 +236,9 @@ impl Loose {
         let mut walk = self.walk(&LooseRange { tenant, collection, start, end }, at)?;
         let bytes_max = scan.bytes_max.min(limits::SCAN_BYTES_MAX);
         let limit = scan.limit.clamp(1, limits::SCAN_ENTRIES_MAX);
-        let mut page = walk.page(limit + usize::from(is_past), bytes_max)?;
+        // The row that is left out again takes nothing of what there is room for.
+        let more = if is_past { limits::KEY_BYTES_MAX + limits::VALUE_BYTES_MAX } else { 0 };
+        let mut page = walk.page(limit + usize::from(is_past), bytes_max + more)?;
         if is_past && page.entries.first().map(|one| &one.key) == resume.map(|one| &one.after) {
             page.entries.remove(0);
         }

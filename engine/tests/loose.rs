@@ -366,8 +366,8 @@ fn a_scan_goes_on_behind_the_longest_key_there_can_be() {
         keys.iter().enumerate().map(|(n, key)| (Stamp::new(n as u64 + 1, 0), write(key.clone()))).collect();
     let bench = Bench::new();
     let loose = bench.open(&[whole(&bench.file(0, &log, |_| true))]).unwrap();
-    for limit in 1..5 {
-        let rows = scanned(&loose, &Scan { limit, ..Scan::all(T1, C) }, Stamp::MAX);
+    for (limit, bytes_max) in [(1, 1), (2, 1), (3, 9_000), (4, 1 << 20)] {
+        let rows = scanned(&loose, &Scan { limit, bytes_max, ..Scan::all(T1, C) }, Stamp::MAX);
         assert_eq!(rows.into_keys().collect::<Vec<_>>(), keys, "{limit}");
     }
     let backward = Scan { is_reverse: true, ..Scan::all(T1, C) };

@@ -350,6 +350,10 @@ const _: () = {
 pub const LOOK_BYTES_MAX: u64 = 1 << 30;
 /// Reads of the archive whose files are kept for the next one.
 pub const LOOKS_MAX: usize = 2;
+/// Folders of such reads: those that are kept, and as many that somebody still reads; each holds a gibibyte at most.
+pub const LOOK_SLOTS: usize = 4;
+/// When one is sent away for whom there is no such folder, it comes again after so many milliseconds.
+pub const LOOK_RETRY_MS: u64 = 1_000;
 /// How long they are kept after they were last used, in milliseconds: ten minutes, while somebody looks around.
 pub const LOOK_KEPT_MS: u64 = 10 * 60_000;
 /// From how far behind on the archive is told of, in milliseconds: a minute, a dozen ticks.

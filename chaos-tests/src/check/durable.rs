@@ -75,7 +75,10 @@ impl Oracle {
     /// Broken: another write has this stamp, or a read at or after the stamp did not find it.
     pub fn acknowledged(&mut self, key: Key, stamp: Stamp, value: Value) -> Result<(), Violation> {
         let row = self.rows.entry(key).or_default();
-        row.unknown.remove(&value);
+        // All deletions look the same: one that is known says nothing of another that is not.
+        if value.is_some() {
+            row.unknown.remove(&value);
+        }
         row.add(key, stamp, value, "acknowledged")
     }
 
@@ -169,6 +172,15 @@ mod tests {
         let all = BTreeMap::from([(K, (at(30), 3))]);
         assert_eq!(judge(&mut oracle, at(40), &[K], &all), Ok(()));
         assert_eq!(oracle.versions(), 3);
+    }
+
+    #[test]
+    fn a_deletion_that_is_known_says_nothing_of_one_that_is_not() {
+        let mut oracle = oracle();
+        oracle.unknown(K, None);
+        oracle.acknowledged(K, at(50), Some(5)).unwrap();
+        oracle.acknowledged(K, at(60), None).unwrap();
+        assert_eq!(oracle.read(K, at(40), None), Ok(()), "it may have been deleted by then");
     }
 
     #[test]

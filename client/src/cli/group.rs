@@ -60,7 +60,7 @@ pub async fn group(session: &Session, verb: GroupVerb) -> Result<u8> {
                     told.differences.is_empty() && told.more_differences == 0 && told.uncompared.is_empty();
                 rows.extend(verified(group, &told));
             }
-            let columns = ["group", "state", "rows", "replicas", "tenant", "collection", "range", "held"];
+            let columns = ["group", "state", "rows", "replicas", "tenant", "collection", "held"];
             Document::list("dew.group.verify/1", &columns, rows).print(session.format)?;
             return Ok(if is_well { 0 } else { 2 });
         }
@@ -94,11 +94,10 @@ fn verified(group: u64, told: &VerifyGroupResponse) -> Vec<Fields> {
 
 fn difference(group: u64, one: &RowDifference) -> Fields {
     let rows = one.held.iter().map(|held| held.rows).max().unwrap_or_default();
-    let end = |end: &str| if end.is_empty() { "-".to_owned() } else { format!("#{end}") };
     let held = one.held.iter().map(|held| {
         let (mark, node) = (if held.is_odd { "!" } else { "" }, ids::node(held.node));
-        let (node, digest) = (node.as_str().unwrap_or_default(), held.digest.get(..8).unwrap_or_default());
-        format!("{}@{node}{mark}:{} #{digest}", replica_of(held.replica), held.rows)
+        let node = node.as_str().unwrap_or_default();
+        format!("{}@{node}{mark}:{} #{}", replica_of(held.replica), held.rows, held.likeness)
     });
     fields([
         ("group", ids::group(group)),
@@ -106,7 +105,6 @@ fn difference(group: u64, one: &RowDifference) -> Fields {
         ("rows", text(rows)),
         ("tenant", ids::tenant(one.tenant)),
         ("collection", text(u64::from(one.collection))),
-        ("range", format!("{}..{}", end(&one.start), end(&one.end)).into()),
         ("stamp", text(one.stamp)),
         (
             "odd",
@@ -152,20 +150,18 @@ mod tests {
             replica,
             node: replica,
             rows: 1,
-            digest: "0123456789".into(),
+            likeness: u32::from(is_odd),
             is_odd,
         };
         let range = RowDifference {
             tenant: 7,
             collection: 3,
-            end: "ab".into(),
             held: vec![held(1, false), held(2, true)],
             ..Default::default()
         };
         let rows = verified(2, &VerifyGroupResponse { differences: vec![range], ..equal });
         assert_eq!((rows.len(), rows[0]["state"].as_str()), (2, Some("differs")));
-        assert_eq!(rows[1]["range"], "-..#ab");
         assert_eq!(rows[1]["odd"], serde_json::json!(["r-2"]));
-        assert_eq!(rows[1]["held"], "r-1@n-1:1 #01234567, r-2@n-2!:1 #01234567");
+        assert_eq!(rows[1]["held"], "r-1@n-1:1 #0, r-2@n-2!:1 #1");
     }
 }

@@ -64,7 +64,12 @@ impl Server {
     /// `NOT_DELAYED`, `STARTING`; what the order itself may be refused for.
     pub async fn order_here(self: &Arc<Self>, by: &str, order: Order) -> Result<Answer, Refused> {
         if let Order::TakeOver(ask) = order {
-            let _alone = self.delayed.alone.lock().await;
+            // What only looks keeps nobody from holding the gate.
+            let decides = matches!(ask, Ask::Promote { is_plan: false, .. });
+            let _alone = match decides {
+                true => Some(self.delayed.alone.lock().await),
+                false => None,
+            };
             return self.taking_over(by, ask).await.map(Answer::TakeOver);
         }
         let running = self.running()?.clone();

@@ -139,11 +139,11 @@ pub fn kind_of(name: &Word) -> Option<Kind> {
     Kind::named(name.as_str().rsplit_once('-')?.0)
 }
 
-/// The newest certificate of a drill out of the archive, and the newest that it passed: when, in milliseconds since 1970.
+/// The newest certificate of a drill of the whole archive, and the newest that it passed: when, in milliseconds since 1970.
 #[must_use]
 pub fn newest(snapshots: &BTreeMap<SnapshotId, Snapshotted>) -> (Option<u64>, Option<u64>) {
     let all = snapshots.values().flat_map(|one| &one.proofs);
-    let of_archive = all.filter(|(name, _)| matches!(kind_of(name), Some(Kind::Restore | Kind::Tenant)));
+    let of_archive = all.filter(|(name, _)| matches!(kind_of(name), Some(Kind::Restore)));
     of_archive.fold((None, None), |(last, proven): (Option<u64>, Option<u64>), (_, proof)| {
         let passed = proof.is_passed.then_some(proof.made_ms);
         (last.max(Some(proof.made_ms)), proven.max(passed))

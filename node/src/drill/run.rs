@@ -105,10 +105,12 @@ impl Server {
         let folder = scratch.path().join(tenant.to_string());
         let tenants = BTreeSet::from([CLUSTER_TENANT, tenant]);
         let needed = sources.bytes_needed(&tenants, at).await.map_err(|error| with_sources(&error))?;
-        if needed > limits::SCRATCH_BYTES_MAX {
+        // Half of what is free stays to those who write.
+        let free = self.disk.known().room.map_or(u64::MAX, |room| room.free_bytes / 2);
+        let most = limits::SCRATCH_BYTES_MAX.min(free);
+        if needed > most {
             return Err(format!(
-                "tenant {tenant} needs {needed} bytes of scratch, over the limit of {}",
-                limits::SCRATCH_BYTES_MAX
+                "tenant {tenant} needs {needed} bytes of scratch, over the {most} there may be"
             ));
         }
         let shop =

@@ -73,9 +73,15 @@ impl Drills {
         true
     }
 
-    fn end(&self, id: u64, ended: (Outcome, Option<String>)) {
-        if let Some(one) = self.known().drills.iter_mut().find(|one| one.id == id) {
+    /// One has ended. The next one by itself counts from here, also if it is not certified: the archive may be away for long.
+    fn end(&self, id: u64, ended: (Outcome, Option<String>), now_ms: u64) {
+        let mut known = self.known();
+        if let Some(one) = known.drills.iter_mut().find(|one| one.id == id) {
+            let is_whole = one.kind == Kind::Restore;
             one.ended = Some(ended);
+            if is_whole {
+                known.newest.0 = known.newest.0.max(Some(now_ms));
+            }
         }
     }
 
@@ -127,7 +133,7 @@ impl Server {
             } else {
                 tracing::error!(id, found = found.join("; "), "a drill has failed");
             }
-            server.drills.end(id, (outcome, certificate.ok()));
+            server.drills.end(id, (outcome, certificate.ok()), server.clock.now_ms());
         });
         Ok(id)
     }
@@ -188,7 +194,8 @@ impl Server {
         };
         let mut known = self.drills.known();
         if let Some(newest) = newest {
-            known.newest = newest;
+            // One that was not certified counts as well.
+            known.newest = (known.newest.0.max(newest.0), newest.1);
         }
         if known.since_ms == 0 {
             known.since_ms = now_ms;

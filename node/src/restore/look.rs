@@ -2,7 +2,7 @@
 //! is fetched once and kept for a while, so that the next one is quick; one look is fetched at a time.
 
 use super::archive::sources;
-use super::fetch::{FetchError, Gathered, Workshop, clear};
+use super::fetch::{Gathered, Workshop, clear};
 use crate::archive::window::{Scope, window};
 use crate::limits;
 use crate::refused::Refused;
@@ -15,10 +15,9 @@ use engine::tablet::view::{Found, Page, Scan, ScanCursor};
 use proto::errors::code;
 use raft::time::BootClock as _;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
-use tokio::sync::Mutex;
 
 /// What is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,23 +47,37 @@ pub struct Seen {
     _folder: Arc<Folder>,
 }
 
+/// A look that is kept: what it has fetched, and what is seen once all of it is there.
 struct Kept {
     tenant: TenantId,
     look: Look,
-    seen: Arc<Seen>,
+    folder: Arc<Folder>,
+    seen: Option<Arc<Seen>>,
+    /// Since when it counts as unused. A life of keys grows old from the beginning: what has come since stands in the archive alone one day.
     used_ms: u64,
 }
 
 #[derive(Default)]
 struct State {
-    folder: Weak<Folder>,
-    folders: u64,
     kept: Vec<Kept>,
+    /// Whose folders are in use: by a look that is kept, or by who still reads one that is not.
+    slots: [Weak<Folder>; limits::LOOK_SLOTS],
+    is_looked_after: bool,
 }
 
 /// Looks of one node.
 #[derive(Default)]
-pub struct Looks(Mutex<State>);
+pub struct Looks {
+    state: Mutex<State>,
+    /// Held by who fetches: one at a time.
+    fetching: tokio::sync::Mutex<()>,
+}
+
+impl Looks {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Seen {
     /// The stamp up to which it is seen.
@@ -104,19 +117,18 @@ impl Seen {
 }
 
 impl Server {
-    /// Looks into the archive at a tenant of now. Waits at most `wait_ms`; what was fetched by then need not be fetched again.
+    /// Looks into the archive at a tenant that is served here. Waits at most `wait_ms`; what was fetched by then need not be fetched again.
     ///
     /// # Errors
-    /// `TARGET_UNREACHABLE`: nothing is archived, or it does not reach. `READ_TOO_LARGE`. `DEADLINE`. What the archive says.
+    /// What is wrong with tenant, quota or routing. `TARGET_UNREACHABLE`: nothing is archived, or it does not reach. `READ_TOO_LARGE`. `OVERLOADED`.
+    /// `DEADLINE`. What the archive says.
     pub async fn look(
         self: &Arc<Self>,
         tenant: TenantId,
         look: Look,
         wait_ms: u64,
     ) -> Result<Arc<Seen>, Refused> {
-        if let Look::AsOf(at) = look {
-            self.door()?.check_born(tenant, at)?;
-        }
+        self.door()?.may_look(tenant, look)?;
         let looked = tokio::time::timeout(Duration::from_millis(wait_ms), self.looked(tenant, look)).await;
         looked.map_err(|_| {
             Refused::new(code::DEADLINE).saying("the archive is still being fetched: ask again")
@@ -124,27 +136,26 @@ impl Server {
     }
 
     async fn looked(self: &Arc<Self>, tenant: TenantId, look: Look) -> Result<Arc<Seen>, Refused> {
-        let mut state = self.looks.0.lock().await;
-        let now_ms = self.clock.monotonic_ms();
-        state.let_go(now_ms);
-        if let Some(kept) = state.kept.iter_mut().find(|one| (one.tenant, one.look) == (tenant, look)) {
-            kept.used_ms = now_ms;
-            return Ok(kept.seen.clone());
+        let known = |state: &mut State| state.known(tenant, look, self.clock.monotonic_ms());
+        if let Some(seen) = known(&mut self.looks.state()) {
+            return Ok(seen);
         }
-        let folder = state.folder(&self.folder.join("looks"))?;
+        let _fetching = self.looks.fetching.lock().await;
+        // Whoever was before may have fetched the same.
+        if let Some(seen) = known(&mut self.looks.state()) {
+            return Ok(seen);
+        }
+        let folder = self.looks.state().folder((tenant, look), &self.folder, self.clock.monotonic_ms())?;
+        self.look_after_looks();
         let seen = Arc::new(self.fetched(tenant, look, folder).await?);
-        if state.kept.len() >= limits::LOOKS_MAX {
-            let oldest = state.kept.iter().enumerate().min_by_key(|(_, one)| one.used_ms).map(|(at, _)| at);
-            oldest.map(|at| state.kept.swap_remove(at));
+        if let Some(kept) = self.looks.state().find(tenant, look) {
+            kept.seen = Some(seen.clone());
         }
-        state.kept.push(Kept { tenant, look, seen: seen.clone(), used_ms: now_ms });
-        let server = Arc::downgrade(self);
-        self.tasks.spawn("looks", let_go_later(server));
         Ok(seen)
     }
 
-    async fn fetched(&self, tenant: TenantId, look: Look, folder: Arc<Folder>) -> Result<Seen, FetchError> {
-        let none = || FetchError::Engine(engine::Error::Invalid("nothing is archived"));
+    async fn fetched(&self, tenant: TenantId, look: Look, folder: Arc<Folder>) -> Result<Seen, Refused> {
+        let none = || Refused::new(code::TARGET_UNREACHABLE).saying("nothing is archived");
         let sources = sources(self).await?.ok_or_else(none)?;
         let (from, at) = match look {
             Look::AsOf(at) => (None, at),
@@ -160,13 +171,25 @@ impl Server {
         let gathered = sources.gather_within(&shop, &tenants, (from, at), limits::LOOK_BYTES_MAX).await?;
         Ok(Seen { gathered, at, _folder: folder })
     }
-}
 
-async fn let_go_later(server: Weak<Server>) {
-    tokio::time::sleep(Duration::from_millis(limits::LOOK_KEPT_MS + 1)).await;
-    if let Some(server) = server.upgrade() {
-        let now_ms = server.clock.monotonic_ms();
-        server.looks.0.lock().await.let_go(now_ms);
+    /// Sees to it that looks nobody uses any more are let go.
+    fn look_after_looks(self: &Arc<Self>) {
+        if std::mem::replace(&mut self.looks.state().is_looked_after, true) {
+            return;
+        }
+        let server = Arc::downgrade(self);
+        self.tasks.spawn("looks", async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(limits::LOOK_KEPT_MS)).await;
+                let Some(server) = server.upgrade() else { return };
+                let mut state = server.looks.state();
+                state.let_go(server.clock.monotonic_ms());
+                if state.kept.is_empty() {
+                    state.is_looked_after = false;
+                    return;
+                }
+            }
+        });
     }
 }
 
@@ -175,16 +198,42 @@ impl State {
         self.kept.retain(|one| now_ms.saturating_sub(one.used_ms) < limits::LOOK_KEPT_MS);
     }
 
-    /// The folder of the looks that are kept, or a new one; what an earlier start has left there goes.
-    fn folder(&mut self, below: &std::path::Path) -> Result<Arc<Folder>, Refused> {
-        if let Some(folder) = self.folder.upgrade() {
-            return Ok(folder);
+    fn find(&mut self, tenant: TenantId, look: Look) -> Option<&mut Kept> {
+        self.kept.iter_mut().find(|one| (one.tenant, one.look) == (tenant, look))
+    }
+
+    /// What is seen already.
+    fn known(&mut self, tenant: TenantId, look: Look, now_ms: u64) -> Option<Arc<Seen>> {
+        self.let_go(now_ms);
+        let kept = self.find(tenant, look)?;
+        if matches!(look, Look::AsOf(_)) {
+            kept.used_ms = now_ms;
         }
-        let folder = below.join(format!("{:x}", self.folders));
-        self.folders += 1;
-        clear(&*surroundings::disk(&folder), &folder)?;
-        let folder = Arc::new(Folder(folder));
-        self.folder = Arc::downgrade(&folder);
+        kept.seen.clone()
+    }
+
+    /// The folder of a look: the one it has begun to fill, or one that nobody uses, emptied of what an earlier start has left there.
+    fn folder(
+        &mut self,
+        (tenant, look): (TenantId, Look),
+        node: &Path,
+        now_ms: u64,
+    ) -> Result<Arc<Folder>, Refused> {
+        if let Some(kept) = self.find(tenant, look) {
+            return Ok(kept.folder.clone());
+        }
+        if self.kept.len() >= limits::LOOKS_MAX {
+            let oldest = self.kept.iter().enumerate().min_by_key(|(_, one)| one.used_ms).map(|(at, _)| at);
+            oldest.map(|at| self.kept.swap_remove(at));
+        }
+        let free = self.slots.iter_mut().enumerate().find(|(_, slot)| slot.strong_count() == 0);
+        let (number, slot) =
+            free.ok_or_else(|| Refused::new(code::OVERLOADED).after(limits::LOOK_RETRY_MS))?;
+        let path = node.join("looks").join(number.to_string());
+        clear(&*surroundings::disk(&path), &path)?;
+        let folder = Arc::new(Folder(path));
+        *slot = Arc::downgrade(&folder);
+        self.kept.push(Kept { tenant, look, folder: folder.clone(), seen: None, used_ms: now_ms });
         Ok(folder)
     }
 }

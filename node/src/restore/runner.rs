@@ -154,6 +154,19 @@ impl Drive {
     }
 }
 
+impl Drive {
+    /// A takeover has cut off what was written since, perhaps some of what this restore has noted as written.
+    fn check_generation(&self) -> Result<(), Stop> {
+        let now = self.hands.server().running().map(|running| running.parts().cluster.1);
+        match now {
+            Ok(now) if now != self.plan.generation && self.row.state == State::Running => Err(Stop::Failed(
+                "the cluster has gone on in another generation since: plan it again".to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
 fn add(tally: &mut Tally, more: &Tally) {
     tally.rows += more.rows;
     tally.bytes += more.bytes;
@@ -226,7 +239,10 @@ async fn drive(hands: Hands, row: RestoreRow) {
     let past = Past::History { hands: hands.clone(), tenant, at, keys_only: false };
     let mut driving = Drive { hands, row, plan, scope, past, began_ms, is_first, noted_ms: began_ms };
     let id = driving.row.id;
-    let went = driving.go_on().await;
+    let went = match driving.check_generation() {
+        Ok(()) => driving.go_on().await,
+        Err(stop) => Err(stop),
+    };
     if driving.plan.route == Route::Archive && !matches!(went, Err(Stop::Changed | Stop::Waits(_))) {
         archive::cleared(driving.hands.server(), id);
     }

@@ -69,6 +69,10 @@ impl Server {
         let generation = self.running().map_or(1, |running| running.parts().cluster.1);
         if !closer.has_begun {
             let row = meta.generations.get(&generation);
+            if generation > 1 && row.is_none() {
+                // How it began is not known here yet.
+                return Ok(());
+            }
             begin(&home, self.keys.sealer(), &self.archiving, (Generation(generation), row)).await?;
             closer.has_begun = true;
         }

@@ -43,7 +43,13 @@ impl Server {
             return;
         }
         seen.next_ms = now + GAP_LOOK_MS;
-        let Ok(open) = self.open_gaps(seen).await else { return };
+        let open = match self.open_gaps(seen).await {
+            Ok(open) => open,
+            Err(error) => {
+                let why = engine::error::with_sources(&error);
+                return tracing::warn!(why, "the gaps of the archive are not counted: it is tried again");
+            }
+        };
         // What the site says stands for what was let go here.
         self.archiving.note(|known| (known.open_gaps, known.gaps) = (open, 0));
         let last = seen.ends.values().max().copied().unwrap_or(Stamp::ZERO);

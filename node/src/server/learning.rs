@@ -2,6 +2,7 @@
 
 use super::Server;
 use crate::boot::peers::{self, Known, PeerAddresses};
+use crate::meta::node_row::{NodeRow, NodeState};
 use crate::meta::view::MetaView;
 use engine::compaction::retention::Policy;
 use engine::ids::{Owner, TenantId};
@@ -30,11 +31,13 @@ impl Server {
         {
             tracing::warn!(cause = engine::error::with_sources(&error), "tables are not sealed anew");
         }
-        let at = |row: &crate::meta::node_row::NodeRow| PeerAddresses {
+        let at = |row: &NodeRow| PeerAddresses {
             peer: row.peer_address.clone(),
             client: row.client_address.clone(),
         };
-        let known: Known = view.nodes.values().map(|row| (row.id, at(row))).collect();
+        // Who was removed is told nothing and believed nothing, unless the cluster has gone on without it: then it must hear that.
+        let is_known = |row: &&NodeRow| row.state != NodeState::Removed || !view.generations.is_empty();
+        let known: Known = view.nodes.values().filter(is_known).map(|row| (row.id, at(row))).collect();
         if known != self.known() && !known.is_empty() {
             if let Err(error) = peers::write(&self.folder, &known) {
                 tracing::warn!(

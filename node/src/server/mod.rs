@@ -6,6 +6,7 @@
 //! 4. Replicas run, the meta group is followed, and what it wants of this node is done.
 
 pub mod archiving;
+mod assuring;
 pub mod backend;
 mod backups;
 pub mod certificate;

@@ -23,6 +23,7 @@ use engine::error::with_sources;
 use futures_util::future::BoxFuture;
 use raft::time::BootClock;
 use raft::types::GroupId;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -37,7 +38,17 @@ const FIRST_MS_MAX: u64 = 60_000;
 /// What a restore needs, if it may still read an archive.
 fn needs(row: &RestoreRow) -> Option<Keep> {
     let is_open = row.state == State::Planned || row.state.is_open();
-    let plan: Plan = serde_json::from_slice(&row.plan).ok().filter(|_| is_open)?;
+    if !is_open {
+        return None;
+    }
+    let Ok(plan) = serde_json::from_slice::<Plan>(&row.plan) else {
+        // A plan of another build: what it needs is not known here, so all that may be stays.
+        tracing::warn!(
+            restore = row.id,
+            "the plan of a restore cannot be read: everything before its instant is kept"
+        );
+        return Some(Keep { snapshots: BTreeSet::new(), span: Some((Stamp::ZERO, row.target)) });
+    };
     let base = plan.base.as_deref().and_then(SnapshotId::parse);
     let after = base.map_or(row.target, |id| id.cut.upto());
     let span = (Stamp(after.0.min(row.target.0.saturating_sub(1))), row.target);
@@ -112,7 +123,16 @@ impl Server {
                 tracing::info!(site = name, objects, "it is written down what retention lets go");
                 None
             }
-            Ok(Step::Nothing | Step::Waits(_) | Step::Stopped(_)) => None,
+            Ok(Step::Stopped(deleted)) => {
+                tracing::info!(
+                    site = name,
+                    deleted,
+                    "a sweep was ended on its way: it goes on at the next look"
+                );
+                self.archiving.note(|known| known.collected += deleted);
+                None
+            }
+            Ok(Step::Nothing | Step::Waits(_)) => None,
             Err(error) => Some(with_sources(&error)),
         };
         self.archiving.note(|known| match why {
@@ -133,7 +153,8 @@ impl Server {
             Box::pin(self.may_sweep(setting, &known))
         };
         let stepped = self.sweeper(setting, site).step(&known, self.clock.now_ms(), &guard).await;
-        if has_asked.load(Ordering::Relaxed) && setting.role == Role::Home {
+        // After a failure a deletion may be under way still: the lease ends by itself.
+        if stepped.is_ok() && has_asked.load(Ordering::Relaxed) && setting.role == Role::Home {
             // Snapshots need not wait for the end of the lease.
             self.take_sweep(self.clock.now_ms()).await;
         }

@@ -415,33 +415,44 @@ impl Server {
         let rest = running.clone();
         self.tasks.spawn("seat", async move { rest.seat_rest().await });
         self.tasks.spawn("keys", self.clone().turn_keys());
-        self.tasks.spawn("purge", self.clone().purge_tenants());
+        self.tasks.spawn("assure", self.clone().assure());
+        self.once_recorded("purge", self.clone().purge_tenants());
         if self.archiving.is_on() {
-            self.tasks.spawn("archive", self.clone().archive());
+            self.once_recorded("archive", self.clone().archive());
             for copy in self.copies() {
-                self.tasks.spawn(format!("pull {}", copy.name), self.clone().pull_site(copy));
+                self.once_recorded(format!("pull {}", copy.name), self.clone().pull_site(copy));
             }
-            self.tasks.spawn("snapshots", self.clone().take_snapshots());
-            self.tasks.spawn("retention", self.clone().retain_home());
-            self.tasks.spawn("ticks", self.clone().close_ticks());
-            self.tasks.spawn("drills", self.clone().drill_when_due());
+            self.once_recorded("snapshots", self.clone().take_snapshots());
+            self.once_recorded("retention", self.clone().retain_home());
+            self.once_recorded("ticks", self.clone().close_ticks());
+            self.once_recorded("drills", self.clone().drill_when_due());
         }
         self.tasks.spawn("scrub", self.clone().scrub_tables());
         self.tasks.spawn("verify", self.clone().compare_replicas());
         self.tasks.spawn("delayed", self.clone().keep_late());
-        self.tasks.spawn("restores", restore::runner::run(self.clone()));
+        self.once_recorded("restores", restore::runner::run(self.clone()));
         self.tasks.spawn("meta seat", self.clone().ask_for_meta(running.clone()));
         self.place(running.clone());
         Ok(running)
     }
 
-    /// Puts replicas where they are wanted, once what the rows of the meta group say holds.
+    /// Puts replicas where they are wanted.
     fn place(self: &Arc<Self>, running: Arc<Running>) {
         let changer = Arc::new(Through(Arc::downgrade(self)));
-        let (recorded, placing) = (self.clone(), Placing::new(running, self.published.clone(), changer));
-        self.tasks.spawn("placing", async move {
+        self.once_recorded("placing", Placing::new(running, self.published.clone(), changer).run());
+    }
+
+    /// Begins what acts on the rows of the meta group, once what they say holds: while a takeover is not in them they tell of what was.
+    fn once_recorded(
+        self: &Arc<Self>,
+        name: impl Into<crate::work::Name>,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let recorded = self.clone();
+        self.tasks.spawn(name, async move {
             recorded.is_recorded().await;
-            placing.run().await;
+            drop(recorded);
+            work.await;
         });
     }
 

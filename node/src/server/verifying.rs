@@ -153,7 +153,13 @@ impl Verified {
     /// A comparison is done. One in which not everybody could be asked takes back nothing.
     fn learn(&self, group: GroupId, report: &Report, text: String, due_ms: u64) {
         let mut state = self.lock();
-        state.groups += 1;
+        if report.out.is_empty() {
+            state.groups += 1;
+        } else {
+            let out: Vec<_> =
+                report.out.iter().map(|(replica, why)| format!("{replica}: {}", why.words())).collect();
+            tracing::warn!(%group, out = out.join(", "), "not all replicas of a group were compared");
+        }
         state.rows += report.rows;
         if report.differs() {
             state.differing.insert(group, Differing { text, due_ms });

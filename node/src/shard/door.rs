@@ -116,7 +116,7 @@ impl Door {
             body: command.encode().into(),
         };
         let reply = submit(&seated, unsealed, wait_ms).await?;
-        self.confirm(tenant, &seated).await?;
+        self.confirm(tenant, &seated, wait_ms).await?;
         match KvReply::decode(&ran(reply)?).map_err(|_| Refused::new(code::INTERNAL))? {
             KvReply::Applied(stamp) => Ok(stamp),
             KvReply::Failed { condition, now } => Err(Refused::condition(u32::from(condition), now)),

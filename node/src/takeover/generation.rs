@@ -6,6 +6,7 @@
 use crate::boot::{BootError, Result, files};
 use bytes::Bytes;
 use engine::ids::NodeId;
+use raft::limits::GENERATIONS_KNOWN;
 use raft::net::link::{Lane, PeerLink};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -152,9 +153,15 @@ impl Generations {
     }
 
     fn hear(&self, by: NodeId, told: Told) {
-        if told.generation > self.newest().generation && (self.trusts)(by) {
-            self.announce(told);
+        if told.generation <= self.newest().generation || !(self.trusts)(by) {
+            return;
         }
+        // Nobody takes over so often: who says so is not well, and would fence everybody for good.
+        if told.generation - self.own > GENERATIONS_KNOWN {
+            tracing::error!(%by, generation = told.generation, "a generation that far ahead is not believed");
+            return;
+        }
+        self.announce(told);
     }
 
     /// Tells a node, and hears what it says. Whether it has heard it.

@@ -116,6 +116,7 @@ impl Folder {
                 return Err(StartError::Other(text.to_owned()));
             }
             (Some(gate), target) => {
+                self.check_whole()?;
                 let seen = self.offline.seen().map_err(running::Error::from)?;
                 let gate = gate.max(self.offline.applied());
                 let standing = Standing { gate, received: self.offline.received()?, seen, parked: 0 };
@@ -123,7 +124,7 @@ impl Folder {
             }
         };
         let fenced = Told::read(&self.config.node.data_dir)?.map_or(0, |fence| fence.generation);
-        let generation = self.identity.generation.max(fenced) + 1;
+        let generation = self.identity.generation.max(fenced).saturating_add(1);
         let others = self.meta.nodes.values().filter(|row| row.id != self.identity.node);
         Ok(Possible {
             name: self.identity.name.clone(),
@@ -135,6 +136,13 @@ impl Folder {
     }
 
     fn survivor(&self) -> Result<Plan> {
+        self.check_whole()?;
+        let upto = self.offline.seen().map_err(running::Error::from)?;
+        Ok(Plan { upto, gate: self.offline.applied(), received: self.offline.received()?, ..Plan::default() })
+    }
+
+    /// The node has something of every group: what it has nothing of would be lost.
+    fn check_whole(&self) -> Result<()> {
         let missing: Vec<String> = self
             .meta
             .shards
@@ -149,8 +157,7 @@ impl Folder {
             );
             return Err(StartError::Other(text));
         }
-        let upto = self.offline.seen().map_err(running::Error::from)?;
-        Ok(Plan { upto, gate: self.offline.applied(), received: self.offline.received()?, ..Plan::default() })
+        Ok(())
     }
 
     /// Decides it: the next start carries it out.

@@ -58,9 +58,12 @@ pub(crate) fn found(
 ) -> Result<(Generations, bool)> {
     let folder = &config.node.data_dir;
     let decided = Decision::read(folder)?.map(|decision| decision.generation);
-    let own = decided.unwrap_or(identity.generation).max(identity.generation);
+    let fence = Told::read(folder)?;
+    // Another has taken the generation, or a later one: what was decided here is not carried out.
+    let is_late = fence.is_some_and(|fence| decided.is_some_and(|decided| fence.generation >= decided));
+    let own = decided.filter(|_| !is_late).unwrap_or(identity.generation).max(identity.generation);
     let newest = Told { generation: own, node: identity.node, heard_ms: 0 };
-    let newest = Told::read(folder)?.filter(|fence| fence.generation > own).unwrap_or(newest);
+    let newest = fence.filter(|fence| fence.generation > own).unwrap_or(newest);
     let (published, known) = (published.clone(), known.clone());
     let trusts = move |node: NodeId| {
         let meta = published.now();
@@ -127,6 +130,11 @@ impl Server {
             if meta.generations.contains_key(&decision.generation) {
                 break;
             }
+            let absent =
+                meta.shards.keys().find(|was| !running.living().contains_key(&decision.becomes(**was)));
+            if let (Some(_), Some(was)) = (&meta.cluster, absent) {
+                tracing::warn!(group = %was, "the takeover waits for a group that is not here");
+            }
             if let Some(takeover) = self.takeover_of(running, decision, &meta) {
                 let command = MetaCommand::new(vec![Change::TakeOver(Box::new(takeover))]);
                 match self.change(command, CHANGE_MS).await {
@@ -191,7 +199,9 @@ impl Server {
     /// Waits until the node hears of a later generation, and lets it begin again: fenced, or as the one that takes over.
     async fn follow_generations(self: Arc<Self>, lease_ms: u64) {
         let told = self.generations.is_fenced().await;
-        let why = if told.node == self.node {
+        // The file says so, not whoever tells: a node that only another names as the one would begin again for ever.
+        let is_own = Decision::read(&self.folder).ok().flatten();
+        let why = if is_own.is_some_and(|decision| decision.generation == told.generation) {
             // Leaders of before answer reads for one lease yet.
             tokio::time::sleep(Duration::from_millis(lease_ms + CLOCK_PART_MS_MAX)).await;
             format!("the node takes over: generation {} begins with it", told.generation)

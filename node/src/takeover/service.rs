@@ -131,10 +131,15 @@ impl Server {
         if let Some(refused) = self.fenced() {
             return Err(refused);
         }
+        let groups = progress(self, running);
+        if let Some(group) = self.meta().shards.keys().find(|group| !groups.contains_key(*group)) {
+            return Err(Refused::new(code::NOT_RECEIVED)
+                .saying(format!("this node holds nothing of group {group} yet")));
+        }
         let plan = rules::plan(target, &self.standing(running, keeper)?)?;
         let (living, silent) = self.others(running).await;
         let pending_bytes = self.late().map_or(0, |late| late.pending_bytes);
-        let generation = self.generations.own() + 1;
+        let generation = self.generations.own().saturating_add(1);
         Ok(Plan { generation, pending_bytes, living, silent, ..plan })
     }
 
@@ -205,6 +210,10 @@ impl Server {
             decided_ms,
             groups: groups_after(&self.meta()),
         };
+        // What was heard while others were asked counts: nothing waits between this look and the write.
+        if let Some(refused) = self.fenced() {
+            return Err(refused);
+        }
         tracing::error!(by, reason = decision.reason, generation = decision.generation, upto = %plan.upto, "this node takes over");
         decision
             .write(&self.folder)

@@ -10,6 +10,7 @@ use node::archive::sites;
 use node::archive::window::{Scope, window};
 use node::clock::SystemClock;
 use node::keys::kms::Passphrase;
+use node::meta::command::{Change, MetaCommand};
 use node::restore::archive::sources;
 use node::restore::hands::Hands;
 use node::restore::look::Look;
@@ -17,6 +18,7 @@ use node::restore::plan::Route;
 use node::restore::rebirth::{self, Asked};
 use node::restore::service::PlanAsked;
 use node::restore::target::Target;
+use node::tenants::rules::Act;
 use proto::errors::code;
 use std::path::Path;
 use std::sync::Arc;
@@ -79,6 +81,11 @@ async fn looked_at(cluster: &Cluster, tenant: TenantId, oracle: &Oracle, at: Sta
         });
         assert_eq!(history.events.len(), written.count(), "{key}");
     }
+    let freeze = |act| MetaCommand::new(vec![Change::SetTenantState(tenant, act)]);
+    server.change(freeze(Act::Freeze), WAIT_MS).await.unwrap();
+    let refused = server.look(tenant, Look::AsOf(at), WAIT_MS).await.err().unwrap();
+    assert_eq!(refused.code, code::TENANT_FROZEN, "whoever may not read here may not read there");
+    server.change(freeze(Act::Unfreeze), WAIT_MS).await.unwrap();
     let soon = Look::AsOf(Stamp::new(cluster.now_ms() + 600_000, 0));
     let refused = server.look(tenant, soon, WAIT_MS).await.err().unwrap();
     assert_eq!(refused.code, code::TARGET_UNREACHABLE);

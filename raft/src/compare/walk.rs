@@ -191,10 +191,20 @@ impl Walk {
             let mut rest = Some(wide.range.clone());
             while let Some(range) = rest.take() {
                 questions += 1;
+                if questions > limits::NARROWING_MAX {
+                    // Where rows come faster than they are asked for, an open end is never reached: it is told as it was seen.
+                    let left = Difference { range, ..wide.clone() };
+                    self.tell(left);
+                    break;
+                }
                 let found = match self.compare(ask, &range, each, most).await {
                     Outcome::Compared(found) => found,
                     Outcome::Gone => return None,
-                    Outcome::Alone => return Some(()),
+                    Outcome::Alone => {
+                        // It was seen to differ, though nobody is left to say where.
+                        self.tell(wide);
+                        return Some(());
+                    }
                 };
                 rest = found.upto.clone().map(|start| RowRange { start: Some(start), ..range.clone() });
                 if is_same(&found.said) {
@@ -204,14 +214,18 @@ impl Walk {
                 let one = Difference { range: RowRange { end, ..range }, at: found.at, said: found.said };
                 match one.rows() > 1 && questions < limits::NARROWING_MAX {
                     true => left.push(one),
-                    false if self.report.differences.len() < limits::DIFFERENCES_MAX => {
-                        self.report.differences.push(one);
-                    }
-                    false => self.report.more += 1,
+                    false => self.tell(one),
                 }
             }
         }
         Some(())
+    }
+
+    fn tell(&mut self, one: Difference) {
+        match self.report.differences.len() < limits::DIFFERENCES_MAX {
+            true => self.report.differences.push(one),
+            false => self.report.more += 1,
+        }
     }
 
     /// The first collection behind `behind` of which any of them keeps anything.

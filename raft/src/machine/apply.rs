@@ -123,6 +123,19 @@ impl Machine {
         self.meta_needed.load(Ordering::Acquire)
     }
 
+    /// Whether what is here may hold entries that have needed something of the meta group which is not known: as of which coming.
+    #[must_use]
+    pub fn meta_unsure(&self) -> Option<u64> {
+        let came = self.came_times.load(Ordering::Acquire);
+        (self.assured_times.load(Ordering::Acquire) < came).then_some(came)
+    }
+
+    /// All that was acknowledged by the meta group before is known up to `meta_index`, asked after [`Machine::meta_unsure`] has told `came`.
+    pub fn assured(&self, came: u64, meta_index: u64) {
+        self.meta_needed.fetch_max(meta_index, Ordering::AcqRel);
+        self.assured_times.fetch_max(came, Ordering::AcqRel);
+    }
+
     /// Opens the bodies. A key that is not here may be on its way.
     async fn bodies(&self, command: &Command) -> Result<Vec<Opened>> {
         let mut waited_ms = 0;

@@ -46,7 +46,7 @@ use snapshot::Parcel;
 use spool::Spool;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// What a machine is given by its owner.
@@ -108,6 +108,10 @@ pub struct Machine {
     told: Mutex<Option<LogId>>,
     /// What entries applied here have needed of the meta group.
     meta_needed: AtomicU64,
+    /// How often a tablet has come here, by opening or by a snapshot: what its entries have needed of the meta group is not known.
+    came_times: AtomicU64,
+    /// Of these, up to which one the meta group was asked since.
+    assured_times: AtomicU64,
     /// Whether its tablet came by a snapshot: for a planted bug alone.
     #[cfg(feature = "planted")]
     came: std::sync::atomic::AtomicBool,
@@ -165,6 +169,8 @@ impl Machine {
             life,
             told: Mutex::default(),
             meta_needed: AtomicU64::default(),
+            came_times: AtomicU64::new(1),
+            assured_times: AtomicU64::default(),
             #[cfg(feature = "planted")]
             came: std::sync::atomic::AtomicBool::default(),
         }))
@@ -380,6 +386,8 @@ impl Machine {
             true => Note { digest: digest::Digest::default(), ..note },
             false => note,
         };
+        // Before anything of it can be seen.
+        self.came_times.fetch_add(1, Ordering::AcqRel);
         let old = {
             let mut current = self.tablet.write().unwrap_or_else(PoisonError::into_inner);
             *lock(&self.note) = note.clone();

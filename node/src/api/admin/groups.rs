@@ -13,7 +13,9 @@ use futures_util::{Stream, StreamExt};
 use proto::v1;
 use proto::v1::groups_server::Groups;
 use raft::compare::verdict::Difference;
+use raft::machine::range_digest::RowSum;
 use raft::types::GroupId;
+use std::collections::BTreeSet;
 use tonic::{Request, Response, Status};
 
 type Answer<T> = std::result::Result<Response<T>, Status>;
@@ -105,28 +107,23 @@ fn progress(
     })
 }
 
-/// A digest of a key: two answers can be laid side by side, and no row is in them.
-fn end_of(key: Option<&Vec<u8>>) -> String {
-    key.map_or_else(String::new, |key| format!("{:08x}", crc32fast::hash(key)))
-}
-
 fn verified(comparing: &Comparing, is_done: bool) -> v1::VerifyGroupResponse {
     let report = comparing.report();
     let node = |replica| comparing.node_of(replica).map_or(0, |node| node.0);
     let difference = |one: &Difference| {
         let odd = one.odd();
+        let sums: BTreeSet<_> = one.said.values().map(|sum| (sum.rows, sum.sum)).collect();
+        let likeness = |sum: &RowSum| sums.range(..(sum.rows, sum.sum)).count();
         let held = one.said.iter().map(|(replica, sum)| v1::RowsHeld {
             replica: replica.0,
             node: node(*replica),
             rows: sum.rows,
-            digest: format!("{:032x}", sum.sum),
+            likeness: u32::try_from(likeness(sum)).unwrap_or(u32::MAX),
             is_odd: odd.contains(replica),
         });
         v1::RowDifference {
             tenant: one.range.tenant.0,
             collection: one.range.collection.0,
-            start: end_of(one.range.start.as_ref()),
-            end: end_of(one.range.end.as_ref()),
             stamp: one.at.0,
             held: held.collect(),
         }

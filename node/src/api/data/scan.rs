@@ -117,6 +117,12 @@ impl Api {
             (Some(seen), Some(at)) if at <= seen.at() => Events::Archive(seen.clone(), at),
             _ => Events::Cluster(self.backend.view(at.tenant, how, call.wait_ms).await?),
         };
+        if let (Some(seen), Events::Cluster(view)) = (&behind, &source)
+            && view.floor(at.tenant) > seen.at()
+        {
+            return Err(Refused::new(code::HISTORY_GONE)
+                .saying("the archive does not reach to where the history of the cluster begins"));
+        }
         Ok(Remembering {
             api: self.clone(),
             place: (at.tenant, self.collection(&at, call.wait_ms).await?),
@@ -241,7 +247,11 @@ impl Remembering {
         });
         let mut page = match read.await {
             // Meanwhile nothing older is kept.
-            Err(refused) if refused.code == code::HISTORY_GONE && self.is_resumed => History::default(),
+            Err(refused)
+                if refused.code == code::HISTORY_GONE && self.is_resumed && self.behind.is_none() =>
+            {
+                History::default()
+            }
             page => page?,
         };
         self.is_resumed = true;

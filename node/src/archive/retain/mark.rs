@@ -197,7 +197,8 @@ impl Marking {
         }
         let recent = all.bases.iter().copied().filter(|id| id.cut.upto() > edge);
         policy.steps_of(recent).into_iter().for_each(|id| stay(id, "step"));
-        let proven = whole.iter().rev().filter(|(_, one)| one.is_proven()).take(PROVEN_MIN);
+        let proven =
+            whole.iter().rev().filter(|(id, one)| one.is_proven() && all.bases.contains(id)).take(PROVEN_MIN);
         proven.for_each(|(id, _)| stay(*id, "proven"));
         all.bases.last().into_iter().for_each(|id| stay(*id, "newest"));
         // What a life line that lost has taken is no base, and stays as long as the log does.

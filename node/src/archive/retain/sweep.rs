@@ -184,7 +184,14 @@ impl Sweeper<'_> {
             if there.contains(&name.to_string()) || self.policy.forgets(pin.until_ms, now_ms / 1_000) {
                 continue;
             }
-            self.site.put(&name.to_string(), manifest::seal(self.sealer, &name, pin)?.into()).await?;
+            match self.site.put(&name.to_string(), manifest::seal(self.sealer, &name, pin)?.into()).await {
+                Ok(()) => {}
+                // Of a generation that was left: it counts as it is, beside what the cluster knows.
+                Err(SiteError::Taken { .. }) => {
+                    tracing::warn!(%name, "a pin is there already, and is another one")
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }
@@ -217,7 +224,8 @@ impl Sweeper<'_> {
         let go: BTreeSet<Name> = named.intersection(&marking.go).cloned().collect();
         let mut deleted = 0;
         for batch in batches(&go) {
-            if !guard().await || self.pins_now().await? != looked.pins_there {
+            // What was there may have gone, by this very sweep; only what is new counts. The guard comes last: its time runs from there.
+            if !looked.pins_there.is_superset(&self.pins_now().await?) || !guard().await {
                 return Ok(Step::Stopped(deleted));
             }
             let delete = |name: Name| async move { self.site.delete(&name.to_string()).await };
@@ -248,7 +256,8 @@ impl Sweeper<'_> {
 
     /// Names of the pins that are there now.
     async fn pins_now(&self) -> Result<BTreeSet<String>> {
-        Ok(self.site.list(prefix::PINS).await?.into_iter().map(|one| one.name).collect())
+        let listed = self.site.list(prefix::PINS).await?;
+        Ok(listed.iter().filter_map(|one| Name::parse(&one.name)).map(|name| name.to_string()).collect())
     }
 }
 

@@ -6,6 +6,7 @@ use crate::limits;
 use crate::meta::view::MetaView;
 use crate::refused::Refused;
 use crate::restore::asked::{Answer, Ask, Page, PageAsked, PageRow, Reach};
+use crate::restore::look::Look;
 use crate::shard::command::KvCommand;
 use crate::shard::reply::KvReply;
 use crate::tenants::rules::TenantState;
@@ -108,9 +109,13 @@ impl Door {
         Ok(())
     }
 
-    /// The same for what is read of an archive.
-    pub(crate) fn check_born(&self, tenant: TenantId, at: Stamp) -> Result<(), Refused> {
-        self.check_whole(tenant, Consistency::AsOf(at), at)
+    /// Whether the archive of a tenant may be looked into: as for a read in the cluster, the life of the tenant, its quota and the routing count.
+    pub(crate) fn may_look(&self, tenant: TenantId, look: Look) -> Result<(), Refused> {
+        self.enter(tenant, 1)?;
+        match look {
+            Look::AsOf(at) => self.check_whole(tenant, Consistency::AsOf(at), at),
+            Look::Since(_) => Ok(()),
+        }
     }
 
     /// A tenant that a restore has made was not whole before a stamp: nothing is read as of then, for it would be less than there was.
@@ -244,7 +249,7 @@ impl Door {
         };
         let reply = submit(&seated, unsealed, wait_ms).await?;
         if is_serving {
-            self.confirm(tenant, &seated).await?;
+            self.confirm(tenant, &seated, wait_ms).await?;
         }
         match KvReply::decode(&ran(reply)?).map_err(|_| Refused::new(code::INTERNAL))? {
             KvReply::Applied(stamp) => Ok(stamp),
@@ -274,12 +279,24 @@ impl Door {
 
     /// Before a write is acknowledged: whether the tenant still stands where it was written. A node that was away when a restore put another
     /// one there hears of it here, before it can have applied the write.
-    pub(super) async fn confirm(&self, tenant: TenantId, seated: &Seated) -> Result<(), Refused> {
-        let needed = seated.receiver.group().machine().meta_needed();
-        if needed == 0 {
-            return Ok(());
-        }
-        self.meta.reaches(needed).await;
+    pub(super) async fn confirm(
+        &self,
+        tenant: TenantId,
+        seated: &Seated,
+        wait_ms: u64,
+    ) -> Result<(), Refused> {
+        let machine = seated.receiver.group().machine();
+        let known = async {
+            while machine.meta_unsure().is_some() {
+                tokio::time::sleep(Duration::from_millis(SETTLE_LOOK_MS)).await;
+            }
+            match machine.meta_needed() {
+                0 => {}
+                needed => self.meta.reaches(needed).await,
+            }
+        };
+        let known = tokio::time::timeout(Duration::from_millis(wait_ms), known).await;
+        known.map_err(|_| Refused::new(code::UNKNOWN_OUTCOME))?;
         match self.meta().aside.contains_key(&tenant) {
             true => Err(Refused::new(code::TENANT_SWITCHING).after(limits::RESTORE_LOOK_MS)),
             false => Ok(()),
