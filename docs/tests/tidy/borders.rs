@@ -35,12 +35,16 @@ const RAFT: &[&str] = &[
     "raft/src/machine/snapshot.rs",
     "raft/src/group/settings.rs",
     "raft/src/group/handle.rs",
+    "raft/src/group/dying.rs",
+    "raft/src/group/hears.rs",
     "raft/src/group/takeover.rs",
     "raft/src/net/outbound.rs",
     "raft/src/net/inbound.rs",
     "raft/src/node_time.rs",
     "raft/tests/conformance.rs",
     "raft/tests/machine/consensus.rs",
+    // What it costs without anything of ours.
+    "benches/src/raft/alone.rs",
 ];
 
 const BORDERS: [Border; 14] = [
