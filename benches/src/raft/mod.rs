@@ -3,7 +3,6 @@
 //! The parent starts a child for every part, so that memory and processor time are that part's alone. Three nodes share one disk and
 //! the processors of one machine, which three servers would not: what is told of a write is the price of all three.
 
-mod alone;
 mod catch_up;
 mod cluster;
 mod cost;
@@ -88,7 +87,6 @@ pub fn child(arguments: &[String]) -> Outcome<()> {
             runtime.block_on(async {
                 match part {
                     Part::CatchUp => catch_up::run(&job).await,
-                    Part::Alone => alone::run(&job).await,
                     Part::Idle => idle::run(&job).await,
                     _ => throughput::run(&job).await,
                 }

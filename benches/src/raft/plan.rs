@@ -22,8 +22,6 @@ pub enum Part {
     Disk,
     /// Writes, with syncs that cost nothing.
     Memory,
-    /// Consensus alone, with nothing of ours.
-    Alone,
     /// What our code costs, step by step.
     Cost,
     /// A node that was away.
@@ -36,8 +34,8 @@ pub enum Part {
 
 impl Part {
     /// All, in the order in which they are done.
-    pub const ALL: [Self; 7] =
-        [Self::Disk, Self::Memory, Self::Alone, Self::Cost, Self::CatchUp, Self::Recover, Self::Idle];
+    pub const ALL: [Self; 6] =
+        [Self::Disk, Self::Memory, Self::Cost, Self::CatchUp, Self::Recover, Self::Idle];
 
     /// Its name, in options and figures.
     #[must_use]
@@ -45,7 +43,6 @@ impl Part {
         match self {
             Self::Disk => "disk",
             Self::Memory => "memory",
-            Self::Alone => "alone",
             Self::Cost => "cost",
             Self::CatchUp => "catch-up",
             Self::Recover => "recover",

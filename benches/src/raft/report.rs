@@ -65,7 +65,7 @@ pub fn table(all: &Figures) -> String {
             writes(&mut out, all, part);
         }
     }
-    for part in ["disk.raw", "memory.slow", "alone", "cost", "catch-up", "recover"] {
+    for part in ["disk.raw", "memory.slow", "cost", "catch-up", "recover"] {
         rest(&mut out, all, part);
     }
     idle(&mut out, all);

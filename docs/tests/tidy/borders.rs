@@ -43,8 +43,6 @@ const RAFT: &[&str] = &[
     "raft/src/node_time.rs",
     "raft/tests/conformance.rs",
     "raft/tests/machine/consensus.rs",
-    // What it costs without anything of ours.
-    "benches/src/raft/alone.rs",
 ];
 
 const BORDERS: [Border; 14] = [
