@@ -150,11 +150,11 @@ async fn a_whole_archive_passes_and_each_planted_fault_is_certified() {
         assert!(server.run_drill(&bad).is_err(), "{bad:?}");
     }
 
+    let (home, whole) = (dir.path().join("archive"), asked("restore", ""));
     for planted in [("/data/", false), ("/log/", false), ("/log/", true), ("/tick/", true)] {
-        found_where_planted(&server, &dir.path().join("archive"), &asked("restore", ""), planted).await;
+        found_where_planted(&server, &home, &whole, planted).await;
     }
-    let of_one = asked("tenant", "birch");
-    found_where_planted(&server, &dir.path().join("archive"), &of_one, ("/log/", false)).await;
+    found_where_planted(&server, &home, &asked("tenant", "birch"), ("/log/", false)).await;
     let well = done(&server, asked("restore", "")).await;
     assert_eq!((&*well.state, &well.found[..]), ("passed", &[][..]));
 
