@@ -15,10 +15,12 @@ use crate::meta::archive_row::CloserRow;
 use crate::meta::command::{Change, MetaCommand, MetaReply};
 use crate::meta::view::MetaView;
 use crate::takeover;
+use crate::takeover::generation::Told;
 use crate::takeover::row::GenerationRow;
 use bytes::Bytes;
 use engine::clock::Clock;
 use engine::error::{Damage, Nature, with_sources};
+use engine::ids::NodeId;
 use engine::sealed::Sealer;
 use raft::time::BootClock;
 use raft::types::GroupId;
@@ -73,12 +75,18 @@ impl Server {
                 // How it began is not known here yet.
                 return Ok(());
             }
-            begin(&home, self.keys.sealer(), &self.archiving, (Generation(generation), row)).await?;
+            if let Some(other) =
+                begin(&home, self.keys.sealer(), &self.archiving, (Generation(generation), row)).await?
+            {
+                tracing::error!(generation, by = %other, "the archive goes on with another node's generation of this number");
+                self.generations.give_way(Told { generation, node: other, heard_ms: 0 });
+                return Ok(());
+            }
             closer.has_begun = true;
         }
-        if let Some(row) =
-            meta.closer.as_ref().filter(|row| closer.put.is_none_or(|(put, _)| put != row.version))
-        {
+        // A marker that was planned before a takeover is of a generation that has ended: what it names is archived anew, as far as it counts.
+        let own = meta.closer.as_ref().filter(|row| row.generation == generation);
+        if let Some(row) = own.filter(|row| closer.put.is_none_or(|(put, _)| put != row.version)) {
             let digest = put_marker(&home, self.keys.sealer(), row, &meta).await?;
             closer.put = Some((row.version, digest));
             self.archiving.note(|known| known.markers += 1);
@@ -89,9 +97,10 @@ impl Server {
         if meta.closer.as_ref().is_some_and(|row| end.0 <= row.end_s) {
             return Ok(());
         }
-        let put = meta.closer.as_ref().zip(closer.put.map(|(_, digest)| digest));
+        let put = own.zip(closer.put.map(|(_, digest)| digest));
         let alive: BTreeSet<GroupId> = meta.shards.keys().copied().collect();
         let next = closing::next(put, &meta.reports, &alive, (generation, end, self.node, now_ms));
+        let next = CloserRow { version: meta.closer.as_ref().map_or(0, |row| row.version) + 1, ..next };
         let version = next.version;
         let command = MetaCommand::new(vec![Change::Archive(ArchiveChange::PlanMarker(next))]);
         match self.change(command, CHANGE_MS).await {
@@ -143,13 +152,13 @@ fn kept(meta: &MetaView) -> Vec<KeyKept> {
     rows.map(one).collect()
 }
 
-/// Puts what an archive begins with, or finds it.
+/// Puts what an archive begins with, or finds it. Returns the node with which the generation began, if that is another than the rows say.
 async fn begin(
     home: &Site,
     sealer: &Sealer,
     archiving: &Archiving,
     (generation, row): (Generation, Option<&GenerationRow>),
-) -> Result<()> {
+) -> Result<Option<NodeId>> {
     let key = sealer.public_key()?;
     // Whoever begins it says the same.
     let genesis = Genesis { format: 1, tick_s: archiving.tick_s(), public_key: key.0.to_vec(), made_ms: 0 };
@@ -171,12 +180,21 @@ async fn begin(
         home.put(&name.to_string(), manifest::seal(sealer, &name, &register)?.into()).await?;
     }
     if let Some(row) = row {
-        // A takeover without an archive that answered is told now; of two takers the second finds other bytes, and goes no further.
-        let name = Name::Generation(generation);
-        let bytes = manifest::seal(sealer, &name, &takeover::service::register(row))?;
-        home.put(&name.to_string(), bytes.into()).await?;
+        // A takeover without an archive that answered is told now; of two takers the second gives way.
+        let other = takeover::service::put_register(home, sealer, row).await?;
+        let nobody = engine::Error::Invalid("the register of this generation names no node");
+        if let Some(other) =
+            other.map(|other| takeover::service::node_of(&other).ok_or(nobody)).transpose()?
+        {
+            let twice = "this node has taken the number of the generation before, and as of another moment";
+            return if other == row.node {
+                Err(engine::Error::Invalid(twice).into())
+            } else {
+                Ok(Some(other))
+            };
+        }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Puts the marker that `row` plans, the gaps it tells of first. Returns its SHA-256.
