@@ -2,13 +2,11 @@
 //! after a crash puts the same, and of two who close at once both put the same. Wrapped keys are kept by the same node, whenever they change.
 
 use super::Server;
-use super::archiving::Archiving;
 use crate::archive::manifest::keyring::{KeyKept, Keyring};
-use crate::archive::manifest::log::{GenerationRegister, Genesis};
-use crate::archive::manifest::{self, MANIFEST_BYTES_MAX, sha256};
+use crate::archive::manifest::{self, sha256};
 use crate::archive::naming::{Generation, Name, TickEnd};
 use crate::archive::site::{Site, SiteError};
-use crate::archive::{Error, Result, closing};
+use crate::archive::{Result, closed, closing};
 use crate::limits::{ARCHIVE_LOOK_MS, CHANGE_MS};
 use crate::meta::archive_change::ArchiveChange;
 use crate::meta::archive_row::CloserRow;
@@ -17,9 +15,8 @@ use crate::meta::view::MetaView;
 use crate::takeover;
 use crate::takeover::generation::Told;
 use crate::takeover::row::GenerationRow;
-use bytes::Bytes;
 use engine::clock::Clock;
-use engine::error::{Damage, Nature, with_sources};
+use engine::error::with_sources;
 use engine::ids::NodeId;
 use engine::sealed::Sealer;
 use raft::time::BootClock;
@@ -75,9 +72,10 @@ impl Server {
                 // How it began is not known here yet.
                 return Ok(());
             }
-            if let Some(other) =
-                begin(&home, self.keys.sealer(), &self.archiving, (Generation(generation), row)).await?
-            {
+            let (tick_s, generation) = (self.archiving.tick_s(), Generation(generation));
+            closed::begin(&home, self.keys.sealer(), tick_s, generation).await?;
+            if let Some(other) = taken(&home, self.keys.sealer(), row).await? {
+                let generation = generation.0;
                 tracing::error!(generation, by = %other, "the archive goes on with another node's generation of this number");
                 self.generations.give_way(Told { generation, node: other, heard_ms: 0 });
                 return Ok(());
@@ -87,7 +85,7 @@ impl Server {
         // A marker that was planned before a takeover is of a generation that has ended: what it names is archived anew, as far as it counts.
         let own = meta.closer.as_ref().filter(|row| row.generation == generation);
         if let Some(row) = own.filter(|row| closer.put.is_none_or(|(put, _)| put != row.version)) {
-            let digest = put_marker(&home, self.keys.sealer(), row, &meta).await?;
+            let digest = closed::put_marker(&home, self.keys.sealer(), row, &meta.reports).await?;
             closer.put = Some((row.version, digest));
             self.archiving.note(|known| known.markers += 1);
         }
@@ -152,62 +150,13 @@ fn kept(meta: &MetaView) -> Vec<KeyKept> {
     rows.map(one).collect()
 }
 
-/// Puts what an archive begins with, or finds it. Returns the node with which the generation began, if that is another than the rows say.
-async fn begin(
-    home: &Site,
-    sealer: &Sealer,
-    archiving: &Archiving,
-    (generation, row): (Generation, Option<&GenerationRow>),
-) -> Result<Option<NodeId>> {
-    let key = sealer.public_key()?;
-    // Whoever begins it says the same.
-    let genesis = Genesis { format: 1, tick_s: archiving.tick_s(), public_key: key.0.to_vec(), made_ms: 0 };
-    let bytes = manifest::seal(sealer, &Name::Genesis, &genesis)?;
-    match home.put(&Name::Genesis.to_string(), bytes.into()).await {
-        Err(SiteError::Taken { .. }) => {
-            let found = home.get(&Name::Genesis.to_string(), MANIFEST_BYTES_MAX as u64).await?;
-            // With another tick, perhaps; with another key never.
-            if manifest::open_genesis(sealer.cluster(), &found)?.key()? != key {
-                let other = Damage::of(Nature::Tampered, "the archive was begun with another key");
-                return Err(Error::from(other.at(Name::Genesis)));
-            }
-        }
-        put => put?,
-    }
-    if generation == Generation(1) {
-        let register = GenerationRegister { generation: 1, reason: 1, ..GenerationRegister::default() };
-        let name = Name::Generation(generation);
-        home.put(&name.to_string(), manifest::seal(sealer, &name, &register)?.into()).await?;
-    }
-    if let Some(row) = row {
-        // A takeover without an archive that answered is told now; of two takers the second gives way.
-        let other = takeover::service::put_register(home, sealer, row).await?;
-        let nobody = engine::Error::Invalid("the register of this generation names no node");
-        if let Some(other) =
-            other.map(|other| takeover::service::node_of(&other).ok_or(nobody)).transpose()?
-        {
-            let twice = "this node has taken the number of the generation before, and as of another moment";
-            return if other == row.node {
-                Err(engine::Error::Invalid(twice).into())
-            } else {
-                Ok(Some(other))
-            };
-        }
-    }
-    Ok(None)
-}
-
-/// Puts the marker that `row` plans, the gaps it tells of first. Returns its SHA-256.
-async fn put_marker(home: &Site, sealer: &Sealer, row: &CloserRow, meta: &MetaView) -> Result<[u8; 32]> {
-    let missing = engine::Error::Invalid("a report that the next marker names is not known here yet");
-    let marker = closing::marker(row, &meta.reports).ok_or(missing)?;
-    for (id, gap) in closing::gaps(&marker) {
-        let name = Name::Gap(id);
-        home.put(&name.to_string(), manifest::seal(sealer, &name, &gap)?.into()).await?;
-    }
-    let name = Name::Marker(marker.end(), marker.generation());
-    let bytes = Bytes::from(manifest::seal(sealer, &name, &marker)?);
-    let digest = sha256(&bytes);
-    home.put(&name.to_string(), bytes).await?;
-    Ok(digest)
+/// Tells the archive how a generation began that has taken over. Returns the node with which it began, if that is another than the rows say:
+/// a takeover without an archive that answered is told now, and of two takers the second gives way.
+async fn taken(home: &Site, sealer: &Sealer, row: Option<&GenerationRow>) -> Result<Option<NodeId>> {
+    let Some(row) = row else { return Ok(None) };
+    let Some(other) = takeover::service::put_register(home, sealer, row).await? else { return Ok(None) };
+    let nobody = engine::Error::Invalid("the register of this generation names no node");
+    let other = takeover::service::node_of(&other).ok_or(nobody)?;
+    let twice = "this node has taken the number of the generation before, and as of another moment";
+    if other == row.node { Err(engine::Error::Invalid(twice).into()) } else { Ok(Some(other)) }
 }
