@@ -43,8 +43,17 @@ impl Identities for Api {
         &self,
         request: Request<v1::IssueRequest>,
     ) -> std::result::Result<Response<v1::IssueResponse>, Status> {
-        let issued =
-            allowed(&request, Action::AdminIdentities).and_then(|_| Self::issue(self, request.get_ref()));
+        let issued = async {
+            let call = allowed(&request, Action::AdminIdentities)?;
+            if let Some(Whose::Tenant(name)) = &request.get_ref().whose {
+                // One that was made through another node a moment ago may not be known here.
+                if self.backend.meta().tenant_named(name).is_none() {
+                    self.backend.refresh(call.wait_ms).await?;
+                }
+            }
+            Self::issue(self, request.get_ref())
+        };
+        let issued = issued.await;
         self.answered(issued)
     }
 }
