@@ -227,7 +227,9 @@ impl Offline {
             },
             (None, _) if step == data => {
                 if let Some(meta) = self.machines.get(&GroupId::META) {
-                    self.survive(meta, (seen, self.needed()?)).await?;
+                    // Behind a cut nothing waits any more, and the groups that did have ended.
+                    let reach = if decision.way == Way::Survivor { self.needed()? } else { 0 };
+                    self.survive(meta, (seen, reach)).await?;
                 }
             }
             (None, Way::Cut(_)) if step == data + 1 => {

@@ -155,14 +155,13 @@ async fn a_whole_archive_passes_and_each_planted_fault_is_certified() {
         found_where_planted(&server, &home, &whole, planted).await;
     }
     found_where_planted(&server, &home, &asked("tenant", "birch"), ("/log/", false)).await;
-    let well = done(&server, asked("restore", "")).await;
+    let well = done(&server, whole).await;
     assert_eq!((&*well.state, &well.found[..]), ("passed", &[][..]));
 
-    // By a schedule, and an alarm when none has passed for too long.
+    // By a schedule; and an alarm when none has passed for too long.
     let every = MetaCommand::new(vec![Change::PutSetting(EVERY.to_owned(), Some("1".to_owned()))]);
     server.change(every, 5_000).await.unwrap();
-    let before = server.drills_shown().await.unwrap().len();
-    let mut count = before;
+    let (before, mut count) = (server.drills_shown().await.unwrap().len(), 0);
     while count <= before {
         tokio::time::sleep(Duration::from_millis(200)).await;
         count = server.drills_shown().await.unwrap().len();
