@@ -309,12 +309,13 @@ fn look(stage: &Stage, world: &World) {
     }
 }
 
-/// Without faults every group is soon led by somebody who has applied all that its log holds. How long that took, in milliseconds.
+/// Without faults every group is soon led by somebody who has applied an entry of its own term: so it serves. How long that took, in
+/// milliseconds.
 async fn recover(nemesis: &mut Nemesis, stage: &Rc<Stage>, world: &World) -> u64 {
     let since_ms = world.time.ms();
     while world.overseer.violation().is_none() {
         let took_ms = world.time.ms() - since_ms;
-        if (1..=u64::from(stage.swarm.groups)).map(GroupId).all(|group| is_led(stage, group)) {
+        if (1..=u64::from(stage.swarm.groups)).map(GroupId).all(|group| serves(stage, group)) {
             return took_ms;
         }
         if took_ms > RECOVERED_MS {
@@ -328,12 +329,12 @@ async fn recover(nemesis: &mut Nemesis, stage: &Rc<Stage>, world: &World) -> u64
     0
 }
 
-/// Whether somebody leads a group, and has applied all of its log.
-fn is_led(stage: &Stage, group: GroupId) -> bool {
+/// Whether somebody leads a group, and has applied an entry of its own term.
+fn serves(stage: &Stage, group: GroupId) -> bool {
     let nodes = stage.nodes.borrow();
     nodes.iter().filter_map(|node| node.running()?.registry.get(group)).any(|receiver| {
         let standing = receiver.group().standing();
-        standing.is_leader && standing.applied.map(|id| id.index) == standing.last_index
+        standing.is_leader && standing.applied.is_some_and(|id| id.term == standing.vote.term)
     })
 }
 
@@ -427,7 +428,11 @@ fn level(stage: &Stage) -> bool {
             .iter()
             .filter_map(|node| Some(node.running()?.registry.get(group)?.group().machine().applied()))
             .collect();
-        let has_leader = is_led(stage, group);
+        let has_leader =
+            nodes.iter().filter_map(|node| node.running()?.registry.get(group)).any(|receiver| {
+                let standing = receiver.group().standing();
+                standing.is_leader && standing.applied.map(|id| id.index) == standing.last_index
+            });
         let here = nodes.iter().filter(|node| node.refused().is_none()).count();
         notes.len() == here && has_leader && notes.windows(2).all(|two| two[0] == two[1])
     })
