@@ -64,8 +64,16 @@ _dew() {
 compdef _dew dew
 "#;
 
-const FISH: &str =
-    "complete -c dew -a '(dew complete -- (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'\n";
+const FISH: &str = r#"function __dew_complete
+    set -l names (dew complete -- (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)
+    if test -n "$names[1]"
+        printf '%s\n' $names
+    else
+        __fish_complete_path (commandline -ct)
+    end
+end
+complete -c dew -f -a '(__dew_complete)'
+"#;
 
 /// Prints what may stand at the end of the line, a word a line.
 pub async fn run(words: &[String]) {

@@ -6,7 +6,7 @@ mod commands;
 mod rig;
 
 use rig::Desk;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_five_minutes() {
@@ -189,7 +189,26 @@ async fn shells_complete_live_names() {
         rig::text(&said.stdout)
     };
     assert!((0..40).any(|_| asked() == "birch\n"), "{}", asked());
+    other_shells(&desk, &dew);
     desk.stop().await;
+}
+
+/// Shells that this machine may not have: it is said which.
+fn other_shells(desk: &Desk, dew: &Path) {
+    let fish = r#"source ./completion.fish; complete -C "dew tenant show bi""#;
+    // The words as zsh has them when it completes, and what it would offer.
+    let zsh = "compdef() { }; compadd() { print -l -- ${(P)2}; }; source ./completion.zsh; words=(dew tenant show bi); CURRENT=4; _dew";
+    for (shell, script) in [("fish", fish), ("zsh", zsh)] {
+        desk.write(&format!("completion.{shell}"), &desk.dew(&format!("completion {shell}")));
+        let asked = || {
+            let mut command = desk.shell(shell, dew.parent().unwrap());
+            command.args(["-c", script]).output().map(|output| rig::text(&output.stdout))
+        };
+        match asked() {
+            Ok(_) => assert!((0..40).any(|_| asked().unwrap() == "birch\n"), "{shell}: {}", asked().unwrap()),
+            Err(error) => println!("{shell}: skipped, {error}"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

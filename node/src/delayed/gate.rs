@@ -13,6 +13,7 @@ use crate::meta::node_row::NodeRow;
 use crate::running::replicas::Running;
 use crate::server::Server;
 use crate::server::disk::{Level, Room};
+use engine::Stamp;
 use engine::catalog::rows::RowKey;
 use engine::catalog::{Change as RowChange, sealer};
 use engine::clock::Clock;
@@ -116,6 +117,18 @@ pub(crate) fn progress(server: &Server, running: &Running) -> BTreeMap<GroupId, 
         }
     }
     all
+}
+
+/// A data group of the cluster of which this node holds nothing yet.
+pub(crate) fn missing(server: &Server, groups: &BTreeMap<GroupId, GroupProgress>) -> Option<GroupId> {
+    let meta = server.meta();
+    meta.shards.keys().copied().find(|group| *group != GroupId::META && !groups.contains_key(group))
+}
+
+/// The stamp up to which everything has come in; nothing, while a group is missing or has not said so.
+pub(crate) fn received(server: &Server, groups: &BTreeMap<GroupId, GroupProgress>) -> Option<Stamp> {
+    let known = groups.values().map(|one| one.closed).min().flatten();
+    known.filter(|_| missing(server, groups).is_none())
 }
 
 /// What keeps a gate from rising, in words; nothing if that is as it should be.
@@ -261,7 +274,7 @@ impl Server {
         let running = self.running().ok()?;
         let keeper = running.late()?;
         let groups = progress(self, running);
-        let received = groups.values().map(|one| one.closed).min().flatten();
+        let received = received(self, &groups);
         let parked: Vec<GroupId> = running
             .registry()
             .all()

@@ -10,7 +10,7 @@ use crate::archive::manifest::log::GenerationRegister;
 use crate::archive::manifest::{self, MANIFEST_BYTES_MAX};
 use crate::archive::naming::{Generation, Name};
 use crate::archive::site::{Site, SiteError};
-use crate::delayed::gate::progress;
+use crate::delayed::gate::{missing, progress, received};
 use crate::limits;
 use crate::meta::node_row::NodeState;
 use crate::meta::view::MetaView;
@@ -132,7 +132,7 @@ impl Server {
             return Err(refused);
         }
         let groups = progress(self, running);
-        if let Some(group) = self.meta().shards.keys().find(|group| !groups.contains_key(*group)) {
+        if let Some(group) = missing(self, &groups) {
             return Err(Refused::new(code::NOT_RECEIVED)
                 .saying(format!("this node holds nothing of group {group} yet")));
         }
@@ -145,7 +145,7 @@ impl Server {
 
     fn standing(&self, running: &Arc<Running>, keeper: &Keeper) -> Result<Standing, Refused> {
         let groups: BTreeMap<GroupId, GroupProgress> = progress(self, running);
-        let received = groups.values().map(|one| one.closed).min().flatten();
+        let received = received(self, &groups);
         let all = running.registry().all();
         let parked =
             all.iter().filter(|one| one.delayed().is_some_and(|delayed| delayed.is_parked())).count();
