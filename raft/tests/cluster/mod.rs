@@ -43,7 +43,6 @@ use raft::stats::Stats;
 use raft::types::{GroupId, Membership, ReplicaId, Role, Seat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -67,12 +66,6 @@ impl Operations for Put {
         rows.put(tenant, COLLECTION, &body[..1], &body[1..], 0)?;
         Ok(Bytes::new())
     }
-}
-
-/// A clock that is a little later whenever somebody looks.
-fn ticks() -> u64 {
-    static TICKS: AtomicU64 = AtomicU64::new(0);
-    TICKS.fetch_add(1, Ordering::Relaxed)
 }
 
 /// One node, through its lives.
@@ -229,7 +222,7 @@ impl Node {
             sealer: sealer.clone(),
             entropy: entropy.clone(),
             node: self.id,
-            stats: Arc::new(Stats::timed(ticks)),
+            stats: Arc::new(Stats::timed(clock::ticks)),
         };
         let config = LogConfig {
             segment_bytes: 512 << 10,
