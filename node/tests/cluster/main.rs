@@ -13,6 +13,8 @@ mod rebirth;
 mod restore;
 mod retention;
 mod rig;
+#[cfg(feature = "s3-test")]
+mod s3;
 mod scrub;
 mod takeover;
 // It plants a bug in the engine: that is built in where `chaos-tests` is, which asks for this feature as well.

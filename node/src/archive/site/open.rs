@@ -20,6 +20,10 @@ pub fn store(place: &Place) -> Result<Arc<dyn Store>, SiteError> {
     }
 }
 
+/// Bytes of a file with credentials: three short lines.
+#[cfg(feature = "s3")]
+const CREDENTIALS_BYTES_MAX: u64 = 4_096;
+
 #[cfg(feature = "s3")]
 fn bucket_store(
     bucket: &str,
@@ -27,8 +31,10 @@ fn bucket_store(
     credentials: &std::path::Path,
 ) -> Result<Arc<dyn Store>, SiteError> {
     let away = |cause: String| SiteError::Away { what: "open", cause };
-    let text = std::fs::read_to_string(credentials)
-        .map_err(|error| away(format!("{}: {error}", credentials.display())))?;
+    let bytes = crate::boot::files::read_secret(credentials, CREDENTIALS_BYTES_MAX)
+        .map_err(|error| away(engine::error::with_sources(&error)))?;
+    let text =
+        std::str::from_utf8(&bytes).map_err(|_| away(format!("{} is no text", credentials.display())))?;
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let (Some(access_key), Some(secret_key)) = (lines.next(), lines.next()) else {
         return Err(away(format!(
