@@ -39,4 +39,9 @@ fn what_whole_nodes_found_stays_mended() {
     let Outcome { report, violation, timeline, .. } = run(Seed(104), &plan);
     assert!(violation.is_none(), "{timeline}\n{violation:?}");
     assert!(report.sometimes.contains_key("nodes undrained"), "{report}");
+
+    // What opened a watch was lost on its way, and whoever watched waited for an answer longer than the run.
+    let plan = Plan { fault_ms: 15_000, ..Plan::default() };
+    let Outcome { violation, timeline, .. } = run(Seed(402_526_254_082), &plan);
+    assert!(violation.is_none(), "{timeline}\n{violation:?}");
 }

@@ -16,6 +16,8 @@ use std::rc::Rc;
 use std::time::Duration;
 use tonic::Streaming;
 
+/// A node has so long to open a watch, in milliseconds. What was asked may be lost on its way, and the call itself is as patient as the watch.
+const OPEN_MS: u64 = 3_000;
 /// Between two looks whether the node is there still, in milliseconds.
 const LOOK_MS: u64 = 200;
 /// Events that one asks for at once.
@@ -52,8 +54,10 @@ async fn open(one: &mut One, after: Stamp) -> Option<(NodeId, Streaming<v1::Watc
     let requests =
         futures_util::StreamExt::chain(futures_util::stream::iter(requests), futures_util::stream::pending());
     let (node, line) = one.client.any_line();
-    let asked = WatchClient::new(line).watch(within(requests, Duration::from_millis(WATCH_MS))).await;
-    asked.ok().map(|heard| (node, heard.into_inner()))
+    let mut watch = WatchClient::new(line);
+    let opened = watch.watch(within(requests, Duration::from_millis(WATCH_MS)));
+    let opened = tokio::time::timeout(Duration::from_millis(OPEN_MS), opened).await;
+    opened.ok()?.ok().map(|heard| (node, heard.into_inner()))
 }
 
 /// Hears of changes until the watch ends, or its node; and says up to where it has heard all.
