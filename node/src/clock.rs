@@ -97,6 +97,14 @@ fn ms(id: ClockId) -> u64 {
     seconds * 1_000 + nanos / 1_000_000
 }
 
+/// Microseconds of the clock that nobody sets: for how long things take.
+#[must_use]
+pub fn monotonic_us() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let (seconds, nanos) = (u64::try_from(now.tv_sec).unwrap_or(0), u64::try_from(now.tv_nsec).unwrap_or(0));
+    seconds * 1_000_000 + nanos / 1_000
+}
+
 impl SystemClock {
     /// One that goes as `clock` does, in a simulation.
     #[cfg(feature = "simulated")]

@@ -8,6 +8,7 @@ use engine::catalog::SledCatalog;
 use engine::disk::{Disk, RealDisk};
 use engine::tablet::pool::{CatalogOpener, Parts, Pool, PoolConfig};
 use raft::log::{Log, LogConfig, LogThread};
+use raft::stats::Stats;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -62,6 +63,16 @@ pub fn pool(at: &Path, config: PoolConfig, parts: Parts) -> engine::Result<Arc<P
     }
     let _ = at;
     Pool::open(config, parts)
+}
+
+/// Where a node counts. What takes how long is measured, but in a simulation.
+#[must_use]
+pub fn stats() -> Arc<Stats> {
+    #[cfg(feature = "simulated")]
+    if world().is_some() {
+        return Arc::default();
+    }
+    Arc::new(Stats::timed(crate::clock::monotonic_us))
 }
 
 /// How the log of a node is to be.

@@ -1,5 +1,6 @@
 //! Pure: what can go wrong, named for the rule that was broken. The kind is an instruction to the caller.
 
+use crate::group::start_fault::StartFault;
 use crate::types::{GroupId, LogId, ReplicaId};
 use engine::error::Damage;
 use engine::{Kind, Stamp};
@@ -113,6 +114,16 @@ pub enum Error {
         /// The group.
         group: GroupId,
         /// Why.
+        cause: String,
+    },
+    /// A replica could not be built from what its log and its tablet hold. Its files stay as they are.
+    #[error("{group} could not be built here: {cause}")]
+    NotBuilt {
+        /// The group.
+        group: GroupId,
+        /// What is to be done.
+        fault: StartFault,
+        /// What failed.
         cause: String,
     },
     /// What should be one group's is another's.
@@ -256,6 +267,7 @@ impl Error {
             Self::GroupFenced { .. } | Self::OutOfOrder { .. } | Self::StampsEnded => Kind::Stop,
             Self::WrongGroup { .. } | Self::CatalogOlder { .. } | Self::NotAdmitted { .. } => Kind::Stop,
             Self::Stopped { .. } => Kind::Unavailable,
+            Self::NotBuilt { fault, .. } => fault.kind(),
             Self::AgainstCommitted { .. } => Kind::Stop,
             Self::StampUnknown { .. } | Self::CutNotDurable { .. } | Self::MetaBehind { .. } => {
                 Kind::Unavailable

@@ -1,5 +1,6 @@
 //! The types that consensus is made with, and the way between its words and ours.
 
+use crate::group::hears::Hears;
 use crate::log::Entry;
 use crate::payload;
 use crate::proposal::{Proposal, Replies};
@@ -7,22 +8,40 @@ use crate::types::{LogId, Membership, ReplicaId, Seat, Vote};
 use engine::error::Damage;
 use openraft::entry::RaftEntry;
 use openraft::impls::leader_id_adv::LeaderId;
-use openraft::{EntryPayload, alias};
+use openraft::vote::RaftLeaderId;
+use openraft::{EntryPayload, OptionalSend, RaftTypeConfig, alias};
 
 #[cfg(feature = "sim")]
 type Runtime = crate::pause::Pausable<crate::node_time::NodeTime>;
 #[cfg(not(feature = "sim"))]
 type Runtime = openraft::TokioRuntime;
 
-openraft::declare_raft_types!(
-    /// What a group agrees on: commands, opaque here; and who replies what.
-    pub Types:
-        D = Proposal,
-        R = Replies,
-        NodeId = ReplicaId,
-        Node = Seat,
-        AsyncRuntime = Runtime,
-);
+/// What a group agrees on: commands, opaque here; and who replies what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Types {}
+
+// By hand, and not by the macro of openraft: that one cannot say who hears of an entry.
+impl RaftTypeConfig for Types {
+    type D = Proposal;
+    type R = Replies;
+    type NodeId = ReplicaId;
+    type Node = Seat;
+    type Term = u64;
+    type LeaderId = LeaderId<Self::Term, Self::NodeId>;
+    type Vote = openraft::impls::Vote<Self::LeaderId>;
+    type Payload = EntryPayload<Self::D, Self::NodeId, Self::Node>;
+    type Entry = openraft::Entry<<Self::LeaderId as RaftLeaderId>::Committed, Self::Payload>;
+    type Responder<T>
+        = Hears<T>
+    where
+        T: OptionalSend + 'static;
+    type Batch<T>
+        = openraft::impls::InlineBatch<T>
+    where
+        T: OptionalSend + 'static;
+    type AsyncRuntime = Runtime;
+    type ErrorSource = openraft::impls::BoxedErrorSource;
+}
 
 pub(crate) type RaftLogId = alias::LogIdOf<Types>;
 pub(crate) type RaftVote = alias::VoteOf<Types>;

@@ -46,10 +46,13 @@ fn every_metric_has_its_row_and_every_row_its_metric() {
         FigureKind::Counter => "counter",
         FigureKind::Gauge => "gauge",
     };
+    let histograms = Stats::default().histograms();
+    let timed = histograms.iter().map(|one| (one.name.to_owned(), "histogram".to_owned()));
     let served = tables().into_iter().map(|row| (row.name.to_owned(), kind(row.kind).to_owned()));
+    let served = served.chain(timed);
     let (said_once, served): (BTreeSet<_>, BTreeSet<_>) = (said.iter().cloned().collect(), served.collect());
     assert_eq!(said_once.len(), said.len(), "a row twice");
-    assert_eq!(served.len(), tables().len(), "a metric twice");
+    assert_eq!(served.len(), tables().len() + histograms.len(), "a metric twice");
     let missing: Vec<_> = served.difference(&said_once).collect();
     assert!(missing.is_empty(), "not on the page: {missing:?}");
     let gone: Vec<_> = said_once.difference(&served).collect();

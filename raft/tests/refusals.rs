@@ -8,6 +8,7 @@ mod rig;
 
 use cluster::{GROUP, Hub, Node, Running, TENANT, birth, born, founded, leader, perform, seat};
 use engine::Stamp;
+use engine::clock::Clock as _;
 use engine::disk::sim::Faults;
 use raft::command::Counts;
 use raft::group::handover::hand_over;
@@ -17,6 +18,7 @@ use raft::group::word::Word;
 use raft::limits;
 use raft::net::inbound::Receiver;
 use raft::net::refusal::Refusal;
+use raft::proposal::Reply;
 use raft::read::door::{Asked, Granted};
 use raft::seal::Unsealed;
 use raft::types::{ReplicaId, Seat};
@@ -225,5 +227,41 @@ fn a_command_of_a_tenant_without_a_key_here_comes_again() {
         let command = Unsealed { tenant, session, number: 1, valid_until, counts, body: vec![7].into() };
         let told = leads.batchers[&GROUP].submit(command).await.unwrap_err();
         assert_eq!(told, NotApplied::RetryLater { after_ms: limits::KEY_RETRY_MS });
+    });
+}
+
+#[test]
+fn an_entry_that_another_leader_has_dropped_is_unknown_to_whoever_asked_and_runs_once_when_asked_again() {
+    perform(async {
+        let (hub, nodes, running, _) = founded(3).await;
+        let (old, others) = parted(&running).await;
+        let until_ms = node(&nodes, old).clock.now_ms() + 60_000;
+        let request = move || Unsealed {
+            tenant: TENANT,
+            session: [5; 16],
+            number: 1,
+            valid_until: Stamp::new(until_ms, 0),
+            counts: Counts::default(),
+            body: vec![70, 7].into(),
+        };
+        // It is stored at the one that leads, and nowhere else.
+        hub.isolate(named(old).1.node);
+        let (batcher, before) = (old.batchers[&GROUP].clone(), old.group(GROUP).standing().last_index);
+        let asked = tokio::spawn(async move { batcher.submit(request()).await });
+        old.until("it is stored", |one| one.group(GROUP).standing().last_index > before).await;
+        let next = leader(&others).await;
+        next.put(GROUP, 71, b"meanwhile").await;
+        hub.release();
+        let told = asked.await.unwrap().unwrap_err();
+        let cause = "another leader took over before it was committed".to_owned();
+        assert_eq!((kind(&told), told.is_certain(), told), ("unknown", false, NotApplied::Unknown { cause }));
+        old.until("it follows", |one| one.get(GROUP, 71).is_some()).await;
+        assert!(running.iter().all(|one| one.get(GROUP, 70).is_none()), "it is applied nowhere");
+        assert!(running.iter().all(|one| one.group(GROUP).standing().stopped.is_none()));
+        // The same request runs now, and then is answered as it was.
+        let first = next.batchers[&GROUP].submit(request()).await.unwrap();
+        let again = next.batchers[&GROUP].submit(request()).await.unwrap();
+        assert!(matches!((&first.reply, &again.reply), (Reply::Ran(_), Reply::RanBefore(_))), "{again:?}");
+        assert_eq!(next.get(GROUP, 70), Some(vec![7]));
     });
 }

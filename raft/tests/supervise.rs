@@ -12,6 +12,7 @@ use raft::Error;
 use raft::group::birth::{Birth, bear};
 use raft::group::handle::Group;
 use raft::group::restart::{Death, Verdict};
+use raft::group::start_fault::StartFault;
 use raft::group::start_guard::StartGuard;
 use raft::group::supervise::{Dead, Supervisor, Told};
 use raft::limits;
@@ -306,6 +307,7 @@ fn a_core_that_panics_stands_behind_a_fresh_guard_and_the_fourth_time_it_stays_d
             group.panic().await;
             let died = dead(&mut supervisor, n * 1_000).await;
             assert_eq!((died.group, died.death, died.verdict), (GROUP, Death::Panic, Verdict::Rebuild));
+            assert_eq!(died.fault, StartFault::Bug);
             assert_eq!(died.cause, "consensus panicked");
             rebuilt(&mut supervisor, n * 1_000, &mut running[0]).await;
             assert_eq!(group.holders(), 0);
@@ -383,6 +385,7 @@ fn an_error_of_storage_fences_at_once() {
         // One log: nothing that any of its groups says can be believed.
         assert_eq!(died.iter().map(|dead| dead.group).collect::<Vec<_>>(), [GROUP, OTHER]);
         assert!(died.iter().all(|dead| (dead.death, dead.verdict) == (Death::Storage, Verdict::Fence)));
+        assert!(died.iter().all(|dead| dead.fault == StartFault::Disk));
         for _ in 0..200 {
             pause(10).await;
             assert!(supervisor.look(20_000_000).is_empty());

@@ -35,6 +35,8 @@ const RAFT: &[&str] = &[
     "raft/src/machine/snapshot.rs",
     "raft/src/group/settings.rs",
     "raft/src/group/handle.rs",
+    "raft/src/group/dying.rs",
+    "raft/src/group/hears.rs",
     "raft/src/group/takeover.rs",
     "raft/src/net/outbound.rs",
     "raft/src/net/inbound.rs",

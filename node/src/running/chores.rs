@@ -1,6 +1,7 @@
 //! What a node does beside answering: it lets replicas stand for election, closes time, purges, asks replicas elsewhere for their word,
 //! and builds again what has died.
 
+use super::fault::NotRunning;
 use super::replicas::Running;
 use crate::keys::coverage;
 use engine::error::with_sources;
@@ -97,7 +98,8 @@ impl Running {
                 Told::Died(dead) => {
                     tracing::error!(group = %dead.group, replica = %dead.replica, cause = dead.cause, verdict = ?dead.verdict, "a replica has died");
                     self.unseat(dead.group);
-                    self.failures().insert(dead.group, dead.cause);
+                    let (fault, cause) = (dead.fault, dead.cause);
+                    self.failures().insert(dead.group, NotRunning { fault, cause });
                 }
                 Told::Late { group, holders } => {
                     tracing::warn!(%group, holders, "parts of a dead replica do not end");

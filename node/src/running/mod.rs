@@ -3,11 +3,13 @@
 //! * [`opening`] reads the disk and makes the claim: nothing is written before the peers have said that this disk may go on;
 //! * [`replicas`] are what runs then, with what works for each of them;
 //! * [`chores`] is what is done from time to time: elections, closing of time, purging, supervision, the word of replicas elsewhere;
+//! * [`fault`] says of what keeps any of it from running under which code it is told;
 //! * [`mover`] makes the replicas here those that the meta group wants here.
 //!
 //! What commands mean, whose keys there are and how frames travel is handed in ([`RunningParts`]).
 
 pub mod chores;
+pub mod fault;
 pub mod mover;
 pub mod opening;
 pub mod replicas;
@@ -18,6 +20,7 @@ use engine::entropy::Entropy;
 use engine::ids::{ClusterId, NodeId};
 use engine::sealed::Sealer;
 use engine::tablet::pool::PoolConfig;
+use raft::group::rejoin::Verdict;
 use raft::group::settings::Pace;
 use raft::log::LogConfig;
 use raft::machine::operations::Operations;
@@ -86,7 +89,7 @@ pub enum Error {
     Engine(#[from] engine::Error),
     /// The peers say that this node must not go on.
     #[error("not admitted: {0}")]
-    NotAdmitted(String),
+    NotAdmitted(Verdict),
     /// The node is ending.
     #[error("the node is ending")]
     Ending,

@@ -51,7 +51,7 @@ impl Ground {
     /// As [`Opening::read`].
     pub(crate) fn read(parts: &RunningParts) -> Result<Self> {
         let disk = surroundings::disk(&parts.dir);
-        let stats: Arc<Stats> = Arc::default();
+        let stats = surroundings::stats();
         let log_parts = LogParts {
             disk: disk.clone(),
             sealer: parts.sealer.clone(),

@@ -1,10 +1,12 @@
 //! A node at work: its replicas, what works for each of them, and what all of them stand on.
 
+use super::fault::NotRunning;
 use super::opening::Admitted;
 use super::{Error, Result, RunningParts};
 use crate::surroundings;
 use crate::work::Task;
 use engine::Stamp;
+use engine::error::with_sources;
 use engine::ids::{NodeId, TenantId};
 use engine::tablet::pool::Pool;
 use raft::compare::question::{Asked, Told};
@@ -14,6 +16,7 @@ use raft::group::batcher::Batcher;
 use raft::group::birth::{self, Birth, Here};
 use raft::group::registry::Registry;
 use raft::group::start::{Ground, Wanted};
+use raft::group::start_fault::StartFault;
 use raft::group::supervise::Supervisor;
 use raft::log::{Log, LogThread};
 use raft::machine::{Machine, MachineParts};
@@ -49,7 +52,7 @@ pub struct Running {
     pub(super) words: Arc<Words>,
     pub(super) supervisor: tokio::sync::Mutex<Supervisor>,
     seated: RwLock<BTreeMap<GroupId, Arc<Seated>>>,
-    failed: Mutex<BTreeMap<GroupId, String>>,
+    failed: Mutex<BTreeMap<GroupId, NotRunning>>,
     /// The gate, if the node is delayed.
     late: OnceLock<Arc<Keeper>>,
     /// What lives here and does not run yet.
@@ -158,7 +161,8 @@ impl Running {
         started.receivers.into_values().for_each(|receiver| self.seat(receiver));
         for (group, error) in started.failed {
             tracing::error!(%group, %error, "a replica cannot be built");
-            self.failures().insert(group, error.to_string());
+            let (fault, cause) = (StartFault::of(&error), with_sources(&error));
+            self.failures().insert(group, NotRunning { fault, cause });
         }
     }
 
@@ -193,7 +197,7 @@ impl Running {
         self.seated.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn failures(&self) -> MutexGuard<'_, BTreeMap<GroupId, String>> {
+    pub(super) fn failures(&self) -> MutexGuard<'_, BTreeMap<GroupId, NotRunning>> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -217,7 +221,7 @@ impl Running {
 
     /// Replicas that do not run, and why.
     #[must_use]
-    pub fn failed(&self) -> BTreeMap<GroupId, String> {
+    pub fn failed(&self) -> BTreeMap<GroupId, NotRunning> {
         self.failures().clone()
     }
 

@@ -178,7 +178,8 @@ impl Backend for Called {
         let Ok(running) = self.0.running() else { return Vec::new() };
         let mut groups: Vec<GroupStanding> =
             running.replicas().iter().map(|seated| standing(seated)).collect();
-        for (group, failure) in running.failed() {
+        for (group, why) in running.failed() {
+            let failure = why.to_string();
             groups.retain(|one| one.group != group);
             groups.push(GroupStanding { group, failure, ..GroupStanding::default() });
         }

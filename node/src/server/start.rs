@@ -41,6 +41,7 @@ use arc_swap::ArcSwap;
 use engine::clock::Clock;
 use engine::ids::NodeId;
 use raft::group::rejoin::Verdict;
+use raft::group::start_fault::StartFault;
 use raft::net::link::PeerLink;
 use rustls::pki_types::ServerName;
 use std::collections::BTreeSet;
@@ -80,6 +81,19 @@ pub enum StartError {
     /// It is not what it should be.
     #[error("{0}")]
     Other(String),
+}
+
+impl StartError {
+    /// In words; what keeps the disk from being gone on with begins with its code, and ends with what to do.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let cause = engine::error::with_sources(self);
+        let fault = match self {
+            Self::Running(error) => error.fault(),
+            _ => None,
+        };
+        fault.map_or(cause.clone(), |fault| running::fault::told(fault, &cause))
+    }
 }
 
 /// What comes of it, or [`StartError`].
@@ -244,7 +258,7 @@ impl Server {
     ) {
         loop {
             let Err(error) = self.go_on(config, identity, peer.clone()).await else { return };
-            let cause = engine::error::with_sources(&error);
+            let cause = error.told();
             let is_full = || self.disk.known().level >= Level::Full;
             if self.inner.initialized() || !is_full() {
                 tracing::error!(cause, "the node does not start");
@@ -315,7 +329,7 @@ impl Server {
             Verdict::Runs { .. } => Ok(opening.begin()?),
             other => {
                 opening.close();
-                Err(running::Error::NotAdmitted(other.to_string()).into())
+                Err(running::Error::NotAdmitted(other).into())
             }
         }
     }
@@ -398,6 +412,7 @@ impl Server {
                 supervised.supervise().await;
             }
             let cause = supervised.log().fenced().unwrap_or_default();
+            let cause = running::fault::told(StartFault::Disk, &cause);
             tracing::error!(cause, "the log of the node is fenced: nothing can be acknowledged any more");
             failed.send_replace(Some(cause));
         });

@@ -12,7 +12,7 @@ use crate::meta::node_row::{NodeRow, NodeState};
 use crate::peer::PeerServer;
 use crate::running::replicas::Seated;
 use crate::telemetry::node::{DoorFacts, NodeFacts};
-use crate::telemetry::samples::{Sample, exposition};
+use crate::telemetry::samples::{Sample, exposition, times};
 use crate::telemetry::{door, logs};
 use engine::clock::Clock;
 use engine::ids::NodeId;
@@ -206,6 +206,7 @@ impl Server {
         if let Ok(running) = self.running() {
             samples.extend(running.pool().stats().rows().map(Sample::from));
             samples.extend(running.log().stats().rows().map(Sample::from));
+            samples.extend(times(running.log().stats()));
         }
         exposition(samples)
     }

@@ -1,7 +1,7 @@
 //! What became of calls, and how long they took: by service, method and code of gRPC. All three come from closed sets: a method that is not
 //! in the schema is counted as `other`.
 
-use super::samples::{Kind, Sample};
+use super::samples::{Kind, Sample, histogram};
 use super::trace::Trace;
 use engine::stats::Counter;
 use prost::Message;
@@ -109,19 +109,8 @@ impl Method {
             labels.push(("code", (*code).to_owned()));
             out.push(Sample::new("dewpond_call_answered_calls", Kind::Counter, *count).with(labels));
         }
-        let name = "dewpond_call_took_ms";
-        let mut below = 0;
-        for (most, count) in LATENCY_MS.iter().zip(&self.took) {
-            below += count.read();
-            let mut labels = self.labels();
-            labels.push(("le", most.to_string()));
-            out.push(Sample::new(name, Kind::Histogram("_bucket"), below).with(labels));
-        }
-        let mut labels = self.labels();
-        labels.push(("le", "+Inf".to_owned()));
-        out.push(Sample::new(name, Kind::Histogram("_bucket"), all.max(below)).with(labels));
-        out.push(Sample::new(name, Kind::Histogram("_sum"), self.took_ms.read()).with(self.labels()));
-        out.push(Sample::new(name, Kind::Histogram("_count"), all.max(below)).with(self.labels()));
+        let steps = LATENCY_MS.into_iter().zip(self.took.iter().map(Counter::read));
+        out.extend(histogram("dewpond_call_took_ms", &self.labels(), steps, (all, self.took_ms.read())));
         out.push(Sample::new("dewpond_call_open_streams", Kind::Gauge, under_way).with(self.labels()));
     }
 }

@@ -1,6 +1,7 @@
 //! Pure: figures as they are served: the text that Prometheus reads.
 
 use engine::stats::{Figure, FigureKind};
+use raft::stats::{LATENCY_US, Stats};
 use std::fmt::Write;
 
 /// How a figure moves.
@@ -63,6 +64,40 @@ impl Sample {
     }
 }
 
+/// The series of a histogram: how many were no more than each of `most`, in all, and their sum. `steps` are those no more than each and
+/// more than the one before.
+#[must_use]
+pub fn histogram(
+    name: &'static str,
+    labels: &[(&'static str, String)],
+    steps: impl IntoIterator<Item = (u64, u64)>,
+    (all, sum): (u64, u64),
+) -> Vec<Sample> {
+    let bucket = |le: String, count: u64| {
+        let labels = labels.iter().cloned().chain([("le", le)]).collect();
+        Sample::new(name, Kind::Histogram("_bucket"), count).with(labels)
+    };
+    let (mut out, mut below) = (Vec::new(), 0);
+    for (most, count) in steps {
+        below += count;
+        out.push(bucket(most.to_string(), below));
+    }
+    // They are read one after the other.
+    let all = all.max(below);
+    out.push(bucket("+Inf".to_owned(), all));
+    out.push(Sample::new(name, Kind::Histogram("_sum"), sum).with(labels.to_vec()));
+    out.push(Sample::new(name, Kind::Histogram("_count"), all).with(labels.to_vec()));
+    out
+}
+
+/// The series of each histogram of replication.
+pub fn times(stats: &Stats) -> impl Iterator<Item = Sample> + use<> {
+    stats.histograms().into_iter().flat_map(|one| {
+        let (all, sum) = (one.count(), one.sum_us);
+        histogram(one.name, &[], LATENCY_US.into_iter().zip(one.steps), (all, sum))
+    })
+}
+
 impl From<Figure> for Sample {
     fn from(figure: Figure) -> Self {
         let kind = match figure.kind {
@@ -98,6 +133,20 @@ pub fn exposition(mut samples: Vec<Sample>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_histogram_says_how_many_were_no_more_than_each_step() {
+        let label = vec![("door", "client".to_owned())];
+        let text = exposition(histogram("dewpond_c_us", &label, [(50, 2), (100, 0), (250, 3)], (6, 900)));
+        let wanted = "# TYPE dewpond_c_us histogram\n\
+            dewpond_c_us_bucket{door=\"client\",le=\"50\"} 2\n\
+            dewpond_c_us_bucket{door=\"client\",le=\"100\"} 2\n\
+            dewpond_c_us_bucket{door=\"client\",le=\"250\"} 5\n\
+            dewpond_c_us_bucket{door=\"client\",le=\"+Inf\"} 6\n\
+            dewpond_c_us_sum{door=\"client\"} 900\n\
+            dewpond_c_us_count{door=\"client\"} 6\n";
+        assert_eq!(text, wanted);
+    }
 
     #[test]
     fn figures_stand_together_and_labels_cannot_break_out() {

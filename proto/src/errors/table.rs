@@ -303,6 +303,46 @@ table! {
         "a restore just puts the tenant in its place",
         "what was there goes aside, and for a moment neither is served",
         "wait as told: a client looks up the tenant again by itself";
+    6110 DISK_FOREIGN Conflict Never "0.1"
+        "the folder holds what belongs to another node, cluster or log",
+        "a disk or folder of another node was put here",
+        "put the right one back; nothing was touched";
+    6111 LOG_DAMAGED Damaged Same "0.1"
+        "the log has lost what it had made durable",
+        "rot, or a file that is missing, before what later writes prove to have been there; the text names segment and byte",
+        "look at the disk; remove the node, wipe its folder, and let it join anew";
+    6112 REPLICA_DAMAGED Damaged Same "0.1"
+        "bytes of a replica do not verify",
+        "rot or tampering in its tables or in its note",
+        "restart the node once; if it comes again, drain the node, remove it, and let it join anew on a disk that is sound";
+    6113 NODE_COPIED Gone Never "0.1"
+        "two starts of this node live",
+        "its disk was copied, and both copies were started",
+        "stop the one whose disk is the copy, and wipe that one";
+    6114 KEY_LACKING Unavailable Same "0.1"
+        "a key that is needed to go on is not here",
+        "the key is missing, is another one, or has sealed as much as it may",
+        "see `dew key list`; bring the key or rotate it, then start the node again";
+    6115 START_FULL Unavailable Same "0.1"
+        "there is no room for what must be written",
+        "the disk or a quota on it is full",
+        "make room outside the folder, and delete nothing in it; then start the node again";
+    6116 DISK_FAILED Unavailable Same "0.1"
+        "the disk, or the catalog on it, gives errors",
+        "a read, a write or a sync failed; after a failed sync nothing on it is believed",
+        "start the node once more; if it comes again, replace the disk, remove the node, and let it join anew";
+    6117 REPLICA_BROKEN Internal Never "0.1"
+        "something does not hold which must",
+        "an entry that does not follow, that was changed, or that no replica can apply",
+        "keep the log lines and report it; drain the node, remove it, and let it join anew";
+    6118 REPLICA_WAITS Unavailable Same "0.1"
+        "what a replica needs is not here yet",
+        "the meta group on this node is behind, or too few peers answer",
+        "see to the peers and to the replica of the meta group here, then start the node again";
+    6119 MACHINE_UNFIT Internal Never "0.1"
+        "this machine or build computes wrongly",
+        "a cipher does not give its known answer",
+        "use another machine, or the build that was released";
     6120 FENCED Unavailable Same "0.1"
         "the cluster has gone on without this node",
         "another node has taken over, and this one is of an earlier generation",

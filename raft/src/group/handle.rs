@@ -4,13 +4,15 @@ use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::group::beat;
 use crate::group::clock_guard::{is_alone, is_behind, is_refused};
+use crate::group::dying::fault;
+use crate::group::hears::Hears;
 use crate::group::lifecycle::Stage;
 use crate::group::outcome::{NotApplied, NotNow};
 use crate::group::pause::Pause;
 use crate::group::pressure::Load;
-use crate::group::restart::Death;
 use crate::group::settings::{Pace, assert_mandatory};
 pub use crate::group::standing::Standing;
+use crate::group::start_fault::StartFault;
 use crate::limits;
 use crate::log::Log;
 use crate::log::index::Extent;
@@ -27,10 +29,8 @@ use crate::type_config::{self, OwnClock, Types};
 use crate::types::{GroupId, LogId, ReplicaId, Seat, Vote};
 use engine::Stamp;
 use engine::work::stall::Pressure as Stall;
-use futures_util::FutureExt;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::error::{ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError};
-use openraft::impls::ProgressResponder;
 use openraft::raft::ChangeMembershipRequest;
 use openraft::raft::linearizable_read::{Linearizer, ReadLogId};
 use openraft::{ChangeMembers, LinearizerOption, Precondition, Raft, alias};
@@ -85,7 +85,7 @@ impl Group {
     /// Builds the replica from what its log and machine hold, and replays what is committed. Nothing runs yet.
     ///
     /// # Errors
-    /// `Invalid`: settings. `Stopped`: log or machine could not be read.
+    /// `Invalid`: settings. `NotBuilt`: log or machine could not be read.
     pub async fn build(log: Arc<Log>, machine: Arc<Machine>, peers: Peers, pace: Pace) -> Result<Self> {
         let (id, replica) = (machine.group(), peers.replica());
         let config = pace.config()?;
@@ -96,7 +96,13 @@ impl Group {
         let store = GroupStore::new(log.clone(), id, machine.clone()).with_token(of_log);
         let adapter = MachineAdapter::new(machine.clone()).with_token(of_machine);
         let built = Raft::build(replica, config, peers.clone(), store, adapter).await;
-        let raft = built.map_err(|fatal| Error::Stopped { group: id, cause: fatal.to_string() })?;
+        let raft = built.map_err(|fatal| {
+            let fault = match &fatal {
+                Fatal::Panicked => StartFault::Bug,
+                _ => fault(&log, &machine),
+            };
+            Error::NotBuilt { group: id, fault, cause: fatal.to_string() }
+        })?;
         Ok(Self {
             id,
             replica,
@@ -223,44 +229,6 @@ impl Group {
         Error::Stopped { group: self.id, cause: fatal.to_string() }
     }
 
-    /// Of what it has died, if it has, and in which words. Whoever panics says nothing more: consensus tells of everything else itself.
-    #[must_use]
-    pub fn death(&self) -> Option<(Death, String)> {
-        if let Some(cause) = self.log.fenced() {
-            return Some((Death::Storage, cause));
-        }
-        if let Some(cause) = self.machine.panicked() {
-            return Some((Death::Panic, cause));
-        }
-        if let Some(cause) = self.machine.fenced() {
-            return Some((Death::Storage, cause));
-        }
-        if self.stage() == Stage::Fenced {
-            return Some((Death::Storage, "an earlier instance of it broke".to_owned()));
-        }
-        let mut metrics = self.raft.metrics();
-        match metrics.borrow_watched().running_state.clone() {
-            Err(Fatal::Panicked) => return Some((Death::Panic, "consensus panicked".to_owned())),
-            Err(fatal) => return Some((Death::Storage, fatal.to_string())),
-            Ok(()) => {}
-        }
-        // Consensus that ends in order says so before it lets go of what it tells. Seen once, only an end is new.
-        for _ in 0..2 {
-            if metrics.changed().now_or_never().is_some_and(|new| new.is_err()) {
-                return Some((Death::Panic, "consensus panicked".to_owned()));
-            }
-        }
-        let is_applied = self.tokens[1].strong_count() > 0;
-        (!is_applied).then(|| (Death::Panic, "what applies its entries panicked".to_owned()))
-    }
-
-    /// How many parts of consensus hold the replica's log and machine still. Once it has ended and this is 0, nothing of it can
-    /// write any more: only then may it be built again, or its files go.
-    #[must_use]
-    pub fn holders(&self) -> usize {
-        self.tokens.iter().map(Weak::strong_count).sum()
-    }
-
     /// Last indexes of the snapshots that it is sending to peers.
     #[must_use]
     pub fn snapshots_sent(&self) -> Vec<u64> {
@@ -370,7 +338,7 @@ impl Group {
         }
         let _under_way = self.pause.begin();
         let leader_id = type_config::raft_vote(under).leader_id;
-        let (responder, _, heard) = ProgressResponder::new();
+        let (responder, heard) = Hears::begin(self.log.stats().clone());
         let write = self.raft.write(proposal).responder(responder).with_leader(leader_id);
         write.await.map_err(|fatal| stopped(&fatal))?;
         let lost = |_| NotApplied::Unknown { cause: "the group stopped before it answered".to_owned() };

@@ -57,7 +57,7 @@ impl Ground {
     /// Builds one replica, and replays what is committed. It hears nothing before it is in the registry, and says nothing before it runs.
     ///
     /// # Errors
-    /// `NoSuchGroup`; `Invalid`: settings; `Stopped`: log or machine could not be read.
+    /// `NoSuchGroup`; `Invalid`: settings; `NotBuilt`: log or machine could not be read.
     pub async fn build(&self, wanted: Wanted) -> Result<Arc<Receiver>> {
         let Wanted { machine, delayed, is_born } = wanted;
         let log = &self.parts.log;

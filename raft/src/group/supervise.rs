@@ -8,6 +8,7 @@ use super::handle::Group;
 use super::lifecycle::{Event, Stage};
 use super::restart::{Death, HandedOver, Next, Restarts, Succession, Verdict, next};
 use super::start::{Ground, Wanted};
+use super::start_fault::StartFault;
 use crate::delay::receive::Delayed;
 use crate::error::{Error, Result};
 use crate::machine::Machine;
@@ -58,6 +59,8 @@ pub struct Dead {
     pub replica: ReplicaId,
     /// Of what it died.
     pub death: Death,
+    /// What a person does about it.
+    pub fault: StartFault,
     /// In its own words.
     pub cause: String,
     /// What is done.
@@ -93,8 +96,15 @@ enum Then {
     End,
 }
 
+/// Of what an instance has died.
+struct Fall {
+    death: Death,
+    fault: StartFault,
+    cause: String,
+}
+
 /// An instance that is ready to run, or of what it died on the way.
-type Built = Result<Arc<Receiver>, (Death, String)>;
+type Built = Result<Arc<Receiver>, Fall>;
 
 /// What came of a work.
 enum Outcome<T> {
@@ -171,10 +181,12 @@ impl Supervisor {
         let mut told = Vec::new();
         for receiver in self.ground.registry.all() {
             if let Some((death, cause)) = receiver.group().death() {
-                told.push(Told::Died(self.died(&receiver, death, cause, now_ms)));
+                let fall = Fall { death, fault: receiver.group().fault(death), cause };
+                told.push(Told::Died(self.died(&receiver, fall, now_ms)));
             } else if self.is_stuck(receiver.group(), now_ms) {
                 let cause = "it handed over the lead, and nobody leads".to_owned();
-                told.push(Told::Died(self.died(&receiver, Death::Leaderless, cause, now_ms)));
+                let fall = Fall { death: Death::Leaderless, fault: StartFault::Bug, cause };
+                told.push(Told::Died(self.died(&receiver, fall, now_ms)));
             }
         }
         for (group, passing) in std::mem::take(&mut self.passing) {
@@ -190,11 +202,11 @@ impl Supervisor {
     }
 
     /// Takes it out of the registry, and lets it go.
-    fn died(&mut self, receiver: &Arc<Receiver>, death: Death, cause: String, now_ms: u64) -> Dead {
+    fn died(&mut self, receiver: &Arc<Receiver>, fall: Fall, now_ms: u64) -> Dead {
         let group = receiver.group();
         self.ground.registry.remove(group.id());
-        let down = Down::begin(group.clone(), &cause, now_ms);
-        let dead = self.judge(group, death, cause, now_ms);
+        let down = Down::begin(group.clone(), &fall.cause, now_ms);
+        let dead = self.judge(group, fall, now_ms);
         let delayed = receiver.delayed().cloned();
         let passing = Passing::new(group.replica(), Some(down), delayed, after(dead.verdict));
         self.passing.insert(group.id(), passing);
@@ -218,17 +230,18 @@ impl Supervisor {
         succession == Succession::Stuck
     }
 
-    fn judge(&mut self, group: &Group, death: Death, cause: String, now_ms: u64) -> Dead {
+    fn judge(&mut self, group: &Group, fall: Fall, now_ms: u64) -> Dead {
+        let Fall { death, fault, cause } = fall;
         let (group, replica, machine) = (group.id(), group.replica(), group.machine());
         let verdict = self.restarts.entry(group).or_default().died(death, now_ms);
-        tracing::error!(%group, %replica, cause, ?verdict, "a replica has died");
+        tracing::error!(%group, %replica, cause, ?fault, ?verdict, "a replica has died");
         self.stats().died(death).add(1);
         if verdict == Verdict::Fence {
             machine.life().may_happen(Event::Broke);
             self.fenced.insert(group, cause.clone());
             self.stats().down_replicas.set(self.fenced.len() as u64);
         }
-        Dead { group, replica, death, cause, verdict }
+        Dead { group, replica, death, fault, cause, verdict }
     }
 
     /// What is left to be done of one, if anything is.
@@ -314,15 +327,9 @@ impl Supervisor {
     }
 
     /// What was to be built has died on the way.
-    fn is_not_built(
-        &mut self,
-        passing: &mut Passing,
-        (death, cause): (Death, String),
-        now_ms: u64,
-        told: &mut Vec<Told>,
-    ) {
+    fn is_not_built(&mut self, passing: &mut Passing, fall: Fall, now_ms: u64, told: &mut Vec<Told>) {
         let (Some(down), true) = (&passing.down, passing.then == Then::Build) else { return };
-        let dead = self.judge(down.group(), death, cause, now_ms);
+        let dead = self.judge(down.group(), fall, now_ms);
         passing.then = after(dead.verdict);
         told.push(Told::Died(dead));
     }
@@ -390,13 +397,14 @@ impl<T: Send + 'static> Job<T> {
     }
 }
 
-fn lost() -> (Death, String) {
-    (Death::Panic, "the build panicked".to_owned())
+fn lost() -> Fall {
+    Fall { death: Death::Panic, fault: StartFault::Bug, cause: "the build panicked".to_owned() }
 }
 
 /// What broke in an instance that goes down.
-fn broken(down: &Down) -> (Death, String) {
-    (Death::Storage, down.group().machine().fenced().unwrap_or_default())
+fn broken(down: &Down) -> Fall {
+    let (group, death) = (down.group(), Death::Storage);
+    Fall { death, fault: group.fault(death), cause: group.machine().fenced().unwrap_or_default() }
 }
 
 fn after(verdict: Verdict) -> Then {
@@ -404,7 +412,11 @@ fn after(verdict: Verdict) -> Then {
 }
 
 async fn build_again(ground: &Ground, old: &Machine, delayed: Option<&Delayed>) -> Built {
-    let failed = |error: Error| (Death::Storage, with_sources(&error));
+    let failed = |error: Error| Fall {
+        death: Death::Storage,
+        fault: StartFault::of(&error),
+        cause: with_sources(&error),
+    };
     let (log, group) = (&ground.parts.log, old.group());
     // What the old instance has put in may not be durable yet, and the new one takes all that it finds for durable.
     birth::durably(|done| log.append(group, Vec::new(), done)).await.map_err(failed)?;
@@ -412,7 +424,7 @@ async fn build_again(ground: &Ground, old: &Machine, delayed: Option<&Delayed>) 
     let delayed = delayed.map(|delayed| delayed.again(&machine.applied())).transpose().map_err(failed)?;
     let wanted = Wanted { machine: machine.clone(), delayed: delayed.map(Arc::new), is_born: false };
     ground.build(wanted).await.map_err(|error| match machine.panicked() {
-        Some(cause) => (Death::Panic, cause),
+        Some(cause) => Fall { death: Death::Panic, fault: StartFault::Bug, cause },
         None => failed(error),
     })
 }

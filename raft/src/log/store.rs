@@ -32,10 +32,9 @@ pub trait Watch: Send + Sync {
 
     /// Every entry up to this one is durable here.
     fn durable(&self, upto: LogId);
-}
 
-fn failed(error: Error) -> io::Error {
-    io::Error::other(error)
+    /// Consensus is told of this error, and ends with it.
+    fn failed(&self, error: &Error);
 }
 
 impl GroupStore {
@@ -51,9 +50,14 @@ impl GroupStore {
         Self { _token: Some(token), ..self }
     }
 
+    fn failed(&self, error: Error) -> io::Error {
+        self.watch.failed(&error);
+        io::Error::other(error)
+    }
+
     /// Entries `from..to` that are here, all of them.
     async fn all(&self, from: u64, to: u64) -> io::Result<Vec<RaftEntryOf>> {
-        let (first, end) = self.log.bounds(self.group).map_err(failed)?;
+        let (first, end) = self.log.bounds(self.group).map_err(|error| self.failed(error))?;
         let (mut next, to) = (from.max(first), to.min(end));
         let mut entries = Vec::new();
         while next < to {
@@ -67,14 +71,14 @@ impl GroupStore {
     /// Entries from `from` on, as many as one read gives.
     async fn some(&self, from: u64, to: u64) -> io::Result<Vec<RaftEntryOf>> {
         let read = self.log.entries_aside(self.group, (from, to), READ_BYTES_MAX, self.clone());
-        let read = read.await.map_err(failed)?;
+        let read = read.await.map_err(|error| self.failed(error))?;
         let entries = read.into_iter().map(type_config::read).collect::<Result<_, _>>();
-        entries.map_err(|damage| failed(Error::from(damage)))
+        entries.map_err(|damage| self.failed(Error::from(damage)))
     }
 
     /// The entries as they are stored: each with the last stamp it gives out.
     fn stamped(&self, entries: impl Iterator<Item = RaftEntryOf>) -> io::Result<Vec<Entry>> {
-        let mut last = match self.log.last_stamp(self.group).map_err(failed)? {
+        let mut last = match self.log.last_stamp(self.group).map_err(|error| self.failed(error))? {
             Some(stamp) => Stamp(stamp),
             None => self.watch.applied_stamp(),
         };
@@ -142,7 +146,7 @@ impl RaftLogReader<Types> for GroupStore {
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<RaftVote>> {
-        let state = self.log.state(self.group).map_err(failed)?;
+        let state = self.log.state(self.group).map_err(|error| self.failed(error))?;
         Ok(state.vote.map(type_config::raft_vote))
     }
 }
@@ -151,7 +155,7 @@ impl RaftLogStorage<Types> for GroupStore {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
-        let state = self.log.state(self.group).map_err(failed)?;
+        let state = self.log.state(self.group).map_err(|error| self.failed(error))?;
         Ok(LogState {
             last_purged_log_id: state.purged.map(type_config::raft_log_id),
             last_log_id: state.last.map(type_config::raft_log_id),
@@ -167,7 +171,7 @@ impl RaftLogStorage<Types> for GroupStore {
         let done = Box::new(move |outcome| {
             let _ = told.send(outcome);
         });
-        self.log.save_vote(self.group, type_config::vote(vote), done).map_err(failed)?;
+        self.log.save_vote(self.group, type_config::vote(vote), done).map_err(|error| self.failed(error))?;
         match heard.await {
             Ok(outcome) => outcome.map_err(io::Error::other),
             Err(_) => Err(io::Error::other("the log ended before the vote was stored")),
@@ -176,11 +180,11 @@ impl RaftLogStorage<Types> for GroupStore {
 
     async fn save_committed(&mut self, committed: Option<RaftLogId>) -> io::Result<()> {
         let committed = committed.as_ref().map(type_config::log_id);
-        self.log.save_committed(self.group, committed).map_err(failed)
+        self.log.save_committed(self.group, committed).map_err(|error| self.failed(error))
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<RaftLogId>> {
-        let state = self.log.state(self.group).map_err(failed)?;
+        let state = self.log.state(self.group).map_err(|error| self.failed(error))?;
         Ok(state.committed.map(type_config::raft_log_id))
     }
 
@@ -191,31 +195,35 @@ impl RaftLogStorage<Types> for GroupStore {
     {
         let entries = self.stamped(entries.into_iter())?;
         let (last, watch) = (entries.last().map(|entry| entry.log_id), self.watch.clone());
+        let (stats, began) = (self.log.stats().clone(), self.log.stats().now());
         let done = Box::new(move |outcome: Result<(), String>| {
+            if outcome.is_ok() && last.is_some() {
+                stats.times.append.took(began, stats.now());
+            }
             if let (Ok(()), Some(last)) = (&outcome, last) {
                 watch.durable(last);
             }
             callback.io_completed(outcome.map_err(io::Error::other));
         });
-        self.log.append(self.group, entries, done).map_err(failed)
+        self.log.append(self.group, entries, done).map_err(|error| self.failed(error))
     }
 
     async fn truncate_after(&mut self, last: Option<RaftLogId>) -> io::Result<()> {
         let after = last.as_ref().map(type_config::log_id);
-        let end = self.log.state(self.group).map_err(failed)?.last;
+        let end = self.log.state(self.group).map_err(|error| self.failed(error))?.last;
         if after.map(|id| id.index) >= end.map(|id| id.index) {
             // Nothing is behind it.
             return Ok(());
         }
-        self.log.truncate_after(self.group, after).map_err(failed)
+        self.log.truncate_after(self.group, after).map_err(|error| self.failed(error))
     }
 
     async fn purge(&mut self, upto: RaftLogId) -> io::Result<()> {
         let mut upto = type_config::log_id(&upto);
         if planted::is(Planted::PurgeAboveFloor) {
-            let committed = self.log.state(self.group).map_err(failed)?.committed;
+            let committed = self.log.state(self.group).map_err(|error| self.failed(error))?.committed;
             upto = committed.filter(|committed| committed.index > upto.index).unwrap_or(upto);
         }
-        self.log.purge(self.group, upto).map_err(failed)
+        self.log.purge(self.group, upto).map_err(|error| self.failed(error))
     }
 }

@@ -231,7 +231,9 @@ impl Writer {
         }
         let offset = self.current.header.offset(self.at.position);
         self.current.file.write_all_at(&bytes, offset).map_err(|error| io("write", &path, error))?;
+        let began = self.tools.stats.now();
         self.current.file.sync().map_err(|error| io("sync", &path, error))?;
+        self.tools.stats.times.sync.took(began, self.tools.stats.now());
         self.count(&records, bytes.len());
         self.is_opened = true;
         self.at.position += bytes.len() as u64;

@@ -23,10 +23,6 @@ pub struct MachineAdapter {
     _token: Option<Arc<()>>,
 }
 
-fn failed(error: Error) -> io::Error {
-    io::Error::other(error)
-}
-
 impl MachineAdapter {
     /// That of `machine`.
     #[must_use]
@@ -43,7 +39,13 @@ impl MachineAdapter {
     /// Fences the machine: what is wrong here is wrong for good, and the group stops with it.
     fn broken(&self, error: Error) -> io::Error {
         self.machine.fence(&error);
-        failed(error)
+        io::Error::other(error)
+    }
+
+    /// Consensus ends with it, and may go on in another instance.
+    fn failed(&self, error: Error) -> io::Error {
+        self.machine.has_failed(&error);
+        io::Error::other(error)
     }
 
     /// Does `work`. If it panics, consensus is told that it has failed, or it would wait for ever; the machine keeps of what.
@@ -94,6 +96,7 @@ impl MachineAdapter {
     }
 
     async fn newest(&self) -> io::Result<SnapshotOf<Types, Parcel>> {
+        let failed = |error| self.failed(error);
         snapshot::of(self.machine.checkpoint().map_err(failed)?).map_err(failed)
     }
 }
@@ -104,7 +107,7 @@ impl RaftStateMachine<Types> for MachineAdapter {
 
     async fn applied_state(&mut self) -> io::Result<(Option<RaftLogId>, StoredMembership)> {
         let note = self.machine.applied();
-        let members = snapshot::stored_membership(&note).map_err(|damage| failed(damage.into()))?;
+        let members = snapshot::stored_membership(&note).map_err(|damage| self.failed(damage.into()))?;
         Ok((note.applied.map(type_config::raft_log_id), members))
     }
 
@@ -125,6 +128,7 @@ impl RaftStateMachine<Types> for MachineAdapter {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<Types, Parcel>>> {
+        let failed = |error| self.failed(error);
         let newest = self.heard(async {
             let parcel = self.machine.checkpoint().map_err(failed)?;
             let has_any = parcel.note().applied.is_some();

@@ -83,6 +83,10 @@ impl Machine {
         let note = Note { applied: Some(id), last: run.last(), ..note };
         self.write(id, note, batch).await?;
         replies.iter().for_each(|reply| self.stats().machine.became(reply).add(1));
+        let commands = replies.iter().filter(|reply| **reply == Reply::Shredded).count();
+        if commands > 0 {
+            tracing::info!(group = %self.group, at = %id, commands, "commands of tenants whose keys are gone for good are applied as nothing");
+        }
         Ok(Replies { first: run.first(), replies })
     }
 

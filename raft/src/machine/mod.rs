@@ -19,12 +19,14 @@ pub mod replay;
 pub mod snapshot;
 pub mod spool;
 pub mod stamping;
+mod stopped;
 
 pub use feed::{AppliedEntry, Feed, NoFeed};
 
 use crate::error::{Error, Result};
 use crate::group::life::Life;
 use crate::group::lifecycle::Event;
+use crate::group::start_fault::StartFault;
 use crate::log::Log;
 use crate::log::store::Watch;
 use crate::planted::{self, Planted};
@@ -34,7 +36,6 @@ use engine::Stamp;
 use engine::checkpoint::listing::UnverifiedListing;
 use engine::disk::Disk;
 use engine::entropy::Entropy;
-use engine::error::with_sources;
 use engine::ids::{LogIndex, TabletId, TenantId};
 use engine::sealed::Sealer;
 use engine::tablet::Tablet;
@@ -99,6 +100,8 @@ pub struct Machine {
     note: Mutex<Note>,
     /// What has broken, so that it refuses all work.
     fenced: Mutex<Option<String>>,
+    /// Of what kind that is; before, of what kind the last failure was.
+    fault: Mutex<Option<StartFault>>,
     /// Why this instance was let go, and refuses all work as well.
     retired: Mutex<Option<String>>,
     /// Of what applying an entry, or another work of consensus here, has panicked.
@@ -164,6 +167,7 @@ impl Machine {
             tablet: RwLock::new(tablet),
             note: Mutex::new(note),
             fenced: Mutex::default(),
+            fault: Mutex::default(),
             retired: Mutex::default(),
             panicked: Mutex::default(),
             life,
@@ -231,54 +235,6 @@ impl Machine {
         &self.spool
     }
 
-    /// What has broken, if anything has: it refuses all work.
-    #[must_use]
-    pub fn fenced(&self) -> Option<String> {
-        lock(&self.fenced).clone()
-    }
-
-    /// Whether it refuses all work: it is fenced, or was let go.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.allows().is_err()
-    }
-
-    /// Refuses all further work of this group, and of no other. That an instance was let go breaks nothing, whoever meets it.
-    pub fn fence(&self, error: &Error) {
-        if matches!(error, Error::Stopped { .. }) && lock(&self.retired).is_some() {
-            return;
-        }
-        let cause = with_sources(error);
-        tracing::error!(group = %self.group, cause, "a group is fenced");
-        let is_first = {
-            let mut fenced = lock(&self.fenced);
-            let is_first = fenced.is_none();
-            fenced.get_or_insert(cause);
-            is_first
-        };
-        if is_first {
-            self.stats().group.fenced_replicas.add(1);
-        }
-        self.life.may_happen(Event::Broke);
-    }
-
-    /// Refuses all further work of this instance, whose consensus has ended, so that no call that is still under way here meets the one
-    /// that comes after it. Nothing is broken.
-    pub(crate) fn retire(&self, cause: &str) {
-        lock(&self.retired).get_or_insert_with(|| cause.to_owned());
-    }
-
-    /// Of what it has panicked, if it has.
-    #[must_use]
-    pub fn panicked(&self) -> Option<String> {
-        lock(&self.panicked).clone()
-    }
-
-    /// It has panicked: whoever supervises the group is told of what.
-    pub(crate) fn has_panicked(&self, cause: &str) {
-        lock(&self.panicked).get_or_insert_with(|| cause.to_owned());
-    }
-
     /// The machine of the same replica once more, from what its tablet holds: for the instance after one that has died.
     ///
     /// # Errors
@@ -287,15 +243,6 @@ impl Machine {
         let tablet = crate::group::birth::tablet_of(&self.parts.pool, self.group)?;
         let tablet = tablet.ok_or_else(|| engine::Error::NoSuchTablet(self.tablet().id()))?;
         Self::open_in(self.life.clone(), self.group, tablet, self.parts.clone())
-    }
-
-    fn allows(&self) -> Result<()> {
-        let group = self.group;
-        if let Some(cause) = self.fenced() {
-            return Err(Error::GroupFenced { group, cause });
-        }
-        let retired = lock(&self.retired).clone();
-        retired.map_or(Ok(()), |cause| Err(Error::Stopped { group, cause }))
     }
 
     /// Tells the log what has become durable here since it was last told, for a start that compares both. Cheap if nothing has.
@@ -492,5 +439,9 @@ impl Watch for Machine {
     fn durable(&self, upto: LogId) {
         let upto = if planted::is(Planted::FlushBeforeLog) { u64::MAX - 1 } else { upto.index };
         self.tablet().set_log_durable(engine_index(upto));
+    }
+
+    fn failed(&self, error: &Error) {
+        self.has_failed(error);
     }
 }

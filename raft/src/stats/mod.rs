@@ -4,6 +4,7 @@
 //!
 //!   * There is one [`Stats`] a node and start, given to the log; everything that works over that log counts there.
 //!   * Each counter rises at one place, by one relaxed addition. What was never awaited to its end is not counted as an outcome.
+//!   * Times are measured by a clock that whoever starts the node gives ([`Stats::timed`]), and by none else.
 //!   * No figure has a group, a tenant or a peer in it, so that their number does not grow with those.
 
 /// The figures of one room: a struct that is counted in, a struct of plain values, and the rows of a table. The name of a figure is that
@@ -44,10 +45,12 @@ macro_rules! figures {
     };
 }
 
+mod latency;
 mod life;
 mod storage;
 mod traffic;
 
+pub use latency::{Histogram, LATENCY_US, Moment, Times};
 pub use life::{GroupFigures, GroupStats, RejoinFigures, RejoinStats};
 pub use storage::{DelayFigures, DelayStats, LogFigures, LogStats, MachineFigures, MachineStats};
 pub(crate) use traffic::Retry;
@@ -66,6 +69,9 @@ pub struct Stats {
     pub(crate) machine: MachineStats,
     pub(crate) delay: DelayStats,
     pub(crate) rejoin: RejoinStats,
+    pub(crate) times: Times,
+    /// Microseconds since some moment; without it no time is measured.
+    clock: Option<fn() -> u64>,
 }
 
 /// What a [`Stats`] has come to at one moment. The figures are read one after the other: two of them may be a step apart.
@@ -90,6 +96,23 @@ pub struct Figures {
 }
 
 impl Stats {
+    /// One that measures how long things take, by a clock that nobody sets: in microseconds.
+    #[must_use]
+    pub fn timed(clock: fn() -> u64) -> Self {
+        Self { clock: Some(clock), ..Self::default() }
+    }
+
+    /// Now, for what is measured.
+    pub(crate) fn now(&self) -> Moment {
+        Moment(self.clock.map(|clock| clock()))
+    }
+
+    /// Every histogram at this moment.
+    #[must_use]
+    pub fn histograms(&self) -> [Histogram; 4] {
+        self.times.read()
+    }
+
     /// All of it at this moment.
     #[must_use]
     pub fn read(&self) -> Figures {
@@ -128,7 +151,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Units in which a name may end, those of counts among them.
-    const UNITS: [&str; 20] = [
+    const UNITS: [&str; 21] = [
         "batches",
         "bytes",
         "claims",
@@ -148,14 +171,18 @@ mod tests {
         "steps",
         "syncs",
         "times",
+        "us",
         "waits",
     ];
     const ROOMS: [&str; 8] = ["log", "group", "proposal", "read", "net", "machine", "delay", "rejoin"];
 
     #[test]
     fn names_are_unique_and_say_room_noun_and_unit() {
-        let rows: Vec<Figure> = Stats::default().rows().collect();
-        let names: BTreeSet<&str> = rows.iter().map(|row| row.name).collect();
+        let stats = Stats::default();
+        let histograms = stats.histograms();
+        let rows: Vec<&str> =
+            stats.rows().map(|row| row.name).chain(histograms.iter().map(|one| one.name)).collect();
+        let names: BTreeSet<&str> = rows.iter().copied().collect();
         assert_eq!(names.len(), rows.len(), "a name twice");
         for name in names {
             let words: Vec<&str> = name.split('_').collect();

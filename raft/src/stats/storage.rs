@@ -10,8 +10,7 @@ figures! {
     written_records: Counter,
     /// Bytes of writes, as they stand in segments.
     written_bytes: Counter,
-    /// Writes made durable, each by one sync: records by syncs is how many share one. How long a sync took is not told: the log has no
-    /// clock.
+    /// Writes made durable, each by one sync: records by syncs is how many share one.
     write_syncs: Counter,
     /// Segments there are.
     kept_segments: Gauge,

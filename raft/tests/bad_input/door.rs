@@ -6,7 +6,9 @@ use engine::Stamp;
 use engine::entropy::Seeded;
 use engine::ids::NodeId;
 use engine::key::KeyRange;
+use engine::sealed::Keyring;
 use raft::command::Counts;
+use raft::delay::{GateState, GateStore, Keeper};
 use raft::group::birth::{self, Birth, FIRST};
 use raft::log::Entry;
 use raft::log::record::GroupState;
@@ -19,6 +21,7 @@ use raft::net::replica_message::{Append, AppendReply};
 use raft::payload;
 use raft::seal::{self, Times, Unsealed};
 use raft::types::{GroupId, LogId, Membership, ReplicaId, Role, Seat, Vote};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub const GROUP: GroupId = GroupId(3);
@@ -49,6 +52,22 @@ pub fn membership() -> Membership {
 /// The replica that listens.
 pub struct Door {
     pub running: Running,
+    /// What its node has of keys.
+    pub keys: Arc<Keyring>,
+}
+
+/// Remembers a gate.
+struct Shelf(Mutex<GateState>);
+
+impl GateStore for Shelf {
+    fn load(&self) -> raft::Result<Option<GateState>> {
+        Ok(Some(*self.0.lock().unwrap()))
+    }
+
+    fn store(&self, state: &GateState) -> raft::Result<()> {
+        *self.0.lock().unwrap() = *state;
+        Ok(())
+    }
 }
 
 /// Everything of it that a peer could change.
@@ -66,13 +85,27 @@ pub struct Picture {
 impl Door {
     /// `replica` of a group with these founders; none if it joins.
     pub async fn open(replica: ReplicaId, founders: Option<Membership>) -> Self {
+        Self::open_behind(replica, founders, None).await
+    }
+
+    /// One that joins a group on a node whose gate stands at `gate`.
+    pub async fn late(replica: ReplicaId, gate: Stamp) -> Self {
+        Self::open_behind(replica, None, Some(gate)).await
+    }
+
+    async fn open_behind(replica: ReplicaId, founders: Option<Membership>, gate: Option<Stamp>) -> Self {
         let mut node = Node::new(replica.0, &Hub::default());
         let mut offline = node.open().unwrap();
         let birth = Birth { group: GROUP, replica, range: KeyRange::all(), founders };
         let machine = birth::bear(&birth, offline.parts.clone()).await.unwrap();
         offline.machines.insert(GROUP, machine);
-        let running = node.run(offline, GENERATION).await.unwrap();
-        Self { running }
+        let keeper = gate.map(|gate| {
+            let state = GateState { number: 1, gate, delay_ms: 60_000, ..GateState::default() };
+            let stats = offline.log.stats().clone();
+            Keeper::open(Arc::new(Shelf(Mutex::new(state))), (gate, 60_000), stats).unwrap()
+        });
+        let running = node.run_with(offline, GENERATION, keeper).await.unwrap();
+        Self { running, keys: node.keys.clone() }
     }
 
     /// One of the three voters, that has followed its leader up to entry 3, and heard that it is committed.

@@ -104,6 +104,20 @@ fn what_a_shredded_tenant_asked_for_is_nothing_everywhere_and_said_so() {
     assert_eq!((without.2.digest, without.2.last), (with.2.digest, Stamp(at(2).0 + 2)));
 }
 
+#[test]
+fn what_is_applied_as_nothing_is_counted_at_every_replica() {
+    let world = World::new(1);
+    world.shreds.0.lock().unwrap().insert(B);
+    let (node, machine) = world.founded();
+    let both =
+        [command_of(B, &[put(b"k", b"theirs")]), command(&[put(b"k", b"v")]), command_of(B, &[count(b"k")])];
+    let replies = node.commit(&machine, 2, &entry(at(0), &both)).unwrap().replies;
+    assert_eq!(replies, [Reply::Shredded, ran(b""), Reply::Shredded]);
+    let figures = node.parts.log.stats().read().machine;
+    assert_eq!((figures.shredded_commands, figures.ran_commands), (2, 1));
+    assert_eq!((rows(&machine, B), machine.fenced()), (vec![], None));
+}
+
 fn sealed_for(group: GroupId, seed: u64, stamp: Stamp, commands: &[Unsealed]) -> Command {
     let sealer = Sealer::new(CLUSTER, keyring(&[A, B]), Arc::new(Seeded::new(seed))).unwrap();
     let times = Times { stamp, closed: stamp, meta_index: 3 };

@@ -19,8 +19,12 @@
 //! | a snapshot against what is committed here | malformed, and thrown away | `snapshots` |
 //! | a snapshot offered twice | the second goes on where the first was | `snapshots`; `machine/spool.rs` |
 //! | a snapshot finished without offer, or older than what is here | overloaded: the sender begins again | `snapshots`; `machine/crash.rs` |
+//! | a snapshot newer than the gate of a delayed node | not a byte of it is taken: parked, until a person accepts it or entries come | `late`; `delay/clamp.rs` |
+//! | entries at a replica that does not get on with applying or has no room | overloaded, and they come again; heartbeats pass | `stalled`; `upkeep.rs` |
+//! | an entry for a tablet whose disk is full | it waits for room, and after a minute the group is fenced | `machine/stops.rs` |
+//! | an entry that a later leader has dropped | applied nowhere: `Unknown`, and the same request runs once | `refusals.rs` |
 //! | an entry whose key is missing | after a wait the group stops, and goes on after a start with the key | `entries`; `machine/stops.rs` |
-//! | an entry of a tenant that is shredded | applied as nothing, the same everywhere | `entries`; `machine/stops.rs`, `seal.rs` |
+//! | an entry of a tenant that is shredded | applied as nothing, the same everywhere; answered `Shredded`, counted, and said in the log lines | `entries`; `machine/stops.rs`, `seal.rs` |
 //! | an entry whose body or head was changed, or is of another entry, tenant or group | the group is fenced: TAMPERED, or WRONG_KEY of another tenant's | `entries`; `machine/stops.rs`, `seal.rs` |
 //! | an entry that does not follow the last, or is no command | the group is fenced | `machine/stops.rs` |
 //! | a command whose evaluation panics | the group is fenced | `entries` |
@@ -40,10 +44,12 @@ mod consensus;
 mod door;
 mod entries;
 mod frames;
+mod late;
 mod records;
 #[path = "../rig/mod.rs"]
 mod rig;
 mod snapshots;
+mod stalled;
 #[path = "../machine/world.rs"]
 #[expect(dead_code, reason = "each test uses a part of it")]
 mod world;

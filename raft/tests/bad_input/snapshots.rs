@@ -24,16 +24,16 @@ use raft::types::{GroupId, LogId, Membership, ReplicaId};
 use std::sync::Arc;
 
 /// The one that joins.
-const JOINS: ReplicaId = ReplicaId(4);
+pub const JOINS: ReplicaId = ReplicaId(4);
 
 /// A snapshot, and an offer of it as its leader makes it.
-struct Sent {
+pub struct Sent {
     checkpoint: Arc<Checkpoint>,
-    offer: SnapshotOffer,
+    pub offer: SnapshotOffer,
 }
 
 impl Sent {
-    fn of(machine: &Machine) -> Self {
+    pub fn of(machine: &Machine) -> Self {
         let Parcel::Here(checkpoint, note) = machine.checkpoint().unwrap() else { unreachable!() };
         let Note { applied, membership_at, membership, last, .. } = note;
         let listing = Bytes::copy_from_slice(checkpoint.listing());
@@ -59,7 +59,7 @@ impl Sent {
 }
 
 /// A group elsewhere with one row for each of `entries`, each in a file of its own.
-async fn donor(group: GroupId, entries: &[LogId]) -> (Node, Arc<Machine>) {
+pub async fn donor(group: GroupId, entries: &[LogId]) -> (Node, Arc<Machine>) {
     let mut node = Node::new(9, &Hub::default());
     let offline = node.open().unwrap();
     let birth = Birth { group, replica: LEADER, range: KeyRange::all(), founders: Some(membership()) };
@@ -106,7 +106,7 @@ impl Door {
         assert_eq!(self.tablets(), tables, "{what}: nothing of it stays");
     }
 
-    fn tablets(&self) -> usize {
+    pub fn tablets(&self) -> usize {
         self.running.offline.parts.pool.tablets().len()
     }
 
@@ -114,7 +114,7 @@ impl Door {
         self.says(Message::SnapshotFinish(SnapshotFinish { transfer })).await
     }
 
-    async fn installs(&self, sent: &Sent) {
+    pub async fn installs(&self, sent: &Sent) {
         let wants = self.offered(&sent.offer).await;
         self.takes(sent.pieces(&wants)).await;
         assert_eq!(self.finishes(wants.transfer).await, Message::SnapshotDone(SnapshotDone { vote: vote() }));

@@ -16,6 +16,7 @@ pub struct Hub(
     Arc<Mutex<BTreeMap<NodeId, Listener>>>,
     Arc<Mutex<Option<Holds>>>,
     Arc<Mutex<BTreeSet<NodeId>>>,
+    Arc<Mutex<Option<NodeId>>>,
 );
 
 /// Who takes frames at a node, and what speaks in its answers.
@@ -39,10 +40,16 @@ impl Hub {
         self.2.lock().unwrap().extend(nodes);
     }
 
+    /// From now on nobody hears this one, and it hears nobody.
+    pub fn isolate(&self, node: NodeId) {
+        *self.3.lock().unwrap() = Some(node);
+    }
+
     /// From now on all come again.
     pub fn release(&self) {
         *self.1.lock().unwrap() = None;
         self.2.lock().unwrap().clear();
+        *self.3.lock().unwrap() = None;
     }
 
     pub fn listen(&self, node: NodeId, listener: Listener) {
@@ -60,7 +67,8 @@ pub struct Line(pub Hub, pub Voice);
 impl PeerLink for Line {
     fn call(&self, to: NodeId, lane: Lane, frame: Bytes) -> BoxFuture<Result<Said, Unreachable>> {
         let Self(hub, voice) = self;
-        let is_deaf = hub.2.lock().unwrap().contains(&to);
+        let is_alone = hub.3.lock().unwrap().is_some_and(|alone| alone == to || alone == voice.node);
+        let is_deaf = hub.2.lock().unwrap().contains(&to) || is_alone;
         if is_deaf || hub.1.lock().unwrap().is_some_and(|holds| holds(lane)) {
             return Box::pin(std::future::pending());
         }

@@ -222,7 +222,7 @@ impl Node {
             sealer: sealer.clone(),
             entropy: entropy.clone(),
             node: self.id,
-            stats: Arc::default(),
+            stats: Arc::new(Stats::timed(clock::ticks)),
         };
         let config = LogConfig {
             segment_bytes: 512 << 10,

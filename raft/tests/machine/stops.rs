@@ -8,6 +8,7 @@ use crate::world::{
 };
 use bytes::Bytes;
 use engine::Kind;
+use engine::disk::sim::Faults;
 use engine::error::Nature;
 use engine::ids::{Owner, Purpose};
 use raft::command::Command;
@@ -195,4 +196,59 @@ fn an_entry_waits_for_the_meta_group_and_stops_its_group_if_that_does_not_come()
     // The meta group itself waits for nobody.
     run(meta.apply_command(id(1, 5), &needing(9))).unwrap();
     assert_eq!((machine.applied().applied, other.fenced()), (Some(id(1, 4)), None));
+}
+
+/// A machine whose tablet takes no writes, because its disk is full.
+fn full() -> (World, Node, Arc<Machine>) {
+    let world = World::new(1);
+    let (node, machine) = world.founded();
+    node.commit(&machine, 2, &entry(at(0), &[command(&[put(b"k", b"before")])])).unwrap();
+    let capacity_bytes = Some(world.disk.bytes_taken());
+    world.disk.set_faults(Faults { capacity_bytes, ..Faults::default() });
+    node.flush(&machine);
+    let stopped = run(async {
+        let entry = entry(at(1), &[command(&[put(b"k", b"v")])]);
+        tokio::time::timeout(
+            Duration::from_millis(limits::STOPPED_LOOK_MS * 2),
+            machine.apply_command(id(1, 3), &entry),
+        )
+        .await
+        .map(drop)
+    });
+    assert!(stopped.is_err(), "it waits");
+    assert!(node.parts.log.stats().read().machine.stalled_times > 0);
+    assert_eq!((machine.applied().applied, machine.fenced()), (Some(id(1, 2)), None));
+    (world, node, machine)
+}
+
+#[test]
+fn an_entry_for_a_full_disk_waits_for_room() {
+    let (world, node, machine) = full();
+    let entry = entry(at(1), &[command(&[put(b"k", b"v")])]);
+    run(async {
+        let comes = async {
+            tokio::time::sleep(Duration::from_millis(limits::STOPPED_MS_MAX - 1_000)).await;
+            world.disk.set_faults(Faults::default());
+            node.clock.advance(limits::STOPPED_MS_MAX);
+            node.parts.pool.settle();
+        };
+        tokio::join!(machine.apply_command(id(1, 3), &entry), comes).0.unwrap();
+    });
+    assert_eq!(rows(&machine, A), [(b"k".to_vec(), b"v".to_vec())]);
+}
+
+#[test]
+fn a_disk_that_stays_full_fences_the_group_after_a_minute_and_nothing_of_the_entry_is_there() {
+    let (_world, _node, machine) = full();
+    let entry = entry(at(1), &[command(&[put(b"k", b"v")])]);
+    let began_to_end = run(async {
+        let began = tokio::time::Instant::now();
+        let error = machine.apply_command(id(1, 3), &entry).await.unwrap_err();
+        assert!(matches!(error, Error::Engine(engine::Error::WritesStopped { .. })), "{error}");
+        began.elapsed()
+    });
+    assert_eq!(began_to_end, Duration::from_millis(limits::STOPPED_MS_MAX));
+    apply_as_consensus(&machine, &[(id(1, 3), entry)]).unwrap_err();
+    assert!(machine.fenced().is_some());
+    assert_eq!(rows(&machine, A), [(b"k".to_vec(), b"before".to_vec())]);
 }

@@ -258,11 +258,12 @@ impl World {
             ..LogConfig::new("/log")
         };
         let log = Log::open(config, log)?;
+        let clock = Arc::new(ManualClock::new(START_MS));
         let pool = Parts {
             disk: disk.clone(),
             catalog: self.catalog.opener(),
             sealer: sealer.clone(),
-            clock: Arc::new(ManualClock::new(START_MS)),
+            clock: clock.clone(),
             node: NODE,
         };
         let pool = Pool::open(PoolConfig { threads: 0, ..PoolConfig::new("/data") }, pool)?;
@@ -278,7 +279,7 @@ impl World {
             feed: Arc::new(NoFeed),
             shredded: self.shreds.clone(),
         };
-        Ok(Node { parts })
+        Ok(Node { parts, clock })
     }
 
     /// A node with a founder of [`GROUP`].
@@ -311,6 +312,8 @@ pub fn joiner() -> Birth {
 /// A node that runs.
 pub struct Node {
     pub parts: MachineParts,
+    /// By which its tablets go.
+    pub clock: Arc<ManualClock>,
 }
 
 pub fn run<T>(work: impl Future<Output = T>) -> T {

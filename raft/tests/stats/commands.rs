@@ -148,3 +148,60 @@ fn what_waits_and_is_too_much_is_sent_away_for_that() {
         assert_eq!(sum, 2 * answers.len() as u64, "each has one outcome: {risen:?}");
     });
 }
+
+/// How often each part of a write's way was measured, in the order of their names.
+fn measured(one: &Running) -> BTreeMap<&'static str, u64> {
+    one.offline.log.stats().histograms().into_iter().map(|one| (one.name, one.count())).collect()
+}
+
+#[test]
+fn each_part_of_the_way_of_a_write_is_measured_where_it_happens() {
+    perform(async {
+        let (_hub, _nodes, running, _) = founded(3).await;
+        let (leads, follows) = two(&running).await;
+        let before = (figures(leads), [measured(leads), measured(follows)]);
+        for number in 0..5 {
+            leads.submit(GROUP, number, vec![40, 1]).await.unwrap();
+        }
+        follows.until("it follows", |one| one.get(GROUP, 40).is_some()).await;
+        rest(200).await;
+        let risen = |one: &Running, before: &BTreeMap<&'static str, u64>, name: &str| {
+            measured(one)[name] - before[name]
+        };
+        let (sent, syncs) = {
+            let (now, before) = (figures(leads), &before.0);
+            (
+                now.proposal.sent_entries - before.proposal.sent_entries,
+                now.log.write_syncs - before.log.write_syncs,
+            )
+        };
+        let [leader, follower] = &before.1;
+        assert!(sent >= 5);
+        assert_eq!(risen(leads, leader, "dewpond_proposal_commit_took_us"), sent);
+        assert_eq!(risen(leads, leader, "dewpond_proposal_apply_took_us"), sent);
+        assert_eq!(risen(leads, leader, "dewpond_log_sync_took_us"), syncs);
+        assert_eq!(risen(leads, leader, "dewpond_log_append_took_us"), sent);
+        assert_eq!(risen(follows, follower, "dewpond_proposal_commit_took_us"), 0, "it proposes nothing");
+        assert!(risen(follows, follower, "dewpond_log_append_took_us") >= 1);
+        let took = leads.offline.log.stats().histograms();
+        assert!(took.iter().all(|one| one.sum_us > 0 && one.sum_us >= one.count()), "{took:?}");
+    });
+}
+
+#[test]
+fn what_is_not_taken_is_not_measured() {
+    perform(async {
+        let (_hub, _nodes, running, _) = founded(3).await;
+        let (leads, follows) = two(&running).await;
+        let under = leads.group(GROUP).standing().vote;
+        let before = measured(follows);
+        let times =
+            raft::seal::Times { stamp: Stamp::new(super::cluster::EPOCH_MS, 0), ..Default::default() };
+        let command = raft::command::Command { stamp: times.stamp, ..Default::default() };
+        let told = follows.group(GROUP).propose(raft::proposal::Proposal(command.encode()), under).await;
+        assert!(matches!(told, Err(NotApplied::NotLeader { .. })), "{told:?}");
+        for name in ["dewpond_proposal_commit_took_us", "dewpond_proposal_apply_took_us"] {
+            assert_eq!(measured(follows)[name], before[name], "{name}");
+        }
+    });
+}

@@ -36,6 +36,7 @@ fn a_write_counts_its_records_its_bytes_and_one_sync() {
     assert_eq!(risen(&before, log.stats(), &["log"]), wanted.into());
     assert_eq!(log.step(), Stepped::Nothing);
     assert_eq!(risen(&before, log.stats(), &["log"]), wanted.into());
+    assert!(log.stats().histograms().iter().all(|one| one.count() == 0), "nobody gave it a clock");
 }
 
 #[test]
