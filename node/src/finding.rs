@@ -137,6 +137,10 @@ kinds! {
     SITE_BEHIND "site_behind" warn "dew window";
     /// What retention lets go is not collected at a site.
     RETENTION_REFUSED "retention_refused" warn "dew backup retention";
+    /// A restore does not come further.
+    RESTORE_STILL "restore_still" warn "dew restore status";
+    /// A restore has failed.
+    RESTORE_FAILED "restore_failed" fail "dew restore status";
     /// The wrapped keys are not kept elsewhere as they are now.
     KEYRING_UNKEPT "keyring_unkept" warn "dewpond config explain archive.keyring";
     /// A snapshot does not go on.

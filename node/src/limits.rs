@@ -312,6 +312,12 @@ pub const RESTORE_IN_FLIGHT: usize = 4;
 pub const RESTORE_NOTE_MS: u64 = 1_000;
 /// Between two looks for restores that are to go on, in milliseconds.
 pub const RESTORE_LOOK_MS: u64 = 100;
+/// For how long a restore under way may come no further before a person is told, in milliseconds: ten minutes, for so long it may fetch.
+pub const RESTORE_STILL_MS: u64 = 10 * 60 * 1_000;
+/// For how long one may be paused before a person is told, in milliseconds: a day, for its tenant is held.
+pub const RESTORE_PAUSED_TOLD_MS: u64 = 24 * 60 * 60 * 1_000;
+/// For how long it is told that one has failed, in milliseconds: a day, unless another of the tenant is done.
+pub const RESTORE_FAILED_TOLD_MS: u64 = 24 * 60 * 60 * 1_000;
 /// How long one piece of a restore is waited for, in milliseconds.
 pub const RESTORE_WAIT_MS: u64 = 10_000;
 /// How long a node is waited for before a tenant is put in the place of another, in milliseconds: while that lasts neither is served.

@@ -6,8 +6,8 @@ use proto::v1::backup_client::BackupClient;
 use proto::v1::{
     AcceptGapRequest, ArchiveGap, ArchivePin, BackupNowRequest, BackupWindowRequest, BackupWindowResponse,
     DrillShown, ListBackupsRequest, ListDrillsRequest, ListGapsRequest, ListPinsRequest, PinRequest,
-    RetentionRequest, RunDrillRequest, ScheduleBackupRequest, ScheduleDrillsRequest, SiteRetention, Snapshot,
-    UnpinRequest, VerifyBackupRequest, VerifyBackupResponse,
+    RetentionRequest, RunDrillRequest, ScheduleBackupRequest, ScheduleBackupResponse, ScheduleDrillsRequest,
+    SiteRetention, Snapshot, UnpinRequest, VerifyBackupRequest, VerifyBackupResponse,
 };
 
 impl Admin {
@@ -43,12 +43,14 @@ impl Admin {
         call!(self, AGAIN, BackupClient.verify, VerifyBackupRequest { is_deep }).await
     }
 
-    /// Says how often a snapshot is taken by itself, in milliseconds, and changes it if told to; 0 is never.
+    /// Says when a snapshot is taken by itself, and changes it if told to: `every 6h`, `cron 0 3 * * 1-5` or `off`, and behind it
+    /// `; quiet mon-fri/08:00-18:00` any number of times.
     ///
     /// # Errors
-    /// Conflict, if nothing is archived.
-    pub async fn schedule_backup(&self, every_ms: Option<u64>) -> Result<u64> {
-        Ok(call!(self, AGAIN, BackupClient.schedule, ScheduleBackupRequest { every_ms }).await?.every_ms)
+    /// Conflict, if nothing is archived. Invalid, if that makes no sense.
+    pub async fn schedule_backup(&self, schedule: Option<String>) -> Result<ScheduleBackupResponse> {
+        let request = ScheduleBackupRequest { every_ms: None, schedule };
+        call!(self, AGAIN, BackupClient.schedule, request).await
     }
 
     /// Keeps something of the archive from being collected.

@@ -10,6 +10,37 @@ use crate::{Error, Result, Stamp, code};
 use clap::{Args as Part, Subcommand};
 use serde_json::Value;
 
+/// When snapshots are taken by themselves.
+#[derive(Debug, Part)]
+pub struct Scheduled {
+    /// From now on so often: `6h`.
+    #[arg(long, group = "when")]
+    every: Option<String>,
+    /// From now on at these instants: minute, hour, day, month and day of the week, as `0 3 * * 1-5`.
+    #[arg(long, group = "when")]
+    cron: Option<String>,
+    /// From now on only when somebody asks.
+    #[arg(long, group = "when")]
+    off: bool,
+    /// And never in this time, `mon-fri/08:00-18:00`: what falls into it is made up for once. May be said several times.
+    #[arg(long, requires = "when")]
+    quiet: Vec<String>,
+}
+
+impl Scheduled {
+    /// In the words that the cluster reads; nothing: it stays as it is.
+    fn text(self) -> Option<String> {
+        let when = match (self.every, self.cron) {
+            _ if self.off => "off".to_owned(),
+            (Some(every), _) => format!("every {every}"),
+            (None, Some(cron)) => format!("cron {cron}"),
+            (None, None) => return None,
+        };
+        let quiet = self.quiet.iter().map(|quiet| format!("; quiet {quiet}"));
+        Some(std::iter::once(when).chain(quiet).collect())
+    }
+}
+
 /// What to do with snapshots.
 #[derive(Debug, Subcommand)]
 pub enum BackupVerb {
@@ -32,15 +63,8 @@ pub enum BackupVerb {
         #[arg(long)]
         deep: bool,
     },
-    /// Says how often one is taken by itself, and changes it.
-    Schedule {
-        /// From now on so often: `1h`.
-        #[arg(long, conflicts_with = "off")]
-        every: Option<String>,
-        /// From now on only when somebody asks.
-        #[arg(long)]
-        off: bool,
-    },
+    /// Says when one is taken by itself, and changes it; times are UTC.
+    Schedule(Scheduled),
     /// Keeps a snapshot, or every instant of a span, from being collected for a while.
     Pin {
         #[command(flatten)]
@@ -221,14 +245,11 @@ pub async fn backup(session: &Session, verb: BackupVerb) -> Result<u8> {
             Document::one("dew.backup.verify/1", &columns, row).print(session.format)?;
             return Ok(if is_whole { 0 } else { 2 });
         }
-        BackupVerb::Schedule { every, off } => {
-            let every_ms = match every {
-                _ if off => Some(0),
-                Some(every) => Some(ms(time(&every)?)),
-                None => None,
-            };
-            let row = fields([("every_ms", admin.schedule_backup(every_ms).await?.to_string().into())]);
-            Document::one("dew.backup.schedule/1", &["every_ms"], row).print(session.format)?;
+        BackupVerb::Schedule(scheduled) => {
+            let said = admin.schedule_backup(scheduled.text()).await?;
+            let row =
+                fields([("every_ms", said.every_ms.to_string().into()), ("schedule", said.schedule.into())]);
+            Document::one("dew.backup.schedule/1", &["schedule"], row).print(session.format)?;
         }
         other => return keep(session, other).await,
     }

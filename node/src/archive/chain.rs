@@ -131,6 +131,45 @@ impl Archive {
         }
     }
 
+    /// Takes a manifest as another site has it, in the place of one that is damaged or missing here. Whether it verifies.
+    pub fn mend(&mut self, name: &Name, bytes: &[u8]) -> bool {
+        let is_taken = Self::wants(name) && self.take(name, bytes).is_ok();
+        if is_taken {
+            self.forgive(name);
+        }
+        is_taken
+    }
+
+    /// What is lost here another site has.
+    pub fn found_elsewhere(&mut self, name: &Name) {
+        self.lost.remove(name);
+        self.forgive(name);
+    }
+
+    fn forgive(&mut self, name: &Name) {
+        let place = name.to_string();
+        self.faults.retain(|fault| fault.place != place);
+    }
+
+    /// Everything that was found to be of no use.
+    pub fn lost(&self) -> impl Iterator<Item = &Name> {
+        self.lost.iter()
+    }
+
+    /// Whether a manifest of this name was taken.
+    #[must_use]
+    pub fn has(&self, name: &Name) -> bool {
+        match name {
+            Name::Generation(generation) => self.generations.contains_key(generation),
+            Name::Marker(end, generation) => self.markers.contains_key(&(*generation, *end)),
+            Name::Gap(id) => self.gaps.contains_key(id),
+            Name::GapAck(id) => self.acks.contains_key(id),
+            Name::SnapshotOpen(id) => self.opens.contains_key(id),
+            Name::SnapshotDone(id) => self.dones.contains_key(id),
+            _ => false,
+        }
+    }
+
     /// Notes what is there, by name: what markers and snapshots name and is not there is lost. Call it once all manifests are added.
     pub fn listed(&mut self, there: &BTreeSet<Name>) {
         let files = self.markers.values().flat_map(|marked| &marked.marker.files);
@@ -138,7 +177,8 @@ impl Archive {
         let parts = self.dones.iter().flat_map(|(id, (done, _))| {
             done.parts.iter().map(|part| Name::SnapshotPart(*id, GroupId(part.group)))
         });
-        let lost: Vec<Name> = ticks.chain(parts).filter(|name| !there.contains(name)).collect();
+        let is_new = |name: &Name| !there.contains(name) && !self.lost.contains(name);
+        let lost: Vec<Name> = ticks.chain(parts).filter(is_new).collect();
         for name in lost {
             self.fault(Damage::of(Nature::Missing, "a manifest names it").at(&name));
             self.lose(name);

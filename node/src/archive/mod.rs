@@ -9,13 +9,16 @@
 
 pub mod chain;
 pub mod civil;
+pub mod closed;
 pub mod closing;
 pub mod collect;
 pub mod load;
 pub mod manifest;
 pub mod naming;
+pub mod pace;
 pub mod pull;
 pub mod retain;
+pub mod schedule;
 pub mod ship;
 pub mod site;
 pub mod sites;

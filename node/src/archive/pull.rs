@@ -9,7 +9,7 @@ use super::manifest::log::{CloseMarker, Receipt};
 use super::manifest::{self, MANIFEST_BYTES_MAX, sha256};
 use super::naming::{Generation, Name, SnapshotId, TickEnd, prefix};
 use super::retain::policy::Policy;
-use super::site::{Site, SiteError};
+use super::site::{AtOnce, Pace, Site, SiteError};
 use super::tick::check_content;
 use super::verify::part;
 use bytes::Bytes;
@@ -35,6 +35,8 @@ pub struct Puller {
     policy: Policy,
     /// Of the log, what the site has let go.
     collected: Vec<CollectedSpan>,
+    /// The marker that was put last, until its receipt is at home.
+    unreceipted: Option<(TickEnd, Generation)>,
     /// Bytes fetched.
     pub bytes: u64,
     /// Markers fetched.
@@ -84,6 +86,28 @@ impl Puller {
             }
         }
         self.collected = collected(to, cluster, key).await?;
+        // Whoever put the last marker may have died before it said so at home.
+        let there =
+            to.list(prefix::MARKERS).await?.into_iter().filter_map(|one| match Name::parse(&one.name) {
+                Some(Name::Marker(end, generation)) => Some((generation, end)),
+                _ => None,
+            });
+        self.unreceipted = there.max().map(|(generation, end)| (end, generation));
+        Ok(())
+    }
+
+    /// Says at home that the last marker is here, if that is not said yet.
+    async fn receipt(&mut self, from: &Site, to: &Site, sealer: &Sealer) -> Result<()> {
+        let Some((end, generation)) = self.unreceipted else { return Ok(()) };
+        let receipt = Name::Receipt(to.name().clone(), end, generation);
+        if is_there(from, &receipt).await?.is_none() {
+            let name = Name::Marker(end, generation);
+            let bytes = manifest_at(to, &name).await?;
+            let marker: CloseMarker = manifest::open(&sealer.public_key()?, sealer.cluster(), &name, &bytes)?;
+            let body = Receipt { marker: sha256(&bytes).to_vec(), made_ms: marker.planned_ms };
+            from.put(&receipt.to_string(), manifest::seal(sealer, &receipt, &body)?.into()).await?;
+        }
+        self.unreceipted = None;
         Ok(())
     }
 
@@ -92,9 +116,18 @@ impl Puller {
     /// # Errors
     /// `Site`: one of them is away. `Engine`: an object of `from` is not what its manifest says; it is named, and not taken.
     pub async fn pull(&mut self, from: &Site, to: &Site, sealer: &Sealer) -> Result<()> {
+        self.pull_at(from, to, sealer, &AtOnce).await
+    }
+
+    /// The same; snapshots at this pace.
+    ///
+    /// # Errors
+    /// As [`Puller::pull`].
+    pub async fn pull_at(&mut self, from: &Site, to: &Site, sealer: &Sealer, pace: &dyn Pace) -> Result<()> {
         if self.done.is_none() {
             self.begin(from, to, sealer).await?;
         }
+        self.receipt(from, to, sealer).await?;
         for below in [prefix::GENERATIONS, prefix::GAPS] {
             let there: BTreeSet<String> = to.list(below).await?.into_iter().map(|one| one.name).collect();
             for one in from.list(below).await?.into_iter().filter(|one| !there.contains(&one.name)) {
@@ -105,7 +138,7 @@ impl Puller {
             self.pull_marker(from, to, sealer, (end, generation)).await?;
             self.done = self.done.max(Some((generation, end)));
         }
-        self.pull_snapshots(from, to, sealer).await
+        self.pull_snapshots(from, to, sealer, pace).await
     }
 
     /// Markers that `from` has and `to` lacks, in the order of the chain.
@@ -166,13 +199,10 @@ impl Puller {
             let object = Name::TickFile(file.name()?);
             self.pull_object(from, to, (&object, file.bytes, file.digest()?)).await?;
         }
-        let digest = sha256(&bytes);
         to.put(&name.to_string(), bytes).await?;
         self.markers += 1;
-        let receipt = Receipt { marker: digest.to_vec(), made_ms: marker.planned_ms };
-        let name = Name::Receipt(to.name().clone(), end, generation);
-        from.put(&name.to_string(), manifest::seal(sealer, &name, &receipt)?.into()).await?;
-        Ok(())
+        self.unreceipted = Some((end, generation));
+        self.receipt(from, to, sealer).await
     }
 
     /// Notes the snapshots that the site would let go at once.
@@ -194,7 +224,13 @@ impl Puller {
         self.snapshots.extend(passed);
     }
 
-    async fn pull_snapshots(&mut self, from: &Site, to: &Site, sealer: &Sealer) -> Result<()> {
+    async fn pull_snapshots(
+        &mut self,
+        from: &Site,
+        to: &Site,
+        sealer: &Sealer,
+        pace: &dyn Pace,
+    ) -> Result<()> {
         let done = |one: super::site::Listed| match Name::parse(&one.name) {
             Some(Name::SnapshotDone(id)) => Some(id),
             _ => None,
@@ -216,7 +252,11 @@ impl Puller {
                 let group = GroupId(row.group);
                 for file in part(from, &archive, id, group).await??.files {
                     let digest = file.digest()?;
-                    self.pull_object(from, to, (&Name::Data(digest), file.bytes, digest)).await?;
+                    let name = Name::Data(digest);
+                    if is_there(to, &name).await? != Some(file.bytes) && !pace.wait(file.bytes).await {
+                        return Ok(());
+                    }
+                    self.pull_object(from, to, (&name, file.bytes, digest)).await?;
                 }
             }
             for row in &one.done.parts {

@@ -237,3 +237,6 @@ impl Shipment {
 pub fn is_away(error: &Error) -> bool {
     matches!(error, Error::Site(SiteError::Away { .. }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 
 use super::naming::Word;
 use super::retain::policy::Policy;
+use super::schedule::Quiet;
 use std::path::PathBuf;
 
 /// Sites of an archive, at most.
@@ -51,6 +52,8 @@ pub struct SiteSetting {
     pub rate_bytes_s: u64,
     /// What it keeps.
     pub policy: Policy,
+    /// When nothing of a snapshot is moved there.
+    pub quiet: Vec<Quiet>,
 }
 
 fn place(url: &str, said: &[(&str, &str)]) -> Result<Place, String> {
@@ -93,6 +96,7 @@ fn site(text: &str) -> Result<SiteSetting, String> {
         is_required: false,
         rate_bytes_s: 0,
         policy: Policy::default(),
+        quiet: Vec::new(),
     };
     for (key, value) in said {
         match (key, value) {
@@ -108,6 +112,10 @@ fn site(text: &str) -> Result<SiteSetting, String> {
             ("keep", text) => {
                 let Policy { grace_s, .. } = site.policy;
                 site.policy = Policy { grace_s, ..Policy::parse(text)? };
+            }
+            ("quiet", text) => {
+                let said = || format!("{text} is no time like mon-fri/08:00-18:00");
+                site.quiet = Quiet::parse_all(text).ok_or_else(said)?;
             }
             ("grace", text) => site.policy = site.policy.with_grace(text)?,
             ("credentials" | "endpoint", _) if matches!(site.place, Place::Bucket { .. }) => {}
@@ -155,6 +163,11 @@ mod tests {
         assert!(sites[0].is_required && !sites[1].is_required);
         assert_eq!((sites[1].region.as_str(), sites[1].rate_bytes_s), ("eu", 8 << 20));
         assert_eq!(sites[0].policy, Policy::default());
+        let quiet = parse("a=file:///a;quiet=mon-fri/08:00-18:00,22:00-06:00").unwrap().remove(0).quiet;
+        assert_eq!(
+            quiet.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["mon-fri/08:00-18:00", "22:00-06:00"]
+        );
         let kept = parse("a=file:///a;grace=2h;keep=10d,daily:3").unwrap().remove(0).policy;
         assert_eq!((kept.to_string().as_str(), kept.grace_s), ("10d,daily:3", 7_200));
         let (bucket, endpoint) = ("my-bucket".to_owned(), Some("http://h:9".to_owned()));
@@ -179,6 +192,7 @@ mod tests {
             ("a=file:///a;keep=daily:3", "begins with no span"),
             ("a=file:///a;keep=3d,nightly:3", "no count of points"),
             ("a=file:///a;grace=0s", "no span of a second"),
+            ("a=file:///a;quiet=noon", "no time like"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(said), "{text}: {error}");

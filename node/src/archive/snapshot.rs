@@ -6,7 +6,7 @@ use super::manifest::snapshot::{
 };
 use super::manifest::{self, MANIFEST_BYTES_MAX, sha256};
 use super::naming::{Name, SnapshotId};
-use super::site::{Site, SiteError};
+use super::site::{Pace, Site, SiteError};
 use super::tick::{Collected, TickWriter};
 use super::{Error, Result};
 use crate::meta::view::MetaView;
@@ -25,11 +25,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Puts the table files of a checkpoint that the site lacks. Returns the bytes of those. Called again it goes on.
+/// Puts the table files of a checkpoint that the site lacks, at this pace. Returns the bytes of those; nothing: not all of them are there, for
+/// nothing is moved now. Called again it goes on.
 ///
 /// # Errors
 /// `Site`: it is away. `Engine`: a file is damaged here.
-pub async fn put_files(site: &Site, checkpoint: &Arc<Checkpoint>) -> Result<u64> {
+pub async fn put_files(site: &Site, checkpoint: &Arc<Checkpoint>, pace: &dyn Pace) -> Result<Option<u64>> {
     let mut shipped = 0;
     for file in checkpoint.files() {
         let name = Name::Data(file.content).to_string();
@@ -43,13 +44,16 @@ pub async fn put_files(site: &Site, checkpoint: &Arc<Checkpoint>) -> Result<u64>
             Err(SiteError::NotFound { .. }) => {}
             Err(error) => return Err(error.into()),
         }
+        if !pace.wait(file.bytes).await {
+            return Ok(None);
+        }
         let (pinned, wanted) = (checkpoint.clone(), file.clone());
         let reading = crate::work::aside(move || pinned.content_of(&wanted)).await;
         let bytes = reading.map_err(|_| engine::Error::Invalid("reading a table panicked"))??;
         site.put(&name, Bytes::from(bytes)).await?;
         shipped += file.bytes;
     }
-    Ok(shipped)
+    Ok(Some(shipped))
 }
 
 /// What a part says of the files of a checkpoint.

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 pub(super) const CLUSTER: ClusterId = ClusterId([0xc1; 16]);
 
-fn sealer_of(cluster: ClusterId, seed: u8) -> Arc<Sealer> {
+pub(super) fn sealer_of(cluster: ClusterId, seed: u8) -> Arc<Sealer> {
     let ring = Keyring::new();
     let add = |owner: Owner, purpose| {
         ring.insert(owner, purpose, KeyEpoch(1), SecretKey::new([seed ^ owner.id() as u8; 32])).unwrap();
@@ -34,6 +34,8 @@ fn sealer_of(cluster: ClusterId, seed: u8) -> Arc<Sealer> {
     add(Owner::Cluster, Purpose::Sign);
     add(Owner::Cluster, Purpose::Mac);
     add(Owner::Cluster, Purpose::Data);
+    add(Owner::Cluster, Purpose::Meta);
+    add(Owner::Node(NodeId(1)), Purpose::Catalog);
     (1..4).for_each(|tenant| add(Owner::Tenant(TenantId(tenant)), Purpose::Data));
     Arc::new(Sealer::new(cluster, Arc::new(ring), Arc::new(Seeded::new(1))).unwrap())
 }

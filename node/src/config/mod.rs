@@ -17,6 +17,7 @@ pub mod value;
 pub use layers::{Complaint, Layers, Origin};
 pub use value::{Bytes, Duration};
 
+use crate::archive::pace::Limits;
 use crate::archive::sites::{self, SiteSetting};
 use crate::delayed::hold::Thresholds;
 use crate::limits;
@@ -133,6 +134,8 @@ pub struct Live {
     pub connections: u64,
     /// Connections from one address.
     pub connections_per_source: u64,
+    /// From when on snapshots go slower for the sake of clients.
+    pub calm: Limits,
     /// When a delayed node holds its gate by itself.
     pub delayed_hold: Thresholds,
     /// How far back a new tenant can read.
@@ -252,6 +255,10 @@ impl Values<'_> {
             tenant_operations: self.count("quota.tenant_operations"),
             connections: self.count("quota.connections"),
             connections_per_source: self.count("quota.connections_per_source"),
+            calm: Limits {
+                p99_ms: self.duration("archive.calm_p99").ms(),
+                calls: self.count("archive.calm_calls"),
+            },
             delayed_hold: delayed::thresholds(
                 self.text("delayed.hold.auto") == "true",
                 ["deletes_min", "deletes_percent", "range_keys"]

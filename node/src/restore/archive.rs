@@ -3,7 +3,7 @@
 use super::fetch::{FetchError, Gathered, Reading, Sources, Workshop, clear};
 use super::past::Past;
 use super::runner::{Drive, Stop};
-use crate::archive::load::load;
+use crate::archive::load::load_among;
 use crate::archive::naming::root;
 use crate::archive::site::{Site, SiteError, open};
 use crate::meta::CLUSTER_TENANT;
@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The first site that answers, with what its archive says of itself, and the others behind it.
+/// The first site that answers, with what its archive says of itself, and the others behind it: what is damaged at one counts as another has it.
 ///
 /// # Errors
 /// No site answers, or none has this archive.
@@ -28,10 +28,11 @@ pub async fn sources_of(
 ) -> Result<Sources, FetchError> {
     let mut why = FetchError::Away(SiteError::Away { what: "answer", cause: "there is none".to_owned() });
     for at in 0..sites.len() {
-        match load(&sites[at], cluster, key).await {
+        let mut order = sites.clone();
+        order.rotate_left(at);
+        match load_among(&order, cluster, key).await {
             Ok(archive) => {
-                let mut sites = sites;
-                sites.rotate_left(at);
+                let sites = order;
                 return Ok(Sources { sites, archive: Arc::new(archive) });
             }
             Err(error) => {

@@ -194,10 +194,11 @@ pub async fn run(server: Arc<Server>) {
         let leads = server.running().is_ok_and(|running| {
             running.replica(GroupId::META).is_some_and(|seated| seated.receiver.group().leads())
         });
+        let meta = server.meta();
+        server.watch_restores(leads.then_some(&*meta));
         if !leads {
             continue;
         }
-        let meta = server.meta();
         for row in meta.restores.values().filter(|row| matches!(row.state, State::Running | State::Undoing)) {
             let is_new = driven.lock().unwrap_or_else(PoisonError::into_inner).insert(row.id);
             if is_new {

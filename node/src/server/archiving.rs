@@ -359,12 +359,13 @@ impl Server {
     }
 
     /// Figures of archiving, as metrics tell them.
-    pub(super) fn archive_figures(&self) -> [u64; 7] {
+    pub(super) fn archive_figures(&self) -> [u64; 8] {
         let known = self.archiving.known();
         let lag_ms = self.archive_lag_ms().unwrap_or(0);
         let unread = known.unread.len() as u64;
         let (put, collected) = (known.markers, known.collected);
-        [lag_ms, known.shipped_bytes, known.shipments, put, unread, collected, known.open_gaps]
+        let (gaps, rate) = (known.open_gaps, self.calm.rate_bytes_s());
+        [lag_ms, known.shipped_bytes, known.shipments, put, unread, collected, gaps, rate]
     }
 
     /// What a person should know of the archive.

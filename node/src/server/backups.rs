@@ -5,6 +5,7 @@ use crate::archive::Error;
 use crate::archive::chain::Archive;
 use crate::archive::load::load;
 use crate::archive::naming::root;
+use crate::archive::schedule::Schedule;
 use crate::archive::site::open;
 use crate::archive::sites::{Role, SiteSetting};
 use crate::archive::verify::verify;
@@ -20,6 +21,8 @@ use std::sync::Arc;
 
 /// The setting of the cluster that says how often a snapshot is taken, in milliseconds.
 pub const EVERY: &str = "archive.snapshot_every_ms";
+/// The setting of the cluster that says when, in words; it counts before the other.
+pub const SCHEDULE: &str = "archive.snapshot_schedule";
 
 pub(super) type Told<T> = Result<T, Refused>;
 
@@ -148,25 +151,40 @@ impl Server {
         Ok(v1::VerifyBackupResponse { faults, objects: walked.objects, bytes: walked.bytes })
     }
 
-    /// How often a snapshot is taken, in milliseconds; 0: only when somebody asks.
-    pub fn snapshots_every_ms(&self) -> u64 {
-        self.meta().settings.get(EVERY).and_then(|text| text.parse().ok()).unwrap_or(0)
+    /// When snapshots are taken by themselves.
+    pub fn snapshot_schedule(&self) -> Schedule {
+        let meta = self.meta();
+        let said = meta.settings.get(SCHEDULE).map(|text| Schedule::parse(text).ok());
+        let every = || meta.settings.get(EVERY).and_then(|text| text.parse().ok()).map(Schedule::every);
+        // Of another build, perhaps: whoever asks sees that it is off.
+        said.unwrap_or_else(every).unwrap_or_default()
     }
 
-    /// Says how often a snapshot is taken, and changes it if asked to.
+    /// Says when a snapshot is taken by itself, and changes it if asked to: in words, or how often in milliseconds.
     ///
     /// # Errors
-    /// `CHANGE_REFUSED`; what the meta group says.
-    pub async fn schedule_snapshots(self: &Arc<Self>, every_ms: Option<u64>, wait_ms: u64) -> Told<u64> {
+    /// `SCHEDULE_INVALID`: the words make no sense. `CHANGE_REFUSED`; what the meta group says.
+    pub async fn schedule_snapshots(
+        self: &Arc<Self>,
+        (every_ms, schedule): (Option<u64>, Option<&str>),
+        wait_ms: u64,
+    ) -> Told<Schedule> {
         self.home_setting()?;
-        if let Some(every_ms) = every_ms {
-            let value = (every_ms > 0).then(|| every_ms.to_string());
-            let command = MetaCommand::new(vec![Change::PutSetting(EVERY.to_owned(), value)]);
+        let said = match schedule {
+            Some(text) => {
+                let parsed = Schedule::parse(text);
+                Some(parsed.map_err(|why| Refused::new(code::SCHEDULE_INVALID).saying(why))?)
+            }
+            None => every_ms.map(Schedule::every),
+        };
+        if let Some(schedule) = said {
+            let put = |key: &str, value| Change::PutSetting(key.to_owned(), value);
+            let command = MetaCommand::new(vec![put(EVERY, None), put(SCHEDULE, Some(schedule.to_string()))]);
             match Box::pin(self.change(command, wait_ms)).await? {
                 MetaReply::Applied { .. } => self.refresh(wait_ms).await?,
                 _ => return Err(Refused::new(code::CHANGE_REFUSED)),
             }
         }
-        Ok(self.snapshots_every_ms())
+        Ok(self.snapshot_schedule())
     }
 }

@@ -2,24 +2,18 @@
 //! after a crash puts the same, and of two who close at once both put the same. Wrapped keys are kept by the same node, whenever they change.
 
 use super::Server;
-use super::archiving::Archiving;
 use crate::archive::manifest::keyring::{KeyKept, Keyring};
-use crate::archive::manifest::log::{GenerationRegister, Genesis};
-use crate::archive::manifest::{self, MANIFEST_BYTES_MAX, sha256};
+use crate::archive::manifest::{self, sha256};
 use crate::archive::naming::{Generation, Name, TickEnd};
-use crate::archive::site::{Site, SiteError};
-use crate::archive::{Error, Result, closing};
+use crate::archive::site::SiteError;
+use crate::archive::{Result, closed, closing};
 use crate::limits::{ARCHIVE_LOOK_MS, CHANGE_MS};
 use crate::meta::archive_change::ArchiveChange;
-use crate::meta::archive_row::CloserRow;
 use crate::meta::command::{Change, MetaCommand, MetaReply};
 use crate::meta::view::MetaView;
 use crate::takeover;
-use crate::takeover::row::GenerationRow;
-use bytes::Bytes;
 use engine::clock::Clock;
-use engine::error::{Damage, Nature, with_sources};
-use engine::sealed::Sealer;
+use engine::error::with_sources;
 use raft::time::BootClock;
 use raft::types::GroupId;
 use std::collections::BTreeSet;
@@ -73,13 +67,15 @@ impl Server {
                 // How it began is not known here yet.
                 return Ok(());
             }
-            begin(&home, self.keys.sealer(), &self.archiving, (Generation(generation), row)).await?;
+            let tick_s = self.archiving.tick_s();
+            let register = row.map(takeover::service::register);
+            closed::begin(&home, self.keys.sealer(), tick_s, (Generation(generation), register)).await?;
             closer.has_begun = true;
         }
         if let Some(row) =
             meta.closer.as_ref().filter(|row| closer.put.is_none_or(|(put, _)| put != row.version))
         {
-            let digest = put_marker(&home, self.keys.sealer(), row, &meta).await?;
+            let digest = closed::put_marker(&home, self.keys.sealer(), row, &meta.reports).await?;
             closer.put = Some((row.version, digest));
             self.archiving.note(|known| known.markers += 1);
         }
@@ -141,55 +137,4 @@ fn kept(meta: &MetaView) -> Vec<KeyKept> {
         wrapped: row.key.wrapped,
     };
     rows.map(one).collect()
-}
-
-/// Puts what an archive begins with, or finds it.
-async fn begin(
-    home: &Site,
-    sealer: &Sealer,
-    archiving: &Archiving,
-    (generation, row): (Generation, Option<&GenerationRow>),
-) -> Result<()> {
-    let key = sealer.public_key()?;
-    // Whoever begins it says the same.
-    let genesis = Genesis { format: 1, tick_s: archiving.tick_s(), public_key: key.0.to_vec(), made_ms: 0 };
-    let bytes = manifest::seal(sealer, &Name::Genesis, &genesis)?;
-    match home.put(&Name::Genesis.to_string(), bytes.into()).await {
-        Err(SiteError::Taken { .. }) => {
-            let found = home.get(&Name::Genesis.to_string(), MANIFEST_BYTES_MAX as u64).await?;
-            // With another tick, perhaps; with another key never.
-            if manifest::open_genesis(sealer.cluster(), &found)?.key()? != key {
-                let other = Damage::of(Nature::Tampered, "the archive was begun with another key");
-                return Err(Error::from(other.at(Name::Genesis)));
-            }
-        }
-        put => put?,
-    }
-    if generation == Generation(1) {
-        let register = GenerationRegister { generation: 1, reason: 1, ..GenerationRegister::default() };
-        let name = Name::Generation(generation);
-        home.put(&name.to_string(), manifest::seal(sealer, &name, &register)?.into()).await?;
-    }
-    if let Some(row) = row {
-        // A takeover without an archive that answered is told now; of two takers the second finds other bytes, and goes no further.
-        let name = Name::Generation(generation);
-        let bytes = manifest::seal(sealer, &name, &takeover::service::register(row))?;
-        home.put(&name.to_string(), bytes.into()).await?;
-    }
-    Ok(())
-}
-
-/// Puts the marker that `row` plans, the gaps it tells of first. Returns its SHA-256.
-async fn put_marker(home: &Site, sealer: &Sealer, row: &CloserRow, meta: &MetaView) -> Result<[u8; 32]> {
-    let missing = engine::Error::Invalid("a report that the next marker names is not known here yet");
-    let marker = closing::marker(row, &meta.reports).ok_or(missing)?;
-    for (id, gap) in closing::gaps(&marker) {
-        let name = Name::Gap(id);
-        home.put(&name.to_string(), manifest::seal(sealer, &name, &gap)?.into()).await?;
-    }
-    let name = Name::Marker(marker.end(), marker.generation());
-    let bytes = Bytes::from(manifest::seal(sealer, &name, &marker)?);
-    let digest = sha256(&bytes);
-    home.put(&name.to_string(), bytes).await?;
-    Ok(digest)
 }

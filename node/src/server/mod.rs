@@ -9,6 +9,7 @@ pub mod archiving;
 mod assuring;
 pub mod backend;
 mod backups;
+mod calming;
 pub mod certificate;
 mod closing;
 pub mod disk;
@@ -111,6 +112,10 @@ pub struct Server {
     pub(crate) untaken: RwLock<Option<String>>,
     /// What scrubs have found.
     pub(crate) scrubbed: scrubbing::Scrubbed,
+    /// How fast snapshots may go.
+    pub(crate) calm: calming::Calm,
+    /// What is seen of restores while the meta group is led here.
+    pub(crate) restores: std::sync::Mutex<crate::restore::told::Watch>,
     /// What comparisons of replicas have found.
     pub(crate) verified: verifying::Verified,
     /// What a delayed node remembers.

@@ -1,6 +1,7 @@
 //! Further sites follow the home site, whoever leads the meta group carries: a site that was away catches up.
 
 use super::Server;
+use super::calming::Paced;
 use crate::archive::naming::root;
 use crate::archive::pull::Puller;
 use crate::archive::site::{Site, open};
@@ -85,7 +86,8 @@ impl Server {
             }
         };
         let from = self.archiving.home(self)?;
-        puller.pull(&from, &to, self.keys.sealer()).await
+        let pace = Paced { server: self, quiet: &setting.quiet };
+        puller.pull_at(&from, &to, self.keys.sealer(), &pace).await
     }
 
     /// The sites that follow the home site.

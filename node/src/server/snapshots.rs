@@ -3,8 +3,10 @@
 //! at most a file.
 
 use super::Server;
+use super::calming::Paced;
 use crate::archive::manifest::snapshot::{Home, SnapshotOpen, SnapshotPart};
 use crate::archive::naming::{Name, SnapshotId, TickEnd};
+use crate::archive::schedule::Quiet;
 use crate::archive::site::{Site, SiteError};
 use crate::archive::{Result, manifest, snapshot};
 use crate::entropy::SystemEntropy;
@@ -100,18 +102,24 @@ impl Server {
 
     /// Begins a snapshot if one is due by the schedule and the meta group is led here.
     async fn begin_if_due(&self, meta: &MetaView) {
-        let (every_ms, now_ms) = (self.snapshots_every_ms(), self.clock.now_ms());
+        let (schedule, now_ms) = (self.snapshot_schedule(), self.clock.now_ms());
         let leads = |seated: Arc<crate::running::replicas::Seated>| seated.receiver.group().leads();
         let is_led_here =
             self.running().is_ok_and(|running| running.replica(GroupId::META).is_some_and(leads));
         let last_ms = meta.snapshot.as_ref().map_or(0, |row| row.begun_ms);
         let is_running = meta.snapshot.as_ref().is_some_and(|row| row.state == SnapshotState::Running);
-        if every_ms == 0 || !is_led_here || is_running || now_ms.saturating_sub(last_ms) < every_ms {
+        if !is_led_here || is_running || !schedule.is_due(last_ms, now_ms) {
             return;
         }
         if let Err(refused) = self.begin_snapshot(true, CHANGE_MS).await {
             tracing::debug!(why = %refused, "no snapshot is begun now");
         }
+    }
+
+    /// When nothing of a snapshot goes to the home site.
+    fn quiet_at_home(&self) -> Vec<Quiet> {
+        let of_site = self.archiving.config.sites.first().map(|site| site.quiet.clone()).unwrap_or_default();
+        [of_site, self.snapshot_schedule().quiet().to_vec()].concat()
     }
 
     async fn put_snapshot(&self, row: SnapshotRow, wait_ms: u64) -> std::result::Result<MetaReply, Refused> {
@@ -197,7 +205,9 @@ impl Server {
             return self.take_meta_part(home, id, (&tablet, &durable)).await;
         }
         let checkpoint = Arc::new(tablet.checkpoint()?);
-        let shipped = snapshot::put_files(home, &checkpoint).await?;
+        let quiet = self.quiet_at_home();
+        let pace = Paced { server: self, quiet: &quiet };
+        let Some(shipped) = snapshot::put_files(home, &checkpoint, &pace).await? else { return Ok(false) };
         let (is_digested, meta) = (row.is_digested, meta.clone());
         let counting = crate::work::aside(move || match is_digested {
             true => snapshot::digests(&tablet, &sealer, &meta, id),

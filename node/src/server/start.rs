@@ -193,6 +193,8 @@ impl Server {
             untaken: RwLock::default(),
             unstarted: RwLock::default(),
             scrubbed: Scrubbed::default(),
+            calm: super::calming::Calm::default(),
+            restores: std::sync::Mutex::default(),
             verified: Verified::default(),
             delayed: Delayed::default(),
             wanted_delay_ms: config.node.delay,

@@ -95,6 +95,7 @@ impl Server {
         findings.extend(self.certificate_finding());
         findings.extend(self.archive_findings());
         findings.extend(self.drill_finding());
+        findings.extend(self.restore_findings());
         let meta = self.meta();
         for (node, why) in self.told.link.get().map(|link| link.troubles()).unwrap_or_default() {
             // Whoever was removed need not be reached.
@@ -190,6 +191,7 @@ impl Server {
             disk_bytes: disk.room.map(|room| (room.free_bytes, room.whole_bytes)),
             is_disk_full: disk.level >= Level::Full,
             archive: self.archive_figures(),
+            restores: self.restore_figures(),
             is_fenced: self.fenced().is_some(),
             proven_age_ms: self.drills.proven_age_ms(self.clock.now_ms()),
             tenants: meta.tenants.len() as u64,

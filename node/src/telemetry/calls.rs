@@ -38,6 +38,10 @@ pub const CANCELLED: usize = 1;
 const UNKNOWN: usize = 2;
 /// Up to how many milliseconds a call has taken is counted: an answer from memory, a sync or two, an election, and the longest that waits.
 pub const LATENCY_MS: [u64; 12] = [1, 2, 5, 10, 20, 50, 100, 250, 500, 1_000, 5_000, 30_000];
+/// Counts of how long calls took: one for each of these, and one for those that took longer.
+pub const TOOK: usize = LATENCY_MS.len() + 1;
+/// The service whose calls are those of clients in the foreground.
+const FOREGROUND: &str = "dewpond.v1.Kv";
 /// Services that are in no schema of ours.
 const STANDARD: [(&str, &str); 3] = [
     ("grpc.health.v1.Health", "Check"),
@@ -54,6 +58,8 @@ pub struct Method {
     took: [Counter; LATENCY_MS.len()],
     took_ms: Counter,
     under_way: AtomicU64,
+    /// It is asked once and answered once: how long it takes says how well clients are served.
+    is_plain: bool,
 }
 
 /// The calls of all methods.
@@ -73,7 +79,7 @@ pub struct UnderWay {
 }
 
 impl Method {
-    fn new(service: &str, name: &str) -> Arc<Self> {
+    fn new(service: &str, name: &str, is_plain: bool) -> Arc<Self> {
         Arc::new(Self {
             service: service.to_owned(),
             name: name.to_owned(),
@@ -81,6 +87,7 @@ impl Method {
             took: Default::default(),
             took_ms: Counter::default(),
             under_way: AtomicU64::new(0),
+            is_plain,
         })
     }
 
@@ -116,15 +123,19 @@ impl Method {
 }
 
 /// Every method of the schema, and those of the services that every server has.
-fn methods() -> Vec<(String, String)> {
+fn methods() -> Vec<(String, String, bool)> {
     let schema =
         FileDescriptorSet::decode(proto::FILE_DESCRIPTOR_SET).expect("the schema was built in whole");
-    let mut out: Vec<(String, String)> =
-        STANDARD.iter().map(|(service, name)| ((*service).to_owned(), (*name).to_owned())).collect();
+    let standard = STANDARD.iter().map(|(service, name)| ((*service).to_owned(), (*name).to_owned(), false));
+    let mut out: Vec<(String, String, bool)> = standard.collect();
     for file in &schema.file {
         for service in &file.service {
             let of = format!("{}.{}", file.package(), service.name());
-            out.extend(service.method.iter().map(|method| (of.clone(), method.name().to_owned())));
+            let plain = |method: &prost_types::MethodDescriptorProto| {
+                !method.client_streaming() && !method.server_streaming()
+            };
+            let each = service.method.iter();
+            out.extend(each.map(|method| (of.clone(), method.name().to_owned(), plain(method))));
         }
     }
     out
@@ -133,9 +144,10 @@ fn methods() -> Vec<(String, String)> {
 impl Default for Calls {
     fn default() -> Self {
         let methods = methods().into_iter();
-        let by_path =
-            methods.map(|(service, name)| (format!("/{service}/{name}"), Method::new(&service, &name)));
-        Self { by_path: by_path.collect(), other: Method::new("other", "other") }
+        let by_path = methods.map(|(service, name, is_plain)| {
+            (format!("/{service}/{name}"), Method::new(&service, &name, is_plain))
+        });
+        Self { by_path: by_path.collect(), other: Method::new("other", "other", false) }
     }
 }
 
@@ -151,6 +163,22 @@ impl Calls {
     /// Paths of all methods that are counted by name.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.by_path.keys().map(String::as_str)
+    }
+
+    /// How long calls of clients for data took so far, and how many are under way; streams are left out.
+    #[must_use]
+    pub fn foreground(&self) -> ([u64; TOOK], u64) {
+        let (mut took, mut under_way) = ([0; TOOK], 0);
+        for method in self.by_path.values().filter(|method| method.is_plain && method.service == FOREGROUND) {
+            for (sum, count) in took.iter_mut().zip(&method.took) {
+                *sum += count.read();
+            }
+            let counted: u64 = method.took.iter().map(Counter::read).sum();
+            let answered: u64 = method.answered.iter().map(Counter::read).sum();
+            took[LATENCY_MS.len()] += answered.saturating_sub(counted);
+            under_way += method.under_way.load(Ordering::Relaxed);
+        }
+        (took, under_way)
     }
 
     /// The figures of all methods that were called.
@@ -221,6 +249,11 @@ mod tests {
         calls.begin("/dewpond.v1.Kv/Put", 0).answered(99, 60_000);
         drop(calls.begin("/dewpond.v1.Kv/\u{7}'\"", 0));
         let _open = calls.begin("/dewpond.v1.Kv/Stream", 0);
+        let get = calls.begin("/dewpond.v1.Kv/Get", 0);
+        let (took, under_way) = calls.foreground();
+        assert_eq!((took[2], took[TOOK - 1], took.iter().sum::<u64>()), (1, 1, 2), "4 ms and a minute");
+        assert_eq!(under_way, 1, "and no stream");
+        drop(get);
         let samples = calls.samples();
         let of = |name: &str, labels: &[&str]| {
             let fits = |sample: &&Sample| {

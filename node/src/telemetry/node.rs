@@ -1,6 +1,8 @@
 //! Pure: what the node itself tells beside log, replicas and tablets: its doors, its disk, its clock, its keys.
 
 use super::samples::{Kind, Sample};
+use crate::restore::rows::State;
+use crate::restore::told::Figures;
 
 /// One door.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,8 +57,10 @@ pub struct NodeFacts {
     /// Nodes of the cluster, and those of them that are not heard.
     pub nodes: (u64, u64),
     /// Of the archive: milliseconds that it lies behind; bytes, ticks and markers put since the start; groups that cannot be read here; objects collected
-    /// since the start; gaps that nobody has accepted.
-    pub archive: [u64; 7],
+    /// since the start; gaps that nobody has accepted; bytes a second that snapshots may move, 0: as fast as it goes.
+    pub archive: [u64; 8],
+    /// Of restores.
+    pub restores: Figures,
     /// Whether the cluster has gone on without it.
     pub is_fenced: bool,
     /// How old the newest proof of a drill is, in milliseconds; nothing where that is not looked after.
@@ -85,6 +89,10 @@ impl NodeFacts {
         for (level, count) in [("warn", self.findings.0), ("fail", self.findings.1)] {
             let labels = vec![("level", level.to_owned())];
             out.push(gauge("dewpond_node_open_findings", count).with(labels));
+        }
+        for (count, state) in self.restores.by_state.into_iter().zip(State::ALL) {
+            let labels = vec![("state", state.word().to_owned())];
+            out.push(gauge("dewpond_restore_known_restores", count).with(labels));
         }
         let (free, whole) = self.disk_bytes.unzip();
         out.extend(free.map(|bytes| gauge("dewpond_disk_free_bytes", bytes)));
@@ -124,6 +132,11 @@ impl NodeFacts {
             gauge("dewpond_archive_unread_groups", self.archive[4]),
             Sample::new("dewpond_archive_collected_objects", Kind::Counter, self.archive[5]),
             gauge("dewpond_archive_open_gaps", self.archive[6]),
+            gauge("dewpond_archive_allowed_bytes", self.archive[7]),
+            gauge("dewpond_restore_written_rows", self.restores.rows),
+            gauge("dewpond_restore_written_bytes", self.restores.bytes),
+            gauge("dewpond_restore_oldest_ms", self.restores.age_ms),
+            gauge("dewpond_restore_still_ms", self.restores.still_ms),
         ]);
         out
     }
@@ -157,13 +170,20 @@ mod tests {
             is_disk_full: true,
             tenants: 15,
             nodes: (16, 17),
-            archive: [26, 27, 28, 29, 30, 35, 36],
+            archive: [26, 27, 28, 29, 30, 35, 36, 49],
+            restores: Figures {
+                by_state: [37, 38, 39, 40, 41, 42, 43, 44],
+                rows: 45,
+                bytes: 46,
+                age_ms: 47,
+                still_ms: 48,
+            },
             is_fenced: true,
             proven_age_ms: Some(34),
         };
         let samples = facts.samples();
         let values: BTreeSet<i128> = samples.iter().map(|sample| sample.value).collect();
-        assert_eq!(values, [-11].into_iter().chain(1..=10).chain(12..=36).collect());
+        assert_eq!(values, [-11].into_iter().chain(1..=10).chain(12..=49).collect());
         let unknown = NodeFacts { disk_bytes: None, ..facts }.samples();
         assert_eq!(unknown.len(), samples.len() - 2, "what nobody knows is not told as 0");
     }

@@ -275,6 +275,10 @@ table! {
         "no such gap is in the log of the home site, or several are",
         "the id is wrong, or its last piece fits several",
         "look at `dew backup gap list`, and name it in full";
+    6090 SCHEDULE_INVALID Invalid Never "0.1"
+        "that is no schedule of snapshots",
+        "a schedule is `every 6h`, `cron` with five fields or `off`, and times in which it is quiet; the text says what is wrong with this one",
+        "correct it: `dew backup schedule --help` shows how it is written";
     6101 TARGET_UNREACHABLE Invalid Never "0.1"
         "the instant cannot be restored",
         "what is kept does not reach it, or it has not come yet; the text names the nearest ones that can",

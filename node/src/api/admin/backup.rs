@@ -58,11 +58,10 @@ impl Backup for Api {
     ) -> Answer<v1::ScheduleBackupResponse> {
         let scheduled: Result<_> = async {
             let call = allowed(&request, Action::AdminBackup)?;
-            let every_ms = Box::pin(
-                self.backend.archives()?.schedule_snapshots(request.get_ref().every_ms, call.wait_ms),
-            )
-            .await?;
-            Ok(v1::ScheduleBackupResponse { every_ms })
+            let asked = request.get_ref();
+            let asked = (asked.every_ms, asked.schedule.as_deref());
+            let schedule = Box::pin(self.backend.archives()?.schedule_snapshots(asked, call.wait_ms)).await?;
+            Ok(v1::ScheduleBackupResponse { every_ms: schedule.every_ms(), schedule: schedule.to_string() })
         }
         .await;
         self.answered(scheduled)

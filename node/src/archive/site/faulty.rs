@@ -4,7 +4,7 @@ use super::objects::Objects;
 use super::{Created, Listed, SiteError, Store};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,6 +29,10 @@ struct Plan {
     is_away: bool,
     /// Nothing is answered from this request on, counted from 1.
     away_from: Option<u64>,
+    /// At which put, counted from 1, whoever asks dies, and how that put fails.
+    dies_at: Option<(u64, Fault)>,
+    /// How often the bytes of each object have come.
+    came: BTreeMap<String, u64>,
     /// Names that are not listed and not found.
     hidden: BTreeSet<String>,
 }
@@ -69,6 +73,26 @@ impl Faulty {
         (plan.is_away, plan.away_from) = (is_away, None);
     }
 
+    /// Lets whoever asks die at the `nth` put from now on, counted from 1: that put fails so, and nothing is answered from then on, until
+    /// [`Faulty::set_away`] says otherwise.
+    pub fn die_at_put(&self, nth: u64, fault: Fault) {
+        let mut plan = self.plan();
+        plan.dies_at = Some((plan.puts + nth, fault));
+    }
+
+    /// Whether that has come about.
+    #[must_use]
+    pub fn has_died(&self) -> bool {
+        let plan = self.plan();
+        plan.dies_at.is_some_and(|(at, _)| plan.puts >= at)
+    }
+
+    /// How often the bytes of each object have come to the store, by name.
+    #[must_use]
+    pub fn came(&self) -> BTreeMap<String, u64> {
+        self.plan().came.clone()
+    }
+
     /// After so many requests more nothing is answered, until [`Faulty::set_away`] says otherwise: as if whoever asks had died.
     pub fn away_after(&self, requests: u64) {
         let mut plan = self.plan();
@@ -78,6 +102,11 @@ impl Faulty {
     /// From now on this object is as if it were not there.
     pub fn hide(&self, name: &str) {
         self.plan().hidden.insert(name.to_owned());
+    }
+
+    /// What was hidden is there again.
+    pub fn show_all(&self) {
+        self.plan().hidden.clear();
     }
 
     /// Puts another object in the place of one, as an attacker would.
@@ -117,6 +146,10 @@ impl Faulty {
         let mut plan = self.plan();
         plan.puts += 1;
         let now = plan.puts;
+        if let Some((_, fault)) = plan.dies_at.filter(|(at, _)| *at == now) {
+            plan.is_away = true;
+            return Some(fault);
+        }
         plan.faults.iter().find(|(at, _)| *at == now).map(|(_, fault)| *fault)
     }
 }
@@ -127,7 +160,11 @@ impl Store for Faulty {
             let what = "take an object";
             self.request(what, "")?;
             let failed = || SiteError::Away { what, cause: "it was told to fail".to_owned() };
-            match self.put() {
+            let fault = self.put();
+            if fault != Some(Fault::Refused) {
+                *self.plan().came.entry(name.to_owned()).or_default() += 1;
+            }
+            match fault {
                 None => self.inner.create(name, bytes).await,
                 Some(Fault::Refused) => Err(failed()),
                 Some(Fault::ReplyLost) => {

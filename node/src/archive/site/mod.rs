@@ -108,5 +108,20 @@ pub trait Store: Send + Sync + 'static {
     fn delete<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), SiteError>>;
 }
 
+/// Whoever moves a snapshot asks before each object.
+pub trait Pace: Send + Sync {
+    /// Waits until so many bytes may be moved. False: nothing more is moved now, and the same may go well later.
+    fn wait(&self, bytes: u64) -> BoxFuture<'_, bool>;
+}
+
+/// As fast as it goes.
+pub struct AtOnce;
+
+impl Pace for AtOnce {
+    fn wait(&self, _: u64) -> BoxFuture<'_, bool> {
+        Box::pin(std::future::ready(true))
+    }
+}
+
 #[cfg(test)]
 mod tests;
