@@ -71,7 +71,7 @@ async fn survive(world: &World, stage: &Rc<Stage>, at: usize) -> raft::Result<()
     let opened = node.open()?;
     let seen = Stamp::new(EPOCH_MS + world.time.ms() + 1_000, 0);
     for (group, machine) in &opened.machines {
-        let wanted = Survivor { group: *group, node: node.id, upto: None, seen };
+        let wanted = Survivor { group: *group, node: node.id, upto: None, seen, reach: 0 };
         let parts = &opened.parts;
         takeover::survive(&parts.log, &machine.durable()?, &*parts.entropy, &wanted).await?;
     }

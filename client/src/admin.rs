@@ -25,9 +25,9 @@ use proto::v1::{
     ActRequest, AddNodeRequest, AddNodeResponse, ApplyRequest, CreateTenantRequest, DelayedNode,
     DonateRequest, ForwardRequest, Group, HoldRequest, IssueRequest, IssueResponse, Job, ListDelayedRequest,
     ListGroupsRequest, ListJobsRequest, ListKeysRequest, ListKeysResponse, ListNodesRequest,
-    ListRestoresRequest, ListTenantsRequest, LostWrites, Node, NodeRequest, PlanRequest, PlanResponse,
-    PromoteRequest, PromoteResponse, RestoreState, RotateRequest, RotateResponse, ScrubRequest,
-    SetTenantRequest, StatusRequest, StatusResponse, Suspect, SuspectsRequest, TailRequest, Tenant,
+    ListRestoresRequest, ListTenantsRequest, Node, NodeRequest, PlanRequest, PlanResponse, PromoteRequest,
+    PromoteResponse, RestoreState, RotateRequest, RotateResponse, ScrubRequest, SetTenantRequest,
+    StatusRequest, StatusResponse, Suspect, SuspectsRequest, TailRequest, TailResponse, Tenant,
     TenantRequest, TransferRequest, VerifyGroupRequest, VerifyGroupResponse, Window, WindowRequest,
 };
 use std::sync::{Arc, PoisonError};
@@ -314,8 +314,8 @@ impl Admin {
     ///
     /// # Errors
     /// Invalid, if there is no such node; damaged, if what it kept cannot be read.
-    pub async fn tail(&self, node: u64, generation: u64) -> Result<Vec<LostWrites>> {
-        Ok(call!(self, AGAIN, DelayedClient.tail, TailRequest { node, generation }).await?.tenants)
+    pub async fn tail(&self, node: u64, generation: u64) -> Result<TailResponse> {
+        call!(self, AGAIN, DelayedClient.tail, TailRequest { node, generation }).await
     }
 
     /// What can be restored of a tenant, or of all.

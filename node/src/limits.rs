@@ -228,8 +228,10 @@ pub const HOLDER_BYTES_MAX: usize = 256;
 pub const REASON_BYTES_MAX: usize = 1_024;
 /// Rows of what a takeover cut off of one group, at most: one a tenant.
 pub const TAIL_ROWS_MAX: usize = 100_000;
-/// Rows of it that one answer tells, at most.
+/// Rows of it that one answer tells, at most; how many it does not tell is said.
 pub const TAIL_TOLD_MAX: usize = 10_000;
+/// Bytes of rows of the meta group that are not applied and are looked at in memory, when a takeover is planned, at most.
+pub const META_AHEAD_BYTES_MAX: usize = 256 << 20;
 /// Whoever comes to a fenced node may come again after so long, in milliseconds; the node that took over is named.
 pub const FENCED_AGAIN_MS: u64 = 1_000;
 /// Between two looks whether a drill is due, in milliseconds.

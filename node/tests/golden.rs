@@ -23,8 +23,8 @@ use node::meta::node_row::NodeRow;
 use node::meta::rows::MetaRow;
 use node::shard::command::KvCommand;
 use rig::samples::{
-    delayed_row, generation_rows, kv_commands, later_commands, later_rows, meta_commands, meta_rows,
-    restore_commands, restore_rows, takeover_commands, whole,
+    cut_rows, delayed_row, generation_rows, kv_commands, later_commands, later_rows, meta_commands,
+    meta_rows, restore_commands, restore_rows, takeover_commands, whole,
 };
 use rig::{items, listed, stored};
 
@@ -136,8 +136,9 @@ fn what_restores_keep_and_change() {
 
 #[test]
 fn what_a_takeover_keeps_and_changes() {
-    let found = same("meta_rows.takeover", generation_rows().iter().map(whole).collect());
-    for (bytes, row) in found.iter().zip(generation_rows()) {
+    let mut found = same("meta_rows.takeover", generation_rows().iter().map(whole).collect());
+    found.extend(same("meta_rows.cut", cut_rows().iter().map(whole).collect()));
+    for (bytes, row) in found.iter().zip(generation_rows().into_iter().chain(cut_rows())) {
         assert_eq!(MetaRow::read(&mut Reader::new(bytes)).unwrap(), row);
         for cut in 0..bytes.len() {
             assert!(MetaRow::read(&mut Reader::new(&bytes[..cut])).is_err());

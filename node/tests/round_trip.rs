@@ -21,7 +21,7 @@ use node::meta::tenant_row::{CollectionRow, TenantNameRow, TenantRow};
 use node::restore::change::RestoreChange;
 use node::restore::rows::{AsideRow, HeldRow, Mode, OriginRow, Reached, RestoreRow, State, Step, Tally};
 use node::takeover::change::{Seated, TakeOver};
-use node::takeover::row::GenerationRow;
+use node::takeover::row::{GenerationRow, GoesOn};
 use node::tenants::rules::{Act, Quota, TenantState};
 use proptest::prelude::*;
 use raft::types::{GroupId, ReplicaId, Role, Seat};
@@ -261,6 +261,13 @@ fn some_standing() -> impl Strategy<Value = MetaRow> {
                 decided_ms: two,
                 by: one.to_string(),
                 reason: two.to_string(),
+                whole: if at == Stamp::ZERO { Stamp(two) } else { Stamp::ZERO },
+                gone: if two % 2 == 0 { vec![NodeId(id + 1), NodeId(id + 2)] } else { Vec::new() },
+                goes_on: if two % 3 == 0 {
+                    vec![GoesOn { was: GroupId(id), is: GroupId(id + 1), after: at }]
+                } else {
+                    Vec::new()
+                },
             }),
             0 => MetaRow::Held(HeldRow { tenant, restore: one }),
             1 => MetaRow::Origin(OriginRow { tenant, of: now, at, restore: two, whole, forked }),

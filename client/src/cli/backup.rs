@@ -5,7 +5,7 @@ use super::ids;
 use super::output::{Document, Fields, fields};
 use super::words::{moment as stamp_of, time};
 use crate::clock::{ms, now_ms};
-use crate::wire::{ArchiveGap, ArchivePin, PinRequest, SiteRetention, SiteWindow, Snapshot};
+use crate::wire::{ArchiveGap, ArchivePin, LifeLine, PinRequest, SiteRetention, SiteWindow, Snapshot};
 use crate::{Error, Result, Stamp, code};
 use clap::{Args as Part, Subcommand};
 use serde_json::Value;
@@ -175,6 +175,13 @@ fn spans(site: &SiteWindow) -> String {
     each.collect::<Vec<_>>().join(" ")
 }
 
+fn generation(line: &LifeLine) -> String {
+    match moment(line.cut_ms).as_str() {
+        Some(cut) => format!("{} to {cut}", line.generation),
+        None => line.generation.to_string(),
+    }
+}
+
 fn site_row(site: &SiteWindow, now_ms: u64) -> Fields {
     let lag_ms = if site.frontier_ms == 0 { None } else { Some(now_ms.saturating_sub(site.frontier_ms)) };
     let hole = |hole: &crate::wire::ArchiveHole| {
@@ -193,6 +200,7 @@ fn site_row(site: &SiteWindow, now_ms: u64) -> Fields {
         ("failure", if site.failure.is_empty() { Value::Null } else { site.failure.as_str().into() }),
         ("faults", site.faults.clone().into()),
         ("region", site.region.as_str().into()),
+        ("generations", site.generations.iter().map(generation).collect::<Vec<_>>().join("; ").into()),
     ])
 }
 
@@ -208,7 +216,8 @@ pub async fn window(session: &Session) -> Result<u8> {
     let told = session.client.admin().backup_window().await?;
     let is_well = told.sites.iter().all(|site| site.failure.is_empty() && site.faults.is_empty());
     let rows = told.sites.iter().map(|site| site_row(site, told.now_ms)).collect();
-    let columns = ["site", "role", "frontier", "lag_ms", "every_instant", "proven", "holes", "failure"];
+    let columns =
+        ["site", "role", "frontier", "lag_ms", "every_instant", "proven", "holes", "generations", "failure"];
     Document::list("dew.window.list/1", &columns, rows).print(session.format)?;
     Ok(if is_well { 0 } else { 2 })
 }

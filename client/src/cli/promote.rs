@@ -106,5 +106,10 @@ pub async fn tail(session: &Session, name: &str, generation: &str) -> Result<()>
     let admin = session.client.admin();
     let all = admin.tail(node_id(&admin, name).await?, number).await?;
     let columns = ["tenant", "group", "puts", "deletes", "range_deletes", "first", "last"];
-    Document::list("dew.delayed.tail/1", &columns, all.iter().map(lost).collect()).print(session.format)
+    Document::list("dew.delayed.tail/1", &columns, all.tenants.iter().map(lost).collect())
+        .print(session.format)?;
+    if all.left_out > 0 {
+        eprintln!("dew: {} more rows are not shown: one answer has no room for them", all.left_out);
+    }
+    Ok(())
 }

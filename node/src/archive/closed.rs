@@ -14,16 +14,11 @@ use engine::ids::NodeId;
 use engine::sealed::Sealer;
 use std::collections::BTreeMap;
 
-/// Puts what an archive begins with, or finds it. `register` says how a generation began that has taken over.
+/// Puts what an archive begins with, or finds it.
 ///
 /// # Errors
 /// `Site`: it is away, or another generation stands there. `Engine`: the archive was begun with another key.
-pub async fn begin(
-    home: &Site,
-    sealer: &Sealer,
-    tick_s: u64,
-    (generation, register): (Generation, Option<GenerationRegister>),
-) -> Result<()> {
+pub async fn begin(home: &Site, sealer: &Sealer, tick_s: u64, generation: Generation) -> Result<()> {
     let key = sealer.public_key()?;
     // Whoever begins it says the same.
     let genesis = Genesis { format: 1, tick_s, public_key: key.0.to_vec(), made_ms: 0 };
@@ -39,10 +34,8 @@ pub async fn begin(
         }
         put => put?,
     }
-    let first = GenerationRegister { generation: 1, reason: 1, ..GenerationRegister::default() };
-    let registers = (generation == Generation(1)).then_some(first).into_iter().chain(register);
-    for register in registers {
-        // A takeover without an archive that answered is told now; of two takers the second finds other bytes, and goes no further.
+    if generation == Generation(1) {
+        let register = GenerationRegister { generation: 1, reason: 1, ..GenerationRegister::default() };
         let name = Name::Generation(generation);
         home.put(&name.to_string(), manifest::seal(sealer, &name, &register)?.into()).await?;
     }

@@ -62,10 +62,10 @@ impl Puller {
         Self { policy, ..Self::default() }
     }
 
-    /// Up to where the site has every marker.
+    /// Up to where the site has every marker of a life line.
     #[must_use]
-    pub fn upto(&self) -> Option<Stamp> {
-        self.done.map(|(_, end)| end.upto())
+    pub fn upto(&self, generation: Generation) -> Option<Stamp> {
+        self.done.filter(|(of, _)| *of == generation).map(|(_, end)| end.upto())
     }
 
     /// A site that begins later than the home site does not lack what that has let go before.

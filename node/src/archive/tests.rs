@@ -56,6 +56,7 @@ pub(super) struct Making {
     pub(super) objects: BTreeMap<Name, Vec<u8>>,
     last: Option<(TickEnd, [u8; 32])>,
     generation: u64,
+    alive: Vec<u64>,
 }
 
 pub(super) fn row(group: u64, after: u64, upto: u64) -> GroupRow {
@@ -86,7 +87,7 @@ impl Making {
     pub(super) fn new() -> Self {
         let sealer = sealer();
         let objects = BTreeMap::from([(Name::Genesis, genesis(&sealer))]);
-        Self { sealer, objects, last: None, generation: 1 }
+        Self { sealer, objects, last: None, generation: 1, alive: vec![1, 2] }
     }
 
     pub(super) fn put<B: manifest::Body>(&mut self, name: Name, body: &B) -> [u8; 32] {
@@ -106,7 +107,7 @@ impl Making {
             writer: 1,
             files: files.to_vec(),
             groups: groups.to_vec(),
-            alive: vec![1, 2],
+            alive: self.alive.clone(),
             ..CloseMarker::default()
         };
         let name = Name::Marker(TickEnd(end), Generation(self.generation));
@@ -326,6 +327,80 @@ fn a_new_life_line_keeps_its_parents_history_up_to_where_it_left() {
     let needed = window::objects_for(&making.archive(), &Scope::default(), None, Stamp(s(20))).unwrap();
     let limits: Vec<Stamp> = needed.ticks.iter().map(|tick| tick.upto).collect();
     assert_eq!(limits, [Stamp(s(7)), Stamp(s(7)), Stamp(s(20))], "what was behind it is another history");
+}
+
+/// An archive of a cluster that was cut at 8 when the first group was archived up to 6, and whose former nodes went on.
+fn cut_at_8() -> Making {
+    let mut making = Making::new();
+    making.marker(5, &[row(1, 0, 5), row(2, 0, 5)], &[file(1, 5, 1, 4)]);
+    making.marker(10, &[row(1, 5, 6), row(2, 5, 10)], &[file(1, 10, 5, 6), file(2, 10, 6, 9)]);
+    // What those that were cut off went on to do, with a group that was born since.
+    making.alive = vec![1, 2, 3];
+    let born = GroupRow { parents: vec![2], ..row(3, 20, 30) };
+    making.marker(30, &[row(1, 6, 30), row(2, 10, 30), born], &[file(1, 30, 7, 29), file(3, 30, 21, 29)]);
+    let register = GenerationRegister {
+        generation: 2,
+        parent: 1,
+        parent_upto: s(8),
+        reason: 3,
+        ..GenerationRegister::default()
+    };
+    making.put(Name::Generation(Generation(2)), &register);
+    (making.generation, making.last, making.alive) = (2, None, vec![4, 5]);
+    making
+}
+
+#[test]
+fn groups_that_go_on_as_others_go_on_in_the_archive() {
+    let mut making = cut_at_8();
+    let whole = window::Scope::default();
+    let before = making.window();
+    assert_eq!((before.spans.clone(), before.frontier), (vec![span(0, 8)], Some(Stamp(s(8)))));
+    // What comes before the first row of each group takes nothing away.
+    making.marker(25, &[], &[]);
+    assert_eq!(making.window().spans, before.spans);
+    assert_eq!(making.window().frontier, before.frontier);
+    let goes_on = |group, after, upto, was| GroupRow { parents: vec![was], ..row(group, after, upto) };
+    making.marker(40, &[goes_on(4, 6, 40, 1), goes_on(5, 8, 35, 2)], &[file(4, 40, 7, 39)]);
+    making.marker(45, &[row(5, 35, 45)], &[file(5, 45, 36, 44)]);
+    let window = making.window();
+    assert_eq!(window.spans, [span(0, 40)]);
+    assert_eq!((window.frontier, window.holes), (Some(Stamp(s(40))), vec![]));
+    assert_eq!(making.archive().faults(), []);
+    // A target before the cut takes what was there before the cut alone; one behind it nothing of what was cut off.
+    let needed = |at| {
+        let needed = window::objects_for(&making.archive(), &whole, None, Stamp(s(at))).unwrap();
+        let of = |tick: &window::TickNeeded| (tick.file.node, tick.file.end_s, tick.upto);
+        needed.ticks.iter().map(of).collect::<Vec<_>>()
+    };
+    let cut = Stamp(s(8));
+    assert_eq!(needed(5), [(1, 5, Stamp(s(5))), (1, 10, Stamp(s(5)))]);
+    let old = [(1, 5, cut), (1, 10, cut), (2, 10, cut), (1, 30, cut)];
+    assert_eq!(needed(8), old);
+    let now = Stamp(s(40));
+    let mut found = needed(40);
+    found.sort_unstable();
+    let mut all = [&old[..], &[(4, 40, now), (5, 45, now)]].concat();
+    all.sort_unstable();
+    assert_eq!(found, all, "of what was cut off nothing behind the cut counts");
+}
+
+#[test]
+fn snapshots_from_before_and_behind_a_cut_are_bases_and_those_of_what_was_cut_off_are_none() {
+    let mut making = cut_at_8();
+    (making.generation, making.last) = (1, None);
+    let (old, lost) = (making.snapshot(7), making.snapshot(20));
+    making.generation = 2;
+    let goes_on = |group, after, upto, was| GroupRow { parents: vec![was], ..row(group, after, upto) };
+    making.marker(40, &[goes_on(4, 6, 40, 1), goes_on(5, 8, 40, 2)], &[file(4, 40, 7, 39)]);
+    let new = making.snapshot(30);
+    let (archive, scope) = (making.archive(), Scope::default());
+    assert_eq!(making.window().bases, [old, new]);
+    assert!(!making.window().bases.contains(&lost));
+    let base = |at| window::base_for(&archive, &scope, Stamp(s(at)));
+    assert_eq!((base(8), base(20), base(35)), (Ok(Some(old)), Ok(Some(old)), Ok(Some(new))));
+    let over = window::objects_for(&archive, &scope, Some(old), Stamp(s(20))).unwrap();
+    assert!(over.ticks.iter().any(|tick| tick.file.node == 4), "the log leads over the cut");
 }
 
 #[test]

@@ -120,6 +120,7 @@ impl Cover {
 }
 
 /// The covers of all groups of a scope.
+#[derive(Default)]
 struct Covers {
     groups: BTreeMap<GroupId, Cover>,
     /// How far the last row of each group that has not ended reaches.
@@ -146,9 +147,10 @@ fn note_row(covers: &mut Covers, row: &GroupRow, limit: Stamp, is_lost: bool) {
     let (group, (after, upto)) = (row.group(), row.span());
     let (after, upto) = (after.min(limit), upto.min(limit));
     let cover = covers.groups.entry(group).or_default();
+    let born = Stamp(if row.is_behind_gap { row.gap_from } else { row.after }).min(limit);
     if !row.parents.is_empty() {
         // Before it was born its rows were its parents', whose covers count.
-        cover.add(Stamp::ZERO, after);
+        cover.add(Stamp::ZERO, born);
     }
     if !is_lost {
         cover.add(after, upto);
@@ -159,29 +161,46 @@ fn note_row(covers: &mut Covers, row: &GroupRow, limit: Stamp, is_lost: bool) {
     } else {
         covers.ends.insert(group, upto);
     }
+    for parent in row.parents.iter().map(|parent| GroupId(*parent)).filter(|parent| *parent != group) {
+        // What comes of a parent from there on is in this one.
+        if let Some(cover) = covers.groups.get_mut(&parent) {
+            cover.add(born, Stamp::MAX);
+            covers.ends.remove(&parent);
+        }
+    }
 }
 
-fn covers(archive: &Archive, scope: &Scope) -> Covers {
-    let mut covers = Covers { groups: BTreeMap::new(), ends: BTreeMap::new() };
-    for (generation, limit) in archive.lineage() {
+impl Covers {
+    /// Takes what the markers of a life line say, up to where the next one left it.
+    fn take(&mut self, archive: &Archive, scope: &Scope, (generation, limit): (Generation, Stamp)) {
         for marked in markers(archive, generation) {
             let lost = lost_of(archive, marked);
             for row in marked.marker.groups.iter().filter(|row| in_scope(scope, row.group())) {
-                note_row(&mut covers, row, limit, lost.contains(&row.node));
+                note_row(self, row, limit, lost.contains(&row.node));
             }
             for group in marked.marker.alive.iter().map(|group| GroupId(*group)) {
                 if in_scope(scope, group) {
-                    covers.groups.entry(group).or_default();
-                    covers.ends.entry(group).or_insert(Stamp::ZERO);
+                    self.groups.entry(group).or_default();
+                    self.ends.entry(group).or_insert(Stamp::ZERO);
                 }
             }
         }
     }
-    covers.groups = covers.groups.into_iter().map(|(group, cover)| (group, cover.settle())).collect();
-    covers
-}
 
-impl Covers {
+    /// Groups that the life line behind `left` does not have: they end where it begins.
+    fn leave(&mut self, archive: &Archive, (next, left): (Generation, Stamp)) {
+        let Some(first) = markers(archive, next).next() else { return };
+        let lives = |group: &GroupId| first.marker.alive.binary_search(&group.0).is_ok();
+        for (group, cover) in self.groups.iter_mut().filter(|(group, _)| !lives(group)) {
+            cover.add(left, Stamp::MAX);
+            self.ends.remove(group);
+        }
+    }
+
+    fn settled(&self) -> Self {
+        let groups = self.groups.iter().map(|(group, cover)| (*group, cover.clone().settle()));
+        Self { groups: groups.collect(), ends: self.ends.clone() }
+    }
     /// What is there of the logs of all groups.
     fn all(&self) -> Cover {
         let mut groups = self.groups.values();
@@ -211,12 +230,57 @@ impl Covers {
     }
 }
 
+/// What is there of the logs as far as each life line leads: what the next one has does not count for what lies before it.
+struct Lines {
+    /// Each with the last stamp for which it counts, oldest first.
+    all: Vec<(Covers, Stamp)>,
+    /// The life lines.
+    generations: Vec<(Generation, Stamp)>,
+}
+
+impl Lines {
+    fn of(archive: &Archive, scope: &Scope) -> Self {
+        let generations = archive.lineage();
+        let (mut covers, mut all) = (Covers::default(), Vec::new());
+        for (at, line) in generations.iter().enumerate() {
+            covers.take(archive, scope, *line);
+            all.push((covers.settled(), line.1));
+            if let Some((next, _)) = generations.get(at + 1) {
+                covers.leave(archive, (*next, line.1));
+            }
+        }
+        Self { all, generations }
+    }
+
+    /// What leads to the newest life line in which something of every group is archived, or to the newest.
+    fn newest(&self) -> Option<&Covers> {
+        let has_begun = |covers: &Covers| covers.ends.values().all(|end| *end > Stamp::ZERO);
+        let begun = self.all.iter().rev().find(|(covers, _)| has_begun(covers));
+        begun.or(self.all.last()).map(|(covers, _)| covers)
+    }
+
+    /// Spans of the log, ascending, each with how many life lines lead there.
+    fn logs(&self) -> Vec<(Stamp, Stamp, usize)> {
+        let mut logs = Vec::new();
+        for (at, (covers, limit)) in self.all.iter().enumerate() {
+            let limit = if at + 1 == self.all.len() { Stamp::MAX } else { *limit };
+            let spans = covers.all().0.into_iter();
+            logs.extend(
+                spans
+                    .map(|(after, upto)| (after, upto.min(limit), at + 1))
+                    .filter(|(after, upto, _)| after <= upto),
+            );
+        }
+        logs.sort_unstable();
+        logs
+    }
+}
+
 /// What `archive` can restore of `scope`.
 #[must_use]
 pub fn window(archive: &Archive, scope: &Scope) -> Window {
-    let covers = covers(archive, scope);
-    let log = covers.all();
-    let generations = archive.lineage();
+    let lines = Lines::of(archive, scope);
+    let generations = lines.generations.clone();
     let counts = |id: &SnapshotId, generation: Generation| {
         generations.iter().any(|(of, upto)| *of == generation && id.cut.upto() <= *upto)
     };
@@ -224,7 +288,7 @@ pub fn window(archive: &Archive, scope: &Scope) -> Window {
     let bases: Vec<SnapshotId> =
         snapshots.iter().filter(|(id, one)| counts(id, one.done.generation())).map(|(id, _)| *id).collect();
     let mut spans: Vec<Span> = bases.iter().map(|id| at_once(*id)).collect();
-    for (after, upto) in &log.0 {
+    for (after, upto, _) in &lines.logs() {
         let from = if *after == Stamp::ZERO {
             Some(Stamp::ZERO)
         } else {
@@ -233,11 +297,12 @@ pub fn window(archive: &Archive, scope: &Scope) -> Window {
         };
         spans.extend(from.map(|from| Span { from, upto: *upto }));
     }
+    let newest = lines.newest();
     Window {
-        frontier: covers.ends.values().min().copied(),
+        frontier: newest.and_then(|covers| covers.ends.values().min().copied()),
         spans: joined(spans),
         bases,
-        holes: covers.holes(&archive.collected()),
+        holes: newest.map_or_else(Vec::new, |covers| covers.holes(&archive.collected())),
         gaps: archive.gaps(),
         generations,
     }
@@ -314,7 +379,7 @@ pub enum NotRestorable {
 /// Why there is none.
 pub fn base_for(archive: &Archive, scope: &Scope, at: Stamp) -> Result<Option<SnapshotId>, NotRestorable> {
     let window = window(archive, scope);
-    let log = covers(archive, scope).all();
+    let log = Lines::of(archive, scope).logs();
     let snapshots = archive.snapshots();
     let fits = |id: &&SnapshotId| reaches(&log, id.cut.upto(), at);
     let proven = |id: &&SnapshotId| snapshots.get(id).is_some_and(super::chain::Snapshotted::is_proven);
@@ -322,7 +387,7 @@ pub fn base_for(archive: &Archive, scope: &Scope, at: Stamp) -> Result<Option<Sn
     if let Some(id) = newest.or_else(|| window.bases.iter().rev().find(fits)) {
         return Ok(Some(*id));
     }
-    if log.0.first().is_some_and(|(after, upto)| *after == Stamp::ZERO && at <= *upto) {
+    if from_beginning(&log, at).is_some() {
         return Ok(None);
     }
     let (before, behind) = window.nearest(at);
@@ -333,13 +398,13 @@ pub fn base_for(archive: &Archive, scope: &Scope, at: Stamp) -> Result<Option<Sn
 }
 
 /// The log of all groups, to ask of it which snapshots lead where.
-pub struct Log(Cover);
+pub struct Log(Vec<(Stamp, Stamp, usize)>);
 
 impl Log {
     /// That of `archive`.
     #[must_use]
     pub fn of(archive: &Archive) -> Self {
-        Self(covers(archive, &Scope::default()).all())
+        Self(Lines::of(archive, &Scope::default()).logs())
     }
 
     /// The newest of these, which ascend, from which `at` can be restored; `None`: only from the beginning of everything, or from nowhere.
@@ -350,8 +415,21 @@ impl Log {
 }
 
 /// Whether the log leads from a base at `cut` to `at`.
-fn reaches(log: &Cover, cut: Stamp, at: Stamp) -> bool {
-    cut == at || (cut < at && log.0.iter().any(|(after, upto)| *after <= cut && at <= *upto))
+fn reaches(log: &[(Stamp, Stamp, usize)], cut: Stamp, at: Stamp) -> bool {
+    leads(log, cut, at).is_some()
+}
+
+/// Over how many life lines the log leads from a base at `cut` to `at`: over as few as it can.
+fn leads(log: &[(Stamp, Stamp, usize)], cut: Stamp, at: Stamp) -> Option<usize> {
+    let fits = log.iter().filter(|(after, upto, _)| *after <= cut && at <= *upto);
+    let least = fits.map(|(_, _, lines)| *lines).min();
+    if cut < at { least } else { (cut == at).then(|| least.unwrap_or(usize::MAX)) }
+}
+
+/// Over how many life lines the log leads from the beginning of everything to `at`.
+fn from_beginning(log: &[(Stamp, Stamp, usize)], at: Stamp) -> Option<usize> {
+    let fits = log.iter().filter(|(after, upto, _)| *after == Stamp::ZERO && at <= *upto);
+    fits.map(|(_, _, lines)| *lines).min()
 }
 
 /// What it takes to restore `scope` as of `at` from `base`; `None` is the beginning of everything.
@@ -364,20 +442,18 @@ pub fn objects_for(
     base: Option<SnapshotId>,
     at: Stamp,
 ) -> Result<Needed, NotRestorable> {
-    let log = covers(archive, scope).all();
+    let lines = Lines::of(archive, scope);
+    let log = lines.logs();
     let cut = base.map_or(Stamp::ZERO, |id| id.cut.upto());
     let is_known = base.is_none_or(|id| archive.snapshots().contains_key(&id));
-    let is_reached = match base {
-        None => log.0.first().is_some_and(|(after, upto)| *after == Stamp::ZERO && at <= *upto),
-        Some(_) => reaches(&log, cut, at),
-    };
-    if !is_known || !is_reached {
+    let led = if base.is_none() { from_beginning(&log, at) } else { leads(&log, cut, at) };
+    let Some(led) = led.filter(|_| is_known) else {
         return Err(NotRestorable::NotFromThere);
-    }
+    };
     let mut needed = Needed { base, ..Needed::default() };
-    for (generation, limit) in archive.lineage() {
-        for marked in markers(archive, generation) {
-            needed.take(marked, scope, cut, at.min(limit));
+    for (generation, limit) in lines.generations.iter().take(led) {
+        for marked in markers(archive, *generation) {
+            needed.take(marked, scope, cut, at.min(*limit));
         }
     }
     needed.ticks.sort_by_key(|tick| (tick.file.least, tick.file.table.clone()));

@@ -51,6 +51,17 @@ pub enum BootError {
         /// Which folder.
         path: PathBuf,
     },
+    /// A takeover could not be written down for good, nor taken back.
+    #[error(
+        "the takeover is in doubt: {path} may be there, and the next start would carry it out; remove it, or start the node to take over",
+        path = path.display()
+    )]
+    TakeoverInDoubt {
+        /// Where it may be.
+        path: PathBuf,
+        /// Why it could not be written.
+        source: Box<BootError>,
+    },
     /// A file does not say what it should.
     #[error("{what} is not valid: {cause}")]
     Malformed {

@@ -29,10 +29,28 @@ pub fn run(options: &Serve) -> Result<(), Failure> {
             interrupts: signal(SignalKind::interrupt())?,
             reads_again: signal(SignalKind::hangup())?,
         };
-        // A node that takes over, or is fenced, begins again in the same process.
-        while serve(&config, &options.from, &mut wishes).await? == Ended::BeginsAgain {}
+        let mut config = config;
+        // A node that takes over, or is fenced, begins again in the same process, as any start does: with what its configuration says now.
+        while serve(&config, &options.from, &mut wishes).await? == Ended::BeginsAgain {
+            config = loaded_again(config, &options.from);
+        }
         Ok(())
     })
+}
+
+/// The configuration as it is now; that of before, if it is not valid any more: a takeover does not fail over a slip in a file.
+fn loaded_again(before: Arc<Config>, from: &From) -> Arc<Config> {
+    match config::load(from) {
+        Ok(now) => Arc::new(now),
+        Err(error) => {
+            let cause = engine::error::with_sources(&*error);
+            tracing::error!(
+                cause,
+                "the configuration is not valid: the node begins again with that of before"
+            );
+            before
+        }
+    }
 }
 
 /// What ends a node, or changes it, from outside.

@@ -255,7 +255,9 @@ pub fn answer_sent(answer: &Answer) -> peer_v1::OrderResponse {
         }
         Answer::Job(job) => Says::Donate(v1::DonateResponse { job: *job }),
         Answer::TakeOver(takeover::Answer::Plan(plan)) => Says::Promote(of_takeover::plan_sent(plan)),
-        Answer::TakeOver(takeover::Answer::Tail(all)) => Says::Tail(of_takeover::tail_sent(all)),
+        Answer::TakeOver(takeover::Answer::Tail(all, left_out)) => {
+            Says::Tail(of_takeover::tail_sent((all, *left_out), |_| ""))
+        }
         Answer::TakeOver(takeover::Answer::Digest(rows, sha256)) => {
             Says::Digest(peer_v1::DigestAtResponse { rows: *rows, sha256: sha256.to_vec().into() })
         }

@@ -18,10 +18,12 @@ mod restoring;
 mod takeover;
 
 use super::CLUSTER_TENANT;
+use super::archive_row::{ArchivedRow, ReportRow, SnapshotRow};
 use super::cluster_row::{ClusterRow, SettingRow, TokenRow};
 use super::command::{Change, MetaCommand, MetaReply, Reason};
 use super::key_row::{DataKeyRow, KeyState, TenantKeyRow};
 use super::node_row::{NodeRow, NodeState};
+use super::pin_row::CarriedRow;
 use super::root_row::{RootRow, TakenRow};
 use super::rows::{self, MetaRow};
 use super::shard_row::ShardRow;
@@ -118,6 +120,10 @@ impl Draft<'_, '_> {
     reader_of!(token, Token, TokenRow, rows::TOKENS);
     reader_of!(root, Root, RootRow, rows::ROOT);
     reader_of!(taken, Taken, TakenRow, rows::TAKEN);
+    reader_of!(archived, Archived, ArchivedRow, rows::ARCHIVED);
+    reader_of!(report, Report, ReportRow, rows::REPORTS);
+    reader_of!(snapshot, Snapshot, SnapshotRow, rows::SNAPSHOT);
+    reader_of!(carried, Carried, CarriedRow, rows::CARRIED);
 
     fn put(&mut self, row: MetaRow) {
         self.written.insert((row.collection(), row.key()), Some(row));

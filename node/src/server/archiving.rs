@@ -4,6 +4,7 @@
 use super::Server;
 use super::disk::Level;
 use crate::archive::collect::Come;
+use crate::archive::manifest::log::GroupRow;
 use crate::archive::naming::{TickEnd, keyring_root, root};
 use crate::archive::ship::{Shipment, Shipper, ShipperParts};
 use crate::archive::site::{Site, open};
@@ -290,6 +291,7 @@ impl Server {
         let number = shipment.number.unwrap_or_else(|| next_number(&meta, self.node, run.number, now_ms));
         (shipment.number, run.number) = (Some(number), number);
         let mut report = shipment.report(self.node, number);
+        report.groups.iter_mut().for_each(|row| row.parents = parents(&meta, row));
         if report.is_too_large() {
             report.files.iter_mut().for_each(|file| file.tenants.clear());
         }
@@ -461,6 +463,13 @@ impl Server {
         // What is not archived at all is as late as this node has seen.
         Some(self.clock.now_ms().saturating_sub(least.ms().max(self.archiving.since_ms)))
     }
+}
+
+/// The groups that a group was before a takeover, if this is the first of it that is archived since.
+fn parents(meta: &MetaView, row: &GroupRow) -> Vec<u64> {
+    let from = Stamp(if row.is_behind_gap { row.gap_from } else { row.after });
+    let goes_on = meta.generations.values().flat_map(|generation| &generation.goes_on);
+    goes_on.filter(|one| one.is == row.group() && one.after == from).map(|one| one.was.0).collect()
 }
 
 /// A number for a report that no report of this node has had while anybody may remember it.

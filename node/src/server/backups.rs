@@ -51,6 +51,10 @@ fn told(setting: &SiteSetting, window: &Window, archive: &Archive) -> v1::SiteWi
         .spans
         .iter()
         .map(|span| v1::RestorableSpan { from_ms: upto_ms(span.from), upto_ms: upto_ms(span.upto) });
+    let generations = window.generations.iter().map(|(generation, upto)| v1::LifeLine {
+        generation: generation.0,
+        cut_ms: if *upto == Stamp::MAX { 0 } else { upto_ms(*upto) },
+    });
     let snapshots = archive.snapshots();
     let proven = snapshots.iter().rev().find(|(_, one)| one.is_proven()).map(|(id, _)| id.to_string());
     v1::SiteWindow {
@@ -59,6 +63,7 @@ fn told(setting: &SiteSetting, window: &Window, archive: &Archive) -> v1::SiteWi
         holes: holes.collect(),
         proven: proven.unwrap_or_default(),
         faults: archive.faults().iter().map(ToString::to_string).collect(),
+        generations: generations.collect(),
         ..unasked(setting)
     }
 }

@@ -5,15 +5,20 @@ use super::Server;
 use crate::archive::manifest::keyring::{KeyKept, Keyring};
 use crate::archive::manifest::{self, sha256};
 use crate::archive::naming::{Generation, Name, TickEnd};
-use crate::archive::site::SiteError;
+use crate::archive::site::{Site, SiteError};
 use crate::archive::{Result, closed, closing};
 use crate::limits::{ARCHIVE_LOOK_MS, CHANGE_MS};
 use crate::meta::archive_change::ArchiveChange;
+use crate::meta::archive_row::CloserRow;
 use crate::meta::command::{Change, MetaCommand, MetaReply};
 use crate::meta::view::MetaView;
 use crate::takeover;
+use crate::takeover::generation::Told;
+use crate::takeover::row::GenerationRow;
 use engine::clock::Clock;
 use engine::error::with_sources;
+use engine::ids::NodeId;
+use engine::sealed::Sealer;
 use raft::time::BootClock;
 use raft::types::GroupId;
 use std::collections::BTreeSet;
@@ -67,14 +72,19 @@ impl Server {
                 // How it began is not known here yet.
                 return Ok(());
             }
-            let tick_s = self.archiving.tick_s();
-            let register = row.map(takeover::service::register);
-            closed::begin(&home, self.keys.sealer(), tick_s, (Generation(generation), register)).await?;
+            let (tick_s, generation) = (self.archiving.tick_s(), Generation(generation));
+            closed::begin(&home, self.keys.sealer(), tick_s, generation).await?;
+            if let Some(other) = taken(&home, self.keys.sealer(), row).await? {
+                let generation = generation.0;
+                tracing::error!(generation, by = %other, "the archive goes on with another node's generation of this number");
+                self.generations.give_way(Told { generation, node: other, heard_ms: 0 });
+                return Ok(());
+            }
             closer.has_begun = true;
         }
-        if let Some(row) =
-            meta.closer.as_ref().filter(|row| closer.put.is_none_or(|(put, _)| put != row.version))
-        {
+        // A marker that was planned before a takeover is of a generation that has ended: what it names is archived anew, as far as it counts.
+        let own = meta.closer.as_ref().filter(|row| row.generation == generation);
+        if let Some(row) = own.filter(|row| closer.put.is_none_or(|(put, _)| put != row.version)) {
             let digest = closed::put_marker(&home, self.keys.sealer(), row, &meta.reports).await?;
             closer.put = Some((row.version, digest));
             self.archiving.note(|known| known.markers += 1);
@@ -85,9 +95,10 @@ impl Server {
         if meta.closer.as_ref().is_some_and(|row| end.0 <= row.end_s) {
             return Ok(());
         }
-        let put = meta.closer.as_ref().zip(closer.put.map(|(_, digest)| digest));
+        let put = own.zip(closer.put.map(|(_, digest)| digest));
         let alive: BTreeSet<GroupId> = meta.shards.keys().copied().collect();
         let next = closing::next(put, &meta.reports, &alive, (generation, end, self.node, now_ms));
+        let next = CloserRow { version: meta.closer.as_ref().map_or(0, |row| row.version) + 1, ..next };
         let version = next.version;
         let command = MetaCommand::new(vec![Change::Archive(ArchiveChange::PlanMarker(next))]);
         match self.change(command, CHANGE_MS).await {
@@ -137,4 +148,15 @@ fn kept(meta: &MetaView) -> Vec<KeyKept> {
         wrapped: row.key.wrapped,
     };
     rows.map(one).collect()
+}
+
+/// Tells the archive how a generation began that has taken over. Returns the node with which it began, if that is another than the rows say:
+/// a takeover without an archive that answered is told now, and of two takers the second gives way.
+async fn taken(home: &Site, sealer: &Sealer, row: Option<&GenerationRow>) -> Result<Option<NodeId>> {
+    let Some(row) = row else { return Ok(None) };
+    let Some(other) = takeover::service::put_register(home, sealer, row).await? else { return Ok(None) };
+    let nobody = engine::Error::Invalid("the register of this generation names no node");
+    let other = takeover::service::node_of(&other).ok_or(nobody)?;
+    let twice = "this node has taken the number of the generation before, and as of another moment";
+    if other == row.node { Err(engine::Error::Invalid(twice).into()) } else { Ok(Some(other)) }
 }

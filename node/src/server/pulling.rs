@@ -2,7 +2,7 @@
 
 use super::Server;
 use super::calming::Paced;
-use crate::archive::naming::root;
+use crate::archive::naming::{Generation, root};
 use crate::archive::pull::Puller;
 use crate::archive::site::{Site, open};
 use crate::archive::sites::{Role, SiteSetting};
@@ -33,7 +33,9 @@ impl Server {
                 continue;
             }
             let pulled = self.pull_once(&setting, &mut site, &mut puller).await;
-            if let (Ok(()), Some(upto)) = (&pulled, puller.upto()) {
+            // What a copy has of a generation that has ended says nothing of what is archived anew.
+            let generation = Generation(self.generations.own());
+            if let (Ok(()), Some(upto)) = (&pulled, puller.upto(generation)) {
                 self.note_carried(&setting, upto).await;
             }
             let why = pulled.err().map(|error| with_sources(&error));

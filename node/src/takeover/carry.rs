@@ -4,18 +4,23 @@
 use super::decision::{Decision, Way};
 use super::tail;
 use crate::delayed::note::NOTE_ROW;
+use crate::limits;
+use crate::meta::CLUSTER_TENANT;
+use crate::meta::rows::{self, MetaRow};
 use crate::meta::view::MetaView;
 use crate::running::opening::Ground;
 use crate::running::{Result, RunningParts};
 use engine::Stamp;
 use engine::catalog::Change;
 use engine::catalog::rows::RowKey;
+use engine::tablet::view::Scan;
 use raft::delay::keeper::GATE_ROW;
 use raft::group::birth::{self, Here};
-use raft::group::takeover::{Cut, Survivor, bear_from_cut, greatest_stamp, survive};
+use raft::group::takeover::{Cut, Survivor, bear_from_cut, greatest_stamp, survive, waits_behind};
 use raft::log::{Log, LogThread};
+use raft::machine::overlay::Overlay;
 use raft::machine::{Machine, MachineParts, NoFeed};
-use raft::types::{GroupId, ReplicaId};
+use raft::types::{GroupId, LogId, ReplicaId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -88,6 +93,28 @@ impl Offline {
         greatest_stamp(&self.log, self.machines.values())
     }
 
+    /// Up to which stamp nothing that is stored waits for an entry of the meta group that never came here; `None`: nothing waits.
+    ///
+    /// # Errors
+    /// Of the log.
+    pub fn waits(&self) -> raft::Result<Option<Stamp>> {
+        waits_behind(&self.log, self.machines.values())
+    }
+
+    /// The last entry that a group has applied here.
+    #[must_use]
+    pub fn applied_in(&self, group: GroupId) -> Option<LogId> {
+        self.machines.get(&group)?.applied().applied
+    }
+
+    /// The last entry that is stored of a group.
+    ///
+    /// # Errors
+    /// Of the log.
+    pub fn stored_in(&self, group: GroupId) -> raft::Result<Option<LogId>> {
+        Ok(self.log.state(group)?.last)
+    }
+
     /// The data groups here.
     pub fn data(&self) -> impl Iterator<Item = &Arc<Machine>> {
         self.machines.values().filter(|machine| machine.group() != GroupId::META)
@@ -98,12 +125,22 @@ impl Offline {
     /// # Errors
     /// Of the log.
     pub fn received(&self) -> Result<Option<Stamp>> {
-        let last = |machine: &Arc<Machine>| {
-            let stored = self.log.last_stamp(machine.group())?.map_or(Stamp::ZERO, Stamp);
-            Ok(stored.max(machine.applied().last))
-        };
-        let all = self.data().map(last).collect::<Result<Vec<_>>>()?;
+        let all = self.data().map(|machine| self.last(machine)).collect::<Result<Vec<_>>>()?;
         Ok(all.into_iter().min())
+    }
+
+    /// Up to which stamp every group, the meta group too, has what was written.
+    ///
+    /// # Errors
+    /// Of the log.
+    pub fn whole(&self) -> Result<Stamp> {
+        let all = self.machines.values().map(|machine| self.last(machine)).collect::<Result<Vec<_>>>()?;
+        Ok(all.into_iter().min().unwrap_or_default())
+    }
+
+    fn last(&self, machine: &Arc<Machine>) -> Result<Stamp> {
+        let stored = self.log.last_stamp(machine.group())?.map_or(Stamp::ZERO, Stamp);
+        Ok(stored.max(machine.applied().last))
     }
 
     /// The greatest stamp that was applied in any data group.
@@ -112,15 +149,44 @@ impl Offline {
         self.data().map(|machine| machine.applied().last).max().unwrap_or_default()
     }
 
-    /// The rows of the meta group, with all that is in its log: nobody else has a later one that could be asked.
+    fn meta_machine(&self) -> Result<&Arc<Machine>> {
+        let meta = self.machines.get(&GroupId::META);
+        let absent = "no replica of the meta group is here: this node cannot take over";
+        Ok(meta.ok_or(raft::Error::Invalid(absent))?)
+    }
+
+    /// The rows of the meta group as they will be once all that is in its log is applied. Nothing is: what was not committed may never be, if
+    /// it comes to no takeover.
+    ///
+    /// # Errors
+    /// `Invalid`: no replica of it is here. What an apply may stop with.
+    pub fn meta_ahead(&self) -> Result<MetaView> {
+        let meta = self.meta_machine()?;
+        let mut ahead = Overlay::build(meta, &self.log, Stamp::MAX, limits::META_AHEAD_BYTES_MAX)?;
+        let mut all = Vec::new();
+        for collection in rows::ALL {
+            let mut scan = Scan::all(CLUSTER_TENANT, collection);
+            loop {
+                let (page, next) = ahead.page(&scan)?;
+                for (key, row) in page {
+                    all.push(MetaRow::decode(collection, &key, &row.value).map_err(engine::Error::from)?);
+                }
+                match next {
+                    Some(next) => scan.start = Some(next),
+                    None => break,
+                }
+            }
+        }
+        let version = self.stored_in(GroupId::META)?.map_or(0, |id| id.index);
+        Ok(MetaView::of(all, version))
+    }
+
+    /// The rows of the meta group, with all that is in its log applied: nobody else has a later one that could be asked.
     ///
     /// # Errors
     /// `Invalid`: no replica of it is here. What an apply may stop with.
     pub async fn meta(&self) -> Result<MetaView> {
-        let meta = self.machines.get(&GroupId::META);
-        let meta = meta.ok_or(raft::Error::Invalid(
-            "no replica of the meta group is here: this node cannot take over",
-        ))?;
+        let meta = self.meta_machine()?;
         meta.replay(&self.log, None).await?;
         let version = meta.applied().applied.map_or(0, |id| id.index);
         Ok(MetaView::read(&meta.tablet().view(0)?, version)?)
@@ -146,10 +212,14 @@ impl Offline {
     pub async fn step(&self, decision: &Decision, step: usize) -> Result<bool> {
         let seen = self.seen()?;
         let data = decision.groups.len();
+        if matches!(decision.way, Way::Cut(_)) {
+            // All of the meta group that there is is applied. What was let through the gate and needs more waits for what nobody has.
+            self.parts.meta.reaches(u64::MAX);
+        }
         match (decision.groups.get(step), decision.way) {
             // What is not here goes on already, from a try before this one.
             (Some((was, is)), way) => match (self.machines.get(was), way) {
-                (Some(machine), Way::Survivor) => self.survive(machine, seen).await?,
+                (Some(machine), Way::Survivor) => self.survive(machine, (seen, 0)).await?,
                 (Some(machine), Way::Cut(cut)) => {
                     self.go_on_as(*is, machine, (cut, seen), decision.generation).await?;
                 }
@@ -157,7 +227,9 @@ impl Offline {
             },
             (None, _) if step == data => {
                 if let Some(meta) = self.machines.get(&GroupId::META) {
-                    self.survive(meta, seen).await?;
+                    // Behind a cut nothing waits any more, and the groups that did have ended.
+                    let reach = if decision.way == Way::Survivor { self.needed()? } else { 0 };
+                    self.survive(meta, (seen, reach)).await?;
                 }
             }
             (None, Way::Cut(_)) if step == data + 1 => {
@@ -171,8 +243,15 @@ impl Offline {
         Ok(true)
     }
 
-    async fn survive(&self, machine: &Machine, seen: Stamp) -> Result<()> {
-        let wanted = Survivor { group: machine.group(), node: self.node, upto: None, seen };
+    /// The last entry of the meta group that entries here which are not applied wait for.
+    fn needed(&self) -> Result<u64> {
+        let most = |machine: &Arc<Machine>| Ok(machine.needs(&self.log, u64::MAX)?.most);
+        let all = self.data().map(most).collect::<Result<Vec<_>>>()?;
+        Ok(all.into_iter().max().unwrap_or(0))
+    }
+
+    async fn survive(&self, machine: &Machine, (seen, reach): (Stamp, u64)) -> Result<()> {
+        let wanted = Survivor { group: machine.group(), node: self.node, upto: None, seen, reach };
         let at = survive(&self.log, &machine.durable()?, &*self.parts.entropy, &wanted).await?;
         tracing::warn!(group = %machine.group(), %at, "the group goes on with this replica alone");
         Ok(())

@@ -8,7 +8,9 @@ use raft::types::GroupId;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-const VERSION: u32 = 1;
+/// Version of a decision that does not say up to when a survivor has everything.
+const FIRST: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes of the file at most.
 const BYTES_MAX: u64 = 1 << 20;
 
@@ -36,6 +38,8 @@ pub struct Decision {
     pub reason: String,
     /// When, in milliseconds since 1970.
     pub decided_ms: u64,
+    /// Of a survivor: up to which stamp it has everything of every group; 0: that is not known, or it is none.
+    pub whole: Stamp,
     /// Data groups there were, and as which each goes on.
     pub groups: Vec<(GroupId, GroupId)>,
 }
@@ -52,6 +56,9 @@ struct Written {
     by: String,
     reason: String,
     decided_ms: u64,
+    /// Empty: it is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    whole: String,
     groups: Vec<(String, String)>,
 }
 
@@ -87,14 +94,16 @@ impl Decision {
             Way::Survivor => String::new(),
             Way::Cut(stamp) => stamp.0.to_string(),
         };
+        let whole = if self.whole == Stamp::ZERO { String::new() } else { self.whole.0.to_string() };
         let written = Written {
-            version: VERSION,
+            version: if whole.is_empty() { FIRST } else { VERSION },
             generation: self.generation,
             parent: self.parent,
             cut,
             by: self.by.clone(),
             reason: self.reason.clone(),
             decided_ms: self.decided_ms,
+            whole,
             groups: self.groups.iter().map(|(old, new)| (old.0.to_string(), new.0.to_string())).collect(),
         };
         let body = toml::to_string(&written).expect("plain fields are always TOML");
@@ -107,11 +116,15 @@ impl Decision {
     /// `Malformed`.
     pub fn parse(text: &str) -> Result<Self> {
         let written: Written = toml::from_str(text).map_err(|error| malformed(error.message()))?;
-        let Written { version, generation, parent, cut, by, reason, decided_ms, groups } = written;
-        if version != VERSION {
+        let Written { version, generation, parent, cut, by, reason, decided_ms, whole, groups } = written;
+        if version != if whole.is_empty() { FIRST } else { VERSION } {
             return Err(malformed(format!("version {version} is not known to this build")));
         }
         let way = if cut.is_empty() { Way::Survivor } else { Way::Cut(Stamp(number(&cut)?)) };
+        let whole = if whole.is_empty() { Stamp::ZERO } else { Stamp(number(&whole)?) };
+        if whole != Stamp::ZERO && way != Way::Survivor {
+            return Err(malformed("a cut that has everything"));
+        }
         let pair = |(old, new): &(String, String)| Ok((GroupId(number(old)?), GroupId(number(new)?)));
         let groups = groups.iter().map(pair).collect::<Result<Vec<_>>>()?;
         let is_kept = |(old, new): &(GroupId, GroupId)| (old == new) == (way == Way::Survivor);
@@ -121,15 +134,25 @@ impl Decision {
         if by.len() > limits::REASON_BYTES_MAX || reason.len() > limits::REASON_BYTES_MAX {
             return Err(malformed("a name or a reason that is too long"));
         }
-        Ok(Self { generation, parent, way, by, reason, decided_ms, groups })
+        Ok(Self { generation, parent, way, by, reason, decided_ms, whole, groups })
     }
 
-    /// Decides: from here on it is carried out.
+    /// Decides: from here on it is carried out. After an error nothing is decided, unless that says so.
     ///
     /// # Errors
-    /// As [`files::replace`].
+    /// As [`files::replace`]. `TakeoverInDoubt`: the file may be there, and would be carried out.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        files::replace(&path(folder), self.text().as_bytes())
+        self.write_with(folder, files::replace)
+    }
+
+    fn write_with(&self, folder: &Path, replace: impl FnOnce(&Path, &[u8]) -> Result<()>) -> Result<()> {
+        let path = path(folder);
+        let Err(error) = replace(&path, self.text().as_bytes()) else { return Ok(()) };
+        // It may be in place, and only not known to be durable: a start would find it.
+        match files::remove(&path) {
+            Ok(()) => Err(error),
+            Err(_) => Err(BootError::TakeoverInDoubt { path, source: Box::new(error) }),
+        }
     }
 
     /// What was decided and is not done, if anything was.
@@ -167,6 +190,7 @@ mod tests {
             by: "root".into(),
             reason: "all \"three\" are gone".into(),
             decided_ms: 7,
+            whole: Stamp::ZERO,
             groups: vec![(GroupId(2), GroupId(4)), (GroupId(3), GroupId(5))],
         }
     }
@@ -179,7 +203,8 @@ mod tests {
             groups: vec![(GroupId(2), GroupId(2)), (GroupId(3), GroupId(3))],
             ..one.clone()
         };
-        for decision in [&one, &survivor] {
+        let whole = Decision { whole: Stamp(5), ..survivor.clone() };
+        for decision in [&one, &survivor, &whole] {
             assert_eq!(&Decision::parse(&decision.text()).unwrap(), decision);
         }
         assert_eq!((one.becomes(GroupId(3)), one.becomes(GroupId(9))), (GroupId(5), GroupId(9)));
@@ -198,6 +223,28 @@ mod tests {
             assert_ne!(changed, text);
             assert!(Decision::parse(&changed).is_err(), "{from} to {to}");
         }
+        let of_cut = whole.text().replacen("cut = \"\"", "cut = \"9\"", 1);
+        let of_first = whole.text().replacen("version = 2", "version = 1", 1);
+        for changed in [of_cut, of_first, text.replacen("version = 1", "version = 2", 1)] {
+            assert!(Decision::parse(&changed).is_err(), "{changed}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_written_durably_is_not_decided() {
+        let folder = tempfile::tempdir().unwrap();
+        let unsynced = |path: &Path, bytes: &[u8]| {
+            files::replace(path, bytes)?;
+            Err(BootError::malformed("the folder", "it is not synced"))
+        };
+        assert!(decision().write_with(folder.path(), unsynced).is_err());
+        assert_eq!(Decision::read(folder.path()).unwrap(), None, "a start would carry it out");
+        // What cannot be taken away again is said to be in doubt.
+        let undone = decision().write_with(folder.path(), |path, _| {
+            std::fs::create_dir(path).unwrap();
+            Err(BootError::malformed("the folder", "it is not synced"))
+        });
+        assert!(undone.unwrap_err().to_string().contains("in doubt"));
     }
 
     #[test]

@@ -91,20 +91,40 @@ impl Told {
     }
 }
 
+/// Whose word counts, and for what.
+pub trait Judge: Send + Sync {
+    /// Whether a later generation is believed that this node tells of.
+    fn trusts(&self, by: NodeId) -> bool;
+
+    /// Whether the own generation gives way to another of the same number, of which `by` tells.
+    fn gives_way(&self, by: NodeId, told: Told) -> bool;
+}
+
+/// What a node knows.
+#[derive(Clone, Copy)]
+struct Newest {
+    told: Told,
+    /// It has the number of its own generation, and goes first.
+    goes_first: bool,
+}
+
 /// The newest generation that a node knows of. Clones are the same.
 #[derive(Clone)]
 pub struct Generations {
     own: u64,
-    newest: watch::Sender<Told>,
-    /// Whose word counts.
-    trusts: Arc<dyn Fn(NodeId) -> bool + Send + Sync>,
+    newest: watch::Sender<Newest>,
+    judge: Arc<dyn Judge>,
 }
 
 impl Generations {
-    /// Those of a node in generation `own`, that was told of `newest`, and believes whom `trusts` names.
+    /// Those of a node in generation `own`, that was told of `newest` and is fenced by it if that is later, or `goes_first`.
     #[must_use]
-    pub fn new(own: u64, newest: Told, trusts: Arc<dyn Fn(NodeId) -> bool + Send + Sync>) -> Self {
-        Self { own, newest: watch::Sender::new(newest), trusts }
+    pub fn new(own: u64, (newest, goes_first): (Told, bool), judge: Arc<dyn Judge>) -> Self {
+        Self { own, newest: watch::Sender::new(Newest { told: newest, goes_first }), judge }
+    }
+
+    fn fences(&self, newest: &Newest) -> bool {
+        newest.told.generation > self.own || newest.goes_first
     }
 
     /// The one that the node is in.
@@ -116,31 +136,43 @@ impl Generations {
     /// The newest that it knows of.
     #[must_use]
     pub fn newest(&self) -> Told {
-        *self.newest.borrow()
+        self.newest.borrow().told
     }
 
     /// By which the node is fenced, if it is.
     #[must_use]
     pub fn fenced(&self) -> Option<Told> {
-        Some(self.newest()).filter(|newest| newest.generation > self.own)
+        let newest = *self.newest.borrow();
+        self.fences(&newest).then_some(newest.told)
     }
 
     /// Waits until the node is fenced.
     pub async fn is_fenced(&self) -> Told {
         let mut heard = self.newest.subscribe();
-        let own = self.own;
         // The sender is here: it cannot go away meanwhile.
-        heard.wait_for(|told| told.generation > own).await.map_or_else(|_| self.newest(), |told| *told)
+        let heard = heard.wait_for(|newest| self.fences(newest)).await;
+        heard.map_or_else(|_| self.newest(), |newest| newest.told)
     }
 
     /// Tells others of this one from now on, though the node is not in it yet: it is decided.
     pub fn announce(&self, told: Told) {
         self.newest.send_if_modified(|newest| {
-            let is_newer = told.generation > newest.generation;
+            let is_newer = told.generation > newest.told.generation;
             if is_newer {
-                *newest = told;
+                *newest = Newest { told, goes_first: false };
             }
             is_newer
+        });
+    }
+
+    /// Another generation of the number of its own goes first: the node is fenced by it.
+    pub fn give_way(&self, told: Told) {
+        self.newest.send_if_modified(|newest| {
+            let is_own = told.generation == self.own && !self.fences(newest);
+            if is_own {
+                *newest = Newest { told, goes_first: true };
+            }
+            is_own
         });
     }
 
@@ -153,7 +185,10 @@ impl Generations {
     }
 
     fn hear(&self, by: NodeId, told: Told) {
-        if told.generation <= self.newest().generation || !(self.trusts)(by) {
+        if told.generation == self.own && told.node != self.newest().node && self.judge.gives_way(by, told) {
+            return self.give_way(told);
+        }
+        if told.generation <= self.newest().generation || !self.judge.trusts(by) {
             return;
         }
         // Nobody takes over so often: who says so is not well, and would fence everybody for good.
@@ -193,20 +228,64 @@ mod tests {
         }
     }
 
+    /// Believes one node, and gives way to lower ones than another.
+    struct Believes(NodeId, NodeId);
+
+    impl Judge for Believes {
+        fn trusts(&self, by: NodeId) -> bool {
+            by == self.0
+        }
+
+        fn gives_way(&self, by: NodeId, told: Told) -> bool {
+            by == told.node && told.node < self.1
+        }
+    }
+
+    fn own(generation: u64) -> Generations {
+        let judge = Arc::new(Believes(NodeId(4), NodeId(3)));
+        Generations::new(generation, (Told { node: NodeId(3), ..told(generation) }, false), judge)
+    }
+
     #[test]
     fn a_later_generation_fences_and_only_whoever_is_known_is_believed() {
-        let own = Generations::new(1, told(1), Arc::new(|node| node == NodeId(4)));
-        assert_eq!(own.answer(NodeId(4), b"anything else"), None);
-        assert_eq!(own.answer(NodeId(4), &told(1).encode()), Some(told(1).encode()));
-        assert_eq!(own.answer(NodeId(5), &told(9).encode()), Some(told(1).encode()), "a stranger");
-        assert_eq!(own.fenced(), None);
-        assert_eq!(own.answer(NodeId(4), &told(2).encode()), Some(told(2).encode()));
-        assert_eq!(own.fenced(), Some(told(2)));
-        let _ = own.answer(NodeId(4), &told(1).encode());
-        assert_eq!(own.fenced(), Some(told(2)), "it never goes back");
-        let new = Generations::new(2, told(2), Arc::new(|_| true));
-        let _ = new.answer(NodeId(1), &told(1).encode());
+        let own_told = Told { node: NodeId(3), ..told(1) };
+        let old = own(1);
+        assert_eq!(old.answer(NodeId(4), b"anything else"), None);
+        assert_eq!(old.answer(NodeId(4), &told(1).encode()), Some(own_told.encode()));
+        assert_eq!(old.answer(NodeId(5), &told(9).encode()), Some(own_told.encode()), "a stranger");
+        assert_eq!(old.fenced(), None);
+        assert_eq!(old.answer(NodeId(4), &told(2).encode()), Some(told(2).encode()));
+        assert_eq!(old.fenced(), Some(told(2)));
+        let _ = old.answer(NodeId(4), &told(1).encode());
+        assert_eq!(old.fenced(), Some(told(2)), "it never goes back");
+        let new = own(2);
+        let _ = new.answer(NodeId(4), &told(1).encode());
         assert_eq!(new.fenced(), None);
+    }
+
+    #[test]
+    fn of_two_generations_of_one_number_one_gives_way_and_says_so() {
+        let of = |node| Told { node: NodeId(node), ..told(2) };
+        let one = own(2);
+        for (by, node) in [(9, 9), (4, 2), (3, 3)] {
+            assert_eq!(
+                one.answer(NodeId(by), &of(node).encode()),
+                Some(of(3).encode()),
+                "{by} tells of {node}"
+            );
+            assert_eq!(one.fenced(), None);
+        }
+        assert_eq!(one.answer(NodeId(2), &of(2).encode()), Some(of(2).encode()));
+        assert_eq!((one.fenced(), one.newest()), (Some(of(2)), of(2)));
+        let _ = one.answer(NodeId(1), &of(1).encode());
+        assert_eq!(one.fenced(), Some(of(2)), "whoever is fenced judges no more");
+        let again = Generations::new(2, (of(2), true), Arc::new(Believes(NodeId(4), NodeId(3))));
+        assert_eq!(again.fenced(), Some(of(2)));
+        // A later one goes before all of them.
+        let later = own(2);
+        let _ = later.answer(NodeId(4), &told(3).encode());
+        later.give_way(of(2));
+        assert_eq!(later.fenced(), Some(told(3)));
     }
 
     #[test]

@@ -67,7 +67,8 @@ pub struct Possible {
 }
 
 impl Folder {
-    /// Opens it, with the keys that the passphrase opens. Its log is read, and notes that it was opened. Must be called on a runtime.
+    /// Opens it, with the keys that the passphrase opens. Its log is read, and notes that it was opened; nothing of it is applied. Must be called
+    /// on a runtime.
     ///
     /// # Errors
     /// As a start; the node runs; the meta group is not here.
@@ -84,12 +85,12 @@ impl Folder {
         let reading = tokio::task::spawn_blocking(move || Offline::open(parts));
         let offline =
             reading.await.map_err(|_| StartError::Other("reading the disk panicked".to_owned()))??;
-        let read = async {
-            let meta = offline.meta().await?;
+        let read = || {
+            let meta = offline.meta_ahead()?;
             let store = CatalogGate::new(offline.pool().clone(), keys.sealer().clone(), identity.node);
             Ok::<_, running::Error>((meta, store.load()?.map(|state| state.gate)))
         };
-        let (meta, gate) = match read.await {
+        let (meta, gate) = match read() {
             Ok(read) => read,
             Err(error) => {
                 offline.close();
@@ -119,7 +120,9 @@ impl Folder {
                 self.check_whole()?;
                 let seen = self.offline.seen().map_err(running::Error::from)?;
                 let gate = gate.max(self.offline.applied());
-                let standing = Standing { gate, received: self.offline.received()?, seen, parked: 0 };
+                let (received, waits) =
+                    (self.offline.received()?, self.offline.waits().map_err(running::Error::from)?);
+                let standing = Standing { gate, received, seen, parked: 0, waits };
                 rules::plan(target, &standing).map_err(|refused| StartError::Other(refused.to_string()))?
             }
         };
@@ -180,6 +183,7 @@ impl Folder {
             by: by.to_owned(),
             reason: reason.to_owned(),
             decided_ms: SystemClock::default().now_ms(),
+            whole: if possible.is_late { Stamp::ZERO } else { self.offline.whole()? },
             groups,
         };
         decision.write(&self.config.node.data_dir)?;

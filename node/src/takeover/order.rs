@@ -59,8 +59,8 @@ pub enum Ask {
 pub enum Answer {
     /// To a promotion.
     Plan(Plan),
-    /// What was cut off.
-    Tail(Vec<Lost>),
+    /// What was cut off, and how many more rows there are than one answer tells.
+    Tail(Vec<Lost>, u64),
     /// Rows that never expire, and one number for all of them.
     Digest(u64, [u8; 32]),
 }

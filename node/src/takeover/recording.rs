@@ -3,7 +3,7 @@
 use super::carry::Offline;
 use super::change::{Seated, TakeOver};
 use super::decision::{Decision, Way};
-use super::generation::{Generations, Told};
+use super::generation::{Generations, Judge, Told};
 use super::row::GenerationRow;
 use crate::boot::identity::{NodeFolder, NodeIdentity};
 use crate::boot::peers::{self, Known};
@@ -45,7 +45,36 @@ impl Decision {
             decided_ms: self.decided_ms,
             by: self.by.clone(),
             reason: self.reason.clone(),
+            whole: self.whole,
+            ..GenerationRow::default()
         }
+    }
+}
+
+/// Whose word counts: that of nodes which the rows name, or `peers.txt` where there are none yet.
+struct Rows {
+    published: Published,
+    known: Arc<RwLock<Known>>,
+    /// The archive says which of two generations of one number goes on.
+    has_archive: bool,
+}
+
+impl Judge for Rows {
+    fn trusts(&self, by: NodeId) -> bool {
+        let meta = self.published.now();
+        match meta.nodes.is_empty() {
+            true => self.known.read().unwrap_or_else(PoisonError::into_inner).contains_key(&by),
+            false => meta.nodes.get(&by).is_some_and(|row| row.state != NodeState::Removed),
+        }
+    }
+
+    /// Of two nodes of one generation that both took over without having heard of each other the one with the lower id goes on. Only itself,
+    /// or who belongs to this cluster, is believed to say so.
+    fn gives_way(&self, by: NodeId, told: Told) -> bool {
+        let meta = self.published.now();
+        let Some(row) = meta.generations.get(&told.generation) else { return false };
+        let is_taker = row.gone.contains(&told.node) && (by == told.node || self.trusts(by));
+        is_taker && told.node < row.node && !self.has_archive
     }
 }
 
@@ -63,16 +92,13 @@ pub(crate) fn found(
     let is_late = fence.is_some_and(|fence| decided.is_some_and(|decided| fence.generation >= decided));
     let own = decided.filter(|_| !is_late).unwrap_or(identity.generation).max(identity.generation);
     let newest = Told { generation: own, node: identity.node, heard_ms: 0 };
-    let newest = fence.filter(|fence| fence.generation > own).unwrap_or(newest);
-    let (published, known) = (published.clone(), known.clone());
-    let trusts = move |node: NodeId| {
-        let meta = published.now();
-        match meta.nodes.is_empty() {
-            true => known.read().unwrap_or_else(PoisonError::into_inner).contains_key(&node),
-            false => meta.nodes.get(&node).is_some_and(|row| row.state != NodeState::Removed),
-        }
-    };
-    Ok((Generations::new(own, newest, Arc::new(trusts)), decided.is_none()))
+    // One of the same number: its own has given way to it.
+    let fence = fence.filter(|fence| fence.generation >= own);
+    let goes_first = fence.is_some_and(|fence| fence.generation == own);
+    let has_archive = !config.node.archive.sites.is_empty();
+    let judge = Rows { published: published.clone(), known: known.clone(), has_archive };
+    let newest = (fence.unwrap_or(newest), goes_first);
+    Ok((Generations::new(own, newest, Arc::new(judge)), decided.is_none()))
 }
 
 impl Server {
@@ -201,13 +227,15 @@ impl Server {
         let told = self.generations.is_fenced().await;
         // The file says so, not whoever tells: a node that only another names as the one would begin again for ever.
         let is_own = Decision::read(&self.folder).ok().flatten();
-        let why = if is_own.is_some_and(|decision| decision.generation == told.generation) {
+        let is_own = is_own.is_some_and(|decision| decision.generation == told.generation);
+        let why = if is_own && told.node == self.node {
             // Leaders of before answer reads for one lease yet.
             tokio::time::sleep(Duration::from_millis(lease_ms + CLOCK_PART_MS_MAX)).await;
             format!("the node takes over: generation {} begins with it", told.generation)
         } else {
             let fence = Told { heard_ms: self.clock.now_ms(), ..told };
-            tracing::error!(generation = told.generation, by = %told.node, "the node is fenced: the cluster has gone on without it");
+            let (generation, by) = (told.generation, told.node);
+            tracing::error!(generation, %by, "the node is fenced: the cluster has gone on without it");
             while let Err(error) = fence.write(&self.folder) {
                 tracing::error!(
                     cause = with_sources(&error),

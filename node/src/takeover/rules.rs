@@ -16,6 +16,8 @@ pub struct Standing {
     pub seen: Stamp,
     /// Groups whose log has a hole: they stand where they are.
     pub parked: usize,
+    /// What is behind this stamp waits for an entry of the meta group that never came here; `None`: nothing waits.
+    pub waits: Option<Stamp>,
 }
 
 /// What it would be.
@@ -23,8 +25,9 @@ pub struct Standing {
 /// # Errors
 /// `GATE_PASSED`: it has applied more already. `NOT_RECEIVED`: it does not have all of that, and what it has is said.
 pub fn plan(target: Target, standing: &Standing) -> Result<Plan, Refused> {
-    let Standing { gate, received, seen, parked } = *standing;
-    let most = if parked > 0 { Some(gate) } else { received };
+    let Standing { gate, received, seen, parked, waits } = *standing;
+    let waits = waits.map(|waits| waits.max(gate)).filter(|waits| received.is_some_and(|most| *waits < most));
+    let most = if parked > 0 { Some(gate) } else { waits.or(received) };
     let possible = match most {
         Some(most) => format!("possible is anything from {gate} to {most}"),
         None => "of some group nothing is known yet: wait until it was heard".to_owned(),
@@ -41,7 +44,11 @@ pub fn plan(target: Target, standing: &Standing) -> Result<Plan, Refused> {
     if upto > gate && most.is_none_or(|most| upto > most) {
         let missing_ms = most.map(|most| upto.ms().saturating_sub(most.ms()));
         let missing = missing_ms.map_or_else(String::new, |ms| format!(", {ms} ms are missing"));
-        let why = if parked > 0 { " (its log has a hole: it is parked)" } else { "" };
+        let why = match (parked, waits) {
+            (0, None) => "",
+            (0, Some(_)) => " (what follows waits for a change of the meta group that never came here)",
+            _ => " (its log has a hole: it is parked)",
+        };
         return Err(
             Refused::new(code::NOT_RECEIVED).saying(format!("{upto} is not here{missing}{why}; {possible}"))
         );
@@ -56,7 +63,12 @@ mod tests {
     #[test]
     fn what_can_be_is_planned_and_the_rest_is_refused_with_what_can() {
         let stamp = |ms| Stamp::new(ms, 0);
-        let usual = Standing { gate: stamp(100), received: Some(stamp(200)), seen: stamp(230), parked: 0 };
+        let usual = Standing {
+            gate: stamp(100),
+            received: Some(stamp(200)),
+            seen: stamp(230),
+            ..Standing::default()
+        };
         let of =
             |target, standing: &Standing| plan(target, standing).map(|plan| (plan.upto.ms(), plan.lost_ms));
         let code_of = |target, standing: &Standing| {
@@ -76,7 +88,15 @@ mod tests {
         assert_eq!(code_of(Target::Newest, &unheard), code::NOT_RECEIVED);
         assert_eq!(code_of(Target::Upto(stamp(101)), &unheard), code::NOT_RECEIVED);
         assert_eq!(of(Target::Upto(stamp(100)), &unheard), Ok((100, 130)));
-        let parked = Standing { parked: 1, ..usual };
+        // What waits for what nobody has stays out; what was let through the gate does not.
+        let waits = |at| Standing { waits: Some(stamp(at)), ..usual.clone() };
+        assert_eq!(of(Target::Newest, &waits(170)), Ok((170, 60)));
+        assert_eq!(of(Target::Upto(stamp(160)), &waits(170)), Ok((160, 70)));
+        let refused = plan(Target::Upto(stamp(171)), &waits(170)).unwrap_err();
+        assert!(refused.text.contains("never came") && refused.code == code::NOT_RECEIVED, "{refused}");
+        assert_eq!(of(Target::Newest, &waits(90)), Ok((100, 130)));
+        assert_eq!(of(Target::Newest, &waits(210)), Ok((200, 30)), "that has not come in anyhow");
+        let parked = Standing { parked: 1, ..usual.clone() };
         assert_eq!(of(Target::Newest, &parked), Ok((100, 130)));
         assert_eq!(code_of(Target::Upto(stamp(150)), &parked), code::NOT_RECEIVED);
     }

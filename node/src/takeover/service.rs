@@ -24,7 +24,7 @@ use engine::ids::NodeId;
 use engine::sealed::Sealer;
 use proto::errors::code;
 use raft::delay::{GroupProgress, Keeper};
-use raft::group::takeover::greatest_stamp;
+use raft::group::takeover::{greatest_stamp, waits_behind};
 use raft::types::GroupId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub fn groups_after(meta: &MetaView) -> Vec<(GroupId, GroupId)> {
 /// What an archive is told of a generation that began with a takeover. The bytes follow from the row: whoever puts it puts the same.
 #[must_use]
 pub fn register(row: &GenerationRow) -> GenerationRegister {
-    let parent_upto = if row.upto == Stamp::ZERO { u64::MAX } else { row.upto.0 };
+    let parent_upto = row.counts_upto().map_or(u64::MAX, |upto| upto.0);
     GenerationRegister {
         generation: row.generation,
         parent: row.parent,
@@ -54,11 +54,16 @@ pub fn register(row: &GenerationRow) -> GenerationRegister {
     }
 }
 
+/// The node that a register names.
+pub(crate) fn node_of(text: &str) -> Option<NodeId> {
+    u64::from_str_radix(text.strip_prefix("n-")?, 16).ok().map(NodeId)
+}
+
 /// Puts the register of a generation. False: another one stands there, and says by which node.
 ///
 /// # Errors
 /// The site does not answer; what stands there cannot be read.
-async fn put_register(
+pub(crate) async fn put_register(
     home: &Site,
     sealer: &Sealer,
     row: &GenerationRow,
@@ -85,6 +90,12 @@ impl Server {
         let (generation, own) = (told.generation, self.generations.own());
         let text = if told.node == self.node {
             format!("the node takes over: generation {generation} begins with it")
+        } else if generation == own {
+            format!(
+                "generation {generation} has begun twice, here and with node {}, and goes on there: copy away what was written here since, \
+                 wipe the folder of this node and let it join anew",
+                told.node
+            )
         } else {
             format!(
                 "the cluster has gone on as generation {generation} with node {}, and this node is of generation {own}: wipe its folder and \
@@ -104,7 +115,7 @@ impl Server {
             Ask::Tail(generation) => {
                 let folder = self.folder.clone();
                 let listed = tokio::task::spawn_blocking(move || tail::list(&folder, generation)).await;
-                Ok(Answer::Tail(listed.map_err(|_| Refused::new(code::INTERNAL))??))
+                Ok(Answer::Tail(listed.map_err(|_| Refused::new(code::INTERNAL))??, 0))
             }
             Ask::Digest(tenant, upto) => {
                 let (rows, sha256) = self.digest_late(tenant, upto).await?;
@@ -136,7 +147,16 @@ impl Server {
             return Err(Refused::new(code::NOT_RECEIVED)
                 .saying(format!("this node holds nothing of group {group} yet")));
         }
-        let plan = rules::plan(target, &self.standing(running, keeper)?)?;
+        let reads = running.clone();
+        let waiting = tokio::task::spawn_blocking(move || {
+            let replicas = reads.replicas();
+            let machines: Vec<_> =
+                replicas.iter().map(|one| one.receiver.group().machine().clone()).collect();
+            waits_behind(reads.log(), &machines)
+        });
+        let waits = waiting.await.map_err(|_| Refused::new(code::INTERNAL))?;
+        let waits = waits.map_err(|error| Refused::new(code::OVERLOADED).saying(with_sources(&error)))?;
+        let plan = rules::plan(target, &Standing { waits, ..self.standing(running, keeper)? })?;
         let (living, silent) = self.others(running).await;
         let pending_bytes = self.late().map_or(0, |late| late.pending_bytes);
         let generation = self.generations.own().saturating_add(1);
@@ -153,7 +173,7 @@ impl Server {
         let machines: Vec<_> = replicas.iter().map(|one| one.receiver.group().machine().clone()).collect();
         let seen = greatest_stamp(running.log(), &machines)
             .map_err(|error| Refused::new(code::OVERLOADED).saying(with_sources(&error)))?;
-        Ok(Standing { gate: keeper.state().gate, received, seen, parked })
+        Ok(Standing { gate: keeper.state().gate, received, seen, parked, waits: None })
     }
 
     /// Nodes of this generation that answer, and those that do not.
@@ -199,6 +219,7 @@ impl Server {
             decided_ms,
             by: by.to_owned(),
             reason,
+            ..GenerationRow::default()
         };
         let row = self.registered(row).await?;
         let decision = Decision {
@@ -208,6 +229,7 @@ impl Server {
             by: row.by,
             reason: row.reason,
             decided_ms,
+            whole: Stamp::ZERO,
             groups: groups_after(&self.meta()),
         };
         // What was heard while others were asked counts: nothing waits between this look and the write.
@@ -279,9 +301,12 @@ mod tests {
             ..GenerationRow::default()
         };
         let own = register(&row);
+        assert_eq!(node_of(&own.approvals[0]), Some(NodeId(4)));
         assert_eq!((own.generation, own.parent, own.parent_upto), (2, 1, 9));
         assert_ne!(own, register(&GenerationRow { node: NodeId(5), ..row.clone() }));
-        let survivor = register(&GenerationRow { upto: Stamp::ZERO, ..row });
+        let survivor = register(&GenerationRow { upto: Stamp::ZERO, ..row.clone() });
         assert_eq!(survivor.parent_upto, u64::MAX, "it has all there was");
+        let whole = register(&GenerationRow { upto: Stamp::ZERO, whole: Stamp(7), ..row });
+        assert_eq!(whole.parent_upto, 7, "what it may lack counts no more");
     }
 }

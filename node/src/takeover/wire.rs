@@ -64,9 +64,7 @@ pub fn plan_heard(said: v1::PromoteResponse) -> Plan {
     }
 }
 
-/// What was cut off of a tenant; its name is for whoever knows it.
-#[must_use]
-pub fn lost_sent(lost: &Lost, name: &str) -> v1::LostWrites {
+fn lost_sent(lost: &Lost, name: &str) -> v1::LostWrites {
     v1::LostWrites {
         tenant: lost.tenant.0,
         name: name.to_owned(),
@@ -91,17 +89,24 @@ fn lost_heard(said: &v1::LostWrites) -> Lost {
     }
 }
 
-/// What was cut off, as one node tells it another.
+/// What was cut off, with how many rows there is no room for; `name` names a tenant for whoever knows it.
 #[must_use]
-pub fn tail_sent(all: &[Lost]) -> v1::TailResponse {
+pub fn tail_sent<'a>(
+    (all, left_out): (&[Lost], u64),
+    name: impl Fn(TenantId) -> &'a str,
+) -> v1::TailResponse {
     let told = all.iter().take(limits::TAIL_TOLD_MAX);
-    v1::TailResponse { tenants: told.map(|one| lost_sent(one, "")).collect() }
+    let tenants: Vec<_> = told.map(|one| lost_sent(one, name(one.tenant))).collect();
+    let left_out = left_out + (all.len() - tenants.len()) as u64;
+    v1::TailResponse { tenants, left_out }
 }
 
 /// What was cut off, as it was told.
 #[must_use]
 pub fn tail_heard(said: &v1::TailResponse) -> Answer {
-    Answer::Tail(said.tenants.iter().take(limits::TAIL_TOLD_MAX).map(lost_heard).collect())
+    let all: Vec<Lost> = said.tenants.iter().take(limits::TAIL_TOLD_MAX).map(lost_heard).collect();
+    let left_out = said.left_out.saturating_add((said.tenants.len() - all.len()) as u64);
+    Answer::Tail(all, left_out)
 }
 
 #[cfg(test)]
@@ -150,6 +155,14 @@ mod tests {
             first: Stamp(6),
             last: Stamp(7),
         };
-        assert_eq!(tail_heard(&tail_sent(std::slice::from_ref(&lost))), Answer::Tail(vec![lost]));
+        let sent = tail_sent((std::slice::from_ref(&lost), 0), |_| "acme");
+        assert_eq!(sent.tenants[0].name, "acme");
+        assert_eq!(tail_heard(&sent), Answer::Tail(vec![lost.clone()], 0));
+        // What there is no room for is counted, by whoever leaves it out.
+        let many = vec![lost; limits::TAIL_TOLD_MAX + 7];
+        let sent = tail_sent((&many, 5), |_| "");
+        assert_eq!((sent.tenants.len(), sent.left_out), (limits::TAIL_TOLD_MAX, 12));
+        let Answer::Tail(told, left_out) = tail_heard(&sent) else { panic!("another answer") };
+        assert_eq!((told.len(), left_out), (limits::TAIL_TOLD_MAX, 12));
     }
 }

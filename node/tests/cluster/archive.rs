@@ -26,7 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-fn said(dir: &Path) -> Vec<(&'static str, String)> {
+pub(super) fn said(dir: &Path) -> Vec<(&'static str, String)> {
     let at = |name: &str| dir.join(name).display().to_string();
     vec![
         ("archive.sites", format!("home=file://{} far=file://{};role=copy", at("archive"), at("far"))),
@@ -56,7 +56,7 @@ pub(super) async fn archive(cluster: &Cluster) -> Archive {
 }
 
 /// The versions of the data of tenants that stand in the archive up to a stamp.
-async fn versions(cluster: &Cluster, upto: Stamp) -> BTreeMap<Vec<u8>, OwnedSlot> {
+pub(super) async fn versions(cluster: &Cluster, upto: Stamp) -> BTreeMap<Vec<u8>, OwnedSlot> {
     let server = cluster.servers().next().unwrap();
     let home = site(cluster, "archive", root(server.cluster()));
     let needed = objects_for(&archive(cluster).await, &Scope::default(), None, upto).unwrap();
@@ -81,10 +81,16 @@ async fn versions(cluster: &Cluster, upto: Stamp) -> BTreeMap<Vec<u8>, OwnedSlot
 
 /// What was acknowledged, by version.
 #[derive(Default)]
-struct Oracle(BTreeMap<Vec<u8>, String>);
+pub(super) struct Oracle(pub(super) BTreeMap<Vec<u8>, String>);
 
 impl Oracle {
-    async fn write(&mut self, cluster: &Cluster, tenant: TenantId, key: &str, value: &str) -> Stamp {
+    pub(super) async fn write(
+        &mut self,
+        cluster: &Cluster,
+        tenant: TenantId,
+        key: &str,
+        value: &str,
+    ) -> Stamp {
         let stamp = cluster.write(tenant, &put(key, value), WriteId::default()).await.unwrap();
         let version = key::version(&key::row(tenant, DATA, key.as_bytes()), stamp);
         self.0.insert(version, value.to_owned());
@@ -92,7 +98,7 @@ impl Oracle {
     }
 
     /// Missing and extra are both wrong. A write that was tried twice may stand twice: each key has values of its own.
-    fn compare(&self, found: &BTreeMap<Vec<u8>, OwnedSlot>, upto: Stamp) {
+    pub(super) fn compare(&self, found: &BTreeMap<Vec<u8>, OwnedSlot>, upto: Stamp) {
         let is_due = |version: &&Vec<u8>| key::split(version).1 <= upto;
         let due: Vec<&Vec<u8>> = self.0.keys().filter(is_due).collect();
         assert!(!due.is_empty());
@@ -233,13 +239,18 @@ async fn walk(cluster: &Cluster) -> Vec<String> {
 
 /// Takes a snapshot, and waits until it is whole.
 pub(super) async fn snapshot(cluster: &Cluster) -> (SnapshotId, SnapshotDone) {
-    let mut begun = cluster.server(0).begin_snapshot(true, 5_000).await;
+    snapshot_at(cluster, 0).await
+}
+
+/// The same, begun by this node.
+pub(super) async fn snapshot_at(cluster: &Cluster, node: usize) -> (SnapshotId, SnapshotDone) {
+    let mut begun = cluster.server(node).begin_snapshot(true, 5_000).await;
     for _ in 0..100 {
         if begun.is_ok() {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
-        begun = cluster.server(0).begin_snapshot(true, 5_000).await;
+        begun = cluster.server(node).begin_snapshot(true, 5_000).await;
     }
     let id = begun.unwrap();
     for _ in 0..600 {
@@ -248,7 +259,7 @@ pub(super) async fn snapshot(cluster: &Cluster) -> (SnapshotId, SnapshotDone) {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    panic!("no snapshot: {:?}", cluster.server(0).meta().snapshot);
+    panic!("no snapshot: {:?}", cluster.server(node).meta().snapshot);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,8 +4,10 @@ use super::delayed::{HOUR_MS, late, with_late};
 use super::put;
 use super::rebirth::{archived, settings};
 use super::restore::{Dice, Oracle, some};
-use super::rig::{Cluster, eventually};
+use super::rig::{Cluster, DATA, eventually};
 use super::watch::with_collection;
+use engine::ids::LogIndex;
+use engine::tablet::batch::Batch;
 use node::archive::chain::Snapshotted;
 use node::archive::naming::Name;
 use node::drill::schedule::EVERY;
@@ -59,7 +61,12 @@ fn files(below: &Path, word: &str) -> Vec<PathBuf> {
 }
 
 /// Plants a fault in an object below `home`, of those with this word, and lets a drill find it: a flipped byte, or an object that is gone.
-async fn found_where_planted(server: &Arc<Server>, home: &Path, word: &str, is_gone: bool) {
+async fn found_where_planted(
+    server: &Arc<Server>,
+    home: &Path,
+    drill: &RunDrillRequest,
+    (word, is_gone): (&str, bool),
+) {
     let flips = |path: &Path| {
         let mut bytes = std::fs::read(path).unwrap();
         let middle = bytes.len() / 2;
@@ -76,7 +83,7 @@ async fn found_where_planted(server: &Arc<Server>, home: &Path, word: &str, is_g
         } else {
             flips(path)
         }
-        let ended = done(server, asked("restore", "")).await;
+        let ended = done(server, drill.clone()).await;
         std::fs::write(path, kept).unwrap();
         if ended.state == "failed" {
             failed = Some((path.clone(), ended));
@@ -143,17 +150,18 @@ async fn a_whole_archive_passes_and_each_planted_fault_is_certified() {
         assert!(server.run_drill(&bad).is_err(), "{bad:?}");
     }
 
-    for (word, is_gone) in [("/data/", false), ("/log/", false), ("/log/", true), ("/tick/", true)] {
-        found_where_planted(&server, &dir.path().join("archive"), word, is_gone).await;
+    let (home, whole) = (dir.path().join("archive"), asked("restore", ""));
+    for planted in [("/data/", false), ("/log/", false), ("/log/", true), ("/tick/", true)] {
+        found_where_planted(&server, &home, &whole, planted).await;
     }
-    let well = done(&server, asked("restore", "")).await;
+    found_where_planted(&server, &home, &asked("tenant", "birch"), ("/log/", false)).await;
+    let well = done(&server, whole).await;
     assert_eq!((&*well.state, &well.found[..]), ("passed", &[][..]));
 
-    // By a schedule, and an alarm when none has passed for too long.
+    // By a schedule; and an alarm when none has passed for too long.
     let every = MetaCommand::new(vec![Change::PutSetting(EVERY.to_owned(), Some("1".to_owned()))]);
     server.change(every, 5_000).await.unwrap();
-    let before = server.drills_shown().await.unwrap().len();
-    let mut count = before;
+    let (before, mut count) = (server.drills_shown().await.unwrap().len(), 0);
     while count <= before {
         tokio::time::sleep(Duration::from_millis(200)).await;
         count = server.drills_shown().await.unwrap().len();
@@ -184,5 +192,18 @@ async fn a_takeover_is_gone_through_in_mind_alone() {
         "nothing was moved"
     );
     assert!(cluster.server(1).fenced().is_none() && cluster.server(0).fenced().is_none());
+
+    // A delayed node that lacks a row, and has another one instead, does not pass.
+    let group = cluster.server(0).meta().shard_of(tenant).unwrap().group;
+    let seated = cluster.server(1).running().unwrap().replica(group).unwrap();
+    let machine = seated.receiver.group().machine().clone();
+    let (tablet, stamp) = (machine.tablet(), machine.applied().last);
+    let mut batch = Batch::new(LogIndex(tablet.applied().index.0 + 1));
+    batch.delete(tenant, DATA, b"k00007", stamp).unwrap();
+    tablet.apply(&batch).unwrap();
+    let failed = done(cluster.server(0), asked("takeover", "")).await;
+    assert_eq!(failed.state, "failed");
+    assert!(failed.found.join("; ").contains("1 rows of 121 are missing"), "{:?}", failed.found);
+    drop((seated, machine, tablet));
     cluster.stop().await;
 }

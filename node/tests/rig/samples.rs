@@ -16,7 +16,7 @@ use node::restore::change::RestoreChange;
 use node::restore::rows::{AsideRow, HeldRow, Mode, OriginRow, Reached, RestoreRow, State, Step, Tally};
 use node::shard::command::{Condition, Expected, Expiry, KvCommand, Operation};
 use node::takeover::change::{Seated, TakeOver};
-use node::takeover::row::GenerationRow;
+use node::takeover::row::{GenerationRow, GoesOn};
 use node::tenants::rules::{Act, Quota, TenantState};
 use raft::types::{GroupId, ReplicaId, Role, Seat};
 
@@ -293,9 +293,26 @@ pub fn generation_rows() -> Vec<MetaRow> {
         decided_ms: 1_700_000_100_000,
         by: "dana".to_owned(),
         reason: "INC-4711".to_owned(),
+        ..GenerationRow::default()
     };
     let survivor = GenerationRow { generation: 7, parent: 2, upto: Stamp::ZERO, ..promoted.clone() };
     vec![MetaRow::Generation(promoted), MetaRow::Generation(survivor)]
+}
+
+/// Generations whose rows say without whom they began, and as which groups: version 2.
+pub fn cut_rows() -> Vec<MetaRow> {
+    let goes_on = |was, is, after| GoesOn { was: GroupId(was), is: GroupId(is), after: Stamp(after) };
+    let rows = generation_rows().into_iter().filter_map(|row| match row {
+        MetaRow::Generation(row) => Some(row),
+        _ => None,
+    });
+    let longer = rows.map(|row| GenerationRow {
+        whole: if row.upto == Stamp::ZERO { Stamp::new(1_700_000_000_000, 9) } else { Stamp::ZERO },
+        gone: vec![NodeId(1), NodeId(2)],
+        goes_on: vec![goes_on(2, 4, 7), goes_on(3, 5, u64::MAX)],
+        ..row
+    });
+    longer.map(MetaRow::Generation).collect()
 }
 
 /// What a takeover asks of the meta group.

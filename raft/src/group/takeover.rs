@@ -32,6 +32,8 @@ use std::time::Duration;
 /// Milliseconds between two looks at whether a flush by another thread is done, and how often it is looked.
 const FLUSH_LOOK_MS: u64 = 10;
 const FLUSH_LOOKS: usize = 3_000;
+/// Entries that fill up a log, at most.
+const FILLED_MAX: u64 = 10_000;
 
 /// A survivor that is to go on alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub struct Survivor {
     pub upto: Option<LogId>,
     /// The greatest stamp that anybody is known to have seen of the cluster, beside those in this log.
     pub seen: Stamp,
+    /// The log is filled up to this index: entries of other groups wait for it. 0: none does.
+    pub reach: u64,
 }
 
 /// A group that is to be born from a cut.
@@ -77,6 +81,22 @@ fn above(seen: Stamp) -> Stamp {
     Stamp::end_of_ms(ms.min(Stamp::MAX.ms() - 1)).max(seen)
 }
 
+/// Up to which stamp no entry here that is not applied waits for an entry of the meta group which is not here; `None`: none waits for one. Who
+/// had that entry is gone, so that whoever waits for it would wait for ever.
+///
+/// # Errors
+/// As [`Machine::needs`].
+pub fn waits_behind<'a>(
+    log: &Log,
+    machines: impl IntoIterator<Item = &'a Arc<Machine>>,
+) -> Result<Option<Stamp>> {
+    let meta = log.state(GroupId::META).ok().and_then(|state| state.last);
+    let reach = meta.map_or(0, |id| id.index);
+    let data = machines.into_iter().filter(|machine| machine.group() != GroupId::META);
+    let waits = data.map(|machine| Ok(machine.needs(log, reach)?.upto)).collect::<Result<Vec<_>>>()?;
+    Ok(waits.into_iter().flatten().min())
+}
+
 /// A group of one.
 fn alone(replica: ReplicaId, node: NodeId) -> Membership {
     let seats = BTreeMap::from([(replica, Seat { node, role: Role::Voter })]);
@@ -87,10 +107,10 @@ fn alone(replica: ReplicaId, node: NodeId) -> Membership {
 /// not run, and the machine must be opened anew before it does. Returns the entry that says who belongs to the group now.
 ///
 /// # Errors
-/// `Invalid`: there is nothing here to go on with. `BelowApplied`: what is to be dropped is applied, which cannot be undone. `Gap`: what
+/// `Invalid`: there is nothing here to go on with, or more is to be filled up than can be. `BelowApplied`: what is to be dropped is applied, which cannot be undone. `Gap`: what
 /// is to be kept is not here. `NoSuchGroup`, `Fenced`.
 pub async fn survive(log: &Log, durable: &Note, entropy: &dyn Entropy, wanted: &Survivor) -> Result<LogId> {
-    let Survivor { group, node, upto, seen } = *wanted;
+    let Survivor { group, node, upto, seen, reach } = *wanted;
     let replica = log.state(group)?.replica;
     if let Some(upto) = upto {
         keep(log, durable, group, upto)?;
@@ -105,11 +125,19 @@ pub async fn survive(log: &Log, durable: &Note, entropy: &dyn Entropy, wanted: &
     let id = |index| LogId { term, replica, index };
     let (membership, closer) = (id(last.index + 1), id(last.index + 2));
     let closed = above(seen.max(stamp));
+    if reach.saturating_sub(closer.index) > FILLED_MAX {
+        return Err(Error::Invalid("entries wait for more of the meta group than can be filled up"));
+    }
     let members = payload::encode_membership(&alone(replica, node)).into();
-    let entries = vec![
+    let mut entries = vec![
         Entry { log_id: membership, kind: payload::MEMBERSHIP, stamp: stamp.0, payload: members },
         Entry { log_id: closer, kind: payload::COMMAND, stamp: closed.0, payload: close(entropy, closed) },
     ];
+    for index in closer.index + 1..=reach {
+        let blank =
+            Entry { log_id: id(index), kind: payload::BLANK, stamp: closed.0, payload: bytes::Bytes::new() };
+        entries.push(blank);
+    }
     durably(|done| log.append(group, entries, done)).await?;
     Ok(membership)
 }

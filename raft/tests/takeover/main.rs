@@ -14,10 +14,14 @@ use engine::disk::sim::Faults;
 use engine::entropy::Seeded;
 use engine::ids::NodeId;
 use raft::Error;
+use raft::command::Command;
 use raft::group::birth;
 use raft::group::takeover::{self, Cut, Survivor, bear_from_cut, greatest_stamp};
+use raft::log::Entry;
+use raft::machine::replay::Needs;
 use raft::membership::step::Change;
 use raft::net::message::Message;
+use raft::payload;
 use raft::types::{GroupId, LogId, ReplicaId, Role, Seat};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -25,7 +29,7 @@ use std::sync::atomic::Ordering;
 const NEW: GroupId = GroupId(8);
 
 fn survivor(upto: Option<LogId>, seen: Stamp) -> Survivor {
-    Survivor { group: GROUP, node: NodeId(1), upto, seen }
+    Survivor { group: GROUP, node: NodeId(1), upto, seen, reach: 0 }
 }
 
 async fn survive(offline: &Offline, wanted: &Survivor) -> raft::Result<LogId> {
@@ -249,5 +253,43 @@ fn wherever_a_birth_from_a_cut_falls_it_is_finished_when_it_is_asked_again() {
         }
         println!("{falls} falls");
         assert!(falls >= 6, "{falls}");
+    });
+}
+
+#[test]
+fn what_waits_for_what_nobody_has_is_known_and_a_survivor_is_filled_up_to_it() {
+    perform(async {
+        let (_hub, mut nodes, running, last) = founded(1).await;
+        let [one] = <[Running; 1]>::try_from(running).ok().unwrap();
+        one.crash(&nodes[0]).await;
+        let offline = nodes[0].open().unwrap();
+        let end = offline.log.state(GROUP).unwrap().last.unwrap();
+        let waiting = |index, at: u64, meta_index| {
+            let stamp = Stamp(last.0 + at);
+            let command = Command { entry: [9; 16], stamp, closed: stamp, meta_index, ..Command::default() };
+            let log_id = LogId { index, ..end };
+            let entry = Entry { log_id, kind: payload::COMMAND, stamp: stamp.0, payload: command.encode() };
+            offline.log.append(GROUP, vec![entry], Box::new(|_| ())).unwrap();
+        };
+        waiting(end.index + 1, 10, 40);
+        waiting(end.index + 2, 20, 500);
+        let machine = &offline.machines[&GROUP];
+        let needs = |reach| machine.needs(&offline.log, reach).unwrap();
+        assert_eq!(needs(500), Needs { most: 500, upto: None });
+        assert_eq!(needs(499), Needs { most: 500, upto: Some(Stamp(last.0 + 10)) });
+        assert_eq!(needs(39), Needs { most: 500, upto: Some(last) });
+        let waits = takeover::waits_behind(&offline.log, offline.machines.values()).unwrap();
+        assert_eq!(waits, Some(last), "no replica of the meta group is here");
+        // Nothing was applied by that.
+        assert!(machine.applied().applied.unwrap() < end);
+
+        let wanted = |reach| Survivor { reach, ..survivor(None, Stamp::ZERO) };
+        let refused = survive(&offline, &wanted(end.index + 20_000)).await;
+        assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+        survive(&offline, &wanted(end.index + 50)).await.unwrap();
+        assert_eq!(offline.log.state(GROUP).unwrap().last.unwrap().index, end.index + 50);
+        survive(&offline, &wanted(3)).await.unwrap();
+        assert_eq!(offline.log.state(GROUP).unwrap().last.unwrap().index, end.index + 52);
+        offline.crash(&nodes[0]);
     });
 }

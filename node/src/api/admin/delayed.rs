@@ -189,15 +189,13 @@ impl Api {
         let call = allowed(&request, Action::AdminDelayed)?;
         let v1::TailRequest { node, generation } = request.into_inner();
         let order = Order::TakeOver(takeover::Ask::Tail(generation));
-        let Answer::TakeOver(takeover::Answer::Tail(all)) = self.order(&call, node, order).await? else {
+        let answer = self.order(&call, node, order).await?;
+        let Answer::TakeOver(takeover::Answer::Tail(all, left_out)) = answer else {
             return Err(Refused::new(code::INTERNAL));
         };
         let meta = self.backend.meta();
         let name = |tenant| meta.tenants.get(&tenant).map_or("", |row| &*row.name);
-        let tenants = all.iter().take(limits::TAIL_TOLD_MAX);
-        Ok(v1::TailResponse {
-            tenants: tenants.map(|one| of_takeover::lost_sent(one, name(one.tenant))).collect(),
-        })
+        Ok(of_takeover::tail_sent((&all, left_out), name))
     }
 }
 

@@ -137,7 +137,7 @@ impl Cluster {
     /// A node starts, archives all there is, closes every tick, takes the snapshot, and lets the further site follow.
     async fn run(&mut self) -> Result<()> {
         let (home, far) = (site("home", &self.home), site("far", &self.far));
-        closed::begin(&home, &self.sealer, TICK, (Generation(1), None)).await?;
+        closed::begin(&home, &self.sealer, TICK, Generation(1)).await?;
         let parts = ShipperParts {
             node: NODE,
             sealer: self.sealer.clone(),

@@ -12,13 +12,9 @@ use engine::ids::NodeId;
 use raft::types::GroupId;
 
 impl Draft<'_, '_> {
-    reader_of!(archived, Archived, ArchivedRow, rows::ARCHIVED);
-    reader_of!(report, Report, ReportRow, rows::REPORTS);
     reader_of!(closer, Closer, CloserRow, rows::CLOSER);
-    reader_of!(snapshot, Snapshot, SnapshotRow, rows::SNAPSHOT);
     reader_of!(pin, Pin, PinRow, rows::PINS);
     reader_of!(sweep, Sweep, SweepRow, rows::SWEEP);
-    reader_of!(carried, Carried, CarriedRow, rows::CARRIED);
 
     pub(super) fn archive(&mut self, change: ArchiveChange) -> Tried {
         match change {
