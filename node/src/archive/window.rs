@@ -179,9 +179,10 @@ impl Covers {
                 note_row(self, row, limit, lost.contains(&row.node));
             }
             for group in marked.marker.alive.iter().map(|group| GroupId(*group)) {
-                if in_scope(scope, group) {
-                    self.groups.entry(group).or_default();
-                    self.ends.entry(group).or_insert(Stamp::ZERO);
+                // Of whom a row is known, that said how far it reaches, or that it has ended.
+                if in_scope(scope, group) && !self.groups.contains_key(&group) {
+                    self.groups.insert(group, Cover::default());
+                    self.ends.insert(group, Stamp::ZERO);
                 }
             }
         }
@@ -201,6 +202,7 @@ impl Covers {
         let groups = self.groups.iter().map(|(group, cover)| (*group, cover.clone().settle()));
         Self { groups: groups.collect(), ends: self.ends.clone() }
     }
+
     /// What is there of the logs of all groups.
     fn all(&self) -> Cover {
         let mut groups = self.groups.values();

@@ -252,11 +252,14 @@ async fn the_archive_goes_on_across_a_cut_and_what_was_cut_off_never_comes_back(
     let tenant = cluster.tenant("acme").await;
     archive::add_data(&cluster, tenant).await;
     let mut good = Oracle::default();
+    let mut before = Stamp::ZERO;
     for n in 0..30 {
-        good.write(&cluster, tenant, &format!("k{n}"), "before").await;
+        before = good.write(&cluster, tenant, &format!("k{n}"), "before").await;
     }
     cluster.join_late("d1", "us", HOUR_MS).await;
     eventually("it has a copy", || late(&cluster).is_some_and(|late| late.received.is_some())).await;
+    // A snapshot is as of the last tick that is closed.
+    archive::is_archived(&cluster, before).await;
     let (base, _) = archive::snapshot(&cluster).await;
     let cut = good.write(&cluster, tenant, "last", "good").await;
     let mut bad = Oracle::default();
