@@ -2,10 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-mod cluster;
-mod rig;
-
-use cluster::{CLUSTER, GROUP, Hub, Node, Running, TENANT, birth, lead, leader, perform};
+use crate::cluster::{CLUSTER, GROUP, Hub, Node, Running, TENANT, birth, lead, leader, perform};
 use engine::disk::sim::Faults;
 use engine::ids::{KeyEpoch, Owner, Purpose};
 use raft::Error;
@@ -254,7 +251,7 @@ fn who_waits_for_a_key_when_it_is_let_go_is_built_again() {
         let died = dead(&mut supervisor, late_ms).await;
         assert_eq!((died.death, died.verdict), (Death::Leaderless, Verdict::Rebuild));
         assert!(all_told(&mut supervisor, late_ms).await.is_empty());
-        rig::give(&nodes[1].keys, key.0, key.1);
+        crate::rig::give(&nodes[1].keys, key.0, key.1);
         rebuilt(&mut supervisor, late_ms, &mut running[1]).await;
         running[1].until("it follows", |one| has(one, GROUP, 2)).await;
         assert!(all_told(&mut supervisor, late_ms).await.is_empty() && supervisor.fenced().is_empty());

@@ -2,17 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-#[path = "../cluster/mod.rs"]
-mod cluster;
 mod commands;
 mod lives;
 mod log;
 mod peers;
 mod reads;
-#[path = "../rig/mod.rs"]
-mod rig;
 
-use cluster::{GROUP, Running, leader};
+use crate::cluster::{GROUP, Running, leader};
 use engine::stats::FigureKind;
 use raft::stats::{Figures, Stats};
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! What is counted of reads: by which proof, and why not.
 
-use super::cluster::{GROUP, Running, founded, perform};
 use super::{figures, rest, since, two};
+use crate::cluster::{GROUP, Running, founded, perform};
 use engine::Stamp;
 use raft::read::door::Asked;
 use raft::stats::Figures;

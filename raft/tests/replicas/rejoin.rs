@@ -3,10 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-mod cluster;
-mod rig;
-
-use cluster::{Hub, Node, Running, Waiting, birth, lead, perform};
+use crate::cluster::{Hub, Node, Running, Waiting, birth, lead, perform};
 use engine::ids::NodeId;
 use raft::group::birth::{self, Birth};
 use raft::group::handle::Group;
@@ -29,7 +26,7 @@ async fn founded_on(hub: &Hub) -> (Vec<Node>, Vec<Running>) {
     let (mut nodes, mut running) = (Vec::new(), Vec::new());
     for n in 1..=3 {
         let mut node = Node::new(n, hub);
-        running.push(cluster::born(&mut node, Birth { group: META, ..birth(n, 3) }, 1).await);
+        running.push(crate::cluster::born(&mut node, Birth { group: META, ..birth(n, 3) }, 1).await);
         nodes.push(node);
     }
     lead(&running[0], &[META]).await;
@@ -352,7 +349,7 @@ fn nobody_claims_for_another() {
             durable: 0,
             message,
         };
-        let tag = cluster_tag(cluster::CLUSTER, 1);
+        let tag = cluster_tag(crate::cluster::CLUSTER, 1);
         let claim = Message::Claim(waiting.admission.claim().clone());
         let asked = frame(tag, claim.clone()).encode();
         let other = Voice { node: NodeId(2), ..waiting.admission.voice() };
@@ -369,7 +366,7 @@ fn nobody_claims_for_another() {
         assert_eq!(answer(waiting.admission.serve(&first, &asked)), malformed);
         let asked = frame(tag, Message::ReadIndex(raft::net::replica_message::ReadIndex {})).encode();
         assert_eq!(answer(waiting.admission.serve(&first, &asked)), Message::Refused(Refusal::NotReady));
-        let strange = frame(cluster_tag(cluster::CLUSTER, 2), claim.clone()).encode();
+        let strange = frame(cluster_tag(crate::cluster::CLUSTER, 2), claim.clone()).encode();
         assert_eq!(
             answer(waiting.admission.serve(&own, &strange)),
             Message::Refused(Refusal::OtherGeneration)

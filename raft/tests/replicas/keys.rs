@@ -2,10 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-mod cluster;
-mod rig;
-
-use cluster::{GROUP, Node, Running, TENANT, founded, perform};
+use crate::cluster::{GROUP, Node, Running, TENANT, founded, perform};
 use engine::Stamp;
 use engine::ids::{KeyEpoch, Owner, Purpose, TenantId};
 use futures_util::future::join_all;
@@ -21,7 +18,7 @@ const AWAY: TenantId = TenantId(77);
 
 fn bring(nodes: &[Node]) {
     for purpose in [Purpose::Log, Purpose::Data] {
-        nodes.iter().for_each(|node| rig::give(&node.keys, Owner::Tenant(AWAY), purpose));
+        nodes.iter().for_each(|node| crate::rig::give(&node.keys, Owner::Tenant(AWAY), purpose));
     }
 }
 

@@ -3,10 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-mod cluster;
-mod rig;
-
-use cluster::{GROUP, Hub, Node, Running, TENANT, birth, born, founded, leader, perform, seat};
+use crate::cluster::{GROUP, Hub, Node, Running, TENANT, birth, born, founded, leader, perform, seat};
 use engine::Stamp;
 use engine::clock::Clock as _;
 use engine::disk::sim::Faults;
@@ -106,7 +103,8 @@ fn while_the_lead_is_handed_over_a_proposal_is_not_taken_and_told_to_whom_it_goe
         let moves = hand_over(&group, heir.0, word);
         let asks = async {
             rest(100).await;
-            let times = raft::seal::Times { stamp: Stamp::new(cluster::EPOCH_MS, 0), ..Default::default() };
+            let times =
+                raft::seal::Times { stamp: Stamp::new(crate::cluster::EPOCH_MS, 0), ..Default::default() };
             let command = raft::command::Command {
                 stamp: times.stamp,
                 closed: times.closed,

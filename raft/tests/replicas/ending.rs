@@ -2,10 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-mod cluster;
-mod rig;
-
-use cluster::{GROUP, Node, Running, birth, founded, leader, perform, seat};
+use crate::cluster::{GROUP, Node, Running, birth, founded, leader, perform, seat};
 use engine::disk::sim::Faults;
 use raft::Error;
 use raft::group::birth::{Birth, bear};
@@ -188,7 +185,7 @@ fn a_replica_is_read_when_it_is_filled_and_votes_while_it_takes_part() {
             let term = joins.standing().vote.term;
             let vote = Vote { term: term + 1, replica: ReplicaId(3), is_committed: false };
             let request = VoteRequest { vote, last: joins.last(), is_pre: true, is_transfer: false };
-            let (from, to, tag) = (ReplicaId(3), replica, cluster_tag(cluster::CLUSTER, 1));
+            let (from, to, tag) = (ReplicaId(3), replica, cluster_tag(crate::cluster::CLUSTER, 1));
             let message = Message::Vote(request);
             let frame = Frame { tag, group: GROUP, from, to, sequence: 1, durable: 0, message };
             Frame::decode(&late.registry.serve(&raft::net::heard::Voice::default(), frame.encode()).await)

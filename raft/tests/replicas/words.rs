@@ -2,10 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-mod cluster;
-mod rig;
-
-use cluster::{GROUP, Running, founded, perform};
+use crate::cluster::{GROUP, Running, founded, perform};
 use raft::limits::WORD_MS_MAX;
 use raft::net::words::Words;
 use raft::types::ReplicaId;

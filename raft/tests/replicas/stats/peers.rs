@@ -1,8 +1,8 @@
 //! What is counted between nodes: frames, heartbeats, refusals, snapshots, claims.
 
-use super::cluster::{CLUSTER, GROUP, Hub, Node, Running, Waiting, birth, born, founded, perform, seat};
-use super::rig::Rig;
 use super::{figures, rest, risen, since, two};
+use crate::cluster::{CLUSTER, GROUP, Hub, Node, Running, Waiting, birth, born, founded, perform, seat};
+use crate::rig::Rig;
 use bytes::Bytes;
 use engine::ids::NodeId;
 use engine::work::Done;

@@ -2,10 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-mod cluster;
-mod rig;
-
-use cluster::{GROUP, Hub, Node, Running, TENANT, birth, founded, leader, perform, seat};
+use crate::cluster::{GROUP, Hub, Node, Running, TENANT, birth, founded, leader, perform, seat};
 use engine::Stamp;
 use futures_util::future::join_all;
 use raft::command::Counts;

@@ -1,7 +1,7 @@
 //! What is counted of the lives of replicas, of the gate of a delayed node, and of delayed replicas that are given up.
 
-use super::cluster::{GROUP, Node, Running, founded, perform};
 use super::{figures, rest, since, two};
+use crate::cluster::{GROUP, Node, Running, founded, perform};
 use engine::Stamp;
 use engine::disk::sim::Faults;
 use raft::delay::{GateState, GateStore, GroupProgress, Keeper, Step};

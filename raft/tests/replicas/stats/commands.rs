@@ -1,7 +1,7 @@
 //! What is counted of commands: where they came in, and at each replica that applied them.
 
-use super::cluster::{GROUP, Running, TENANT, founded, perform};
 use super::{figures, rest, since, two};
+use crate::cluster::{GROUP, Running, TENANT, founded, perform};
 use engine::Stamp;
 use futures_util::future::join_all;
 use raft::command::{Counts, Session};
@@ -196,7 +196,7 @@ fn what_is_not_taken_is_not_measured() {
         let under = leads.group(GROUP).standing().vote;
         let before = measured(follows);
         let times =
-            raft::seal::Times { stamp: Stamp::new(super::cluster::EPOCH_MS, 0), ..Default::default() };
+            raft::seal::Times { stamp: Stamp::new(crate::cluster::EPOCH_MS, 0), ..Default::default() };
         let command = raft::command::Command { stamp: times.stamp, ..Default::default() };
         let told = follows.group(GROUP).propose(raft::proposal::Proposal(command.encode()), under).await;
         assert!(matches!(told, Err(NotApplied::NotLeader { .. })), "{told:?}");

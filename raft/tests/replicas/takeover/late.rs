@@ -1,7 +1,7 @@
 //! A delayed node beside three others: what it holds back, what it gives when they are gone, and what keeps an idle group closed.
 
-use super::cluster::{Hub, Node, Running, perform};
 use super::{GROUP, NEW, leader, seat};
+use crate::cluster::{Hub, Node, Running, perform};
 use engine::Stamp;
 use engine::ids::NodeId;
 use engine::key::KeyRange;
@@ -107,7 +107,7 @@ fn when_the_others_are_gone_it_is_sent_to_just_before_the_mistake_and_a_group_be
 fn the_gate_is_found_again_in_the_catalog_and_only_as_it_was_stored() {
     perform(async {
         let mut node = Node::new(4, &Hub::default());
-        let store = |offline: &super::cluster::Offline| {
+        let store = |offline: &crate::cluster::Offline| {
             Arc::new(CatalogGate::new(offline.parts.pool.clone(), offline.parts.sealer.clone(), NodeId(4)))
         };
         let offline = node.open().unwrap();

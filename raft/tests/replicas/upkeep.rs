@@ -2,10 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-mod cluster;
-mod rig;
-
-use cluster::{GROUP, Running, TENANT, founded, leader, perform};
+use crate::cluster::{GROUP, Running, TENANT, founded, leader, perform};
 use engine::Stamp;
 use engine::work::Done;
 use futures_util::future::join_all;

@@ -2,10 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-mod cluster;
-mod rig;
-
-use cluster::{GROUP, Node, Running, founded, leader, perform};
+use crate::cluster::{GROUP, Node, Running, founded, leader, perform};
 use raft::group::handover::hand_over;
 use raft::group::outcome::NotApplied;
 use raft::group::word::Word;
@@ -50,7 +47,7 @@ fn what_is_stamped_too_far_ahead_is_refused_and_its_leader_gives_way() {
         let batcher = first.batchers[&GROUP].clone();
         let lost = tokio::spawn(async move {
             let command = raft::seal::Unsealed {
-                tenant: cluster::TENANT,
+                tenant: crate::cluster::TENANT,
                 session: [0; 16],
                 number: 77_777,
                 valid_until: engine::Stamp::MAX,

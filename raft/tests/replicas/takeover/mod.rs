@@ -2,13 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-#[path = "../cluster/mod.rs"]
-mod cluster;
 mod late;
-#[path = "../rig/mod.rs"]
-mod rig;
 
-use cluster::{GROUP, Offline, Running, birth, born, founded, leader, perform, seat};
+use crate::cluster::{GROUP, Offline, Running, birth, born, founded, leader, perform, seat};
 use engine::Stamp;
 use engine::disk::sim::Faults;
 use engine::entropy::Seeded;

@@ -1,7 +1,7 @@
 //! What the log counts.
 
-use super::rig::{Rig, entry, id, nobody, opened, segments};
 use super::risen;
+use crate::rig::{Rig, entry, id, nobody, opened, segments};
 use engine::disk::Disk;
 use engine::disk::sim::Faults;
 use raft::log::{Log, Stepped};

@@ -2,10 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-mod cluster;
-mod rig;
-
-use cluster::{CLUSTER, Hub, Node, Running, Waiting, birth, lead, perform};
+use crate::cluster::{CLUSTER, Hub, Node, Running, Waiting, birth, lead, perform};
 use engine::ids::NodeId;
 use raft::group::birth::Birth;
 use raft::group::rejoin::{Finding, Verdict};
@@ -23,7 +20,7 @@ async fn founded() -> (Vec<Node>, Vec<Running>) {
     let (mut nodes, mut running) = (Vec::new(), Vec::new());
     for n in 1..=3 {
         let mut node = Node::new(n, &hub);
-        running.push(cluster::born(&mut node, Birth { group: META, ..birth(n, 3) }, 1).await);
+        running.push(crate::cluster::born(&mut node, Birth { group: META, ..birth(n, 3) }, 1).await);
         nodes.push(node);
     }
     lead(&running[0], &[META]).await;

@@ -2,10 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-mod cluster;
-mod rig;
-
-use cluster::{COLLECTION, EPOCH_MS, GROUP, Node, Running, TENANT, founded, leader, perform};
+use crate::cluster::{COLLECTION, EPOCH_MS, GROUP, Node, Running, TENANT, founded, leader, perform};
 use engine::Stamp;
 use engine::ids::NodeId;
 use engine::tablet::view::View;
@@ -111,7 +108,7 @@ fn a_follower_says_what_is_the_matter_with_the_leader() {
     perform(async {
         let (hub, nodes, running, _) = founded(3).await;
         let (leads, follows) = two(&running).await;
-        let (door, seat) = (receiver(follows), cluster::seat(leads.group(GROUP).replica().0));
+        let (door, seat) = (receiver(follows), crate::cluster::seat(leads.group(GROUP).replica().0));
         let named = (leads.group(GROUP).replica(), seat);
         // It hears no quorum: it says so itself, before whoever asked stops waiting.
         let lease_ms = Pace::TEST.election_max_ms * 8 / 10;
@@ -127,7 +124,7 @@ fn a_follower_says_what_is_the_matter_with_the_leader() {
         assert_eq!(told, [Ok(Proof::Leader(named.0)), Err(retry)]);
         hub.release();
         let (leads, follows) = two(&running).await;
-        let (door, seat) = (receiver(follows), cluster::seat(leads.group(GROUP).replica().0));
+        let (door, seat) = (receiver(follows), crate::cluster::seat(leads.group(GROUP).replica().0));
         let named = (leads.group(GROUP).replica(), seat);
         // It runs there no more.
         let gone = leads.registry.remove(GROUP).unwrap();
@@ -154,7 +151,7 @@ fn who_does_not_lead_names_who_does_to_a_peer_that_asks() {
         let group = follows.group(GROUP);
         let asks = group.peers();
         let ask = async |to: ReplicaId| {
-            asks.ask(to, cluster::seat(to.0), Message::ReadIndex(ReadIndex {})).await.unwrap()
+            asks.ask(to, crate::cluster::seat(to.0), Message::ReadIndex(ReadIndex {})).await.unwrap()
         };
         let reply = ask(other).await;
         assert_eq!(reply, Message::ReadIndexReply(ReadIndexReply::NotLeader(Some(leader))));

@@ -1,0 +1,19 @@
+//! Replicas at work: a few nodes in one process, and what becomes of their groups. One program, for each would build consensus anew.
+
+mod clock_guard;
+#[path = "../cluster/mod.rs"]
+mod cluster;
+mod ending;
+mod handover;
+mod hearsay;
+mod keys;
+mod reads;
+mod refusals;
+mod rejoin;
+#[path = "../rig/mod.rs"]
+mod rig;
+mod stats;
+mod supervise;
+mod takeover;
+mod upkeep;
+mod words;
