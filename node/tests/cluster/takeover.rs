@@ -238,6 +238,7 @@ async fn of_two_that_take_over_unheard_one_goes_on_and_the_other_gives_way_to_it
     drop(old);
     // The other one goes on, whatever the loser has said.
     let server = cluster.server(goes_on).clone();
+    eventually("it is recorded", || server.meta().generations.contains_key(&2)).await;
     assert!(server.fenced().is_none() && server.meta().generations[&2].gone.contains(&loser));
     let next = server.door().unwrap().write(tenant, &put("next", "new"), WriteId::default(), WAIT_MS).await;
     next.unwrap();
