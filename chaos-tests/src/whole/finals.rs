@@ -50,7 +50,8 @@ pub async fn serves(stage: &Stage, one: &mut One) -> Result<u64, Violation> {
 }
 
 /// Where every node stands, and every replica of it.
-fn standings(stage: &Stage) -> Vec<String> {
+#[must_use]
+pub fn standings(stage: &Stage) -> Vec<String> {
     let mut lines = Vec::new();
     for node in stage.nodes.borrow().iter() {
         let Some(server) = node.server() else {

@@ -172,6 +172,8 @@ impl WholeNode {
             machine.disk.restart();
             machine.hardware.set_faults(&machine.disk, engine::disk::sim::Faults::default());
         }
+        // A process that stood still while it was there is not the one that begins.
+        machine.hardware.pause.go_on();
         doors.begin(id, life, machine);
         let server = self.serve().await?;
         doors.open(&server);

@@ -37,6 +37,8 @@ const CLIENTS: u64 = 4;
 const WATCHED_MS: u64 = 30_000;
 /// So long a node whose disk is lost may take to be replaced, in milliseconds.
 const REPLACED_MS: u64 = 90_000;
+/// What comes behind the faults takes so long at most, in milliseconds.
+const REST_MS: u64 = 400_000;
 /// Of three seeds one after the other one ships its history, and another one has a delayed node, by so many milliseconds.
 const LATE_MS: u64 = 2_000;
 
@@ -132,8 +134,10 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
     if violations.is_empty() {
         match Box::pin(Running::begin(&stage, seed)).await {
             Ok(running) => {
-                let ended = Box::pin(running.go_through(&planned, &plan, &mut report, &mut events)).await;
-                violations.extend(ended.err());
+                let most_ms = plan.fault_ms + REST_MS;
+                let goes = Box::pin(running.go_through(&planned, &plan, &mut report, &mut events));
+                let ended = tokio::time::timeout(Duration::from_millis(most_ms), goes).await;
+                violations.extend(ended.unwrap_or_else(|_| Err(unending(&stage, most_ms))).err());
                 let (judged, heard) = running.judged(&mut report);
                 violations.extend(judged);
                 told = heard;
@@ -175,6 +179,12 @@ async fn begin(cluster: &mut Cluster, swarm: &Swarm) -> Result<(), String> {
         cluster.join(late_ms).await?;
     }
     until("every group has its voters", || cluster.is_whole()).await
+}
+
+/// Something waits for what does not come.
+fn unending(stage: &Stage, most_ms: u64) -> Violation {
+    let what = format!("the run has not ended within {most_ms} ms");
+    Violation::broken("liveness", what).with(finals::standings(stage))
 }
 
 impl Running {
