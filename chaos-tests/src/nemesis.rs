@@ -351,8 +351,6 @@ impl Nemesis {
             Fault::Snapshot | Fault::Purge => return self.purge(at).await,
             // One disk a run: a majority must be left.
             Fault::Rot | Fault::OldDisk if !self.may_touch_a_disk(at) => return false,
-            // A start makes its claim, and none is a copy of another's here.
-            Fault::Copied => return false,
             Fault::Rot => {
                 self.lost = Some(at);
                 return self.rot(at);

@@ -17,8 +17,6 @@ pub struct Report {
     pub simulated_ms: u64,
     /// How long one waited for it, in milliseconds.
     pub real_ms: u64,
-    /// How long after the last fault all was well again, in milliseconds.
-    pub recovered_ms: u64,
     /// How often each fault was injected.
     pub faults: BTreeMap<Fault, u64>,
     /// What became of the operations.
@@ -47,8 +45,6 @@ pub struct Batch {
     pub simulated_ms: u64,
     /// Real milliseconds, all together.
     pub real_ms: u64,
-    /// The longest that one took to be well again after its last fault, in milliseconds.
-    pub recovered_ms: u64,
     /// How often each fault was injected.
     pub faults: BTreeMap<Fault, u64>,
     /// What became of the operations.
@@ -95,7 +91,6 @@ impl Report {
             "trace_hash": format!("{:016x}", self.trace_hash),
             "simulated_ms": self.simulated_ms,
             "real_ms": self.real_ms,
-            "recovered_ms": self.recovered_ms,
             "faults": faults,
             "operations": { "ok": ok, "failed": failed, "unknown": unknown },
             "sometimes": self.sometimes,
@@ -110,7 +105,6 @@ impl Batch {
         self.runs += 1;
         self.simulated_ms += report.simulated_ms;
         self.real_ms += report.real_ms;
-        self.recovered_ms = self.recovered_ms.max(report.recovered_ms);
         report.faults.iter().for_each(|(fault, count)| *self.faults.entry(*fault).or_default() += count);
         let Operations { ok, failed, unknown } = report.operations;
         self.operations.ok += ok;
@@ -141,9 +135,8 @@ fn counts<K: fmt::Debug>(of: &BTreeMap<K, u64>) -> String {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            seed: Seed(seed), trace_hash, simulated_ms, real_ms, faults, operations, sometimes, ..
-        } = self;
+        let Self { seed: Seed(seed), trace_hash, simulated_ms, real_ms, faults, operations, sometimes } =
+            self;
         writeln!(f, "seed {seed}: {simulated_ms} ms simulated in {real_ms} ms, trace {trace_hash:016x}")?;
         writeln!(f, "  faults: {}", counts(faults))?;
         writeln!(f, "  operations: {operations}")?;
@@ -153,9 +146,8 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { runs, simulated_ms, real_ms, recovered_ms, faults, operations, sometimes } = self;
+        let Self { runs, simulated_ms, real_ms, faults, operations, sometimes } = self;
         writeln!(f, "{runs} runs: {simulated_ms} ms simulated in {real_ms} ms")?;
-        writeln!(f, "  well again after the last fault within {recovered_ms} ms")?;
         writeln!(f, "  faults: {}", counts(faults))?;
         writeln!(f, "  operations: {operations}")?;
         write!(f, "  sometimes: {}", counts(sometimes))

@@ -31,9 +31,6 @@ use std::time::Duration;
 /// So many entries the judges of the moment read at one step.
 const ENTRIES_A_LOOK: u64 = 2_000;
 
-/// So long after the last fault every group is led again, and answers, in milliseconds.
-const RECOVERED_MS: u64 = 10_000;
-
 /// A lead that was lost by the last fault is found again within this time, in milliseconds: lease, start guard and two elections.
 const AFTERMATH_MS: u64 = 3_000;
 
@@ -201,7 +198,6 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
     }
     if world.overseer.violation().is_none() {
         nemesis.calm().await;
-        report.recovered_ms = recover(&mut nemesis, &stage, &world).await;
         if let Some(operator) = &mut operator {
             operator.finish(&mut nemesis, &mut report, time.ms() + plan.quiet_ms).await;
         }
@@ -307,35 +303,6 @@ fn look(stage: &Stage, world: &World) {
         let states: Vec<_> = nodes.iter().filter_map(state).collect();
         world.overseer.step(group, &states);
     }
-}
-
-/// Without faults every group is soon led by somebody who has applied an entry of its own term: so it serves. How long that took, in
-/// milliseconds.
-async fn recover(nemesis: &mut Nemesis, stage: &Rc<Stage>, world: &World) -> u64 {
-    let since_ms = world.time.ms();
-    while world.overseer.violation().is_none() {
-        let took_ms = world.time.ms() - since_ms;
-        if (1..=u64::from(stage.swarm.groups)).map(GroupId).all(|group| serves(stage, group)) {
-            return took_ms;
-        }
-        if took_ms > RECOVERED_MS {
-            let what = format!("{RECOVERED_MS} ms after the last fault a group is not led");
-            world.overseer.accuse(Violation::broken("liveness", what).with(standings(stage)));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        nemesis.tend().await;
-        look(stage, world);
-    }
-    0
-}
-
-/// Whether somebody leads a group, and has applied an entry of its own term.
-fn serves(stage: &Stage, group: GroupId) -> bool {
-    let nodes = stage.nodes.borrow();
-    nodes.iter().filter_map(|node| node.running()?.registry.get(group)).any(|receiver| {
-        let standing = receiver.group().standing();
-        standing.is_leader && standing.applied.is_some_and(|id| id.term == standing.vote.term)
-    })
 }
 
 /// Without faults every replica comes to the same, within the time given.

@@ -45,7 +45,7 @@ pub enum Fault {
     OldDisk,
     /// A clock jumps, drifts or stops.
     Clock,
-    /// The keys of tenants are away from a node; of whole nodes, the key service is.
+    /// The keys of tenants are away from a node.
     KeysAway,
     /// A replica joins, leaves, or changes its role.
     Membership,
@@ -57,11 +57,9 @@ pub enum Fault {
     Purge,
     /// Consensus of one replica panics.
     Panic,
-    /// A copy of a node is started beside it: of whole nodes alone.
-    Copied,
 }
 
-/// All that happen to groups of consensus, in the order of their names above.
+/// All of them, in the order of their names above.
 pub const FAULTS: [Fault; 21] = [
     Fault::Crash,
     Fault::Pause,

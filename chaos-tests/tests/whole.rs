@@ -1,10 +1,8 @@
 //! Whole nodes in one thread: one seed is one run, to the byte; and a few runs of fixed seeds, that a change must pass.
 
-use chaos_tests::history::Outcome as Told;
 use chaos_tests::seed::{Fault, Seed};
 use chaos_tests::whole::nemesis::Planned;
 use chaos_tests::whole::run::{Outcome, Plan, run};
-use raft::planted::Planted;
 
 #[test]
 fn one_seed_is_one_run_of_whole_nodes() {
@@ -46,36 +44,4 @@ fn what_whole_nodes_found_stays_mended() {
     let plan = Plan { fault_ms: 15_000, ..Plan::default() };
     let Outcome { violation, timeline, .. } = run(Seed(402_526_254_082), &plan);
     assert!(violation.is_none(), "{timeline}\n{violation:?}");
-}
-
-fn alone(fault: Fault, dice: u64) -> Option<Vec<Planned>> {
-    Some(vec![Planned { at_ms: 500, fault, dice }])
-}
-
-#[test]
-fn while_nobody_reaches_the_key_service_whoever_runs_serves_and_whoever_starts_waits() {
-    let plan = Plan { fault_ms: 4_000, schedule: alone(Fault::KeysAway, 5), ..Plan::default() };
-    let Outcome { report, violation, timeline, events, told, .. } = run(Seed(31), &plan);
-    assert!(violation.is_none(), "{timeline}\n{violation:?}");
-    assert!(report.sometimes.contains_key("starts that waited for the key service"), "{report}");
-    let away = events[0].at_ms..events[0].at_ms + 1_000;
-    let served = told.iter().flat_map(|(_, history, _)| history.operations());
-    let served =
-        served.filter(|one| away.contains(&one.invoked.at_ms) && matches!(one.outcome(), Told::Ok(_)));
-    assert!(served.count() > 3, "nobody is served meanwhile: {report}");
-}
-
-#[test]
-fn a_node_that_runs_on_an_older_disk_is_told() {
-    let plan = Plan { fault_ms: 6_000, schedule: alone(Fault::OldDisk, 3), ..Plan::default() };
-    let Outcome { report, violation, timeline, .. } = run(Seed(32), &plan);
-    assert!(violation.is_none(), "{timeline}\n{violation:?}");
-    let sometimes = &report.sometimes;
-    assert!(
-        sometimes.contains_key("older disks refused") && sometimes.contains_key("nodes replaced"),
-        "{report}"
-    );
-    let planted = Plan { planted: Some(Planted::AcceptOlderDisk), ..plan };
-    let judge = run(Seed(32), &planted).violation.map(|violation| violation.judge);
-    assert_eq!(judge, Some("older"));
 }

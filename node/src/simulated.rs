@@ -6,7 +6,6 @@
 //! Certificates are made, sealed and looked at as ever; their keys are Ed25519, whose signatures throw no dice.
 
 use crate::archive::site::Store;
-use crate::keys::kms::Kms;
 use crate::peer::Serving;
 use engine::disk::Disk;
 use engine::ids::NodeId;
@@ -29,8 +28,6 @@ pub trait World {
     fn disk(&self, at: &Path) -> Arc<dyn Disk>;
     /// Opens the catalog of a folder.
     fn catalog(&self, at: &Path) -> CatalogOpener;
-    /// The key service as the node of a folder reaches it.
-    fn kms(&self, at: &Path, kms: Arc<dyn Kms>) -> Arc<dyn Kms>;
     /// The site of an archive that a path names.
     fn site(&self, at: &Path) -> Arc<dyn Store>;
     /// How large what a pool holds may be.

@@ -2,7 +2,6 @@
 //! (`simulated.rs`).
 
 use crate::archive::site::{SiteError, Store};
-use crate::keys::kms::Kms;
 #[cfg(feature = "simulated")]
 use crate::simulated::world;
 use engine::catalog::SledCatalog;
@@ -33,17 +32,6 @@ pub fn catalog(at: &Path) -> CatalogOpener {
     }
     let _ = at;
     SledCatalog::opener()
-}
-
-/// The key service as the node whose folder this is reaches it.
-#[must_use]
-pub fn kms(at: &Path, kms: Arc<dyn Kms>) -> Arc<dyn Kms> {
-    #[cfg(feature = "simulated")]
-    if let Some(world) = world() {
-        return world.kms(at, kms);
-    }
-    let _ = at;
-    kms
 }
 
 /// The folder of a site.

@@ -8,7 +8,6 @@ pub mod bank;
 pub mod delayed;
 pub mod digest;
 pub mod durable;
-pub mod expiry;
 pub mod ledger;
 pub mod linearizable;
 pub mod past;
@@ -31,7 +30,7 @@ pub struct Property {
 }
 
 /// All of them, one a file. Each has a row in `docs/testing.md`.
-pub const PROPERTIES: [Property; 14] = [
+pub const PROPERTIES: [Property; 13] = [
     Property {
         judge: "again",
         promise: "a write that is sent again under its number is applied once, and answered as it was",
@@ -65,11 +64,6 @@ pub const PROPERTIES: [Property; 14] = [
     Property {
         judge: "durable",
         promise: "what was acknowledged is there, at its stamp, and nothing else; what was seen stays",
-        page: "docs/testing.md",
-    },
-    Property {
-        judge: "expiry",
-        promise: "a value that goes by itself is there until its time is over and no longer, and what it had hidden does not come back",
         page: "docs/testing.md",
     },
     Property {

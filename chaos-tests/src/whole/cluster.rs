@@ -17,7 +17,6 @@ use node::dial::Line;
 use node::entropy::{self, SystemEntropy};
 use node::keys::kms::file::Cost;
 use node::meta::command::{Change, MetaCommand};
-use node::server::Server;
 use node::server::joining::Newcomer;
 use node::simulated::{self, Inside};
 use raft::types::GroupId;
@@ -69,61 +68,6 @@ pub fn known(caller: Caller) -> Peer {
     Peer { caller, serial: Vec::new(), ends_s: u64::MAX }
 }
 
-/// Lets the `number`th node in, through one that runs, and starts it.
-///
-/// # Errors
-/// What keeps it out.
-pub async fn admit(
-    ground: &Ground,
-    by: &Arc<Server>,
-    (number, late_ms): (u64, u64),
-    wait_ms: u64,
-) -> Result<WholeNode, Unborn> {
-    let mut node = WholeNode::new(ground, number, late_ms);
-    let secret: [u8; 32] = entropy::random(&SystemEntropy);
-    let ends_ms = EPOCH_MS + ground.time.ms() + BEGIN_MS;
-    let made = MetaCommand::new(vec![Change::MakeToken(token::hash(&secret), ends_ms)]);
-    by.change(made, wait_ms).await.map_err(told)?;
-    let request = authority::request().map_err(told)?;
-    let newcomer = Newcomer {
-        secret: secret.to_vec(),
-        request: request.pem,
-        name: node.name.clone(),
-        region: "here".to_owned(),
-        peer_address: node.address(),
-        client_address: node.address(),
-        delay_ms: late_ms,
-    };
-    let admittance = by.admit(&newcomer, wait_ms).await.map_err(told)?;
-    let names = (node.name.as_str(), "here");
-    let entropy = Arc::new(SystemEntropy);
-    let settled = join::settle(&node.folder(), &admittance, names, request.key, &passphrase(), entropy);
-    settled.map_err(told)?;
-    node.id = admittance.node;
-    node.start().await?;
-    Ok(node)
-}
-
-/// Whether every group has as many voters as it is to have, and somebody leads it.
-#[must_use]
-pub fn is_whole(nodes: &[WholeNode]) -> bool {
-    let wanted = nodes.iter().filter(|node| node.late_ms == 0).count().min(3);
-    let servers = || nodes.iter().filter_map(WholeNode::server);
-    let groups: Vec<GroupId> =
-        servers().next().map(|server| server.meta().shards.keys().copied().collect()).unwrap_or_default();
-    let is_led = |group: &GroupId| {
-        servers().any(|server| {
-            let replica = server.running().ok().and_then(|running| running.replica(*group));
-            replica.is_some_and(|seated| {
-                let standing = seated.receiver.group().standing();
-                let voters = &standing.membership.1.voters;
-                standing.is_leader && voters.len() == 1 && voters[0].len() >= wanted
-            })
-        })
-    };
-    !groups.is_empty() && groups.iter().all(is_led)
-}
-
 impl Cluster {
     /// A world without nodes. Must be called inside the run.
     #[must_use]
@@ -168,8 +112,35 @@ impl Cluster {
     /// # Errors
     /// What keeps it out.
     pub async fn join(&mut self, late_ms: u64) -> Result<(), Unborn> {
+        let mut node = WholeNode::new(&self.ground, self.nodes.len() as u64 + 1, late_ms);
         let first = self.nodes.iter().find_map(WholeNode::server).ok_or("nobody lets it in")?.clone();
-        let node = admit(&self.ground, &first, (self.nodes.len() as u64 + 1, late_ms), CHANGE_MS).await?;
+        let secret: [u8; 32] = entropy::random(&SystemEntropy);
+        let ends_ms = EPOCH_MS + self.ground.time.ms() + BEGIN_MS;
+        let made = MetaCommand::new(vec![Change::MakeToken(token::hash(&secret), ends_ms)]);
+        first.change(made, CHANGE_MS).await.map_err(told)?;
+        let request = authority::request().map_err(told)?;
+        let newcomer = Newcomer {
+            secret: secret.to_vec(),
+            request: request.pem,
+            name: node.name.clone(),
+            region: "here".to_owned(),
+            peer_address: node.address(),
+            client_address: node.address(),
+            delay_ms: late_ms,
+        };
+        let admittance = first.admit(&newcomer, CHANGE_MS).await.map_err(told)?;
+        let names = (node.name.as_str(), "here");
+        let settled = join::settle(
+            &node.folder(),
+            &admittance,
+            names,
+            request.key,
+            &passphrase(),
+            Arc::new(SystemEntropy),
+        );
+        settled.map_err(told)?;
+        node.id = admittance.node;
+        node.start().await?;
         let server = node.server().ok_or("it does not run")?.clone();
         self.nodes.push(node);
         until("the node has joined", || server.meta().cluster.is_some()).await
@@ -178,7 +149,21 @@ impl Cluster {
     /// Whether every group has as many voters as it is to have, and somebody leads it.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        is_whole(&self.nodes)
+        let wanted = self.nodes.iter().filter(|node| node.late_ms == 0).count().min(3);
+        let servers = || self.nodes.iter().filter_map(WholeNode::server);
+        let groups: Vec<GroupId> =
+            servers().next().map(|server| server.meta().shards.keys().copied().collect()).unwrap_or_default();
+        let is_led = |group: &GroupId| {
+            servers().any(|server| {
+                let replica = server.running().ok().and_then(|running| running.replica(*group));
+                replica.is_some_and(|seated| {
+                    let standing = seated.receiver.group().standing();
+                    let voters = &standing.membership.1.voters;
+                    standing.is_leader && voters.len() == 1 && voters[0].len() >= wanted
+                })
+            })
+        };
+        !groups.is_empty() && groups.iter().all(is_led)
     }
 
     /// The line by which somebody calls a node.

@@ -1,13 +1,11 @@
-//! `chaos-tests whole --seeds N [--ms M] [--from S] [--jobs J] | --schedule FILE`: runs of whole nodes in a pretended world. One that breaks a
-//! promise is made as small as it can be, one fault after the other; histories, timeline, a page and the schedule that is enough lie in a
-//! folder then, and `--schedule` runs just that.
+//! `chaos-tests whole --seeds N [--ms M] [--from S] [--jobs J]`: runs of whole nodes in a pretended world. One that breaks a promise is
+//! made as small as it can be, one fault after the other; histories, timeline and a page lie in a folder then.
 
 use super::nemesis::Planned;
 use super::run::{Outcome, Plan, run};
-use crate::coverage::{WHOLE_FAULT_MS_MIN, WHOLE_RUNS_MIN};
+use crate::coverage::WHOLE_RUNS_MIN;
 use crate::processes::page::{self, Shown};
 use crate::report::Batch;
-use crate::schedule::{Schedule, What, least};
 use crate::seed::Seed;
 use std::fmt::Write as _;
 use std::fs;
@@ -20,7 +18,7 @@ use std::time::Instant;
 /// Where the folders of runs that failed are.
 const RUNS: &str = "target/chaos/whole";
 /// Runs that are spent to make a schedule smaller, at most.
-const SHRINKS_MAX: usize = 16;
+const SHRINKS_MAX: usize = 40;
 
 /// What was asked on the command line.
 struct Asked {
@@ -28,26 +26,14 @@ struct Asked {
     from: u64,
     ms: u64,
     jobs: u64,
-    /// What goes wrong, if a file says so.
-    schedule: Option<Vec<Planned>>,
 }
 
 fn asked(words: impl Iterator<Item = String>, fresh: u64) -> Option<Asked> {
     let jobs = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
-    let mut asked = Asked { seeds: 5, from: fresh, ms: 20_000, jobs, schedule: None };
+    let mut asked = Asked { seeds: 5, from: fresh, ms: 20_000, jobs };
     let mut words = words;
     while let Some(word) = words.next() {
-        let value = words.next()?;
-        if word == "--schedule" {
-            let text = fs::read_to_string(value).ok()?;
-            let Schedule { seed: Seed(from), ms, what: What::Whole(planned) } = Schedule::from_json(&text)?
-            else {
-                return None;
-            };
-            asked = Asked { seeds: 1, from, ms, schedule: Some(planned), ..asked };
-            continue;
-        }
-        let value: u64 = value.parse().ok()?;
+        let value: u64 = words.next()?.parse().ok()?;
         match word.as_str() {
             "--seeds" => asked.seeds = value,
             "--from" => asked.from = value,
@@ -62,9 +48,7 @@ fn asked(words: impl Iterator<Item = String>, fresh: u64) -> Option<Asked> {
 /// Does what the words say.
 pub fn command(words: impl Iterator<Item = String>, fresh: u64) -> ExitCode {
     let Some(asked) = asked(words, fresh) else {
-        eprintln!(
-            "usage: chaos-tests whole --seeds N [--ms MILLISECONDS] [--from SEED] [--jobs THREADS] | --schedule FILE"
-        );
+        eprintln!("usage: chaos-tests whole --seeds N [--ms MILLISECONDS] [--from SEED] [--jobs THREADS]");
         return ExitCode::FAILURE;
     };
     println!(
@@ -77,10 +61,7 @@ pub fn command(words: impl Iterator<Item = String>, fresh: u64) -> ExitCode {
         Ok(batch) => {
             println!("{batch}");
             let unseen = crate::coverage::unseen_whole(&batch);
-            // Whoever names a schedule asks for no more.
-            let is_drawn = asked.schedule.is_none();
-            if batch.runs < WHOLE_RUNS_MIN || asked.ms < WHOLE_FAULT_MS_MIN || unseen.is_empty() || !is_drawn
-            {
+            if batch.runs < WHOLE_RUNS_MIN || asked.ms < 20_000 || unseen.is_empty() {
                 return ExitCode::SUCCESS;
             }
             println!("no run has seen: {}", unseen.join(", "));
@@ -95,7 +76,7 @@ pub fn command(words: impl Iterator<Item = String>, fresh: u64) -> ExitCode {
 
 #[expect(clippy::disallowed_methods, reason = "how long a person waits is told, and decides nothing")]
 fn perform(asked: &Asked) -> Result<Batch, Box<Outcome>> {
-    let plan = Plan { fault_ms: asked.ms, schedule: asked.schedule.clone(), ..Plan::default() };
+    let plan = Plan { fault_ms: asked.ms, ..Plan::default() };
     let (next, end) = (AtomicU64::new(asked.from), asked.from + asked.seeds);
     let (told, heard) = sync_channel(1);
     std::thread::scope(|scope| {
@@ -143,6 +124,24 @@ pub fn shrink(seed: Seed, fault_ms: u64, failed: &Outcome) -> Vec<Planned> {
     least(&failed.schedule, SHRINKS_MAX, fails)
 }
 
+/// Pure: the least of a list that still fails, left by dropping one after the other, in so many tries at most.
+fn least<T: Clone>(all: &[T], tries_max: usize, mut fails: impl FnMut(&[T]) -> bool) -> Vec<T> {
+    let (mut kept, mut at) = (all.to_vec(), 0);
+    for _ in 0..tries_max {
+        if at >= kept.len() {
+            break;
+        }
+        let mut fewer = kept.clone();
+        fewer.remove(at);
+        if fails(&fewer) {
+            kept = fewer;
+        } else {
+            at += 1;
+        }
+    }
+    kept
+}
+
 fn tell(failed: &Outcome, ms: u64) {
     let seed = failed.report.seed;
     let again = format!("cargo run --release -p chaos-tests -- whole --seeds 1 --from {} --ms {ms}", seed.0);
@@ -151,33 +150,20 @@ fn tell(failed: &Outcome, ms: u64) {
         println!("{violation}");
     }
     println!("seed {} again: {again}", seed.0);
-    let folder = PathBuf::from(RUNS).join(seed.0.to_string());
-    let all = Schedule { seed, ms, what: What::Whole(failed.schedule.clone()) };
-    if fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join("whole.json"), all.to_json())).is_ok()
-    {
-        println!("all that went wrong: whole --schedule {}/whole.json", folder.display());
-    }
     let kept = shrink(seed, ms, failed);
     println!("of {} faults these are enough:", failed.schedule.len());
     kept.iter().for_each(|one| println!("  {:>6} ms  {:?}", one.at_ms, one.fault));
-    match write_down(&folder, failed, &again, (&kept, ms)) {
+    let folder = PathBuf::from(RUNS).join(seed.0.to_string());
+    match write_down(&folder, failed, &again, &kept) {
         Ok(()) => {
-            println!(
-                "everything lies in {0}; timeline.txt and page.html tell what happened, and --schedule {0}/schedule.json runs just that",
-                folder.display()
-            )
+            println!("everything lies in {}; timeline.txt and page.html tell what happened", folder.display())
         }
         Err(error) => println!("nothing is written down: {error}"),
     }
 }
 
 /// Histories, timeline and page.
-fn write_down(
-    folder: &Path,
-    failed: &Outcome,
-    again: &str,
-    (kept, ms): (&[Planned], u64),
-) -> std::io::Result<()> {
+fn write_down(folder: &Path, failed: &Outcome, again: &str, kept: &[Planned]) -> std::io::Result<()> {
     fs::create_dir_all(folder)?;
     for (tenant, history, facts) in &failed.told {
         fs::write(folder.join(format!("history-{tenant}.jsonl")), history.to_json_lines())?;
@@ -191,12 +177,24 @@ fn write_down(
         let _ = writeln!(text, "\n{violation}");
     }
     fs::write(folder.join("timeline.txt"), text)?;
-    let schedule = Schedule { seed: failed.report.seed, ms, what: What::Whole(kept.to_vec()) };
-    fs::write(folder.join("schedule.json"), schedule.to_json())?;
     let operations: Vec<_> =
         failed.told.iter().map(|(tenant, history, _)| (&tenant[..], history.operations())).collect();
     let violations: Vec<_> = failed.violation.iter().cloned().collect();
     let shown =
         Shown { title: again, events: &failed.events, operations: &operations, violations: &violations };
     fs::write(folder.join("page.html"), page::page(&shown))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_needed_is_left_out() {
+        let all: Vec<u32> = (0..12).collect();
+        let fails = |kept: &[u32]| kept.contains(&3) && kept.contains(&7);
+        assert_eq!(least(&all, 40, fails), [3, 7]);
+        assert_eq!(least(&all, 2, fails), (2..12).collect::<Vec<_>>(), "it ends when its tries are over");
+        assert_eq!(least(&all, 40, |_| false), all);
+    }
 }

@@ -18,8 +18,6 @@ use std::time::Duration;
 pub const SERVED_MS: u64 = 10_000;
 /// So long replicas may take to have applied the same, in milliseconds.
 const SAME_MS: u64 = 60_000;
-/// So long nodes may take to have the newest root file, in milliseconds.
-const KEYS_MS: u64 = 30_000;
 /// A delayed node is behind by this at most beside its delay, in milliseconds: what clocks and ticks may add.
 const SLACK_MS: u64 = 500;
 
@@ -43,48 +41,12 @@ pub async fn serves(stage: &Stage, one: &mut One) -> Result<u64, Violation> {
         Ok(_) => Ok(stage.ground.time.ms() - since),
         Err(why) => {
             let tenant = &one.client.tenant;
-            let what = format!("{tenant} is not served within {SERVED_MS} ms: {why:?}");
-            Err(Violation::broken("liveness", what).with(standings(stage)))
+            Err(Violation::broken(
+                "liveness",
+                format!("{tenant} is not served within {SERVED_MS} ms: {why:?}"),
+            ))
         }
     }
-}
-
-/// Where every node stands, and every replica of it.
-#[must_use]
-pub fn standings(stage: &Stage) -> Vec<String> {
-    let mut lines = Vec::new();
-    for node in stage.nodes.borrow().iter() {
-        let Some(server) = node.server() else {
-            lines.push(format!("{} is down, after {} lives", node.name, node.life()));
-            continue;
-        };
-        let row = server.meta().nodes.get(&node.id).map(|row| row.state);
-        let failed = server.why_failed();
-        lines.push(format!("{} {} in life {}: {row:?}, failed {failed:?}", node.name, node.id, node.life()));
-        let Ok(running) = server.running() else { continue };
-        for seated in running.replicas() {
-            let (group, now) = (seated.receiver.group(), seated.receiver.group().standing());
-            lines.push(format!(
-                "{} {} {} {}, term {}, last {:?}, applied {:?}, voters {:?}, seats {:?}, stopped {:?}",
-                node.name,
-                group.id(),
-                group.replica(),
-                if now.is_leader { "leads" } else { "follows" },
-                now.vote.term,
-                now.last_index,
-                now.applied.map(|id| id.index),
-                now.membership.1.voters,
-                now.membership
-                    .1
-                    .seats
-                    .iter()
-                    .map(|(replica, seat)| (replica.0, seat.node.0 & 0xffff))
-                    .collect::<Vec<_>>(),
-                now.stopped,
-            ));
-        }
-    }
-    lines
 }
 
 fn states(stage: &Stage) -> States {
@@ -133,24 +95,6 @@ pub async fn agree(stage: &Stage) -> Result<u64, Violation> {
         }
     }
     Ok(compared)
-}
-
-/// Every node has taken the root file of the newest rotation, whatever was out of its reach meanwhile.
-///
-/// # Errors
-/// Broken: one has not.
-pub async fn has_all_keys(stage: &Stage) -> Result<(), Violation> {
-    let mut without = Vec::new();
-    for _ in 0..KEYS_MS / 100 {
-        let meta = stage.server(0).map(|server| server.meta());
-        without = meta.iter().flat_map(|meta| meta.without_root().map(|row| row.id)).collect();
-        if meta.is_some() && without.is_empty() {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    let what = format!("{without:?} have not taken the root file within {KEYS_MS} ms");
-    Err(Violation::broken("keys", what))
 }
 
 /// Nothing is let through by a delayed node before its time, and nothing is applied beyond what is.

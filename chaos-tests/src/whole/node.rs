@@ -69,10 +69,9 @@ pub struct WholeNode {
     pub late_ms: u64,
     /// Its machine.
     pub machine: Machine,
-    pub(super) folder: PathBuf,
-    pub(super) ground: Ground,
-    pub(super) life: u64,
-    pub(super) server: Option<Arc<Server>>,
+    ground: Ground,
+    life: u64,
+    server: Option<Arc<Server>>,
 }
 
 /// How much room a pretended disk has.
@@ -96,24 +95,23 @@ impl WholeNode {
         let clock = WallClock::new(ground.time, &ground.clocks, u32::try_from(permille).unwrap_or(1_000));
         let catalog = MemoryCatalog::on(disk.clone());
         let machine = Machine { disk, catalog, clock, hardware: Hardware::default() };
-        let (folder, ground) = (PathBuf::from("/").join(&name), ground.clone());
-        let node = Self { name, id: FIRST, late_ms, machine, folder, ground, life: 0, server: None };
-        node.ground.outside.mount(&node.folder, node.machine.clone());
+        let node = Self { name, id: FIRST, late_ms, machine, ground: ground.clone(), life: 0, server: None };
+        ground.outside.mount(&node.folder(), node.machine.clone());
         node
     }
 
     /// The same node, not running: what stands in its place while it starts or ends.
     #[must_use]
     pub fn shadow(&self) -> Self {
-        let Self { name, id, late_ms, machine, folder, ground, life, server: _ } = self;
-        let (name, machine, folder, ground) = (name.clone(), machine.clone(), folder.clone(), ground.clone());
-        Self { name, id: *id, late_ms: *late_ms, machine, folder, ground, life: *life, server: None }
+        let Self { name, id, late_ms, machine, ground, life, server: _ } = self;
+        let (name, machine, ground) = (name.clone(), machine.clone(), ground.clone());
+        Self { name, id: *id, late_ms: *late_ms, machine, ground, life: *life, server: None }
     }
 
     /// Where its files are.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
-        self.folder.clone()
+        PathBuf::from("/").join(&self.name)
     }
 
     /// Where others reach it: nobody looks there.
@@ -174,26 +172,17 @@ impl WholeNode {
         }
         // A process that stood still while it was there is not the one that begins.
         machine.hardware.pause.go_on();
-        doors.begin(id, life, machine);
-        let server = self.serve().await?;
-        doors.open(&server);
-        self.server = Some(server);
-        Ok(())
-    }
-
-    /// A server on its machine.
-    ///
-    /// # Errors
-    /// What keeps it from starting at all.
-    pub(super) async fn serve(&self) -> Result<Arc<Server>, String> {
-        let (machine, doors) = (&self.machine, self.ground.doors.clone());
+        doors.begin(id, life, machine.clone());
         let config = self.config()?;
         let pretended = Arc::new(SystemClock::pretended(machine.clock.clone()));
-        let reach = Arc::new(Lines { from: self.id, doors });
+        let reach = Arc::new(Lines { from: id, doors: doors.clone() });
         let space = Arc::new(RoomOf(machine.disk.clone(), machine.hardware.clone()));
         let starts = async { Server::start_pretended(config, &passphrase(), &pretended, reach, space) };
         let started = machine.hardware.pause.within(machine.clock.node().scope(starts)).await;
-        started.map_err(|error| engine::error::with_sources(&error))
+        let server = started.map_err(|error| engine::error::with_sources(&error))?;
+        doors.open(&server);
+        self.server = Some(server);
+        Ok(())
     }
 
     /// Cuts its power: what was not synced is lost, kept in part, or torn.

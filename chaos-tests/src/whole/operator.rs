@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 /// Between two acts, about, in milliseconds.
-const ACT_MS: u64 = 3_000;
+const ACT_MS: u64 = 6_000;
 /// The tenant that is to go.
 pub const DOOMED: &str = "elder";
 /// The word in all that it writes.
@@ -48,57 +48,27 @@ async fn list(stage: &Stage) -> Option<Vec<v1::Tenant>> {
     None
 }
 
-/// What an administrator does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Act {
-    Data,
-    Tenant,
-    Cluster,
-    Doom,
-    Away,
-}
-
-/// All of it, in an order of its own: each comes before any comes again.
-fn dealt(dice: &mut Dice) -> Vec<Act> {
-    let (mut left, mut dealt) =
-        (vec![Act::Data, Act::Tenant, Act::Cluster, Act::Doom, Act::Away], Vec::new());
-    while !left.is_empty() {
-        let at = usize::try_from(dice.below(left.len() as u64)).unwrap_or(0);
-        dealt.push(left.swap_remove(at));
-    }
-    dealt
-}
-
 /// Acts until the run is over.
 pub async fn work(stage: Rc<Stage>, mut dice: Dice, is_over: Rc<Cell<bool>>, mut doomed: TenantClient) {
-    let (mut is_dropped, mut acts) = (false, Vec::new());
+    let mut is_dropped = false;
     while !is_over.get() {
         doomed.think(ACT_MS).await;
-        if acts.is_empty() {
-            acts = dealt(&mut dice);
-        }
         let ids = stage.ids();
-        let (Some(node), Some(act)) = (dice.pick(&ids).copied(), acts.pop()) else { return };
-        match act {
-            Act::Data => {
+        let Some(node) = dice.pick(&ids).copied() else { return };
+        match dice.below(6) {
+            0..3 => {
                 rotate(&stage, node, What::Data(["birch", "cedar"][dice.below(2) as usize].to_owned())).await
             }
-            Act::Tenant => rotate(&stage, node, What::Tenant("birch".to_owned())).await,
-            Act::Cluster => rotate(&stage, node, What::Cluster(v1::RotateCluster {})).await,
-            Act::Away if stage.ground.is_archived => {
+            3 => rotate(&stage, node, What::Tenant("birch".to_owned())).await,
+            4 if stage.ground.is_archived && is_dropped => {
                 let site = stage.ground.outside.place(std::path::Path::new(super::node::ARCHIVE));
                 site.set_away(true);
                 stage.sees("sites away");
                 doomed.think(3_000).await;
                 site.set_away(false);
             }
-            Act::Doom if !is_dropped => {
-                is_dropped = doom(&stage, node, &mut doomed).await;
-                if !is_dropped {
-                    acts.push(Act::Doom);
-                }
-            }
-            Act::Away | Act::Doom => {}
+            4 if !is_dropped => is_dropped = doom(&stage, node, &mut doomed).await,
+            _ => rotate(&stage, node, What::Cluster(v1::RotateCluster {})).await,
         }
     }
 }

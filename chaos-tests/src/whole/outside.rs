@@ -1,7 +1,6 @@
 //! What is around the nodes of a run: their disks and catalogs, the sites of archives, randomness, and the work that threads do elsewhere.
 
 use super::calls::Doors;
-use super::key_service::Reached;
 use crate::seed::{Dice, Swarm};
 use crate::world::chores::write_log;
 use crate::world::clock::WallClock;
@@ -15,7 +14,6 @@ use engine::ids::NodeId;
 use engine::tablet::pool::{CatalogOpener, Pool, PoolConfig};
 use node::archive::site::Store;
 use node::archive::site::faulty::Faulty;
-use node::keys::kms::Kms;
 use node::peer::Serving;
 use node::simulated::World;
 use raft::log::{Log, LogConfig};
@@ -56,8 +54,6 @@ pub struct Outside {
     machines: RefCell<BTreeMap<PathBuf, Machine>>,
     sites: RefCell<BTreeMap<PathBuf, Arc<Faulty>>>,
     threads: RefCell<Threads>,
-    /// A copy of a node that is about to take its way to its peers, and its machine.
-    copy: RefCell<Option<(NodeId, Machine)>>,
 }
 
 impl Outside {
@@ -66,23 +62,12 @@ impl Outside {
     pub fn new(swarm: &Swarm, net: Net, doors: Doors) -> Self {
         let entropy = Seeded::new(Dice::new(swarm.seed, "entropy").number());
         let (machines, sites, threads) = (RefCell::default(), RefCell::default(), RefCell::default());
-        let copy = RefCell::default();
-        Self { swarm: swarm.clone(), net, doors, entropy, machines, sites, threads, copy }
+        Self { swarm: swarm.clone(), net, doors, entropy, machines, sites, threads }
     }
 
     /// All paths below `at` are on the disk of this machine.
     pub fn mount(&self, at: &Path, machine: Machine) {
         self.machines.borrow_mut().insert(at.to_owned(), machine);
-    }
-
-    /// Who comes next under this id is a copy, on a machine of its own.
-    pub fn expect_copy(&self, node: NodeId, machine: Machine) {
-        *self.copy.borrow_mut() = Some((node, machine));
-    }
-
-    /// Whether the copy has not come yet.
-    pub fn expects_copy(&self) -> bool {
-        self.copy.borrow().is_some()
     }
 
     /// What works for the node of this folder ends.
@@ -121,10 +106,6 @@ impl World for Outside {
         self.machine(at).catalog.opener()
     }
 
-    fn kms(&self, at: &Path, kms: Arc<dyn Kms>) -> Arc<dyn Kms> {
-        Arc::new(Reached::new(kms, self.machine(at).hardware))
-    }
-
     fn site(&self, at: &Path) -> Arc<dyn Store> {
         self.place(at)
     }
@@ -161,25 +142,12 @@ impl World for Outside {
     }
 
     fn link(&self, node: NodeId, serving: &Serving) -> Arc<dyn PeerLink> {
-        if self.copy.borrow().as_ref().is_some_and(|(copied, _)| *copied == node)
-            && let Some((_, machine)) = self.copy.take()
-        {
-            let door = Door { node, serving: serving.clone(), machine, voice: Mutex::default() };
-            self.net.listen(copy_of(node), 0, Arc::new(door));
-            return Arc::new(Way { serving: serving.clone(), plug: self.net.plug(copy_of(node), 0) });
-        }
         let life = self.doors.life(node);
         let machine = self.doors.machine(node).expect("a node that starts has a machine");
         let door = Door { node, serving: serving.clone(), machine, voice: Mutex::default() };
         self.net.listen(node, life, Arc::new(door));
         Arc::new(Way { serving: serving.clone(), plug: self.net.plug(node, life) })
     }
-}
-
-/// Where the copy of a node is on the network: it says that it is the node, and nobody looks for it there.
-#[must_use]
-pub fn copy_of(node: NodeId) -> NodeId {
-    NodeId(2_000 + node.0)
 }
 
 /// Where frames of peers come in, for one life of a node.

@@ -3,7 +3,6 @@
 use super::archive;
 use super::client::{Known, TenantClient};
 use super::cluster::{Cluster, until};
-use super::fading;
 use super::finals;
 use super::nemesis::{Nemesis, Planned, STEP_MS, schedule};
 use super::operator::{self, DOOMED, DOOMED_WORD, make_tenant};
@@ -33,14 +32,10 @@ type Told = (String, History, Vec<Fact>);
 const TENANTS: [&str; 2] = ["birch", "cedar"];
 /// Clients of each.
 const CLIENTS: u64 = 4;
-/// Watches may take so long to have told all, in milliseconds.
-const WATCHED_MS: u64 = 30_000;
-/// So long a node whose disk is lost may take to be replaced, in milliseconds.
-const REPLACED_MS: u64 = 90_000;
 /// What comes behind the faults takes so long at most, in milliseconds.
 const REST_MS: u64 = 400_000;
-/// Of three seeds one after the other one ships its history, and another one has a delayed node, by so many milliseconds.
-const LATE_MS: u64 = 2_000;
+/// Watches may take so long to have told all, in milliseconds.
+const WATCHED_MS: u64 = 30_000;
 
 /// How long a run is, and what is different in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -111,8 +106,6 @@ struct Running {
     customers: Vec<Customer>,
     is_over: Rc<Cell<bool>>,
     is_unwatched: Unwatched,
-    /// How long after the last fault clients were served, in milliseconds.
-    served_ms: Rc<Cell<u64>>,
     work: Vec<JoinHandle<()>>,
     watches: Vec<JoinHandle<()>>,
     seed: Seed,
@@ -120,8 +113,8 @@ struct Running {
 
 async fn perform(seed: Seed, plan: Plan) -> Outcome {
     let mut swarm = swarm(seed);
-    swarm.late_ms = plan.late_ms.or(swarm.late_ms).or_else(|| (seed.0 % 3 == 1).then_some(LATE_MS));
-    let is_archived = plan.is_archived || seed.0 % 3 == 0 || Dice::new(seed, "archive").is_lucky(200);
+    swarm.late_ms = plan.late_ms.or(swarm.late_ms);
+    let is_archived = plan.is_archived || Dice::new(seed, "archive").is_lucky(400);
     let mut cluster = Cluster::new(&swarm, is_archived);
     let mut report = Report { seed, ..Report::default() };
     let begun = Box::pin(begin(&mut cluster, &swarm)).await;
@@ -137,7 +130,11 @@ async fn perform(seed: Seed, plan: Plan) -> Outcome {
                 let most_ms = plan.fault_ms + REST_MS;
                 let goes = Box::pin(running.go_through(&planned, &plan, &mut report, &mut events));
                 let ended = tokio::time::timeout(Duration::from_millis(most_ms), goes).await;
-                violations.extend(ended.unwrap_or_else(|_| Err(unending(&stage, most_ms))).err());
+                let unending = |_| {
+                    let what = format!("the run has not ended within {most_ms} ms");
+                    Err(Violation::broken("liveness", what))
+                };
+                violations.extend(ended.unwrap_or_else(unending).err());
                 let (judged, heard) = running.judged(&mut report);
                 violations.extend(judged);
                 told = heard;
@@ -181,12 +178,6 @@ async fn begin(cluster: &mut Cluster, swarm: &Swarm) -> Result<(), String> {
     until("every group has its voters", || cluster.is_whole()).await
 }
 
-/// Something waits for what does not come.
-fn unending(stage: &Stage, most_ms: u64) -> Violation {
-    let what = format!("the run has not ended within {most_ms} ms");
-    Violation::broken("liveness", what).with(finals::standings(stage))
-}
-
 impl Running {
     async fn begin(stage: &Rc<Stage>, seed: Seed) -> Result<Self, String> {
         for name in TENANTS.into_iter().chain([DOOMED]) {
@@ -200,9 +191,9 @@ impl Running {
             Customer { form, record, is_over: is_over.clone(), seen }
         };
         let customers: Vec<Customer> = TENANTS.iter().map(|tenant| customer(tenant)).collect();
-        let (work, watches, served_ms) = (Vec::new(), Vec::new(), Rc::default());
-        let stage = stage.clone();
-        let mut running = Self { stage, customers, is_over, is_unwatched, served_ms, work, watches, seed };
+        let (work, watches) = (Vec::new(), Vec::new());
+        let mut running =
+            Self { stage: stage.clone(), customers, is_over, is_unwatched, work, watches, seed };
         running.open().await?;
         Ok(running)
     }
@@ -228,10 +219,8 @@ impl Running {
                 let work = self.one(tenant, number).work(other.clone());
                 self.work.push(self.spawn(100 * tenant as u64 + number, work));
             }
-            let fading = fading::work(self.one(tenant, 55), self.stage.clone());
-            self.work.push(self.spawn(155 + 100 * tenant as u64, fading));
             let watch = watcher::work(self.one(tenant, 60), self.is_unwatched.clone());
-            self.watches.push(self.spawn(160 + 100 * tenant as u64, watch));
+            self.watches.push(self.spawn(160 + tenant as u64, watch));
         }
         let mut doomed = self.one(0, 70).client;
         DOOMED.clone_into(&mut doomed.tenant);
@@ -259,7 +248,7 @@ impl Running {
         let mut rest = planned.iter();
         let mut next = rest.next();
         while stage.ground.time.ms() < since_ms + plan.fault_ms {
-            nemesis.look(report).await;
+            nemesis.look().await;
             while let Some(one) = next.filter(|one| since_ms + one.at_ms <= stage.ground.time.ms()) {
                 let at_ms = self.customers[0].record.since.ms();
                 events.push(Event {
@@ -278,16 +267,11 @@ impl Running {
             tokio::time::sleep(Duration::from_millis(STEP_MS)).await;
         }
         nemesis.calm().await;
-        let settled = self.settle(&mut nemesis).await;
-        report.recovered_ms = self.served_ms.get();
-        settled
+        self.settle(&mut nemesis).await
     }
 
     /// What the record shows to be wrong already: no need to go on.
     fn fails_early(&self) -> Result<(), Violation> {
-        if let Some(violation) = self.stage.accused() {
-            return Err(violation);
-        }
         for customer in &self.customers {
             crate::check::apart::check(&customer.record.foreign())?;
         }
@@ -296,23 +280,26 @@ impl Running {
 
     async fn settle(&self, nemesis: &mut Nemesis) -> Result<(), Violation> {
         let stage = &self.stage;
-        let since_ms = stage.ground.time.ms();
-        self.served(nemesis).await?;
-        stage.sees("clusters that served again");
-        while !nemesis.losses.is_over() {
-            if stage.ground.time.ms() > since_ms + REPLACED_MS {
-                let what = format!("a node whose disk is lost is not replaced within {REPLACED_MS} ms");
-                return Err(Violation::broken("liveness", what));
+        for tenant in 0..TENANTS.len() {
+            let mut one = self.one(tenant, 80);
+            let served = finals::serves(stage, &mut one);
+            let looked = async {
+                loop {
+                    tokio::time::sleep(Duration::from_millis(STEP_MS)).await;
+                    nemesis.look().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                served = served => { served?; }
+                () = looked => {}
             }
-            nemesis.tend().await;
-            tokio::time::sleep(Duration::from_millis(STEP_MS)).await;
         }
+        stage.sees("clusters that served again");
         self.is_over.set(true);
         while !self.work.iter().all(JoinHandle::is_finished) {
-            nemesis.tend().await;
             tokio::time::sleep(Duration::from_millis(STEP_MS)).await;
         }
-        self.fails_early()?;
         self.watched(nemesis).await?;
         for tenant in 0..TENANTS.len() {
             let mut one = One { patience_ms: 20_000, ..self.one(tenant, 90) };
@@ -322,7 +309,6 @@ impl Running {
             one.look(None, keys).await.map_err(lost)?;
         }
         let compared = finals::agree(stage).await?;
-        finals::has_all_keys(stage).await?;
         stage.sometimes.borrow_mut().insert("replicas compared", compared);
         let newest = self.customers.iter().map(|customer| customer.record.newest()).max().unwrap_or_default();
         if finals::catches_up(stage, newest).await? > 0 {
@@ -343,27 +329,6 @@ impl Running {
         Ok(())
     }
 
-    /// Every tenant is served again, within the time for it.
-    async fn served(&self, nemesis: &mut Nemesis) -> Result<(), Violation> {
-        let mut asked = Vec::new();
-        for tenant in 0..TENANTS.len() {
-            let (stage, mut one, told) = (self.stage.clone(), self.one(tenant, 80), Rc::new(Cell::new(None)));
-            let tells = told.clone();
-            let serves = async move { tells.set(Some(finals::serves(&stage, &mut one).await)) };
-            asked.push((self.spawn(180 + 100 * tenant as u64, serves), told));
-        }
-        // Whoever looks is not left in the middle of it: a node may be in its hands.
-        while !asked.iter().all(|(task, _)| task.is_finished()) {
-            nemesis.tend().await;
-            tokio::time::sleep(Duration::from_millis(STEP_MS)).await;
-        }
-        for (_, told) in asked {
-            let Some(served) = told.take() else { continue };
-            self.served_ms.set(self.served_ms.get().max(served?));
-        }
-        Ok(())
-    }
-
     /// Every watch comes to have told all that was acknowledged.
     async fn watched(&self, nemesis: &mut Nemesis) -> Result<(), Violation> {
         let until = self.stage.ground.time.ms() + WATCHED_MS;
@@ -377,7 +342,7 @@ impl Running {
                 );
                 return Err(Violation::broken("liveness", what));
             }
-            nemesis.tend().await;
+            nemesis.look().await;
             tokio::time::sleep(Duration::from_millis(STEP_MS)).await;
         }
         self.is_unwatched.set(true);

@@ -4,20 +4,15 @@ use super::calls::At;
 use super::client::Known;
 use super::cluster::{ADMIN, known};
 use super::node::{Ground, WholeNode};
-use crate::check::Violation;
 use engine::ids::NodeId;
 use node::access::action::Caller;
-use node::api::errors::failure_in;
 use node::dial::Line;
-use node::server::Server;
 use proto::v1;
 use proto::v1::groups_client::GroupsClient;
-use proto::v1::keys_client::KeysClient;
 use proto::v1::nodes_client::NodesClient;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// An administrator waits so long, in milliseconds.
@@ -33,8 +28,6 @@ pub struct Stage {
     pub known: Known,
     /// Rare branches, and how often each was entered.
     pub sometimes: RefCell<BTreeMap<&'static str, u64>>,
-    /// What was seen to be broken while it happened.
-    accused: RefCell<Option<Violation>>,
 }
 
 impl Stage {
@@ -44,30 +37,7 @@ impl Stage {
         let answering = nodes.iter().filter(|node| node.late_ms == 0);
         let known = answering.map(|node| (node.name.clone(), node.id)).collect();
         let known = Rc::new(RefCell::new(known));
-        let (nodes, sometimes, accused) = (RefCell::new(nodes), RefCell::default(), RefCell::default());
-        Rc::new(Self { ground, nodes, known, sometimes, accused })
-    }
-
-    /// Something is broken. The first that is said counts.
-    pub fn accuse(&self, violation: Violation) {
-        self.ground.diary.note("broken", &violation.what);
-        self.accused.borrow_mut().get_or_insert(violation);
-    }
-
-    /// What was said to be broken.
-    #[must_use]
-    pub fn accused(&self) -> Option<Violation> {
-        self.accused.borrow().clone()
-    }
-
-    /// A node that runs, now this one, now that.
-    #[must_use]
-    pub fn server(&self, turn: u64) -> Option<Arc<Server>> {
-        let nodes = self.nodes.borrow();
-        let running = nodes.iter().filter_map(|node| node.server().filter(|server| server.running().is_ok()));
-        let running: Vec<&Arc<Server>> = running.collect();
-        let at = usize::try_from(turn).unwrap_or(0) % running.len().max(1);
-        running.get(at).map(|server| (*server).clone())
+        Rc::new(Self { ground, nodes: RefCell::new(nodes), known, sometimes: RefCell::default() })
     }
 
     /// A rare branch was entered.
@@ -119,52 +89,6 @@ impl Stage {
             }
         }
         false
-    }
-
-    /// All tables are walked for damage: whoever answers is told. Whether somebody has heard it.
-    pub async fn scrub(&self) -> bool {
-        for id in self.ids() {
-            let asked = super::client::within(v1::ScrubRequest {}, Self::patience());
-            if NodesClient::new(self.admin(id)).scrub(asked).await.is_ok() {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// A node that has nothing any more goes for good: whoever answers is told. Whether somebody has done it.
-    pub async fn remove(&self, node: NodeId) -> bool {
-        for id in self.ids().into_iter().filter(|id| *id != node) {
-            let asked = super::client::within(v1::NodeRequest { node: node.0 }, Self::patience());
-            if NodesClient::new(self.admin(id)).remove(asked).await.is_ok() {
-                self.known.borrow_mut().retain(|(_, known)| *known != node);
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Rotates the cluster key, by this node.
-    ///
-    /// # Errors
-    /// The code with which it is refused, if it says one.
-    pub async fn rotate_cluster(&self, node: NodeId) -> Result<(), Option<u32>> {
-        let what = Some(v1::rotate_request::What::Cluster(v1::RotateCluster {}));
-        let asked = super::client::within(v1::RotateRequest { what }, Self::patience());
-        let told = KeysClient::new(self.admin(node)).rotate(asked).await;
-        told.map(drop).map_err(|status| failure_in(&status).map(|failure| failure.code))
-    }
-
-    /// A node that leads something: this one, or the next.
-    #[must_use]
-    pub fn leader(&self, at: usize) -> NodeId {
-        let nodes = self.nodes.borrow();
-        let leads = |node: &WholeNode| {
-            let running = node.server().and_then(|server| server.running().ok().cloned());
-            running.is_some_and(|running| running.replicas().iter().any(|one| one.receiver.group().leads()))
-        };
-        let in_turn = (0..nodes.len()).map(|more| &nodes[(at + more) % nodes.len()]);
-        in_turn.into_iter().find(|node| leads(node)).map_or(nodes[at].id, |node| node.id)
     }
 
     /// Every group that a node leads goes to another voter, if that may lead.

@@ -20,8 +20,6 @@ pub struct Hardware {
     fails: Arc<AtomicBool>,
     /// Bytes that the disk takes; 0 without end.
     room_bytes: Arc<AtomicU64>,
-    /// Whether the key service is out of reach.
-    has_no_kms: Arc<AtomicBool>,
 }
 
 impl Hardware {
@@ -34,17 +32,6 @@ impl Hardware {
     /// From now on the disk takes so much longer, in milliseconds.
     pub fn slow(&self, ms: u64) {
         self.slow_ms.store(ms, Ordering::SeqCst);
-    }
-
-    /// Whether the key service is out of reach.
-    #[must_use]
-    pub fn has_no_kms(&self) -> bool {
-        self.has_no_kms.load(Ordering::SeqCst)
-    }
-
-    /// The key service is out of reach from now on, or within it.
-    pub fn lose_kms(&self, is_lost: bool) {
-        self.has_no_kms.store(is_lost, Ordering::SeqCst);
     }
 
     /// Whether its disk has an end now.

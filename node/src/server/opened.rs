@@ -11,7 +11,6 @@ use crate::keys::kms::Passphrase;
 use crate::keys::kms::file::FileKms;
 use crate::keys::root_file::RootFile;
 use crate::keys::source::Keys;
-use crate::surroundings;
 use crate::telemetry::Told;
 use crate::tls::Tls;
 use crate::work::{Fate, Tasks};
@@ -54,8 +53,7 @@ pub(crate) fn open_keys(folder: &Path, passphrase: &Passphrase) -> Result<Opened
         return Err(StartError::Other("the root file is of another node".to_owned()));
     }
     let entropy = Arc::new(SystemEntropy);
-    let kms = FileKms::open(root.cluster, passphrase, &root.kms, entropy.clone())?;
-    let kms = surroundings::kms(folder, Arc::new(kms));
+    let kms = Arc::new(FileKms::open(root.cluster, passphrase, &root.kms, entropy.clone())?);
     let keys = Arc::new(Keys::open(&root, &*kms, entropy.clone())?);
     let held = Arc::new(Held::new(at, root, kms, keys.clone(), entropy));
     Ok(OpenedKeys { identity, keys, held })

@@ -43,19 +43,6 @@ impl Server {
         serve::lines(Arc::new(backend::Called(self.clone())))
     }
 
-    /// Tables that are damaged here now, tables that were mended, and replicas that were given up for another since the start.
-    #[must_use]
-    pub fn harm(&self) -> [u64; 3] {
-        let [_, damaged, mended, replaced] = self.scrubbed.figures();
-        [damaged, mended, replaced]
-    }
-
-    /// Why it cannot go on, if it cannot.
-    #[must_use]
-    pub fn why_failed(&self) -> Option<String> {
-        self.failed.borrow().clone()
-    }
-
     /// As whom it calls other nodes.
     #[must_use]
     pub fn as_peer(&self) -> Peer {

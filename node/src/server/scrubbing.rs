@@ -111,13 +111,11 @@ struct Copy {
     table: TableId,
     at: u64,
     piece: Bytes,
-    /// Whether nothing comes behind the piece.
-    is_whole: bool,
 }
 
 impl Read for Copy {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.piece.is_empty() && !self.is_whole {
+        if self.piece.is_empty() {
             let asked = self.forward.table(self.from, self.table, self.at);
             self.piece =
                 self.runtime.block_on(asked).map_err(|refused| io::Error::other(refused.to_string()))?;
@@ -126,23 +124,6 @@ impl Read for Copy {
         let taken = self.piece.split_to(out.len().min(self.piece.len()));
         out[..taken.len()].copy_from_slice(&taken);
         Ok(taken.len())
-    }
-}
-
-#[cfg(feature = "simulated")]
-impl Copy {
-    /// Takes all of it at once: in a simulation nobody may wait where a disk is read.
-    async fn take_all(&mut self) -> Result<(), Refused> {
-        let mut all = Vec::new();
-        loop {
-            let piece = self.forward.table(self.from, self.table, all.len() as u64).await?;
-            if piece.is_empty() {
-                break;
-            }
-            all.extend_from_slice(&piece);
-        }
-        (self.piece, self.is_whole) = (all.into(), true);
-        Ok(())
     }
 }
 
@@ -285,12 +266,7 @@ impl Server {
                 table: id,
                 at: 0,
                 piece: Bytes::new(),
-                is_whole: false,
             };
-            #[cfg(feature = "simulated")]
-            if crate::simulated::world().is_some() && copy.take_all().await.is_err() {
-                continue;
-            }
             let pool = running.pool().clone();
             match crate::work::aside(move || pool.repair(id, &mut copy)).await {
                 Ok(Ok(())) => {
