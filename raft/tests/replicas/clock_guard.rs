@@ -1,7 +1,5 @@
 //! A leader whose wall clock is wrong: who stores what it stamps refuses it, and it leads no more.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 use crate::cluster::{GROUP, Node, Running, founded, leader, perform};
 use raft::group::handover::hand_over;
 use raft::group::outcome::NotApplied;

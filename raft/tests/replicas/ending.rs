@@ -1,7 +1,5 @@
 //! The end of a replica: who may end, what it waits for, and what a crash on the way leaves. And what a replica does at which stage.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 use crate::cluster::{GROUP, Node, Running, birth, founded, leader, perform, seat};
 use engine::disk::sim::Faults;
 use raft::Error;

@@ -1,7 +1,5 @@
 //! Handing over the lead: who may be handed it, and that no proposal is lost, whichever way it ends.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 use crate::cluster::{GROUP, Hub, Node, Running, TENANT, birth, founded, leader, perform, seat};
 use engine::Stamp;
 use futures_util::future::join_all;

@@ -1,7 +1,5 @@
 //! What one peer alone has heard of a node, the others are told; and of two starts on copies of one disk no two go on.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 use crate::cluster::{CLUSTER, Hub, Node, Running, Waiting, birth, lead, perform};
 use engine::ids::NodeId;
 use raft::group::birth::Birth;

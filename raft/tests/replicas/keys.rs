@@ -1,7 +1,5 @@
 //! Keys of tenants that are away from the one that leads: who asks for them is told to come again, and everybody else is served.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 use crate::cluster::{GROUP, Node, Running, TENANT, founded, perform};
 use engine::Stamp;
 use engine::ids::{KeyEpoch, Owner, Purpose, TenantId};

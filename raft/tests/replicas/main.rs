@@ -1,5 +1,7 @@
 //! Replicas at work: a few nodes in one process, and what becomes of their groups. One program, for each would build consensus anew.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod clock_guard;
 #[path = "../cluster/mod.rs"]
 mod cluster;

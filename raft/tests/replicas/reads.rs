@@ -1,7 +1,5 @@
 //! Reads of replicas at work: who answers which, with what for a proof, and what the others are told.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 use crate::cluster::{COLLECTION, EPOCH_MS, GROUP, Node, Running, TENANT, founded, leader, perform};
 use engine::Stamp;
 use engine::ids::NodeId;

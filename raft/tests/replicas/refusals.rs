@@ -1,8 +1,6 @@
 //! Every way in which a proposal or a read is refused, provoked by the one thing that brings it about: whoever is told one kind may act on it.
 //! A kind that is new must be provoked here before this compiles.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 use crate::cluster::{GROUP, Hub, Node, Running, TENANT, birth, born, founded, leader, perform, seat};
 use engine::Stamp;
 use engine::clock::Clock as _;

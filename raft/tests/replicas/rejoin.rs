@@ -1,8 +1,6 @@
 //! A node that starts says what is on its disk, and its peers remember what it said before. A disk that went back in time is refused
 //! before anything is written to its log, however often it comes.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 use crate::cluster::{Hub, Node, Running, Waiting, birth, lead, perform};
 use engine::ids::NodeId;
 use raft::group::birth::{self, Birth};

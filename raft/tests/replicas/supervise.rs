@@ -1,7 +1,5 @@
 //! Cores that die: who hears of it, what is built again and when, and what stays down.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 use crate::cluster::{CLUSTER, GROUP, Hub, Node, Running, TENANT, birth, lead, leader, perform};
 use engine::disk::sim::Faults;
 use engine::ids::{KeyEpoch, Owner, Purpose};

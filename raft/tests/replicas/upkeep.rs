@@ -1,7 +1,5 @@
 //! What a node does for its replicas beside answering: logs stay short, and nobody is given more than it can take.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 use crate::cluster::{GROUP, Running, TENANT, founded, leader, perform};
 use engine::Stamp;
 use engine::work::Done;

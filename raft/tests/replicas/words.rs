@@ -1,7 +1,5 @@
 //! What replicas say of themselves reaches the one that leads, and nobody is believed for long.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 use crate::cluster::{GROUP, Running, founded, perform};
 use raft::limits::WORD_MS_MAX;
 use raft::net::words::Words;

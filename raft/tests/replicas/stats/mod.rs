@@ -1,7 +1,5 @@
 //! Every figure moves by what was done, and by nothing else: nodes at work in one process, and what they counted.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 mod commands;
 mod lives;
 mod log;

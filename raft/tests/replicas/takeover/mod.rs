@@ -1,7 +1,5 @@
 //! The disaster start: one that survives goes on alone, or a group is born from a cut; and who is of before is refused.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 mod late;
 
 use crate::cluster::{GROUP, Offline, Running, birth, born, founded, leader, perform, seat};
