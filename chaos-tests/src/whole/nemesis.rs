@@ -87,6 +87,12 @@ impl Nemesis {
         self.due.insert((self.stage.ground.time.ms() + ms, due));
     }
 
+    /// Whether something is due yet.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        !self.due.is_empty()
+    }
+
     /// Does what is due, and starts nodes again that have given up.
     pub async fn look(&mut self) {
         let now_ms = self.stage.ground.time.ms();

@@ -280,27 +280,18 @@ impl Running {
 
     async fn settle(&self, nemesis: &mut Nemesis) -> Result<(), Violation> {
         let stage = &self.stage;
-        for tenant in 0..TENANTS.len() {
-            let mut one = self.one(tenant, 80);
-            let served = finals::serves(stage, &mut one);
-            let looked = async {
-                loop {
-                    tokio::time::sleep(Duration::from_millis(STEP_MS)).await;
-                    nemesis.look().await;
-                }
-            };
-            tokio::select! {
-                biased;
-                served = served => { served?; }
-                () = looked => {}
-            }
-        }
+        self.served(nemesis).await?;
         stage.sees("clusters that served again");
         self.is_over.set(true);
         while !self.work.iter().all(JoinHandle::is_finished) {
             tokio::time::sleep(Duration::from_millis(STEP_MS)).await;
         }
         self.watched(nemesis).await?;
+        // Nobody looks after nodes any more from here on.
+        while nemesis.has_more() {
+            tokio::time::sleep(Duration::from_millis(STEP_MS)).await;
+            nemesis.look().await;
+        }
         for tenant in 0..TENANTS.len() {
             let mut one = One { patience_ms: 20_000, ..self.one(tenant, 90) };
             let lost = |why| Violation::broken("liveness", format!("nothing is read in the end: {why:?}"));
@@ -326,6 +317,23 @@ impl Running {
         let mut searched = finals::nothing_in_the_open(stage, &words)?;
         searched += archive::nothing_in_the_open(stage, &words).await?;
         stage.sometimes.borrow_mut().insert("bytes searched", searched);
+        Ok(())
+    }
+
+    /// Every tenant is served again, within the time for it.
+    async fn served(&self, nemesis: &mut Nemesis) -> Result<(), Violation> {
+        for tenant in 0..TENANTS.len() {
+            let (stage, mut one, told) = (self.stage.clone(), self.one(tenant, 80), Rc::new(Cell::new(None)));
+            let tells = told.clone();
+            let serves = async move { tells.set(Some(finals::serves(&stage, &mut one).await)) };
+            let task = self.spawn(180 + 100 * tenant as u64, serves);
+            // Whoever looks is not left in the middle of it: a node may be in its hands.
+            while !task.is_finished() {
+                tokio::time::sleep(Duration::from_millis(STEP_MS)).await;
+                nemesis.look().await;
+            }
+            told.take().transpose()?;
+        }
         Ok(())
     }
 
