@@ -133,8 +133,8 @@ async fn cut_short_at_every_step_it_comes_to_the_same_end() {
     assert_eq!(step, 5);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_last_of_three_goes_on_with_all_it_has_and_the_others_are_fenced() {
+/// Three nodes, each of which votes in every group, and a tenant with a collection.
+async fn of_three() -> (Cluster, TenantId) {
     let mut cluster = Cluster::found().await;
     let tenant = cluster.tenant("acme").await;
     super::watch::with_collection(&cluster, tenant).await;
@@ -142,6 +142,12 @@ async fn the_last_of_three_goes_on_with_all_it_has_and_the_others_are_fenced() {
     cluster.join("three", "eu").await;
     let groups: Vec<_> = cluster.server(0).meta().shards.keys().copied().collect();
     eventually("all have three voters", || groups.iter().all(|group| cluster.voters(*group) == 3)).await;
+    (cluster, tenant)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_of_three_goes_on_with_all_it_has_and_the_others_are_fenced() {
+    let (mut cluster, tenant) = of_three().await;
     for n in 0..20 {
         cluster.write(tenant, &put(&format!("k{n:05}"), "one"), WriteId::default()).await.unwrap();
     }
@@ -188,13 +194,7 @@ async fn the_last_of_three_goes_on_with_all_it_has_and_the_others_are_fenced() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_that_take_over_unheard_one_goes_on_and_the_other_gives_way_to_it() {
-    let mut cluster = Cluster::found().await;
-    let tenant = cluster.tenant("acme").await;
-    super::watch::with_collection(&cluster, tenant).await;
-    cluster.join("two", "eu").await;
-    cluster.join("three", "eu").await;
-    let groups: Vec<_> = cluster.server(0).meta().shards.keys().copied().collect();
-    eventually("all have three voters", || groups.iter().all(|group| cluster.voters(*group) == 3)).await;
+    let (mut cluster, tenant) = of_three().await;
     cluster.write(tenant, &put("k", "before"), WriteId::default()).await.unwrap();
     let version = cluster.server(0).meta().version;
     let knows = |at: usize| cluster.server(at).meta().version >= version;
